@@ -1,0 +1,1 @@
+"""Frozen protocol, closed-loop rollouts, collapse measures, statistics, result records and the leaderboard."""

@@ -1,0 +1,1 @@
+"""Suites of idempotent jobs over tasks, policies, transforms, optimisers and seeds."""

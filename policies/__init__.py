@@ -1,0 +1,1 @@
+"""Tensors in, tensors out: input transforms, the Perceiver, baselines, normalisation and checkpoints."""

@@ -1,0 +1,1 @@
+"""What every command runs on: command line, atomic files, worker processes, progress. Imports nothing of ours."""

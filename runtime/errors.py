@@ -1,0 +1,27 @@
+"""The one exception that means "the user can fix this": commands print its message on one line and exit with 2."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """A mistake of the user's; the message is one line that says what was expected, what was got, and the fix."""
+
+
+def unknown_name(kind: str, name: object, valid: Iterable[str]) -> UserError:
+    """Builds the error for a name that a registry does not hold.
+
+    Args:
+        kind: What the name stands for, e.g. ``"task"``.
+        name: The name that was given.
+        valid: Every name that would have been right.
+
+    Returns:
+        An error that lists the valid names and, where one is close, the likeliest.
+    """
+    names = sorted(valid)
+    close = difflib.get_close_matches(str(name), names, n=1)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    return UserError(f"unknown {kind} {name!r}{hint}; valid: {', '.join(names)}")

@@ -1,0 +1,180 @@
+"""Files that are there whole or not at all: atomic writes, hashes, canonical JSON and locks that a crash releases."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from smidgen.runtime.errors import UserError
+
+TEMPORARY_PREFIX = ".partial-"
+_HASH_BLOCK_BYTES = 1 << 20
+
+
+def sha256_bytes(data: bytes) -> str:
+    """SHA-256 of bytes, as 64 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path | str) -> str:
+    """SHA-256 of a file's content, as 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(_HASH_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def canonical_json(value: Any) -> bytes:
+    """One value, one sequence of bytes: sorted keys, no NaN, indent 1, a closing newline.
+
+    Raises:
+        ValueError: If the value holds NaN or an infinity, which JSON cannot say.
+    """
+    return (json.dumps(value, sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
+
+
+def _fsync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    """Says in one line what the user can mend: a full disk, a directory that may not be written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(f"no space left on disk for {path}; free some and run the command again") from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise UserError(f"may not write {path}: {error.strerror}; choose another directory") from error
+        raise
+
+
+def write_atomic(path: Path | str, data: bytes) -> None:
+    """Writes a file so that a reader, or a crash, sees the old content or the new, never a part.
+
+    Raises:
+        UserError: If the disk is full or the directory may not be written.
+    """
+    path = Path(path)
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{path.name}-{uuid.uuid4().hex}")
+    with _disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(temporary, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _fsync_directory(path.parent)
+
+
+def write_json_atomic(path: Path | str, value: Any) -> None:
+    """Writes :func:`canonical_json` of a value by :func:`write_atomic`."""
+    write_atomic(path, canonical_json(value))
+
+
+@contextlib.contextmanager
+def atomic_directory(path: Path | str, *, replace: bool = False) -> Iterator[Path]:
+    """Yields a temporary directory that becomes ``path`` when the block ends well, and vanishes when it does not.
+
+    Args:
+        path: Where the directory shall stand.
+        replace: Whether a directory that stands there already is replaced (not atomic between the two renames).
+
+    Raises:
+        UserError: If the disk is full or the parent may not be written.
+        FileExistsError: If ``path`` exists and ``replace`` is false.
+    """
+    path = Path(path)
+    if path.exists() and not replace:
+        raise FileExistsError(f"{path} exists already")
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{path.name}-{uuid.uuid4().hex}")
+    with _disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir()
+        try:
+            yield temporary
+            _publish_directory(temporary, path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _publish_directory(temporary: Path, path: Path) -> None:
+    for file in temporary.rglob("*"):
+        if file.is_file():
+            with open(file, "rb") as opened:
+                os.fsync(opened.fileno())
+    if path.exists():
+        replaced = path.with_name(f"{TEMPORARY_PREFIX}{path.name}-{uuid.uuid4().hex}")
+        os.rename(path, replaced)
+        os.rename(temporary, path)
+        shutil.rmtree(replaced)
+    else:
+        os.rename(temporary, path)
+    _fsync_directory(path.parent)
+
+
+def remove_leftovers(directory: Path | str) -> None:
+    """Removes what a killed process left half-written directly below a directory."""
+    for leftover in Path(directory).glob(f"{TEMPORARY_PREFIX}*"):
+        if leftover.is_dir() and not leftover.is_symlink():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
+
+
+def read_json(path: Path | str) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+        UserError: If the file is missing, truncated or no JSON; the message names it.
+    """
+    path = Path(path)
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist") from error
+    except IsADirectoryError as error:
+        raise UserError(f"{path} is a directory where a JSON file was expected") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not valid JSON ({str(error)[:80]}): truncated or altered?") from error
+
+
+@contextlib.contextmanager
+def directory_lock(directory: Path | str) -> Iterator[None]:
+    """Holds a directory for one process; the system lets go of the lock when the process dies, however it dies.
+
+    Raises:
+        UserError: If another process holds it.
+    """
+    directory = Path(directory)
+    path = directory / ".lock"
+    with _disk_errors(path):
+        directory.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"another command is writing to {directory}; wait for it or choose another out=") from error
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""Windows, batches, and one readable training loop."""
