@@ -1,0 +1,50 @@
+"""The frozen protocol: which episodes count, when one ends, how its outcome is called.
+
+Changing anything here is a new protocol version: rows of different versions are never ranked together.
+"""
+
+from __future__ import annotations
+
+from smidgen.envs.seeds import SEED_RANGES
+from smidgen.runtime.errors import UserError
+
+PROTOCOL_VERSION = 1
+HOLD_STEPS = 10
+SPLIT = "test"
+
+SUCCESS = "success"
+SIMULATOR_ERROR = "simulator_error"
+POLICY_ERROR = "policy_error"
+
+# One per episode; which failure is which is told apart in failures.py.
+LABELS: dict[str, str] = {
+    SUCCESS: "success held for HOLD_STEPS consecutive control steps",
+    "never_reached": "the end-effector never came near the object",
+    "missed_grasp": "it came near, and the object was never held",
+    "dropped": "the object was held, and at the end it was not",
+    "not_held": "success was reached at some step and never held long enough",
+    "timeout": "any other way to reach the horizon, e.g. still holding the object short of the goal",
+    SIMULATOR_ERROR: "the simulator raised an error or left finite numbers; a failure that counts",
+    POLICY_ERROR: "the policy raised an error or gave an action that is not finite; a failure that counts",
+}
+
+
+def test_seeds(seed_start: int, episodes: int) -> range:
+    """Seeds of an evaluation.
+
+    Args:
+        seed_start: Offset into the test range, or a seed inside it.
+        episodes: How many consecutive seeds, at least 1.
+
+    Raises:
+        UserError: If a seed falls outside the test range.
+    """
+    allowed = SEED_RANGES[SPLIT]
+    first = seed_start if seed_start >= allowed.start else allowed.start + seed_start
+    seeds = range(first, first + episodes)
+    if seed_start < 0 or episodes < 1 or seeds[-1] not in allowed:
+        raise UserError(
+            f"expected episodes >= 1 and seeds inside {allowed.start}..{allowed.stop - 1}, "
+            f"got seed_start={seed_start} episodes={episodes}; seed_start=0 is the first test seed"
+        )
+    return seeds

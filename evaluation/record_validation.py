@@ -1,0 +1,197 @@
+"""Checks a result record: types against the schema, ranges, and the record's agreement with itself."""
+
+from __future__ import annotations
+
+import math
+import re
+import types
+import typing
+from collections.abc import Sequence
+from typing import Any
+
+from smidgen.envs.seeds import SEED_RANGES
+from smidgen.evaluation.protocol import LABELS, SPLIT, SUCCESS
+from smidgen.evaluation.record_schema import (
+    KINDS,
+    SCHEMA_VERSION,
+    Collapse,
+    EpisodeRow,
+    Record,
+    count_errors,
+    success_rate,
+)
+from smidgen.runtime.errors import UserError
+
+NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def validate_record(record: object, source: str) -> None:
+    """Checks types, ranges and the record's agreement with itself.
+
+    Args:
+        record: Parsed JSON.
+        source: The file's name, for the message.
+
+    Raises:
+        UserError: Naming source, field, expected and got.
+    """
+    if isinstance(record, dict) and record.get("schema_version") != SCHEMA_VERSION:
+        _refuse(source, "schema_version", f"{SCHEMA_VERSION}", record.get("schema_version"))
+    _check_type(record, Record, source, "")
+    checked = typing.cast(Record, record)
+    _check_names(checked, source)
+    _check_seeds(checked, source)
+    for index, row in enumerate(checked["episodes"]):
+        _check_episode(row, checked["protocol"]["horizon"], source, f"episodes[{index}]")
+    _check_counts(checked, source)
+    _check_collapse(checked["collapse"], source)
+    _check_videos(checked, source)
+
+
+def _refuse(source: str, field: str, expected: str, got: object) -> typing.NoReturn:
+    shown = repr(got)
+    shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
+    raise UserError(f"{source}: field {field or '(top level)'}: expected {expected}, got {shown}")
+
+
+def _check_type(value: Any, hint: Any, source: str, field: str) -> None:
+    """Checks parsed JSON against a type hint made of TypedDict, list, dict, unions and scalars."""
+    if typing.is_typeddict(hint):
+        _check_mapping(value, hint, source, field)
+    elif typing.get_origin(hint) is list:
+        if not isinstance(value, list):
+            _refuse(source, field, "a list", value)
+        for index, entry in enumerate(value):
+            _check_type(entry, typing.get_args(hint)[0], source, f"{field}[{index}]")
+    elif typing.get_origin(hint) is dict:
+        if not isinstance(value, dict):
+            _refuse(source, field, "an object", value)
+        for key, entry in value.items():
+            _check_type(entry, typing.get_args(hint)[1], source, f"{field}.{key}")
+    elif isinstance(hint, types.UnionType):
+        if value is not None:
+            _check_type(value, typing.get_args(hint)[0], source, field)
+    elif hint is not Any:
+        _check_scalar(value, hint, source, field)
+
+
+def _check_mapping(value: Any, hint: Any, source: str, field: str) -> None:
+    if not isinstance(value, dict):
+        _refuse(source, field, "an object", value)
+    hints = typing.get_type_hints(hint)
+    prefix = f"{field}." if field else ""
+    for name in sorted(set(hints) - set(value)):
+        _refuse(source, f"{prefix}{name}", "a value", "nothing (missing)")
+    for name in sorted(set(value) - set(hints)):
+        _refuse(source, f"{prefix}{name}", f"no such field (valid: {', '.join(sorted(hints))})", value[name])
+    for name, entry_hint in hints.items():
+        _check_type(value[name], entry_hint, source, f"{prefix}{name}")
+
+
+def _check_scalar(value: Any, hint: type, source: str, field: str) -> None:
+    accepted = (int, float) if hint is float else (hint,)
+    # bool is an int to Python, not to a reader of the record.
+    wrong_bool = isinstance(value, bool) and hint is not bool
+    if (
+        wrong_bool
+        or not isinstance(value, accepted)
+        or (hint is float and not math.isfinite(typing.cast(float, value)))
+    ):
+        _refuse(source, field, {float: "a finite number", int: "an integer"}.get(hint, f"a {hint.__name__}"), value)
+
+
+def _check_names(record: Record, source: str) -> None:
+    names = {"task": record["task"], "policy.name": record["policy"]["name"]}
+    for field, name in names.items():
+        if not NAME_PATTERN.fullmatch(name):
+            _refuse(source, field, "letters, digits, '.', '_' and '-'", name)
+    if record["policy"]["kind"] not in KINDS:
+        _refuse(source, "policy.kind", f"one of {', '.join(KINDS)}", record["policy"]["kind"])
+    hashes: dict[str, str | None] = {
+        "policy.checkpoint_sha256": record["policy"]["checkpoint_sha256"],
+        "policy.data_set_sha256": record["policy"]["data_set_sha256"],
+        "collapse.demos_sha256": record["collapse"]["demos_sha256"],
+    }
+    for field, digest in hashes.items():
+        if digest is not None and not re.fullmatch(r"[0-9a-f]{64}", digest):
+            _refuse(source, field, "64 hexadecimal digits or null", digest)
+
+
+def _check_seeds(record: Record, source: str) -> None:
+    protocol = record["protocol"]
+    if protocol["split"] != SPLIT:
+        _refuse(source, "protocol.split", repr(SPLIT), protocol["split"])
+    if not 0 < protocol["confidence"] < 1:
+        _refuse(source, "protocol.confidence", "a level between 0 and 1", protocol["confidence"])
+    seeds = [row["seed"] for row in record["episodes"]]
+    if len(set(seeds)) != len(seeds):
+        _refuse(source, "episodes", "every seed once", f"seed {_first_repeated(seeds)} twice")
+    if not seeds or len(seeds) != protocol["episodes"]:
+        _refuse(source, "episodes", f"{protocol['episodes']} rows (protocol.episodes), not none", len(seeds))
+    for index, seed in enumerate(seeds):
+        if seed not in SEED_RANGES[SPLIT]:
+            _refuse(source, f"episodes[{index}].seed", f"a seed of the {SPLIT} range {SEED_RANGES[SPLIT]}", seed)
+        if seed != protocol["seed_start"] + index:
+            _refuse(source, f"episodes[{index}].seed", f"{protocol['seed_start'] + index} (consecutive seeds)", seed)
+    bounds = record["policy"]["data_set_seeds"]
+    if bounds and (len(bounds) != 2 or bounds[0] > bounds[1]):
+        _refuse(source, "policy.data_set_seeds", "[first, last] or []", bounds)
+    if bounds and bounds[0] <= seeds[-1] and seeds[0] <= bounds[1]:
+        _refuse(source, "policy.data_set_seeds", "seeds apart from the test seeds", bounds)
+
+
+def _first_repeated(seeds: Sequence[int]) -> int:
+    seen: set[int] = set()
+    return next(seed for seed in seeds if seed in seen or seen.add(seed))  # type: ignore[func-returns-value]
+
+
+def _check_episode(row: EpisodeRow, horizon: int, source: str, field: str) -> None:
+    first = row["first_success_step"]
+    if row["label"] not in LABELS:
+        _refuse(source, f"{field}.label", f"one of {', '.join(LABELS)}", row["label"])
+    if row["success"] != (row["label"] == SUCCESS):
+        _refuse(source, f"{field}.label", f"{SUCCESS!r} exactly where success is true", row["label"])
+    if row["success"] and not row["success_once"]:
+        _refuse(source, f"{field}.success_once", "true where success is true", False)
+    if not 0 <= row["num_steps"] <= horizon:
+        _refuse(source, f"{field}.num_steps", f"0..{horizon} (protocol.horizon)", row["num_steps"])
+    if (first is not None) != row["success_once"]:
+        _refuse(source, f"{field}.first_success_step", "a step exactly where success_once is true", first)
+    if first is not None and not 0 <= first <= row["num_steps"]:
+        _refuse(source, f"{field}.first_success_step", f"0..{row['num_steps']} (num_steps)", first)
+    if row["success_at_reset"] != (first == 0):
+        _refuse(source, f"{field}.success_at_reset", "true where first_success_step is 0", row["success_at_reset"])
+
+
+def _check_counts(record: Record, source: str) -> None:
+    episodes, confidence = record["episodes"], record["protocol"]["confidence"]
+    outcomes = {
+        "success": (record["success"], [row["success"] for row in episodes]),
+        "success_once": (record["success_once"], [row["success_once"] for row in episodes]),
+    }
+    for field, (stored, flags) in outcomes.items():
+        for name, value in success_rate(flags, confidence).items():
+            got = typing.cast(dict[str, float], stored)[name]
+            if not math.isclose(got, typing.cast(float, value), abs_tol=1e-9):
+                _refuse(source, f"{field}.{name}", f"{value} (recomputed from episodes)", got)
+    if record["errors"] != count_errors(episodes):
+        _refuse(source, "errors", f"{count_errors(episodes)} (counted in episodes)", record["errors"])
+
+
+def _check_collapse(collapse: Collapse, source: str) -> None:
+    for name in ("r2", "explained_variance"):
+        values = typing.cast(dict[str, Any], collapse)[name]
+        if values is not None and len(values) != len(collapse["coordinates"]):
+            _refuse(source, f"collapse.{name}", f"{len(collapse['coordinates'])} values (collapse.coordinates)", values)
+    for name, value in collapse.items():
+        if value is None and name not in collapse["reasons"]:
+            _refuse(source, f"collapse.reasons.{name}", f"why collapse.{name} is null", "nothing (missing)")
+
+
+def _check_videos(record: Record, source: str) -> None:
+    seeds = {row["seed"] for row in record["episodes"]}
+    for index, video in enumerate(record["videos"]):
+        if video["seed"] not in seeds:
+            _refuse(source, f"videos[{index}].seed", "a seed of the episodes", video["seed"])
+        if not (NAME_PATTERN.fullmatch(video["file"]) and video["file"].endswith(".mp4")):
+            _refuse(source, f"videos[{index}].file", "a bare file name that ends with .mp4", video["file"])

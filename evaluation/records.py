@@ -1,0 +1,73 @@
+"""The result record: everything a leaderboard row is computed from, as one JSON file per evaluated policy.
+
+`read_record` refuses a file that departs from the schema (record_schema.py) or contradicts itself (counts that differ
+from the episodes, seeds missing or twice, seeds outside the test range), naming file and field. No time, date or host
+name lives in a record, so the same evaluation always gives the same bytes; those go to ``*.host.json``.
+"""
+
+from __future__ import annotations
+
+import typing
+from pathlib import Path
+
+from smidgen.evaluation.record_schema import SCHEMA_VERSION, Collapse, EpisodeRow, PolicyCard, Protocol, Record, Video
+from smidgen.evaluation.record_validation import validate_record
+from smidgen.runtime.files import read_json, write_json_atomic
+
+__all__ = [
+    "SCHEMA_VERSION",
+    "Collapse",
+    "EpisodeRow",
+    "PolicyCard",
+    "Protocol",
+    "Record",
+    "Video",
+    "find_records",
+    "host_path",
+    "read_record",
+    "record_path",
+    "validate_record",
+    "video_path",
+    "write_record",
+]
+
+
+def record_path(directory: Path | str, task: str, policy_name: str) -> Path:
+    """Where the record of a policy on a task stands."""
+    return Path(directory) / f"{task}-{policy_name}.json"
+
+
+def host_path(record: Path) -> Path:
+    """Where wall times, dates and the host's name of a record stand."""
+    return record.with_suffix(".host.json")
+
+
+def video_path(record: Path, video: Video) -> Path:
+    """Where a video named in a record stands."""
+    return record.parent.parent / "videos" / video["file"]
+
+
+def find_records(directory: Path | str) -> list[Path]:
+    """Every record file directly in a directory, sorted by name; host files are left out."""
+    return sorted(path for path in Path(directory).glob("*.json") if not path.name.endswith(".host.json"))
+
+
+def write_record(path: Path | str, record: Record) -> None:
+    """Validates a record and writes it, whole or not at all.
+
+    Raises:
+        UserError: If the record is not valid, or the disk is full.
+    """
+    validate_record(record, str(path))
+    write_json_atomic(path, record)
+
+
+def read_record(path: Path | str) -> Record:
+    """Reads and validates a record.
+
+    Raises:
+        UserError: If the file is missing, no JSON, or not a valid record; the message names file and field.
+    """
+    record = read_json(path)
+    validate_record(record, str(path))
+    return typing.cast(Record, record)
