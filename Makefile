@@ -1,0 +1,48 @@
+# `make` lists the targets. `make demo` and `make test` set up whatever they need; nothing is installed outside .venv,
+# save missing system packages where you are root on Debian or Ubuntu.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint types unit lock clean
+
+BIN := .venv/bin
+STAMP := .venv/smidgen.stamp
+ARGS ?=
+
+help: ## List the targets.
+	@echo "make TARGET, with:"
+	@sed -nE 's/^([a-z]+):.*## (.*)/  \1\t\2/p' Makefile | expand -t 11
+
+setup: $(STAMP) ## Build .venv from the lock (about 2 minutes the first time; PYTHON=... names the interpreter).
+
+$(STAMP): requirements.lock pyproject.toml $(wildcard install/*)
+	@PYTHON="$(PYTHON)" ./install/environment.sh
+
+demo: $(STAMP) ## The whole path on Lift: demonstrations, training, evaluation, leaderboard (ARGS="key=value ...").
+	@$(BIN)/python -m smidgen.experiments.demo $(ARGS)
+
+test: lint types unit ## Everything that CI runs: lint, types and all tests (under 10 minutes on 2 cores).
+
+lint: $(STAMP) ## Ruff: rules and layout.
+	@echo "== ruff"
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check --quiet || { echo "layout differs; run: $(BIN)/ruff format"; exit 1; }
+
+# Mypy reads the package under its installed name, from a wheel: it cannot follow an editable install.
+types: $(STAMP) ## Mypy, on the installed package.
+	@echo "== mypy"
+	@rm -rf build
+	@$(BIN)/python -m pip install --quiet --no-index --no-deps --no-build-isolation --target build/installed .
+	@MYPYPATH=build/installed $(BIN)/mypy -p smidgen | sed 's|^build/installed/smidgen/||'
+
+unit: $(STAMP) ## The tests alone (ARGS="-k lift -n 0" goes to pytest).
+	@echo "== pytest"
+	@$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+
+lock: $(STAMP) ## Write the lock files anew (UPGRADE=1 moves every pin to the newest version allowed).
+	@$(BIN)/python -m pip install --quiet "uv>=0.5"
+	@$(BIN)/python install/lock.py $(if $(UPGRADE),--upgrade)
+
+clean: ## Remove .venv and what builds and tests leave (outputs/ stays).
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
