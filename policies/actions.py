@@ -1,0 +1,90 @@
+"""What one number of an action means: names, box and kinds of a task's action, as a data set or a checkpoint carries them.
+
+Letters: ``A`` action coordinates, ``...`` any leading axes.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from smidgen.runtime.errors import UserError
+
+KINDS = ("position", "gripper", "yaw")
+GRIPPER_OPEN = -1.0
+
+
+@dataclass(frozen=True)
+class ActionLayout:
+    """Coordinates of an action: absolute positions (m, world frame), gripper in [-1 open, 1 close], yaw (rad, modulo pi)."""
+
+    names: tuple[str, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    kinds: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        lengths = {len(self.names), len(self.low), len(self.high), len(self.kinds)}
+        if len(lengths) != 1 or not self.names:
+            raise UserError(f"action spec: expected one name, low, high and kind per coordinate, got {self}")
+        if unknown := sorted(set(self.kinds) - set(KINDS)):
+            raise UserError(f"action spec: unknown kind {unknown[0]!r}; valid: {', '.join(KINDS)}")
+        if not all(math.isfinite(low) and low <= high < math.inf for low, high in zip(self.low, self.high, strict=True)):
+            raise UserError(f"action spec: expected finite low <= high, got low {self.low}, high {self.high}")
+
+    @classmethod
+    def from_json(cls, spec: Any) -> ActionLayout:
+        """Reads the JSON form ``{"names", "low", "high", "kinds"}`` that data sets and checkpoints hold.
+
+        Raises:
+            UserError: If a field is missing, superfluous or of another type.
+        """
+        fields = {"names": str, "low": (int, float), "high": (int, float), "kinds": str}
+        if not isinstance(spec, dict) or set(spec) != set(fields):
+            raise UserError(f"action spec: expected the keys {', '.join(fields)}, got {str(spec)[:80]}")
+        for key, kind in fields.items():
+            values = spec[key]
+            if not isinstance(values, list | tuple) or not all(
+                isinstance(value, kind) and not isinstance(value, bool) for value in values
+            ):
+                raise UserError(f"action spec: expected a list of {'names' if kind is str else 'numbers'} as {key!r}")
+        low, high = (tuple(float(value) for value in spec[key]) for key in ("low", "high"))
+        return cls(names=tuple(spec["names"]), low=low, high=high, kinds=tuple(spec["kinds"]))
+
+    def to_json(self) -> dict[str, list[Any]]:
+        """The JSON form that :meth:`from_json` reads."""
+        return {key: list(getattr(self, key)) for key in ("names", "low", "high", "kinds")}
+
+    @property
+    def size(self) -> int:
+        """Number of coordinates A."""
+        return len(self.names)
+
+    @property
+    def position_indices(self) -> tuple[int, ...]:
+        """Coordinates that are positions; the k-th of them is the k-th coordinate of the end-effector state."""
+        return self._indices("position")
+
+    @property
+    def gripper_indices(self) -> tuple[int, ...]:
+        """Coordinates that command a gripper."""
+        return self._indices("gripper")
+
+    def _indices(self, kind: str) -> tuple[int, ...]:
+        return tuple(index for index, own_kind in enumerate(self.kinds) if own_kind == kind)
+
+    def clip(self, actions: Float[np.ndarray, "... A"]) -> Float[np.ndarray, "... A"]:
+        """Moves every coordinate into its box."""
+        return np.clip(actions, np.asarray(self.low), np.asarray(self.high))
+
+    def hold(self, eef_state_BE: Float[np.ndarray, "B E"]) -> Float[np.ndarray, "B A"]:
+        """Actions that stay where the end effector is: its position, gripper open, home yaw, inside the box."""
+        actions_BA = np.zeros((len(eef_state_BE), self.size))
+        actions_BA[:, list(self.gripper_indices)] = GRIPPER_OPEN
+        for order, index in enumerate(self.position_indices):
+            actions_BA[:, index] = eef_state_BE[:, order]
+        return self.clip(actions_BA)

@@ -1,0 +1,167 @@
+"""Policies that look at nothing, or at their own arm alone: what a learned policy must beat before it counts as seeing.
+
+Letters: ``B`` episodes side by side, ``A`` action coordinates, ``S`` control steps, ``E`` end-effector state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from jaxtyping import Float
+
+from smidgen.policies.actions import ActionLayout
+from smidgen.runtime.errors import UserError, unknown_name
+
+
+@dataclass(frozen=True, eq=False)
+class DemoStatistics:
+    """What blind baselines know of the demonstrations (successful training episodes only).
+
+    Attributes:
+        mean_action: (A,) mean of every target of every step.
+        time_mean_SA: (S, A) mean target at each control step, shorter episodes padded with their last target.
+    """
+
+    mean_action: Float[np.ndarray, " A"]
+    time_mean_SA: Float[np.ndarray, "S A"]
+
+    def time_mean_at(self, steps: np.ndarray) -> np.ndarray:
+        """Mean target at any array of control steps (shape ``...``), padded with the last: (..., A)."""
+        return self.time_mean_SA[np.minimum(steps, len(self.time_mean_SA) - 1)]
+
+
+class Baseline:
+    """Common part of the baselines: the action's layout, the number of episodes side by side and the step.
+
+    Args:
+        layout: The task's action.
+        statistics: Needed where ``needs_statistics``.
+    """
+
+    name: ClassVar[str]
+    observes: ClassVar[tuple[str, ...]] = ()
+    needs_statistics: ClassVar[bool] = False
+
+    def __init__(self, layout: ActionLayout, statistics: DemoStatistics | None = None) -> None:
+        self.layout = layout
+        self._statistics = statistics
+        self.reset()
+
+    @property
+    def statistics(self) -> DemoStatistics:
+        """The demonstrations' statistics, which :func:`build_baseline` made sure are there."""
+        assert self._statistics is not None
+        return self._statistics
+
+    def reset(self, num_episodes: int = 1, seed: int = 0) -> None:
+        """Starts episodes; ``seed`` is the first episode's, the others count on from it."""
+        self.num_episodes = num_episodes
+        self.step = 0
+
+    def act(self, observations: Mapping[str, Any]) -> Float[np.ndarray, "B A"]:
+        """The next action of every episode, float64, in physical units and inside the box."""
+        actions_BA = np.asarray(self._next_actions(observations), dtype=np.float64)
+        self.step += 1
+        return self.layout.clip(np.broadcast_to(actions_BA, (self.num_episodes, self.layout.size)))
+
+    def _next_actions(self, observations: Mapping[str, Any]) -> np.ndarray:
+        raise NotImplementedError
+
+    def _eef_state(self, observations: Mapping[str, Any]) -> Float[np.ndarray, "B E"]:
+        eef_state_BE = np.asarray(observations["eef_state"], dtype=np.float64)
+        if eef_state_BE.ndim != 2 or len(eef_state_BE) != self.num_episodes:
+            raise ValueError(
+                f"expected eef_state of shape ({self.num_episodes}, E), got {eef_state_BE.shape}; "
+                "reset(num_episodes=...) with the number of rows"
+            )
+        return eef_state_BE
+
+
+class RandomPolicy(Baseline):
+    """Uniform in the action's box; row b draws from the seed of its own episode, whatever runs beside it."""
+
+    name = "random"
+
+    def reset(self, num_episodes: int = 1, seed: int = 0) -> None:
+        """Starts episodes with one generator each."""
+        super().reset(num_episodes, seed)
+        self._generators = [np.random.default_rng(seed + row) for row in range(num_episodes)]
+
+    def _next_actions(self, observations: Mapping[str, Any]) -> np.ndarray:
+        return np.stack([generator.uniform(self.layout.low, self.layout.high) for generator in self._generators])
+
+
+class NoopPolicy(Baseline):
+    """Holds the first end-effector position that it observed, gripper open."""
+
+    name = "noop"
+    observes = ("eef_state",)
+
+    def _next_actions(self, observations: Mapping[str, Any]) -> np.ndarray:
+        if self.step == 0:
+            self._held_BA = self.layout.hold(self._eef_state(observations))
+        return self._held_BA
+
+
+class MeanActionPolicy(Baseline):
+    """The mean target of the demonstrations, always: the plateau that mean collapse is named after."""
+
+    name = "mean_action"
+    needs_statistics = True
+
+    def _next_actions(self, observations: Mapping[str, Any]) -> np.ndarray:
+        return self.statistics.mean_action
+
+
+class TimeMeanPolicy(Baseline):
+    """The mean trajectory of the demonstrations, step by step: the best that a blind policy with a clock can do."""
+
+    name = "time_mean"
+    needs_statistics = True
+
+    def _next_actions(self, observations: Mapping[str, Any]) -> np.ndarray:
+        return self.statistics.time_mean_at(np.asarray(self.step))
+
+
+class PersistencePolicy(Baseline):
+    """Commands the end-effector position that it observes at this moment, gripper open."""
+
+    name = "persistence"
+    observes = ("eef_state",)
+
+    def _next_actions(self, observations: Mapping[str, Any]) -> np.ndarray:
+        return self.layout.hold(self._eef_state(observations))
+
+
+POLICIES: dict[str, type[Baseline]] = {
+    policy.name: policy
+    for policy in (RandomPolicy, NoopPolicy, MeanActionPolicy, TimeMeanPolicy, PersistencePolicy)
+}
+
+
+def build_baseline(name: str, action_spec: Mapping[str, Any], statistics: DemoStatistics | None = None) -> Baseline:
+    """Builds a baseline by its name.
+
+    Args:
+        name: A key of :data:`POLICIES`.
+        action_spec: The task's action as JSON: ``{"names", "low", "high", "kinds"}``.
+        statistics: Of the demonstrations, for the baselines that play them back.
+
+    Raises:
+        UserError: If the name is unknown, or the baseline needs statistics and there are none.
+    """
+    if name not in POLICIES:
+        raise unknown_name("policy", name, POLICIES)
+    layout = ActionLayout.from_json(action_spec)
+    if POLICIES[name].needs_statistics:
+        if statistics is None:
+            raise UserError(f"policy {name!r} plays back the demonstrations' mean and got none; add demos=DIR")
+        if statistics.mean_action.shape != (layout.size,) or statistics.time_mean_SA.shape[1:] != (layout.size,):
+            raise UserError(
+                f"policy {name!r}: expected demonstrations with {layout.size} action coordinates, "
+                f"got {statistics.mean_action.shape[-1]}; use a data set of the same task"
+            )
+    return POLICIES[name](layout, statistics)

@@ -1,0 +1,69 @@
+"""Actions in physical units <-> features of about unit size that a network learns. The policy owns this, nobody else.
+
+A position is standardised by the training targets, a gripper stays as it is in [-1, 1], and a yaw becomes
+(cos 2 yaw, sin 2 yaw), because yaw and yaw + pi are the same grasp: so there can be more features than coordinates.
+
+Letters: ``A`` action coordinates, ``F`` features, ``N`` targets, ``...`` any leading axes.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from smidgen.policies.actions import ActionLayout
+
+# A coordinate that the demonstrations hardly use must not turn rounding into unit variance.
+MIN_DEVIATION_M = 1e-3
+FEATURES_PER_KIND = {"position": 1, "gripper": 1, "yaw": 2}
+
+
+class ActionNormaliser(nn.Module):
+    """Encodes actions as features and decodes features to actions; its statistics are buffers of the checkpoint.
+
+    Args:
+        layout: The task's action.
+    """
+
+    mean_A: Tensor
+    deviation_A: Tensor
+
+    def __init__(self, layout: ActionLayout) -> None:
+        super().__init__()
+        self.layout = layout
+        self.num_features = sum(FEATURES_PER_KIND[kind] for kind in layout.kinds)
+        self.register_buffer("mean_A", torch.zeros(layout.size, dtype=torch.float64))
+        self.register_buffer("deviation_A", torch.ones(layout.size, dtype=torch.float64))
+
+    def fit(self, actions_NA: Float[Tensor, "N A"]) -> None:
+        """Takes mean and deviation of each position from training targets (physical units).
+
+        Raises:
+            ValueError: If the targets are not (N, A) or not finite.
+        """
+        if actions_NA.ndim != 2 or actions_NA.shape[1] != self.layout.size or not bool(actions_NA.isfinite().all()):
+            raise ValueError(f"expected finite targets of shape (N, {self.layout.size}), got {tuple(actions_NA.shape)}")
+        positions = list(self.layout.position_indices)
+        targets_NP = actions_NA.to(self.mean_A)[:, positions]
+        self.mean_A[positions] = targets_NP.mean(dim=0)
+        self.deviation_A[positions] = targets_NP.std(dim=0, correction=0).clamp(min=MIN_DEVIATION_M)
+
+    def encode(self, actions: Float[Tensor, "... A"]) -> Float[Tensor, "... F"]:
+        """Physical units to features, float32."""
+        standardised = (actions.double() - self.mean_A) / self.deviation_A
+        features = []
+        for index, kind in enumerate(self.layout.kinds):
+            value = standardised[..., index]
+            features += [torch.cos(2 * value), torch.sin(2 * value)] if kind == "yaw" else [value]
+        return torch.stack(features, dim=-1).float()
+
+    def decode(self, features: Float[Tensor, "... F"]) -> Float[Tensor, "... A"]:
+        """Features to physical units, float64; a yaw comes back in (-pi/2, pi/2]."""
+        features = features.double()
+        values, column = [], 0
+        for kind in self.layout.kinds:
+            value = features[..., column]
+            values.append(torch.atan2(features[..., column + 1], value) / 2 if kind == "yaw" else value)
+            column += FEATURES_PER_KIND[kind]
+        return torch.stack(values, dim=-1) * self.deviation_A + self.mean_A
