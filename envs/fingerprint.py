@@ -1,0 +1,64 @@
+"""What an environment is, in two parts: one that decides what may be ranked together, and one about the host."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from smidgen.envs.rendering import RenderProfile
+
+
+def environment_fingerprint(
+    env_id: str, render_profile: RenderProfile, model_sha256: str, cameras: tuple[str, ...], image_size: tuple[int, int]
+) -> dict[str, dict[str, Any]]:
+    """Builds a fingerprint.
+
+    Args:
+        env_id: Versioned Gymnasium id.
+        render_profile: What decides a pixel besides the scene.
+        model_sha256: Hash of the compiled model, decimated meshes included.
+        cameras: Cameras that are rendered.
+        image_size: Height and width in pixels.
+
+    Returns:
+        ``ranked``: only equal ones may stand in one ranking. ``host``: decides whether a repetition is compared to the
+        bit or statistically.
+    """
+    return {
+        "ranked": {
+            "env_id": env_id,
+            "render_profile": render_profile.name,
+            "render_profile_sha256": render_profile.sha256,
+            "model_sha256": model_sha256,
+            "cameras": list(cameras),
+            "image_size": list(image_size),
+            "mujoco": version("mujoco"),
+            "robosuite": version("robosuite"),
+        },
+        "host": host_fingerprint(),
+    }
+
+
+def host_fingerprint() -> dict[str, Any]:
+    """CPU, platform, OpenGL backend and thread counts of this process."""
+    return {
+        "cpu": cpu_name(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "gl_backend": os.environ.get("MUJOCO_GL", ""),
+        "num_cpus": os.cpu_count(),
+        "omp_num_threads": os.environ.get("OMP_NUM_THREADS", ""),
+    }
+
+
+def cpu_name() -> str:
+    """The processor's model name, as the system gives it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,181 @@
+"""Frames: a render profile that is frozen with the environment's version, and the off-screen renderer that obeys it."""
+
+from __future__ import annotations
+
+import atexit
+import dataclasses
+import weakref
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+from smidgen.runtime.errors import UserError, unknown_name
+from smidgen.runtime.files import canonical_json, sha256_bytes
+
+VISUAL_GROUP = 1
+HIDDEN_GROUP = 5
+MAX_IMAGE_SIZE = 2048
+
+
+@dataclass(frozen=True)
+class RenderProfile:
+    """What decides a pixel besides the scene; part of an environment's version.
+
+    Attributes:
+        name: What users type.
+        shadows: Whether lights cast shadows.
+        reflections: Whether surfaces mirror the scene.
+        num_samples: Samples per pixel of multisample antialiasing; 0 for none.
+        mesh_fraction: Share of each visual mesh's triangles that is kept.
+        min_faces: Triangles that a visual mesh keeps at least.
+    """
+
+    name: str
+    shadows: bool
+    reflections: bool
+    num_samples: int
+    mesh_fraction: float
+    min_faces: int
+
+    @property
+    def sha256(self) -> str:
+        """Hash of every field."""
+        return sha256_bytes(canonical_json(dataclasses.asdict(self)))
+
+
+RENDER_PROFILES: dict[str, RenderProfile] = {
+    "v0": RenderProfile("v0", shadows=False, reflections=False, num_samples=0, mesh_fraction=0.05, min_faces=60),
+    "stock": RenderProfile("stock", shadows=True, reflections=True, num_samples=4, mesh_fraction=1.0, min_faces=0),
+}
+
+
+def get_render_profile(name: str) -> RenderProfile:
+    """Looks a profile up by name.
+
+    Raises:
+        UserError: If there is none of that name.
+    """
+    if name not in RENDER_PROFILES:
+        raise unknown_name("render profile", name, RENDER_PROFILES)
+    return RENDER_PROFILES[name]
+
+
+def parse_image_size(image_size: int | tuple[int, int]) -> tuple[int, int]:
+    """Height and width in pixels from one number or two.
+
+    Raises:
+        UserError: If a side is not between 1 and :data:`MAX_IMAGE_SIZE`.
+    """
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    if not (1 <= height <= MAX_IMAGE_SIZE and 1 <= width <= MAX_IMAGE_SIZE):
+        raise UserError(f"image_size must lie between 1 and {MAX_IMAGE_SIZE} pixels a side, got {image_size}")
+    return int(height), int(width)
+
+
+class FrameRenderer:
+    """Renders cameras of one simulation into upright uint8 frames.
+
+    Args:
+        model: The compiled model; its off-screen buffer and quality settings are set from the profile.
+        data: The state to draw.
+        cameras: Camera names, in the order of the frames.
+        image_size: Height and width in pixels.
+        profile: The render profile.
+
+    Raises:
+        UserError: If the model has no camera of a name, or no OpenGL context can be made.
+    """
+
+    def __init__(
+        self,
+        model: mujoco.MjModel,
+        data: mujoco.MjData,
+        cameras: tuple[str, ...],
+        image_size: tuple[int, int],
+        profile: RenderProfile,
+    ) -> None:
+        self._model, self._data = model, data
+        self._height, self._width = image_size
+        self._cameras = [self._camera(name) for name in cameras]
+        model.vis.quality.offsamples = profile.num_samples
+        if not profile.shadows:
+            model.vis.quality.shadowsize = 0
+        model.vis.global_.offheight, model.vis.global_.offwidth = image_size
+        self._gl = _open_gl(self._width, self._height)
+        self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
+        self._scene = mujoco.MjvScene(model, maxgeom=10_000)
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = profile.shadows
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = profile.reflections
+        self._options = mujoco.MjvOption()
+        self._options.geomgroup[:] = 0
+        self._options.geomgroup[VISUAL_GROUP] = 1
+        self._options.sitegroup[:] = 0
+        self._perturbation = mujoco.MjvPerturb()
+        # mujoco.egl ends the display at exit; registered later, this runs before it.
+        self._finalizer = weakref.finalize(self, _close_gl, self._gl, self._context)
+        atexit.register(self._finalizer)
+        self._viewport = mujoco.MjrRect(0, 0, self._width, self._height)
+        self._upside_down = np.empty((self._height, self._width, 3), dtype=np.uint8)
+
+    def _camera(self, name: str) -> mujoco.MjvCamera:
+        names = [self._model.camera(index).name for index in range(self._model.ncam)]
+        if name not in names:
+            raise unknown_name("camera", name, names)
+        camera = mujoco.MjvCamera()
+        camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
+        camera.fixedcamid = names.index(name)
+        return camera
+
+    def render(self) -> np.ndarray:
+        """Draws the present state.
+
+        Returns:
+            (num_cameras, H, W, 3) uint8, upright, the caller's own memory.
+        """
+        # Another environment of this process may have made its context current since.
+        self._gl.make_current()
+        frames = np.empty((len(self._cameras), self._height, self._width, 3), dtype=np.uint8)
+        for frame, camera in zip(frames, self._cameras, strict=True):
+            mujoco.mjv_updateScene(
+                self._model,
+                self._data,
+                self._options,
+                self._perturbation,
+                camera,
+                mujoco.mjtCatBit.mjCAT_ALL,
+                self._scene,
+            )
+            mujoco.mjr_render(self._viewport, self._scene, self._context)
+            mujoco.mjr_readPixels(self._upside_down, None, self._viewport, self._context)
+            frame[:] = self._upside_down[::-1]
+        return frames
+
+    def renderer_name(self) -> str:
+        """What draws: OpenGL's own name of the device or the software rasteriser."""
+        from OpenGL import GL
+
+        self._gl.make_current()
+        name = GL.glGetString(GL.GL_RENDERER)
+        return name.decode() if name else "unknown"
+
+    def close(self) -> None:
+        """Gives the OpenGL context back."""
+        self._finalizer()
+
+
+def _close_gl(gl: mujoco.GLContext, context: mujoco.MjrContext) -> None:
+    gl.make_current()
+    context.free()
+    gl.free()
+
+
+def _open_gl(width: int, height: int) -> mujoco.GLContext:
+    try:
+        context = mujoco.GLContext(width, height)
+        context.make_current()
+    except Exception as error:
+        raise UserError(
+            f"no OpenGL context could be made ({error}); run smidgen-doctor, which names the missing package"
+        ) from error
+    return context

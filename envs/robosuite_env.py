@@ -1,0 +1,348 @@
+"""The base of every task: a Gymnasium environment around a robosuite model, with our own control loop and renderer.
+
+robosuite builds the model and places the objects and the robot. Stepping and rendering are ours.
+"""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import gymnasium
+import mujoco
+import numpy as np
+from gymnasium.spaces import Box
+from gymnasium.spaces import Dict as DictSpace
+from smidgen.envs.control import ArmIndices, OperationalSpaceController
+from smidgen.envs.fingerprint import environment_fingerprint
+from smidgen.envs.meshes import decimate_visual_meshes
+from smidgen.envs.rendering import HIDDEN_GROUP, FrameRenderer, RenderProfile, get_render_profile, parse_image_size
+from smidgen.envs.simulator import quiet_robosuite
+from smidgen.envs.specs import TaskSpec
+from smidgen.runtime.files import sha256_bytes
+
+_STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS | mujoco.mjtState.mjSTATE_WARMSTART
+_NUM_FINGERS = 2
+
+
+class FrozenModel:
+    """Mixed into a robosuite environment: swaps the visual meshes and remembers the hash of what was compiled."""
+
+    render_profile: RenderProfile
+    model_sha256: str
+
+    def _initialize_sim(self, xml_string: str | None = None) -> None:
+        self.set_xml_processor(self._freeze)  # type: ignore[attr-defined]
+        super()._initialize_sim(xml_string)  # type: ignore[misc]
+
+    def _freeze(self, xml: str) -> str:
+        profile, meshes_sha256 = self.render_profile, ""
+        if profile.mesh_fraction < 1.0:
+            xml, meshes_sha256 = decimate_visual_meshes(xml, profile.mesh_fraction, profile.min_faces)
+        self.model_sha256 = sha256_bytes((_without_folders(xml) + meshes_sha256).encode())
+        return xml
+
+
+def _without_folders(xml: str) -> str:
+    """The model with file names in place of paths, so that its hash does not depend on where packages are installed."""
+    root = ET.fromstring(xml)
+    for element in root.iter():
+        for attribute in ("file", "meshdir", "texturedir"):
+            if element.get(attribute):
+                element.set(attribute, Path(element.get(attribute, "")).name)
+    return ET.tostring(root, encoding="unicode")
+
+
+class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray], abc.ABC):
+    """A task with absolute end-effector targets in and frames out.
+
+    Args:
+        cameras: Names of the cameras to render; the task's own by default. May be empty.
+        image_size: Height and width of a frame in pixels, or one number for both.
+        render_profile: ``v0``, frozen with this version, or ``stock``, robosuite's own pixels.
+        observe_pixels: Whether observations hold frames. Without, nothing is rendered unless asked for.
+        render_mode: ``rgb_array`` or None; both render the first camera.
+
+    Raises:
+        UserError: For an unknown camera or profile, or an impossible size.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 20}
+    task: ClassVar[TaskSpec]
+    simulation_class: ClassVar[type[FrozenModel]]
+
+    def __init__(
+        self,
+        cameras: tuple[str, ...] | None = None,
+        image_size: int | tuple[int, int] = 64,
+        render_profile: str = "v0",
+        observe_pixels: bool = True,
+        render_mode: str | None = "rgb_array",
+    ) -> None:
+        self.cameras = tuple(self.task.cameras if cameras is None else cameras)
+        self.image_size = parse_image_size(image_size)
+        self.render_profile = get_render_profile(render_profile)
+        self.observe_pixels = observe_pixels
+        self.render_mode = render_mode
+        with quiet_robosuite():
+            self.simulation = self._build_simulation()
+        self.model: mujoco.MjModel = self.simulation.sim.model._model
+        self.data: mujoco.MjData = self.simulation.sim.data._data
+        self._num_substeps = round(1.0 / (self.task.control_hz * self.model.opt.timestep))
+        self._robot = self.simulation.robots[0]
+        self._arm = self._arm_indices()
+        self._home_rotation = self._find_home_rotation()
+        self._controller = OperationalSpaceController(self.model, self.data, self._arm)
+        self._renderer: FrameRenderer | None = None
+        self._num_steps = self._held_steps = 0
+        self._low, self._high = np.array(self.task.action.low), np.array(self.task.action.high)
+        self.action_space = Box(self._low, self._high, dtype=np.float64)
+        self.observation_space = self._observation_space()
+        self._after_build()
+
+    def _observation_space(self) -> DictSpace:
+        spaces: dict[str, gymnasium.Space[Any]] = {
+            "eef_state": Box(-np.inf, np.inf, (len(self.task.eef_state_names),), dtype=np.float64)
+        }
+        if self.observe_pixels:
+            spaces |= {f"{name}_image": Box(0, 255, (*self.image_size, 3), dtype=np.uint8) for name in self.cameras}
+        return DictSpace(spaces)
+
+    def _build_simulation(self) -> Any:
+        """Makes the robosuite environment without any renderer or observable of its own."""
+        simulation_class = type(self.simulation_class.__name__, (self.simulation_class,), {})
+        simulation_class.render_profile = self.render_profile
+        return simulation_class(
+            robots="Panda",
+            renderer="mujoco",
+            has_renderer=False,
+            has_offscreen_renderer=False,
+            use_camera_obs=False,
+            use_object_obs=False,
+            hard_reset=False,
+            ignore_done=True,
+            control_freq=self.task.control_hz,
+            seed=0,
+        )
+
+    def _after_build(self) -> None:
+        """Where a task looks up its indices in the compiled model."""
+
+    @abc.abstractmethod
+    def is_success(self) -> bool:
+        """Whether the task is solved in the present state."""
+
+    @abc.abstractmethod
+    def privileged(self) -> dict[str, np.ndarray]:
+        """What experts see of the present state; each task documents its entries."""
+
+    @abc.abstractmethod
+    def cue_pose(self) -> np.ndarray:
+        """Pose of the cue, the thing that tells episodes apart, as one vector."""
+
+    @abc.abstractmethod
+    def set_cue_pose(self, pose: np.ndarray) -> None:
+        """Puts the cue elsewhere in the present state."""
+
+    @abc.abstractmethod
+    def sample_cue_pose(self, rng: np.random.Generator) -> np.ndarray:
+        """Draws a pose from the range that resets draw from."""
+
+    @abc.abstractmethod
+    def _cue_geoms(self) -> list[int]:
+        """Geoms that show the cue."""
+
+    def _arm_indices(self) -> ArmIndices:
+        joints = [self.model.joint(name) for name in self._robot.robot_model.arm_joints]
+        qpos, dofs = (
+            [int(joint.qposadr[0]) for joint in joints],
+            [int(joint.dofadr[0]) for joint in joints],
+        )
+        actuators = [self.model.actuator(name).id for name in self._robot.robot_model.arm_actuators]
+        for indices in (qpos, dofs, actuators):
+            assert indices == list(range(indices[0], indices[-1] + 1)), "an arm's indices are contiguous"
+        gripper = self._robot.gripper["right"]
+        return ArmIndices(
+            site=self.model.site(gripper.important_sites["grip_site"]).id,
+            qpos=slice(qpos[0], qpos[-1] + 1),
+            dofs=slice(dofs[0], dofs[-1] + 1),
+            actuators=slice(actuators[0], actuators[-1] + 1),
+            gripper_actuators=tuple(self.model.actuator(name).id for name in gripper.actuators),
+        )
+
+    def _find_home_rotation(self) -> np.ndarray:
+        """How the gripper is turned at the robot's nominal start, before start noise: the rotation that is kept."""
+        self.data.qpos[self._arm.qpos] = self._robot.init_qpos
+        mujoco.mj_forward(self.model, self.data)
+        return np.array(self.data.site_xmat[self._arm.site]).reshape(3, 3)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Starts an episode; the seed drives object placement and robot start noise.
+
+        Args:
+            seed: The episode's seed; drawn from the last one's generator when None.
+            options: None are known.
+
+        Returns:
+            The observation, and ``info`` with ``is_success``, ``success_held_steps`` and ``seed``.
+        """
+        super().reset(seed=seed)
+        episode_seed = int(self.np_random.integers(2**31)) if seed is None else seed
+        # Samplers keep references to this generator, so it is reseeded in place.
+        self.simulation.rng.bit_generator.state = np.random.default_rng(episode_seed).bit_generator.state
+        with quiet_robosuite():
+            self.simulation.reset()
+        self._controller.reset()
+        self._num_steps = self._held_steps = 0
+        self._after_reset()
+        mujoco.mj_forward(self.model, self.data)
+        return self._observation(), self._info() | {"seed": episode_seed}
+
+    def _after_reset(self) -> None:
+        """What a task still has to set once robosuite has placed everything."""
+
+    def step(self, action: np.ndarray) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
+        """Moves towards a target for one control step.
+
+        Args:
+            action: (A,) in the task's action specification; values outside of its box are clipped.
+
+        Returns:
+            Observation, reward (1 in a successful state, else 0), whether success has held long enough, whether the
+            horizon is reached, and ``info``.
+
+        Raises:
+            ValueError: If the action has another shape or holds NaN or an infinity.
+        """
+        action = np.asarray(action, dtype=np.float64)
+        if action.shape != self._low.shape or not np.isfinite(action).all():
+            raise ValueError(f"expected {self._low.size} finite numbers {self.task.action.names}, got {action}")
+        action = np.clip(action, self._low, self._high)
+        spec = self.task.action
+        gripper = None if spec.gripper_index is None else float(action[spec.gripper_index])
+        self._controller.step(action[spec.position_indices], self._target_rotation(action), gripper, self._num_substeps)
+        # Kinematics and contacts of the state that the step ended in; velocities wait for the next step.
+        mujoco.mj_fwdPosition(self.model, self.data)
+        self._num_steps += 1
+        self._held_steps = self._held_steps + 1 if self.is_success() else 0
+        terminated = self._held_steps >= self.task.hold_steps
+        truncated = self._num_steps >= self.task.horizon and not terminated
+        return self._observation(), float(self._held_steps > 0), terminated, truncated, self._info()
+
+    def _target_rotation(self, action: np.ndarray) -> np.ndarray:
+        """The rotation that an action asks for: home, turned about the vertical where the task declares yaw."""
+        if "yaw" not in self.task.action.kinds:
+            return self._home_rotation
+        yaw = float(action[self.task.action.kinds.index("yaw")])
+        cos, sin = np.cos(yaw), np.sin(yaw)
+        return np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]]) @ self._home_rotation
+
+    def _info(self) -> dict[str, Any]:
+        return {"is_success": self.is_success(), "success_held_steps": self._held_steps}
+
+    def _observation(self) -> dict[str, np.ndarray]:
+        observation = {"eef_state": self.eef_state()}
+        if self.observe_pixels:
+            frames = self.render_frames()
+            observation |= {f"{name}_image": frame for name, frame in zip(self.cameras, frames, strict=True)}
+        return observation
+
+    def eef_state(self) -> np.ndarray:
+        """(4,) position of the point between the fingertips (m, world frame) and the gripper's opening (m)."""
+        return np.append(self.data.site_xpos[self._arm.site], self.gripper_opening_m())
+
+    def gripper_opening_m(self) -> float:
+        """Distance between the fingertips in metres."""
+        first, second = (
+            self.data.qpos[self.model.joint(name).qposadr[0]] for name in self._robot.gripper["right"].joints
+        )
+        return float(first - second)
+
+    def render_frames(self) -> np.ndarray:
+        """Frames of the present state: (num_cameras, H, W, 3) uint8, upright."""
+        return self._frame_renderer().render()
+
+    def _frame_renderer(self) -> FrameRenderer:
+        if self._renderer is None:
+            self._renderer = FrameRenderer(self.model, self.data, self.cameras, self.image_size, self.render_profile)
+        return self._renderer
+
+    def render(self) -> np.ndarray:  # type: ignore[override]
+        """The first camera's frame of the present state: (H, W, 3) uint8."""
+        return self.render_frames()[0]
+
+    @contextlib.contextmanager
+    def cue_hidden(self) -> Iterator[None]:
+        """Frames rendered inside lack the cue; physics does not notice."""
+        geoms = self._cue_geoms()
+        before = self.model.geom_group[geoms].copy()
+        self.model.geom_group[geoms] = HIDDEN_GROUP
+        try:
+            yield
+        finally:
+            self.model.geom_group[geoms] = before
+
+    def move_cue(self, rng: np.random.Generator) -> np.ndarray:
+        """Puts the cue at another place of the reset range and returns its pose."""
+        self.set_cue_pose(self.sample_cue_pose(rng))
+        return self.cue_pose()
+
+    def get_state(self) -> np.ndarray:
+        """Everything that it takes to render this state again and to go on from it, as one float64 vector."""
+        physics = np.empty(mujoco.mj_stateSize(self.model, _STATE))
+        mujoco.mj_getState(self.model, self.data, physics, _STATE)
+        ours = [self._controller.posture_rad, self._controller.finger_command, self._task_state()]
+        return np.concatenate([physics, *ours, [self._num_steps, self._held_steps]])
+
+    def set_state(self, state: np.ndarray) -> None:
+        """Goes back to a state that :meth:`get_state` gave.
+
+        Raises:
+            ValueError: If the vector has another length, as one of another task or version has.
+        """
+        size = mujoco.mj_stateSize(self.model, _STATE)
+        sizes = [size, len(self._controller.posture_rad), _NUM_FINGERS, len(self._task_state()), 2]
+        state = np.asarray(state, dtype=np.float64)
+        if state.shape != (sum(sizes),):
+            raise ValueError(f"a state of {self.task.env_id} holds {sum(sizes)} numbers, got shape {state.shape}")
+        physics, posture, fingers, task_state, counters = np.split(state, np.cumsum(sizes)[:-1])
+        self._set_task_state(task_state)
+        mujoco.mj_setState(self.model, self.data, physics, _STATE)
+        self._controller.posture_rad, self._controller.finger_command = posture.copy(), fingers.copy()
+        self._num_steps, self._held_steps = int(counters[0]), int(counters[1])
+        mujoco.mj_forward(self.model, self.data)
+        # mj_forward moves the solver's warm start; the stored one belongs to this state.
+        mujoco.mj_setState(self.model, self.data, physics, _STATE)
+
+    def _task_state(self) -> np.ndarray:
+        """Model fields and latches that this task changes and MuJoCo's state does not hold."""
+        return np.zeros(0)
+
+    def _set_task_state(self, state: np.ndarray) -> None:
+        """The inverse of :meth:`_task_state`."""
+
+    def fingerprint(self) -> dict[str, dict[str, Any]]:
+        """What this environment is: ``ranked`` decides what may be compared, ``host`` only how exactly."""
+        return environment_fingerprint(
+            env_id=self.task.env_id,
+            render_profile=self.render_profile,
+            model_sha256=self.simulation.model_sha256,
+            cameras=self.cameras,
+            image_size=self.image_size,
+        )
+
+    def renderer_name(self) -> str:
+        """OpenGL's name of what draws the frames."""
+        return self._frame_renderer().renderer_name()
+
+    def close(self) -> None:
+        """Gives the OpenGL context back; the environment cannot render any more."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None

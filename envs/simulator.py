@@ -1,0 +1,11 @@
+"""The one door to robosuite: its classes, imported once the backend is chosen and without its notes on the terminal."""
+
+from __future__ import annotations
+
+from smidgen.envs.backend import choose_backend, quiet_robosuite
+
+choose_backend()
+with quiet_robosuite():
+    from robosuite.environments.manipulation.lift import Lift as RobosuiteLift
+
+__all__ = ["RobosuiteLift", "quiet_robosuite"]

@@ -1,0 +1,65 @@
+"""The registry of tasks, what each declares of itself, and the one way to make their environments.
+
+Imports no simulator: that happens when an environment is made.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+from gymnasium.envs.registration import load_env_creator
+from smidgen.envs.specs import ActionSpec, TaskSpec
+from smidgen.runtime.errors import unknown_name
+
+TABLE_HEIGHT_M = 0.8
+
+_POSITION_AND_GRIPPER = ActionSpec(
+    names=("x_m", "y_m", "z_m", "gripper"),
+    kinds=("position", "position", "position", "gripper"),
+    low=(-0.3, -0.3, TABLE_HEIGHT_M, -1.0),
+    high=(0.3, 0.3, 1.2, 1.0),
+)
+
+LIFT = TaskSpec(
+    name="lift",
+    env_id="smidgen/Lift-v0",
+    entry_point="smidgen.envs.lift:LiftEnv",
+    summary="grasp the cube and raise it 4 cm above the table",
+    horizon=100,
+    action=_POSITION_AND_GRIPPER,
+    eef_state_names=("x_m", "y_m", "z_m", "gripper_opening_m"),
+)
+
+TASKS: dict[str, TaskSpec] = {task.name: task for task in (LIFT,)}
+
+
+def get_task(name: str) -> TaskSpec:
+    """Looks a task up by name.
+
+    Raises:
+        UserError: If there is none of that name; the message lists the valid ones.
+    """
+    if name not in TASKS:
+        raise unknown_name("task", name, TASKS)
+    return TASKS[name]
+
+
+def make_env(task: str, **kwargs: Any) -> Any:
+    """Makes a task's bare environment, without Gymnasium's checking wrappers.
+
+    Args:
+        task: A name in :data:`TASKS`.
+        **kwargs: As :class:`smidgen.envs.robosuite_env.RobosuiteEnv` takes them.
+
+    Raises:
+        UserError: For an unknown task.
+    """
+    return load_env_creator(get_task(task).entry_point)(**kwargs)
+
+
+def register_environments() -> None:
+    """Registers every task's environment id with Gymnasium."""
+    for task in TASKS.values():
+        if task.env_id not in gymnasium.registry:
+            gymnasium.register(task.env_id, task.entry_point)
