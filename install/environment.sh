@@ -55,7 +55,9 @@ make_environment() {
 install_torch() {
     local torch
     torch=$(grep '^torch==' install/torch.txt)
-    if .venv/bin/python -m pip list --format=freeze 2>/dev/null | grep -qE "^$torch(\+|$)"; then return; fi
+    case "torch==$(.venv/bin/python -c 'import importlib.metadata as m; print(m.version("torch"))' 2>/dev/null)" in
+        "$torch" | "$torch+"*) return ;;
+    esac
     if ! nvidia-smi -L >/dev/null 2>&1; then
         # What it depends on is in the lock, so this one file is enough.
         if try "$torch, build for the CPU" pip install --no-deps "$torch+cpu"; then return; fi
@@ -70,11 +72,10 @@ echo "Setting up .venv (once; about 2 minutes on a fast network)"
 "$python" install/system_packages.py
 make_environment
 must "pip and setuptools" pip install --require-hashes --requirement install/build.lock
-# Packages that come as source alone are built with the locked setuptools too.
-export PIP_BUILD_CONSTRAINT=install/build.lock
 install_torch
+# The build constraint: packages that come as source alone are built with the locked setuptools too.
 must "the $(grep -c == requirements.lock) packages of requirements.lock" \
-    pip install --no-deps --require-hashes --requirement requirements.lock
+    pip install --no-deps --require-hashes --requirement requirements.lock --build-constraint install/build.lock
 must "smidgen itself, editable" pip install --no-deps --no-build-isolation --editable .
 must "checking that the packages agree" .venv/bin/python -m pip check
 touch .venv/smidgen.stamp
