@@ -1,0 +1,93 @@
+"""What every scripted expert is: a phase machine over shared motion primitives, acting as a policy would."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+from smidgen.envs.specs import ActionSpec
+
+OPEN, CLOSED = -1.0, 1.0
+# How far ahead of the gripper a commanded target may lie. Under the controller's critically damped gains (12 rad/s) the
+# arm then moves at up to about half of LEAD_M * 12 per second, which contact survives.
+LEAD_M = 0.06
+
+
+class Expert(abc.ABC):
+    """Solves one task from privileged state.
+
+    The commanded target is what demonstrations are labelled with. It depends on the present state and the phase alone,
+    so a copy of an expert asked about an altered state gives the counterfactual label.
+
+    Args:
+        action_spec: The task's action layout.
+    """
+
+    phases: ClassVar[tuple[str, ...]]
+    # Phases before contact, in which the cue could lie elsewhere and the task would still make sense.
+    cue_phases: ClassVar[tuple[str, ...]]
+
+    def __init__(self, action_spec: ActionSpec) -> None:
+        self.action_spec = action_spec
+        self.reset(0)
+
+    def reset(self, seed: int) -> None:
+        """Starts an episode.
+
+        Args:
+            seed: The episode's seed, for whatever an expert does at random.
+        """
+        self.rng = np.random.default_rng(seed)
+        self._enter(self.phases[0])
+
+    def _enter(self, phase: str) -> None:
+        assert phase in self.phases
+        self.phase = phase
+        self.steps_in_phase = 0
+
+    def act(self, privileged: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Chooses the next target.
+
+        Args:
+            privileged: The environment's :meth:`privileged` state.
+
+        Returns:
+            (A,) in the task's action specification, inside its box.
+        """
+        phase = self.next_phase(privileged)
+        if phase != self.phase:
+            self._enter(phase)
+        action = self.command(privileged)
+        self.steps_in_phase += 1
+        return np.clip(action, self.action_spec.low, self.action_spec.high)
+
+    @abc.abstractmethod
+    def next_phase(self, privileged: Mapping[str, np.ndarray]) -> str:
+        """The phase that the present state calls for, given the one it is in."""
+
+    @abc.abstractmethod
+    def command(self, privileged: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The target of the present phase."""
+
+
+def towards(position_m: np.ndarray, goal_m: np.ndarray, lead_m: float = LEAD_M) -> np.ndarray:
+    """A target on the straight line to a goal, at most ``lead_m`` ahead of where the gripper is.
+
+    Args:
+        position_m: (3,) where the gripper is.
+        goal_m: (3,) where it shall go.
+        lead_m: Largest distance between target and gripper.
+
+    Returns:
+        (3,) target in metres.
+    """
+    offset = goal_m - position_m
+    distance_m = float(np.linalg.norm(offset))
+    return position_m + offset * min(1.0, lead_m / max(distance_m, 1e-9))
+
+
+def is_near(position_m: np.ndarray, goal_m: np.ndarray, tolerance_m: float) -> bool:
+    """Whether a position is within a tolerance of a goal."""
+    return float(np.linalg.norm(position_m - goal_m)) < tolerance_m

@@ -1,0 +1,157 @@
+"""Proof that this process renders what it simulates, asked for before a process's first episode counts.
+
+A broken OpenGL context does not raise: it hands back black, frozen or foreign frames, and a data set of them looks fine
+until a policy is trained on it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from smidgen.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    from smidgen.envs.robosuite_env import RobosuiteEnv
+
+PROOF_SEED = 0
+PROOF_STEPS = 12
+THUMBNAIL_PIXELS = 8
+MIN_CONTRAST = 8.0
+# Other drivers shade a little differently; a black, frozen or foreign frame is off by far more.
+MAX_THUMBNAIL_DIFFERENCE = 12.0
+REFERENCE_FILE = Path(__file__).with_name("reference_frames.json")
+
+
+class PixelError(UserError):
+    """This process's frames cannot be trusted."""
+
+
+@dataclass(frozen=True)
+class PixelProof:
+    """What a successful proof saw.
+
+    Attributes:
+        ms_per_frame: Median time of one frame in milliseconds.
+        moved_fraction: Share of pixels that changed as the arm moved.
+        cue_pixels: Pixels that the cue covers in the first frame.
+        reference_difference: Mean absolute difference to the recorded picture in grey levels; None where none fits.
+    """
+
+    ms_per_frame: float
+    moved_fraction: float
+    cue_pixels: int
+    reference_difference: float | None
+
+
+def prove_pixels(env: RobosuiteEnv) -> PixelProof | None:
+    """Renders known states and compares them with each other and with recorded pictures.
+
+    The same state must give the same frame twice, also after others were drawn; another state and a hidden cue must
+    give another frame; and the first frame must look like the recorded one.
+
+    Args:
+        env: A bare environment; it is reset, and has to be reset again before use.
+
+    Returns:
+        What was seen; None if the environment has no cameras.
+
+    Raises:
+        PixelError: If a frame is wrong; the message says how, and what to do.
+    """
+    if not env.cameras:
+        return None
+    state, first = _first_frame(env)
+    started = time.perf_counter()
+    _expect(np.array_equal(first, env.render_frames()), "one state rendered twice gives two pictures")
+    ms_per_frame = 1e3 * (time.perf_counter() - started) / len(env.cameras)
+    moved = _frame_after_motion(env)
+    env.set_state(state)
+    _expect(np.array_equal(first, env.render_frames()), "a state's picture changes once others were drawn")
+    with env.cue_hidden():
+        hidden = env.render_frames()
+    moved_fraction, cue_pixels = _changed_pixels(first, moved).mean(), int(_changed_pixels(first, hidden).sum())
+    if min(env.image_size) >= 2 * THUMBNAIL_PIXELS:
+        _expect(float(first.std()) > MIN_CONTRAST, "the picture is blank")
+        _expect(moved_fraction > 0, "the picture does not change while the arm moves")
+        _expect(cue_pixels > 0, "the picture does not show the cue")
+    difference = _reference_difference(env, first)
+    _expect(
+        difference is None or difference < MAX_THUMBNAIL_DIFFERENCE,
+        f"the first picture is off by {difference} grey levels from the recorded one",
+    )
+    return PixelProof(ms_per_frame, float(moved_fraction), cue_pixels, difference)
+
+
+def _expect(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise PixelError(f"this process's frames cannot be trusted: {otherwise}; run smidgen-doctor")
+
+
+def _first_frame(env: RobosuiteEnv) -> tuple[np.ndarray, np.ndarray]:
+    env.reset(seed=PROOF_SEED)
+    return env.get_state(), env.render_frames()
+
+
+def _frame_after_motion(env: RobosuiteEnv) -> np.ndarray:
+    """Drives the arm down to the middle of its action box."""
+    low, high = np.array(env.task.action.low), np.array(env.task.action.high)
+    target = (low + high) / 2
+    target[env.task.action.position_indices[-1]] = low[env.task.action.position_indices[-1]]
+    for _ in range(PROOF_STEPS):
+        env.step(target)
+    return env.render_frames()
+
+
+def _changed_pixels(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    return (before != after).any(axis=-1)
+
+
+def thumbnail(frame: np.ndarray) -> np.ndarray:
+    """Block means of a (H, W, 3) frame as (8, 8, 3) grey levels; the same for every resolution, up to edges."""
+    rows = np.array_split(np.arange(frame.shape[0]), THUMBNAIL_PIXELS)
+    columns = np.array_split(np.arange(frame.shape[1]), THUMBNAIL_PIXELS)
+    return np.array([[frame[np.ix_(row, column)].mean(axis=(0, 1)) for column in columns] for row in rows])
+
+
+def _reference_difference(env: RobosuiteEnv, frames: np.ndarray) -> float | None:
+    """Mean difference to the recorded thumbnails of this environment, profile and cameras."""
+    height, width = env.image_size
+    if height != width or height < 2 * THUMBNAIL_PIXELS:
+        return None
+    references = json.loads(REFERENCE_FILE.read_text()).get(reference_key(env), {})
+    differences = [
+        np.abs(thumbnail(frame) - np.array(references[camera])).mean()
+        for camera, frame in zip(env.cameras, frames, strict=True)
+        if camera in references
+    ]
+    return float(max(differences)) if differences else None
+
+
+def reference_key(env: RobosuiteEnv) -> str:
+    """Under what name an environment's reference thumbnails are recorded."""
+    return f"{env.task.env_id} {env.render_profile.name}"
+
+
+def record_references() -> dict[str, dict[str, list[list[list[float]]]]]:
+    """Renders the reference thumbnails of every task's default cameras."""
+    from smidgen.envs.tasks import TASKS, make_env
+
+    references = {}
+    for task in TASKS:
+        env = make_env(task)
+        _, frames = _first_frame(env)
+        references[reference_key(env)] = {
+            camera: thumbnail(frame).round(1).tolist() for camera, frame in zip(env.cameras, frames, strict=True)
+        }
+        env.close()
+    return references
+
+
+if __name__ == "__main__":
+    # python -m smidgen.envs.selfcheck: run by a maintainer when a new environment version is published.
+    REFERENCE_FILE.write_text(json.dumps(record_references(), indent=None) + "\n")
