@@ -1,0 +1,151 @@
+"""Cross-attention from a few latents to a long array of tokens, with everything that is linear folded together.
+
+The plain form (tokens with their position features, LayerNorm, keys, values, softmax) is what ``ByteCrossAttention``
+computes; none of those arrays is ever built. With q a query, W_k = W D + b the key's map after a LayerNorm of gain D,
+and f a token's features of mean m and deviation 1 / g, the score is q W D g (f - m), linear in f, and the mean comes
+out by taking the mean off the map q W D itself. Terms that add the same to all tokens (the key's bias, and what the
+LayerNorm's bias gives the keys) leave the softmax unchanged. The value side is the same fold from the left.
+
+Shape suffixes: B batch, L queries, H heads, R = L H rows, M tokens, C content channels, P position features, F = C + P,
+I and J rows and columns of the grid split in two, E width of the latents.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from smidgen.policies.folded_attention import attention_map, folded_attention
+from smidgen.policies.positions import PositionEncoding
+from smidgen.runtime.errors import UserError
+
+
+class ByteCrossAttention(nn.Module):
+    """Multi-head attention whose queries are shared by all examples, over tokens of content and position features.
+
+    Equal to LayerNorm over the concatenated features, linear keys and values, softmax of q k / sqrt(width of a head), a
+    weighted sum of values, and a linear output. Holds ``to_query``, ``to_key``, ``to_value`` and ``to_output`` as the
+    plain form would, so that an optimiser takes the same path.
+
+    Args:
+        width: Width E of the queries and of the output.
+        channels: Content channels C of a token.
+        positions: Position features of the tokens.
+        num_heads: Number H of heads; must divide ``width``.
+        layer_norm: Whether a LayerNorm stands before keys and values.
+    """
+
+    def __init__(
+        self, width: int, channels: int, positions: PositionEncoding, *, num_heads: int = 1, layer_norm: bool = True
+    ) -> None:
+        super().__init__()
+        if width % num_heads:
+            raise UserError(f"expected a number of cross-attention heads that divides {width}, got {num_heads}")
+        self.channels = channels
+        self.num_heads = num_heads
+        self.positions = positions
+        features = channels + positions.num_features
+        self.norm = nn.LayerNorm(features) if layer_norm else None
+        self.to_query = nn.Linear(width, width)
+        self.to_key = nn.Linear(features, width)
+        self.to_value = nn.Linear(features, width)
+        self.to_output = nn.Linear(width, width)
+        self.split = _balanced_split(positions.axis_lengths)
+        mean, sum_squares = positions.token_moments()
+        self.position_mean: Tensor
+        self.position_sum_squares: Tensor
+        self.register_buffer("position_mean", mean.float(), persistent=False)
+        self.register_buffer("position_sum_squares", sum_squares.float(), persistent=False)
+
+    def forward(
+        self, queries_LE: Float[Tensor, "queries width"], x_BMC: Float[Tensor, "batch tokens channels"]
+    ) -> Float[Tensor, "batch queries width"]:
+        """Attends to tokens.
+
+        Args:
+            queries_LE: Queries, the same for every example.
+            x_BMC: Content of the tokens.
+        """
+        with torch.autocast(x_BMC.device.type, enabled=False):
+            x_BMC = x_BMC.to(self.to_key.weight.dtype)
+            sums = folded_attention(x_BMC, self._scale(x_BMC), *self._score_maps(queries_LE))
+            return self.to_output(self._values(*sums))
+
+    def attention_map(
+        self, queries_LE: Float[Tensor, "queries width"], x_BMC: Float[Tensor, "batch tokens channels"]
+    ) -> Float[Tensor, "batch heads queries tokens"]:
+        """The attention weights themselves, over tokens they sum to 1; for maps and entropies, B H L M numbers."""
+        x_BMC = x_BMC.to(self.to_key.weight.dtype)
+        weights_BRM = attention_map(x_BMC, self._scale(x_BMC), *self._score_maps(queries_LE))
+        return weights_BRM.unflatten(1, (self.num_heads, -1))
+
+    def _score_maps(self, queries_LE: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Folds queries, keys and LayerNorm into maps of the content and of the grid's rows and columns."""
+        head_width = queries_LE.shape[1] // self.num_heads
+        queries_HLE = self.to_query(queries_LE).unflatten(1, (self.num_heads, head_width)).transpose(0, 1)
+        keys_HEF = self.to_key.weight.unflatten(0, (self.num_heads, head_width))
+        maps_RF = (queries_HLE @ keys_HEF).flatten(0, 1) / math.sqrt(head_width)
+        if self.norm is not None:
+            maps_RF = maps_RF * self.norm.weight
+            maps_RF = maps_RF - maps_RF.mean(1, keepdim=True)
+        content_RC, position_RP = maps_RF.split([self.channels, self.positions.num_features], dim=1)
+        tables = self.positions.project(position_RP)
+        rows = _grid_scores(tables[: self.split], content_RC)
+        return content_RC, rows, _grid_scores(tables[self.split :], content_RC, self._num_columns)
+
+    @property
+    def _num_columns(self) -> int:
+        lengths = self.positions.axis_lengths
+        return math.prod(lengths[self.split :]) if lengths else self.positions.num_tokens
+
+    def _values(self, content_BRC: Tensor, rows_BRI: Tensor, columns_BRJ: Tensor) -> Tensor:
+        """Folds LayerNorm and values onto the weighted sums of tokens."""
+        lengths = self.positions.axis_lengths
+        marginals = _marginals(rows_BRI, lengths[: self.split]) + _marginals(columns_BRJ, lengths[self.split :])
+        sums_BRF = torch.cat([content_BRC, self.positions.collect(marginals)], -1) if marginals else content_BRC
+        bias = self.to_value.bias
+        if self.norm is not None:
+            sums_BRF = (sums_BRF - sums_BRF.mean(-1, keepdim=True)) * self.norm.weight
+            bias = bias + self.to_value.weight @ self.norm.bias
+        sums_BHLF = sums_BRF.unflatten(1, (self.num_heads, -1))
+        values_HFE = self.to_value.weight.unflatten(0, (self.num_heads, -1)).transpose(1, 2)
+        return (sums_BHLF @ values_HFE).transpose(1, 2).flatten(2) + bias
+
+    def _scale(self, x_BMC: Tensor) -> Tensor | None:
+        """One over each token's deviation, merged from those of content and positions without cancellation."""
+        if self.norm is None:
+            return None
+        channels, features = self.channels, self.channels + self.positions.num_features
+        mean_BM1 = x_BMC.mean(2, keepdim=True)
+        squares_BM = (x_BMC - mean_BM1).square().sum(2) + self.position_sum_squares.to(x_BMC.dtype)
+        between_BM = (mean_BM1[..., 0] - self.position_mean.to(x_BMC.dtype)).square()
+        squares_BM = squares_BM + between_BM * (channels * self.positions.num_features / features)
+        return (squares_BM / features + self.norm.eps).rsqrt()
+
+
+def _balanced_split(lengths: tuple[int, ...]) -> int:
+    """How many leading axes make the grid's rows, so that rows and columns are about as many."""
+    sides = [max(math.prod(lengths[:k]), math.prod(lengths[k:])) for k in range(len(lengths))]
+    return sides.index(min(sides)) if sides else 0
+
+
+def _grid_scores(tables: list[Tensor], like_RC: Tensor, width: int = 1) -> Tensor:
+    """Adds up the tables of neighbouring axes to one of their product; zeros where there are no axes."""
+    if not tables:
+        return like_RC.new_zeros(like_RC.shape[0], width)
+    total = tables[0]
+    for table in tables[1:]:
+        total = (total[:, :, None] + table[:, None]).flatten(1)
+    return total
+
+
+def _marginals(weights: Tensor, lengths: tuple[int, ...]) -> list[Tensor]:
+    """Sums the product of neighbouring axes to each of them."""
+    if len(lengths) <= 1:
+        return [weights] * len(lengths)
+    on_grid = weights.unflatten(-1, lengths)
+    axes = range(-len(lengths), 0)
+    return [on_grid.sum([other for other in axes if other != axis]) for axis in axes]

@@ -1,0 +1,260 @@
+"""The Perceiver: camera frames as one long byte array in, a chunk of normalised actions out.
+
+Perceiver IO's form (Jaegle et al., 2021): learned latents cross-attend to the byte array, attend to one another in a
+few layers, and learned output queries, one per future step, cross-attend to them.
+
+Shape suffixes: B batch, T frames, H rows, W columns, C channels, N tokens of the array, M tokens after the input
+transform, L latents, E their width, S state coordinates, O output steps, A action features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+from torch.nn import functional
+
+from smidgen.policies.attention import ByteCrossAttention
+from smidgen.policies.positions import PositionEncoding
+from smidgen.policies.standardise import InputPipeline
+from smidgen.policies.transforms import build_transform
+from smidgen.runtime.errors import UserError
+
+
+@dataclass(frozen=True)
+class PerceiverConfig:
+    """What decides a Perceiver, apart from the shapes of its input and output."""
+
+    transform: str = field(default="raw", metadata={"help": "input transform: raw, dft1d, dft3d"})
+    transform_scale: str = field(default="ortho", metadata={"help": "ortho (isometry) or none (unnormalised)"})
+    full_spectrum: bool = field(default=False, metadata={"help": "Fourier transforms: all coefficients, not half"})
+    standardise_before: str = field(
+        default="none", metadata={"help": "before the transform: none, global, example, centre, token"}
+    )
+    standardise_after: str = field(
+        default="none", metadata={"help": "after the transform: none, global, example, centre, token"}
+    )
+    floor_scale: float = field(default=1.0, metadata={"help": "floor under a deviation, in quantisation noises"})
+    byte_tokens: bool = field(default=False, metadata={"help": "one token per byte instead of one per pixel"})
+    position_encoding: str = field(default="per_axis", metadata={"help": "positions: per_axis, one_d, none"})
+    num_bands: int | None = field(
+        default=None, metadata={"help": "Fourier bands per axis; null: half of each axis's length"}
+    )
+    input_layer_norm: bool = field(default=True, metadata={"help": "LayerNorm over the byte array's tokens"})
+    num_latents: int = field(default=32, metadata={"help": "number of latents"})
+    latent_dim: int = field(default=128, metadata={"help": "width of a latent"})
+    latent_scale: float = field(default=0.02, metadata={"help": "deviation of the latents' initial values"})
+    num_cross_heads: int = field(default=1, metadata={"help": "heads of the cross-attention to the byte array"})
+    num_layers: int = field(default=4, metadata={"help": "latent self-attention layers"})
+    num_heads: int = field(default=4, metadata={"help": "heads of the latent self-attention"})
+    mlp_ratio: int = field(default=4, metadata={"help": "width of an MLP's hidden layer, in latent widths"})
+    horizon: int = field(default=8, metadata={"help": "future steps predicted at once"})
+    state_dim: int = field(default=0, metadata={"help": "coordinates of the state input; 0: frames only"})
+
+
+class Perceiver(nn.Module):
+    """Maps frames to normalised actions.
+
+    Args:
+        config: The architecture.
+        grid: Number of frames, rows and columns (T, H, W) of the input.
+        channels: Number C of bytes per pixel.
+        action_features: Number A of outputs per future step.
+
+    Raises:
+        UserError: An unknown name or an impossible size in ``config``.
+    """
+
+    def __init__(
+        self, config: PerceiverConfig, *, grid: tuple[int, int, int], channels: int, action_features: int
+    ) -> None:
+        super().__init__()
+        _check_sizes(config)
+        self.config = config
+        self.frame_shape = (*grid, channels)
+        token_grid, token_channels = (self.frame_shape, 1) if config.byte_tokens else (tuple(grid), channels)
+        options = {"scale": config.transform_scale} | ({"full": True} if config.full_spectrum else {})
+        self.input_pipeline = InputPipeline(
+            build_transform(config.transform, token_grid, token_channels, **options),
+            before=config.standardise_before,
+            after=config.standardise_after,
+            floor_scale=config.floor_scale,
+        )
+        self.encoder = _Encoder(config, self.input_pipeline)
+        self.state_token = nn.Linear(config.state_dim, config.latent_dim) if config.state_dim else None
+        self.layers = nn.ModuleList(
+            _SelfAttentionBlock(config.latent_dim, config.num_heads, config.mlp_ratio) for _ in range(config.num_layers)
+        )
+        self.decoder = _Decoder(config, action_features)
+
+    @property
+    def num_tokens(self) -> int:
+        """Number M of tokens that the latents attend to."""
+        return self.input_pipeline.num_tokens
+
+    def fit_input(self, batches: Tensor | Iterable[Tensor]) -> None:
+        """Fits the input pipeline's statistics on training frames.
+
+        Args:
+            batches: Frames as ``forward`` takes them: one tensor, or batches that can be gone through several times
+                (a list, or an object whose ``__iter__`` starts afresh).
+
+        Raises:
+            UserError: No frames, frames of another shape, or an iterator where several passes are needed.
+        """
+        if self.input_pipeline.needs_fit:
+            single_use = isinstance(batches, Iterator)
+            tokens = _Tokens(self, batches)
+            self.input_pipeline.fit(iter(tokens) if single_use else tokens)
+
+    def tokens(self, frames_BTHWC: UInt8[Tensor, "b t h w c"] | Float[Tensor, "b t h w c"]) -> Float[Tensor, "b n c"]:
+        """Flattens frames to tokens in [0, 1], in the order time, row, column[, byte].
+
+        Raises:
+            UserError: Frames of another shape than the network's.
+        """
+        if frames_BTHWC.shape[1:] != self.frame_shape:
+            raise UserError(
+                f"expected frames of shape (batch, {', '.join(map(str, self.frame_shape))}), got "
+                f"{tuple(frames_BTHWC.shape)}; check number, size and cameras of the frames"
+            )
+        if not frames_BTHWC.is_floating_point():
+            frames_BTHWC = frames_BTHWC.to(torch.float32).div_(255.0)
+        return frames_BTHWC.flatten(1).unflatten(1, (-1, self.input_pipeline.transform.input_channels))
+
+    def forward(
+        self,
+        frames_BTHWC: UInt8[Tensor, "b t h w c"] | Float[Tensor, "b t h w c"],
+        state_BS: Float[Tensor, "b s"] | None = None,
+    ) -> Float[Tensor, "b o a"]:
+        """Predicts the next steps' normalised actions.
+
+        Args:
+            frames_BTHWC: Frames, oldest first: bytes, or floats in [0, 1].
+            state_BS: Low-dimensional state (normalised), where ``state_dim`` is above 0.
+
+        Raises:
+            UserError: Frames or state of another shape than the network's.
+        """
+        latents_BLE = self.encoder(self.input_pipeline(self.tokens(frames_BTHWC)))
+        if self.state_token is not None or state_BS is not None:
+            latents_BLE = torch.cat([latents_BLE, self._state_latent(state_BS)], dim=1)
+        for layer in self.layers:
+            latents_BLE = layer(latents_BLE)
+        return self.decoder(latents_BLE)
+
+    def attention_map(
+        self, frames_BTHWC: UInt8[Tensor, "b t h w c"] | Float[Tensor, "b t h w c"]
+    ) -> Float[Tensor, "b heads latents m"]:
+        """Attention weights of every latent over the tokens that the transform leaves (they sum to 1)."""
+        return self.encoder.attention_map(self.input_pipeline(self.tokens(frames_BTHWC)))
+
+    def _state_latent(self, state_BS: Tensor | None) -> Tensor:
+        got = None if state_BS is None else tuple(state_BS.shape)
+        if self.state_token is None or state_BS is None or state_BS.shape[-1] != self.config.state_dim:
+            raise UserError(f"expected a state of {self.config.state_dim} coordinates, got {got}; check state_dim")
+        return self.state_token(state_BS.to(self.state_token.weight.dtype))[:, None]
+
+
+class _Tokens:
+    """Training frames seen as tokens; can be gone through again where the frames can."""
+
+    def __init__(self, network: Perceiver, batches: Tensor | Iterable[Tensor]) -> None:
+        self.network = network
+        self.batches = batches
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for frames in self.batches.split(64) if isinstance(self.batches, Tensor) else self.batches:
+            yield self.network.tokens(frames)
+
+
+class _Encoder(nn.Module):
+    """Latents that cross-attend to the byte array, and an MLP."""
+
+    def __init__(self, config: PerceiverConfig, pipeline: InputPipeline) -> None:
+        super().__init__()
+        width = config.latent_dim
+        self.latents = nn.Parameter(torch.randn(config.num_latents, width) * config.latent_scale)
+        self.query_norm = nn.LayerNorm(width)
+        self.attention = ByteCrossAttention(
+            width,
+            pipeline.channels,
+            PositionEncoding(config.position_encoding, pipeline.grid, config.num_bands),
+            num_heads=config.num_cross_heads,
+            layer_norm=config.input_layer_norm,
+        )
+        self.mlp = _MLP(width, config.mlp_ratio)
+
+    def forward(self, x_BMD: Tensor) -> Tensor:
+        return self.mlp(self.latents + self.attention(self.query_norm(self.latents), x_BMD))
+
+    def attention_map(self, x_BMD: Tensor) -> Tensor:
+        return self.attention.attention_map(self.query_norm(self.latents), x_BMD)
+
+
+class _MLP(nn.Module):
+    """x + MLP(LayerNorm(x)), GELU inside."""
+
+    def __init__(self, width: int, ratio: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.expand = nn.Linear(width, ratio * width)
+        self.contract = nn.Linear(ratio * width, width)
+
+    def forward(self, x_BLE: Tensor) -> Tensor:
+        return x_BLE + self.contract(functional.gelu(self.expand(self.norm(x_BLE))))
+
+
+class _SelfAttentionBlock(nn.Module):
+    """Pre-norm self-attention and MLP, both residual."""
+
+    def __init__(self, width: int, num_heads: int, mlp_ratio: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.norm = nn.LayerNorm(width)
+        self.to_query_key_value = nn.Linear(width, 3 * width)
+        self.to_output = nn.Linear(width, width)
+        self.mlp = _MLP(width, mlp_ratio)
+
+    def forward(self, x_BLE: Tensor) -> Tensor:
+        joint = self.to_query_key_value(self.norm(x_BLE)).unflatten(2, (3, self.num_heads, -1))
+        query, key, value = joint.permute(2, 0, 3, 1, 4)
+        mixed = functional.scaled_dot_product_attention(query, key, value)
+        return self.mlp(x_BLE + self.to_output(mixed.transpose(1, 2).flatten(2)))
+
+
+class _Decoder(nn.Module):
+    """Output queries, one per future step, cross-attend to the latents; then an MLP and a linear head."""
+
+    def __init__(self, config: PerceiverConfig, action_features: int) -> None:
+        super().__init__()
+        width = config.latent_dim
+        self.queries = nn.Parameter(torch.randn(config.horizon, width) * config.latent_scale)
+        self.query_norm = nn.LayerNorm(width)
+        self.latent_norm = nn.LayerNorm(width)
+        self.to_query = nn.Linear(width, width)
+        self.to_key_value = nn.Linear(width, 2 * width)
+        self.to_output = nn.Linear(width, width)
+        self.mlp = _MLP(width, config.mlp_ratio)
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, action_features)
+
+    def forward(self, latents_BLE: Tensor) -> Tensor:
+        query = self.to_query(self.query_norm(self.queries)).expand(latents_BLE.shape[0], -1, -1)
+        key, value = self.to_key_value(self.latent_norm(latents_BLE)).chunk(2, dim=-1)
+        mixed = functional.scaled_dot_product_attention(query[:, None], key[:, None], value[:, None])[:, 0]
+        return self.head(self.norm(self.mlp(self.queries + self.to_output(mixed))))
+
+
+def _check_sizes(config: PerceiverConfig) -> None:
+    for name in ("num_latents", "latent_dim", "num_cross_heads", "num_heads", "mlp_ratio", "horizon"):
+        if getattr(config, name) < 1:
+            raise UserError(f"expected {name} of at least 1, got {getattr(config, name)}")
+    for name in ("num_layers", "state_dim"):
+        if getattr(config, name) < 0:
+            raise UserError(f"expected {name} of at least 0, got {getattr(config, name)}")
+    if config.latent_dim % config.num_heads:
+        raise UserError(f"expected num_heads that divides latent_dim {config.latent_dim}, got {config.num_heads}")

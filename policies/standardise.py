@@ -1,0 +1,327 @@
+"""Standardisation slots before and after an input transform, and the pipeline of the three.
+
+Every statistic comes from the training split, is accumulated in float64, and lives in a buffer, so that it travels in
+the state dict. Means and deviations are those of the population (divided by the count).
+
+Shape suffixes: B batch, N or M tokens, C or D channels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from smidgen.policies.transforms import InputTransform
+from smidgen.runtime.errors import UserError, unknown_name
+
+# Deviation of the rounding error of a byte, in units of [0, 1].
+QUANTISATION_NOISE = 1.0 / (255.0 * math.sqrt(12.0))
+
+TokenBatches = Tensor | Iterable[Tensor]
+
+
+class RunningMoments:
+    """Mean and variance of a stream of batches, merged batch by batch in float64 (Chan, Golub and LeVeque, 1983)."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean = torch.zeros((), dtype=torch.float64)
+        self.sum_squares = torch.zeros((), dtype=torch.float64)
+
+    def update(self, x: Tensor) -> None:
+        """Takes in the samples along the first dimension of ``x``."""
+        num_new = x.shape[0]
+        if num_new == 0:
+            return
+        x = x.detach().to("cpu", torch.float64)
+        mean = x.mean(0)
+        sum_squares = (x - mean).square_().sum(0)
+        delta = mean - self.mean
+        total = self.count + num_new
+        self.sum_squares = self.sum_squares + sum_squares + delta.square() * (self.count * num_new / total)
+        self.mean = self.mean + delta * (num_new / total)
+        self.count = total
+
+    @property
+    def variance(self) -> Tensor:
+        """Population variance."""
+        return self.sum_squares / self.count
+
+
+class Standardiser(nn.Module):
+    """Base class, and the choice ``none``: tokens pass unchanged.
+
+    Args:
+        num_tokens: Number M of tokens.
+        channels: Number D of channels.
+        floor: Least deviation that is divided by.
+    """
+
+    needs_fit: ClassVar[bool] = False
+
+    def __init__(self, num_tokens: int, channels: int, floor: float = QUANTISATION_NOISE) -> None:
+        super().__init__()
+        self.num_tokens = num_tokens
+        self.channels = channels
+        self.floor = floor
+
+    @property
+    def gain(self) -> float:
+        """Factor by which white noise grows: the root mean square of what tokens are multiplied by."""
+        return 1.0
+
+    def fit(self, batches: TokenBatches) -> None:
+        """Learns the statistics from training tokens (one tensor, or batches)."""
+
+    def forward(self, x_BMD: Float[Tensor, "batch tokens channels"]) -> Float[Tensor, "batch tokens channels"]:
+        """Standardises tokens."""
+        return x_BMD
+
+    def inverse(self, z_BMD: Float[Tensor, "batch tokens channels"]) -> Float[Tensor, "batch tokens channels"]:
+        """Undoes ``forward``."""
+        return z_BMD
+
+
+class _Fitted(Standardiser):
+    """(x - mean) / max(deviation, floor), with statistics of a shape that the subclass chooses.
+
+    Statistics are kept channels first, (1 or D, 1 or M): the memory order in which transforms leave their tokens.
+    """
+
+    needs_fit = True
+    statistics_per_channel = True
+    statistics_per_token = False
+
+    def __init__(self, num_tokens: int, channels: int, floor: float = QUANTISATION_NOISE) -> None:
+        super().__init__(num_tokens, channels, floor)
+        shape = (channels if self.statistics_per_channel else 1, num_tokens if self.statistics_per_token else 1)
+        self.mean: Tensor
+        self.deviation: Tensor
+        self.fitted: Tensor
+        self.register_buffer("mean", torch.zeros(shape))
+        self.register_buffer("deviation", torch.ones(shape))
+        self.register_buffer("fitted", torch.zeros((), dtype=torch.bool))
+
+    def _store(self, mean: Tensor, variance: Tensor) -> None:
+        self.mean.copy_(mean.T)
+        # The root is taken in float64, where a variance of rounding errors alone stays far below the floor.
+        self.deviation.copy_(variance.sqrt().clamp(min=self.floor).T)
+        self.fitted.fill_(True)
+
+    def _require_fitted(self) -> None:
+        if not self.fitted:
+            raise RuntimeError("standardiser without statistics: call fit with training tokens, or load a state dict")
+
+    @property
+    def gain(self) -> float:
+        """Factor by which white noise grows: the root mean square of 1 / deviation."""
+        self._require_fitted()
+        return float(self.deviation.double().reciprocal().square().mean().sqrt())
+
+    def forward(self, x_BMD: Float[Tensor, "batch tokens channels"]) -> Float[Tensor, "batch tokens channels"]:
+        """Standardises tokens."""
+        self._require_fitted()
+        return (x_BMD - self.mean.T) / self.deviation.T
+
+    def inverse(self, z_BMD: Float[Tensor, "batch tokens channels"]) -> Float[Tensor, "batch tokens channels"]:
+        """Undoes ``forward``."""
+        self._require_fitted()
+        return z_BMD * self.deviation.T + self.mean.T
+
+
+class GlobalStandardiser(_Fitted):
+    """One mean and deviation per channel, over all tokens of all training examples."""
+
+    def fit(self, batches: TokenBatches) -> None:
+        """Learns mean[d] and deviation[d]."""
+        moments = RunningMoments()
+        for x_BMD in as_batches(batches, self.num_tokens, self.channels):
+            moments.update(x_BMD.flatten(0, 1))
+        self._store(moments.mean[None], moments.variance[None])
+
+
+class TokenStandardiser(_Fitted):
+    """Each token's own mean and deviation, per channel, over the training examples."""
+
+    statistics_per_token = True
+
+    def fit(self, batches: TokenBatches) -> None:
+        """Learns mean[m, d] and deviation[m, d]."""
+        moments = RunningMoments()
+        for x_BMD in as_batches(batches, self.num_tokens, self.channels):
+            moments.update(x_BMD)
+        self._store(moments.mean, moments.variance)
+
+
+class CentreStandardiser(_Fitted):
+    """Each token's own mean over the training examples, and one scale for all tokens and channels.
+
+    The scale is the root of the variance about those means, averaged over tokens and channels: the output has unit
+    variance, and tokens that vary more keep their larger share.
+    """
+
+    statistics_per_token = True
+
+    def __init__(self, num_tokens: int, channels: int, floor: float = QUANTISATION_NOISE) -> None:
+        super().__init__(num_tokens, channels, floor)
+        self.register_buffer("deviation", torch.ones(1, 1))
+
+    def fit(self, batches: TokenBatches) -> None:
+        """Learns mean[m, d] and the one scale."""
+        moments = RunningMoments()
+        for x_BMD in as_batches(batches, self.num_tokens, self.channels):
+            moments.update(x_BMD)
+        self._store(moments.mean, moments.variance.mean().reshape(1, 1))
+
+
+class ExampleStandardiser(_Fitted):
+    """Takes off each example's own mean over its tokens, per channel; nothing is divided.
+
+    ``forward`` needs no statistics. The example's mean is lost, so ``inverse`` puts the training examples' average
+    mean in its place: exact up to one constant per channel.
+    """
+
+    def fit(self, batches: TokenBatches) -> None:
+        """Learns the average mean[d], for ``inverse`` only."""
+        moments = RunningMoments()
+        for x_BMD in as_batches(batches, self.num_tokens, self.channels):
+            moments.update(x_BMD.mean(1, dtype=torch.float64))
+        self._store(moments.mean[None], torch.ones(1, self.channels, dtype=torch.float64))
+
+    def forward(self, x_BMD: Float[Tensor, "batch tokens channels"]) -> Float[Tensor, "batch tokens channels"]:
+        """Takes off each example's own mean."""
+        return x_BMD - x_BMD.mean(1, keepdim=True)
+
+    def inverse(self, z_BMD: Float[Tensor, "batch tokens channels"]) -> Float[Tensor, "batch tokens channels"]:
+        """Adds the training examples' average mean."""
+        self._require_fitted()
+        return z_BMD + self.mean.T
+
+
+STANDARDISERS: dict[str, type[Standardiser]] = {
+    "none": Standardiser,
+    "global": GlobalStandardiser,
+    "example": ExampleStandardiser,
+    "centre": CentreStandardiser,
+    "token": TokenStandardiser,
+}
+
+
+def build_standardiser(name: str, num_tokens: int, channels: int, floor: float = QUANTISATION_NOISE) -> Standardiser:
+    """Builds one of ``STANDARDISERS``; an unknown name is a ``UserError`` that lists them."""
+    if name not in STANDARDISERS:
+        raise unknown_name("standardisation", name, STANDARDISERS)
+    return STANDARDISERS[name](num_tokens, channels, floor)
+
+
+class InputPipeline(nn.Module):
+    """Standardise, transform, standardise: everything between a frame's bytes and the attention.
+
+    The floor under a deviation is the quantisation noise of a byte, carried through whatever stands before the slot:
+    ``floor_scale / (255 sqrt 12)`` before the transform; after it, times the gains of the first slot and the transform.
+
+    Args:
+        transform: The input transform.
+        before: Standardisation of the tokens that enter the transform, one of ``STANDARDISERS``.
+        after: Standardisation of the tokens that leave it.
+        floor_scale: Multiplies the floor, to see whether a result hangs on it.
+    """
+
+    def __init__(
+        self, transform: InputTransform, *, before: str = "none", after: str = "none", floor_scale: float = 1.0
+    ) -> None:
+        super().__init__()
+        if not floor_scale > 0:
+            raise UserError(f"floor_scale must be above 0, got {floor_scale}; 1 is the quantisation noise of a byte")
+        self.floor = floor_scale * QUANTISATION_NOISE
+        self.before = build_standardiser(before, math.prod(transform.input_grid), transform.input_channels, self.floor)
+        self.transform = transform
+        self.after = build_standardiser(after, transform.num_tokens, transform.channels, self.floor * transform.gain)
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Axis lengths of the output's grid."""
+        return self.transform.grid
+
+    @property
+    def channels(self) -> int:
+        """Number D of output channels."""
+        return self.transform.channels
+
+    @property
+    def num_tokens(self) -> int:
+        """Number M of output tokens."""
+        return self.transform.num_tokens
+
+    @property
+    def needs_fit(self) -> bool:
+        """Whether anything here learns from data."""
+        return self.before.needs_fit or self.transform.needs_fit or self.after.needs_fit
+
+    @torch.no_grad()
+    def fit(self, batches: TokenBatches) -> None:
+        """Fits the three parts in order, each on what the parts before it make of the training tokens.
+
+        Args:
+            batches: Training tokens x_BNC in [0, 1]: one tensor, or batches that can be gone through once per part that
+                learns (a list, or an object whose ``__iter__`` starts afresh; not a generator).
+
+        Raises:
+            UserError: No tokens, tokens of another shape, or a generator where several passes are needed.
+        """
+        parts: list[Standardiser | InputTransform] = [self.before, self.transform, self.after]
+        num_passes = sum(part.needs_fit for part in parts)
+        if num_passes > 1 and isinstance(batches, Iterator):
+            raise UserError(
+                f"fitting takes {num_passes} passes over the training tokens, got an iterator that can be used once; "
+                f"pass a list or an object whose __iter__ starts afresh"
+            )
+        for index, part in enumerate(parts):
+            if part is self.after:
+                self.after.floor = self.floor * self.before.gain * self.transform.gain
+            if part.needs_fit:
+                part.fit(_mapped(batches, parts[:index]))
+
+    def forward(self, x_BNC: Float[Tensor, "batch tokens channels"]) -> Float[Tensor, "batch tokens_out channels_out"]:
+        """Maps tokens in [0, 1] to what the attention reads."""
+        return self.after(self.transform(self.before(x_BNC)))
+
+    def inverse(self, z_BMD: Float[Tensor, "batch tokens_out channels_out"]) -> Float[Tensor, "batch tokens channels"]:
+        """Undoes ``forward`` (up to what the slot ``example`` loses)."""
+        return self.before.inverse(self.transform.inverse(self.after.inverse(z_BMD)))
+
+
+def _split(batches: TokenBatches) -> Iterable[Tensor]:
+    # A whole data set in one tensor would be copied to float64 in one piece.
+    return batches.split(64) if isinstance(batches, Tensor) else batches
+
+
+def _mapped(batches: TokenBatches, parts: list[Standardiser | InputTransform]) -> Iterator[Tensor]:
+    for x in _split(batches):
+        for part in parts:
+            x = part(x)
+        yield x
+
+
+def as_batches(batches: TokenBatches, num_tokens: int, channels: int) -> Iterator[Tensor]:
+    """Goes through batches of tokens and checks each one's shape.
+
+    Raises:
+        UserError: A batch of another shape than (any, num_tokens, channels), or no example at all.
+    """
+    num_examples = 0
+    for x_BMD in _split(batches):
+        if x_BMD.ndim != 3 or x_BMD.shape[1:] != (num_tokens, channels):
+            raise UserError(
+                f"expected training tokens of shape (batch, {num_tokens}, {channels}), got {tuple(x_BMD.shape)}; "
+                f"check the grid and the channels that the transform was built with"
+            )
+        num_examples += x_BMD.shape[0]
+        yield x_BMD
+    if num_examples == 0:
+        raise UserError("expected training tokens to fit on, got none; check that the data set has episodes")
