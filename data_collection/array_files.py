@@ -1,0 +1,183 @@
+"""NumPy files written to the byte and read with distrust: a forged header costs an error message, never memory or code.
+
+Nothing is compressed: the bytes of a deflate stream depend on the zlib that made it, frames must be memory-mapped, and
+an uncompressed array can never be larger than its file.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+import struct
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.lib import format as npy_format
+from smidgen.runtime.errors import UserError
+
+Array = np.ndarray[Any, np.dtype[Any]]
+# One array's dtype and its shape; a named axis takes its length from the data set, or from the first array that has it.
+ArrayLayout = tuple[str, tuple[str | int, ...]]
+# One array's dtype as NumPy's ``dtype.str`` and its shape.
+ArrayShape = tuple[str, tuple[int, ...]]
+
+# The oldest time that a zip archive can hold: an archive must not remember when it was written.
+_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
+_MAX_HEADER_BYTES = 4096
+# What zipfile and NumPy are known to raise on damaged bytes.
+_UNREADABLE = (
+    zipfile.BadZipFile,
+    ValueError,
+    OSError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    OverflowError,
+    struct.error,
+)
+
+
+def require_regular_file(path: Path) -> int:
+    """Size in bytes of a file that is a file: no link to elsewhere, no pipe that would block a reader for ever.
+
+    Raises:
+        UserError: If the path is missing or something else.
+    """
+    try:
+        status = os.lstat(path)
+    except OSError as error:
+        raise UserError(f"{path} is missing ({error.strerror}); collect or copy the data set again") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise UserError(f"{path} is not a regular file (a link or a special file?), which a data set never holds")
+    return status.st_size
+
+
+def check_layout(
+    path: Path, shapes: Mapping[str, ArrayShape], layout: Mapping[str, ArrayLayout], sizes: dict[str, int]
+) -> None:
+    """Compares arrays' dtypes and shapes with a layout.
+
+    Args:
+        path: The file that they stand in, for the message.
+        shapes: Per array its dtype and shape.
+        layout: Per array what is expected.
+        sizes: Lengths of named axes; those met for the first time are added.
+
+    Raises:
+        UserError: If an array is missing, is one too many, or differs.
+    """
+    if set(shapes) != set(layout):
+        raise UserError(f"{path}: expected the arrays {', '.join(sorted(layout))}; got {', '.join(sorted(shapes))}")
+    for name, (dtype, axes) in layout.items():
+        got_dtype, got_shape = shapes[name]
+        if len(got_shape) == len(axes):
+            for axis, length in zip(axes, got_shape, strict=True):
+                if isinstance(axis, str):
+                    sizes.setdefault(axis, length)
+        expected = tuple(sizes.get(axis, -1) if isinstance(axis, str) else axis for axis in axes)
+        if (got_dtype, got_shape) != (dtype, expected):
+            raise UserError(f"{path}: array {name!r} should be {dtype} {expected}, is {got_dtype} {got_shape}")
+
+
+def write_npy(path: Path, array: Array) -> None:
+    """Writes one array as an ``.npy`` file (format 1.0, C order) that can be memory-mapped."""
+    with open(path, "wb") as file:
+        npy_format.write_array(file, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
+
+
+def read_npy_memory_mapped(path: Path, name: str, layout: ArrayLayout, sizes: dict[str, int]) -> Array:
+    """Opens an ``.npy`` file as a read-only memory map, after its header and size were checked against a layout.
+
+    Raises:
+        UserError: If the file is missing, truncated, too long, or holds another dtype or shape.
+    """
+    num_bytes = require_regular_file(path)
+    with open(path, "rb") as file:
+        shape, dtype = _read_npy_header(path, file)
+        offset = file.tell()
+    check_layout(path, {name: (dtype.str, shape)}, {name: layout}, sizes)
+    _require_payload(path, name, num_bytes - offset, shape, dtype)
+    if 0 in shape:
+        return np.empty(shape, dtype)  # the system maps no empty file
+    return np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape)
+
+
+def write_npz(path: Path, arrays: Mapping[str, Array]) -> None:
+    """Writes arrays as an uncompressed ``.npz`` whose bytes depend on nothing but names and values."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(arrays):
+            content = io.BytesIO()
+            npy_format.write_array(content, np.ascontiguousarray(arrays[name]), version=(1, 0), allow_pickle=False)
+            member = zipfile.ZipInfo(f"{name}.npy", _ZIP_EPOCH)
+            member.create_system = 3  # the value on Unix, so that the platform leaves no trace
+            archive.writestr(member, content.getbuffer())
+
+
+def read_npz(path: Path, layout: Mapping[str, ArrayLayout], sizes: dict[str, int]) -> dict[str, Array]:
+    """Reads an ``.npz`` written by :func:`write_npz`.
+
+    Args:
+        path: The file.
+        layout: The arrays that it must hold, no more and no fewer.
+        sizes: Lengths of named axes; those met for the first time are added.
+
+    Returns:
+        Per name a read-only array.
+
+    Raises:
+        UserError: If the file is missing, truncated, altered, compressed, or holds anything else than the layout says.
+    """
+    num_bytes = require_regular_file(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            if sorted(member.filename for member in members) != sorted(f"{name}.npy" for name in layout):
+                raise UserError(f"{path}: expected the arrays {', '.join(sorted(layout))}, each once and no others")
+            stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
+            if not stored or sum(member.file_size for member in members) > num_bytes:
+                raise UserError(f"{path}: compressed or longer than its file; expected plainly stored arrays")
+            contents = {member.filename.removesuffix(".npy"): archive.read(member) for member in members}
+        arrays = {name: _parse_npy(path, name, content) for name, content in contents.items()}
+    except _UNREADABLE as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path} is no readable .npz file ({str(error)[:80]}): truncated or altered?") from error
+    check_layout(path, {name: (array.dtype.str, array.shape) for name, array in arrays.items()}, layout, sizes)
+    return arrays
+
+
+def _parse_npy(path: Path, name: str, content: bytes) -> Array:
+    file = io.BytesIO(content)
+    shape, dtype = _read_npy_header(path, file)
+    offset = file.tell()
+    _require_payload(path, name, len(content) - offset, shape, dtype)
+    return np.frombuffer(content, dtype=dtype, offset=offset).reshape(shape)
+
+
+def _read_npy_header(path: Path, file: BinaryIO | io.BytesIO) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    try:
+        if npy_format.read_magic(file) != (1, 0):
+            raise UserError(f"{path}: expected .npy format 1.0")
+        shape, fortran_order, dtype = npy_format.read_array_header_1_0(
+            file,
+            max_header_size=_MAX_HEADER_BYTES,  # type: ignore[call-arg]  # missing in NumPy's stubs
+        )
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{path}: its .npy header is damaged ({str(error)[:80]})") from error
+    if fortran_order or dtype.hasobject or any(length < 0 for length in shape):
+        raise UserError(f"{path}: expected an array in C order of plain numbers, got {dtype} {shape}")
+    return shape, dtype
+
+
+def _require_payload(path: Path, name: str, num_bytes: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    expected = dtype.itemsize
+    for length in shape:  # Python's integers: a forged shape must not wrap around
+        expected *= length
+    if num_bytes != expected:
+        raise UserError(f"{path}: array {name!r} {shape} needs {expected} bytes, the file has {num_bytes}: truncated?")

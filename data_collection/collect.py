@@ -1,0 +1,229 @@
+"""smidgen-collect task=lift episodes=85 out=DIR workers=2
+
+Small CPU variant: smidgen-collect task=lift episodes=3 out=/tmp/lift workers=0
+Run time: a worker makes its environment once (seconds), then an attempt takes a fraction of a second to a second of one
+core. Result: a data set (see store.py) with the same bytes for any number of workers, interrupted or not; run the same
+command again to go on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import functools
+import os
+import platform
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from smidgen.data_collection.collector import CollectConfig, Collector, open_collector
+from smidgen.data_collection.episode import manifest_row, read_sidecar, write_episode
+from smidgen.data_collection.manifest import (
+    MANIFEST_NAME,
+    build_manifest,
+    differences,
+    episode_directory_name,
+)
+from smidgen.data_collection.store import EPISODES_NAME, HOST_NAME, TOP_LEVEL_NAMES, EpisodeStore, verify_files
+from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
+from smidgen.runtime.errors import UserError
+from smidgen.runtime.files import TEMPORARY_PREFIX, directory_lock, remove_leftovers, write_json_atomic
+from smidgen.runtime.progress import progress
+from smidgen.runtime.workers import map_unordered
+
+USAGE = "smidgen-collect task=NAME out=DIR [key=value ...]"
+SUMMARY = """\
+Records an expert's demonstrations of a task into a data set, over parallel workers. Interrupted or not, with however
+many workers, the set has the same bytes; run the same command again to go on, or to see that nothing is left to do."""
+
+OpenCollector = Callable[[CollectConfig], Collector]
+Header = dict[str, Any]
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Collected:
+    """What a collection ended with.
+
+    Attributes:
+        store: The finished data set.
+        num_new: Attempts made now; the others were there already.
+        wall_s: Seconds that they took, start of the workers included.
+    """
+
+    store: EpisodeStore
+    num_new: int
+    wall_s: float
+
+    def summary(self) -> str:
+        """One line for the end of the command."""
+        manifest = self.store.manifest
+        num_failed_runs = sum(row["error"] is not None for row in manifest["episodes"])
+        outcome = f"{manifest['num_successes']}/{manifest['num_episodes']} attempts successful"
+        if num_failed_runs:
+            outcome += f" ({num_failed_runs} broken off by the simulator)"
+        if not self.num_new:
+            return f"nothing to do: {outcome}, every file as it should be: {self.store.directory}"
+        per_hour = f"{self.num_new / self.wall_s * 3600:,.0f} episodes per hour"
+        return f"{outcome}; {self.num_new} made in {self.wall_s:.1f} s ({per_hour}): {self.store.directory}"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command ``smidgen-collect``."""
+    return run_command(_main, argv)
+
+
+def _main(arguments: list[str]) -> None:
+    if wants_help(arguments):
+        print(command_help(USAGE, SUMMARY, CollectConfig))
+        return
+    print(collect(compose_config(CollectConfig, arguments)).summary())
+
+
+def collect(config: CollectConfig, open_collector: OpenCollector = open_collector) -> Collected:
+    """Collects a data set, or what is missing of it.
+
+    Args:
+        config: What to collect, where, with how many workers.
+        open_collector: Gives a process its collector; picklable, called for every attempt.
+
+    Returns:
+        The finished set, verified.
+
+    Raises:
+        UserError: If the directory holds something else, another configuration or damaged files, another command is
+            writing to it, or the disk is full. Finished episodes stay.
+    """
+    out = Path(config.out).absolute()
+    config = dataclasses.replace(config, out=str(out))
+    _require_ours(out)
+    _require_same_config(out, config)
+    if (out / MANIFEST_NAME).exists():
+        return Collected(EpisodeStore.open(out), num_new=0, wall_s=0.0)
+    with directory_lock(out):
+        # Another process may have finished, or begun otherwise, between the first look and the lock.
+        _require_same_config(out, config)
+        if (out / MANIFEST_NAME).exists():
+            return Collected(EpisodeStore.open(out), num_new=0, wall_s=0.0)
+        remove_leftovers(out)
+        remove_leftovers(out / EPISODES_NAME)
+        return _collect_missing(out, config, open_collector)
+
+
+def collect_episode(
+    seed: int, config: CollectConfig, open_collector: OpenCollector, present: Header | None
+) -> tuple[Header, Row, dict[str, Any]]:
+    """One job: makes an attempt and writes it, whole or not at all.
+
+    Args:
+        seed: The attempt's seed.
+        config: The settings, with an absolute ``out``.
+        open_collector: Gives this process its collector.
+        present: The header of the episodes that are there already, if any.
+
+    Returns:
+        The header, the attempt's row, and what is known of the host.
+
+    Raises:
+        UserError: If the environment is another than the one that made the episodes that are there.
+    """
+    collector = open_collector(config)
+    if present is not None and collector.header != present:
+        changed = "; ".join(differences(present, collector.header))
+        raise UserError(f"{config.out} was begun with another environment: {changed}; choose another out=")
+    episode, counterfactuals = collector.collect(seed)
+    row = write_episode(Path(config.out) / EPISODES_NAME, collector.header, episode, counterfactuals)
+    return collector.header, row, collector.host
+
+
+def _collect_missing(out: Path, config: CollectConfig, open_collector: OpenCollector) -> Collected:
+    header, rows = _present(out / EPISODES_NAME, config)
+    missing = [seed for seed in config.seeds if seed not in rows]
+    job = functools.partial(collect_episode, config=config, open_collector=open_collector, present=header)
+    hosts: list[dict[str, Any]] = []
+    num_successes = sum(row["success"] for row in rows.values())
+    started = time.monotonic()
+    with progress(len(config.seeds), f"collecting {config.task}", done=len(rows)) as advance:
+        for seed, (made_with, row, host) in map_unordered(job, missing, config.workers):
+            header, rows[seed] = made_with, row
+            if host not in hosts:
+                hosts.append(host)
+            num_successes += row["success"]
+            advance(1, f"{num_successes} successful")
+    wall_s = time.monotonic() - started
+    assert header is not None, "a configuration has at least one seed"
+    # The manifest comes last: where it stands, everything stands.
+    write_json_atomic(out / HOST_NAME, _host_record(config, hosts, len(missing), wall_s))
+    manifest = build_manifest(header, [manifest_row(out / EPISODES_NAME, row) for row in rows.values()])
+    write_json_atomic(out / MANIFEST_NAME, manifest)
+    return Collected(EpisodeStore.open(out), num_new=len(missing), wall_s=wall_s)
+
+
+def _present(episodes: Path, config: CollectConfig) -> tuple[Header | None, dict[int, Row]]:
+    """Header and rows of the episodes that are finished, every file of them checked."""
+    header: Header | None = None
+    rows: dict[int, Row] = {}
+    for seed in _finished_seeds(episodes):
+        if seed not in config.seeds:
+            raise UserError(f"{episodes / episode_directory_name(seed)} is no seed asked for; move it elsewhere")
+        one_header, row = read_sidecar(episodes, seed)
+        if header is not None and one_header != header:
+            changed = "; ".join(differences(header, one_header))
+            raise UserError(f"{episodes / episode_directory_name(seed)} differs from others: {changed}; delete it")
+        verify_files(episodes, row)
+        header, rows[seed] = one_header, row
+    return header, rows
+
+
+def _finished_seeds(episodes: Path) -> Iterator[int]:
+    names = sorted(os.listdir(episodes)) if episodes.is_dir() else []
+    for name in names:
+        if name.startswith(TEMPORARY_PREFIX):
+            continue
+        if not re.fullmatch(r"[0-9]{9}", name):
+            raise UserError(f"{episodes / name} is no episode; move it elsewhere")
+        yield int(name)
+
+
+def _require_ours(out: Path) -> None:
+    """Refuses a directory that holds anything but a data set: a mistyped out= must not mix two things."""
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file; expected a directory, new or with a data set")
+    foreign = sorted(set(os.listdir(out)) - set(TOP_LEVEL_NAMES)) if out.exists() else []
+    foreign = [name for name in foreign if not name.startswith(TEMPORARY_PREFIX)]
+    if foreign:
+        raise UserError(f"{out} holds other things ({foreign[0]!r:.60}); choose a new or an empty directory")
+
+
+def _require_same_config(out: Path, config: CollectConfig) -> None:
+    present: dict[str, Any] | None = None
+    if (out / MANIFEST_NAME).exists():
+        present = EpisodeStore.open(out, verify=False).manifest["config"]
+    else:
+        first = next(_finished_seeds(out / EPISODES_NAME), None)
+        if first is not None:
+            present = read_sidecar(out / EPISODES_NAME, first)[0]["config"]
+    changed = differences(present, config.identity()) if present is not None else []
+    if changed:
+        raise UserError(f"{out} holds a data set of another configuration: {'; '.join(changed)}; choose another out=")
+
+
+def _host_record(config: CollectConfig, hosts: list[dict[str, Any]], num_new: int, wall_s: float) -> dict[str, Any]:
+    return {
+        "finished_utc": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "hostname": platform.node(),
+        "hosts": hosts,
+        "workers": config.workers,
+        "episodes_in_last_run": num_new,
+        "wall_s_of_last_run": wall_s,
+        "episodes_per_hour": num_new / wall_s * 3600 if num_new else None,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,231 @@
+"""Runs an expert through one attempt and keeps what learning needs: frames, targets, states, counterfactual pairs.
+
+A counterfactual pair asks what the expert would have done had the cue (the cube, the dot) been elsewhere: the stored
+states of the last few steps are rendered again with the cue moved, and with the cue hidden, and a copy of the expert as
+it was at that step is asked for its target. Training reports the cue slope from these pairs without a simulator.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from smidgen.data_collection.array_files import Array
+from smidgen.data_collection.episode import Episode, empty_counterfactuals, failed_attempt
+from smidgen.data_collection.experts import EXPERTS
+from smidgen.data_collection.manifest import SCHEMA_VERSION
+from smidgen.envs.seeds import seeds
+from smidgen.envs.tasks import get_task, make_env
+from smidgen.runtime.errors import UserError, unknown_name
+from smidgen.runtime.files import canonical_json
+
+SPLITS = ("demonstrations", "validation")
+# Streams drawn from an episode's seed, apart from the environment's own.
+_NOISE_STREAM, _PAIRS_STREAM = 1, 2
+# Where the data lie and how many processes made them leave no trace in the data.
+_NOT_IDENTITY = ("out", "workers")
+
+
+class DivergedError(RuntimeError):
+    """The simulation ran into NaN or infinity."""
+
+
+SIMULATOR_ERRORS = (DivergedError, FloatingPointError, np.linalg.LinAlgError)
+
+
+@dataclass(frozen=True)
+class CollectConfig:
+    """What to collect; everything but ``out`` and ``workers`` is part of the data set's identity."""
+
+    task: str = field(metadata={"help": "task to demonstrate, e.g. lift"})
+    out: str = field(metadata={"help": "directory of the data set"})
+    episodes: int = field(default=100, metadata={"help": "attempts; failed ones are kept, flagged, out of training"})
+    seed_start: int = field(default=0, metadata={"help": "first seed, as an offset inside the split"})
+    split: str = field(default="demonstrations", metadata={"help": f"seed range: {' or '.join(SPLITS)}"})
+    workers: int = field(default=2, metadata={"help": "worker processes (0: this one); changes no byte"})
+    image_size: int = field(default=64, metadata={"help": "pixels along a side of a frame"})
+    cameras: tuple[str, ...] = field(default=(), metadata={"help": "camera names; empty: the task's own"})
+    render_profile: str = field(default="v0", metadata={"help": "render profile of the environment"})
+    counterfactuals_per_episode: int = field(default=2, metadata={"help": "steps rendered again, cue moved and hidden"})
+    history: int = field(default=4, metadata={"help": "frames of history in each counterfactual pair"})
+    action_noise_m: float = field(default=0.0, metadata={"help": "sd of noise on executed positions; labels are clean"})
+
+    def __post_init__(self) -> None:
+        # Resolved here, so that naming the task's own cameras and leaving them out are one configuration.
+        object.__setattr__(self, "cameras", tuple(self.cameras) or get_task(self.task).cameras)
+        if self.split not in SPLITS:
+            raise unknown_name("split", self.split, SPLITS)
+        for name, lowest in (("image_size", 1), ("history", 1), ("workers", 0), ("counterfactuals_per_episode", 0)):
+            if getattr(self, name) < lowest:
+                raise UserError(f"{name} should be at least {lowest}, got {getattr(self, name)}")
+        if not 0.0 <= self.action_noise_m <= 1.0:
+            raise UserError(f"action_noise_m should lie in 0..1 m, got {self.action_noise_m}")
+        if self.task not in EXPERTS:
+            raise unknown_name("expert for task", self.task, EXPERTS)
+        seeds(self.split, self.seed_start, self.episodes)
+
+    @property
+    def seeds(self) -> range:
+        """The attempts, in order."""
+        return seeds(self.split, self.seed_start, self.episodes)
+
+    def identity(self) -> dict[str, Any]:
+        """The settings that decide the data set's bytes, as JSON gives them back."""
+        settings = {name: value for name, value in asdict(self).items() if name not in _NOT_IDENTITY}
+        return dict(json.loads(canonical_json(settings)))
+
+
+class Collector:
+    """An environment, an expert and the header of the data set that they make.
+
+    Args:
+        env: The environment (its ``unwrapped`` is used), rendering only when asked to.
+        expert: The task's expert.
+        config: The settings.
+    """
+
+    def __init__(self, env: Any, expert: Any, config: CollectConfig) -> None:
+        self._env = env.unwrapped
+        self._expert = expert
+        self._config = config
+        self.header = _header(self._env, expert, config)
+        self.host: dict[str, Any] = self._env.fingerprint()["host"]
+
+    def collect(self, seed: int) -> tuple[Episode, dict[str, Array]]:
+        """Makes one attempt.
+
+        Args:
+            seed: Seed of the reset, of the expert, of the noise and of the choice of counterfactual pairs.
+
+        Returns:
+            The attempt and its counterfactual pairs. One that the simulator breaks off is a failure without steps.
+
+        Raises:
+            RuntimeError: If a stored state does not render to the frame that was seen.
+        """
+        try:
+            episode, experts = self._attempt(seed)
+            return episode, self._counterfactuals(episode, experts)
+        except SIMULATOR_ERRORS as error:
+            return failed_attempt(seed, type(error).__name__, self.header), empty_counterfactuals(self.header)
+
+    def _attempt(self, seed: int) -> tuple[Episode, list[Any]]:
+        env, expert = self._env, self._expert
+        _, info = env.reset(seed=seed)
+        expert.reset(seed)
+        noise = np.random.default_rng((seed, _NOISE_STREAM))
+        success_at_reset, done, terminated = bool(info["is_success"]), False, False
+        steps: list[tuple[Any, ...]] = []
+        experts = []
+        while not done:
+            frames, eef_state, state = env.render_frames(), env.eef_state(), env.get_state()
+            experts.append(copy.deepcopy(expert))
+            target = expert.act(env.privileged())
+            if not (np.isfinite(state).all() and np.isfinite(target).all()):
+                raise DivergedError(f"seed {seed}, step {len(steps)}: state or target is not finite")
+            phase = np.int16(expert.phases.index(expert.phase))
+            _, _, terminated, truncated, info = env.step(self._executed(target, noise))
+            done = terminated or truncated
+            steps.append((frames, target, eef_state, state, phase, np.bool_(info["is_success"])))
+        arrays = [np.stack(column) for column in zip(*steps, strict=True)]
+        episode = Episode(seed, bool(terminated), success_at_reset, None, *arrays)
+        return episode, experts
+
+    def _executed(self, target: Array, noise: np.random.Generator) -> Array:
+        if not self._config.action_noise_m:
+            return target
+        spec = self._env.task.action
+        executed = np.array(target)
+        executed[spec.position_indices] += noise.normal(0.0, self._config.action_noise_m, len(spec.position_indices))
+        return np.clip(executed, spec.low, spec.high)
+
+    def _counterfactuals(self, episode: Episode, experts: list[Any]) -> dict[str, Array]:
+        rng = np.random.default_rng((episode.seed, _PAIRS_STREAM))
+        cue_phases = [self._expert.phases.index(name) for name in self._expert.cue_phases]
+        eligible = np.flatnonzero(np.isin(episode.phase, cue_phases))
+        num_pairs = min(self._config.counterfactuals_per_episode, len(eligible))
+        if num_pairs == 0:
+            return empty_counterfactuals(self.header)
+        steps = np.sort(rng.choice(eligible, num_pairs, replace=False))
+        pairs = [self._pair(episode, int(step), experts[step], rng) for step in steps]
+        return {name: np.stack([pair[name] for pair in pairs]) for name in pairs[0]}
+
+    def _pair(self, episode: Episode, step: int, expert: Any, rng: np.random.Generator) -> dict[str, Array]:
+        env = self._env
+        env.set_state(episode.states[step])
+        if not np.array_equal(env.render_frames(), episode.frames[step]):
+            raise RuntimeError(
+                f"seed {episode.seed}, step {step}: the stored state renders to another frame than the one seen; "
+                "get_state must hold everything that a reset changes"
+            )
+        pose = env.cue_pose()
+        env.move_cue(rng)
+        pose_moved = env.cue_pose()
+        target_moved = expert.act(env.privileged())
+        window = np.maximum(np.arange(step - self._config.history + 1, step + 1), 0)
+        frames_moved, frames_hidden = self._render_again(episode, window, pose_moved)
+        return {
+            "step": np.int64(step),
+            "frames": episode.frames[window],
+            "frames_moved": frames_moved,
+            "frames_hidden": frames_hidden,
+            "target": episode.actions[step],
+            "target_moved": target_moved,
+            "eef_state": episode.eef_state[step],
+            "cue_pose": pose,
+            "cue_pose_moved": pose_moved,
+        }
+
+    def _render_again(self, episode: Episode, window: Array, pose_moved: Array) -> tuple[Array, Array]:
+        """Frames of a window's states with the cue at one other place, and without it; no step is drawn twice."""
+        env = self._env
+        moved, hidden = {}, {}
+        for past in np.unique(window):
+            env.set_state(episode.states[past])
+            with env.cue_hidden():
+                hidden[past] = env.render_frames()
+            env.set_cue_pose(pose_moved)
+            moved[past] = env.render_frames()
+        return np.stack([moved[past] for past in window]), np.stack([hidden[past] for past in window])
+
+
+@functools.cache
+def open_collector(config: CollectConfig) -> Collector:
+    """The process's collector: its environment is made once, and has proved its pixels before the first attempt."""
+    # Imported here: the parent process, and a command that has nothing to do, need no simulator.
+    from smidgen.envs.selfcheck import prove_pixels
+
+    env = make_env(
+        config.task,
+        cameras=config.cameras,
+        image_size=config.image_size,
+        render_profile=config.render_profile,
+        observe_pixels=False,
+    )
+    prove_pixels(env)
+    return Collector(env, EXPERTS[config.task](env.task.action), config)
+
+
+def _header(env: Any, expert: Any, config: CollectConfig) -> dict[str, Any]:
+    header = {
+        "schema_version": SCHEMA_VERSION,
+        "task": config.task,
+        "environment": env.fingerprint()["ranked"],
+        "versions": {"numpy": np.__version__, "smidgen": version("smidgen")},
+        "expert": {"name": type(expert).__name__},
+        "phases": expert.phases,
+        "action_spec": env.task.action.to_json(),
+        "eef_state_names": env.task.eef_state_names,
+        "cameras": env.cameras,
+        "image_size": config.image_size,
+        "control_hz": env.task.control_hz,
+        "history": config.history,
+        "config": config.identity(),
+    }
+    # As JSON gives it back, so that it compares equal to what a file holds.
+    return dict(json.loads(canonical_json(header)))

@@ -1,0 +1,86 @@
+"""smidgen-data verify DIR | smidgen-data preview DIR [--out DIR]
+
+Small CPU variant: the command itself. Run time: seconds. Result: ``verify`` prints what the set holds, or names the
+first file that is not as it was written (exit code 2); ``preview`` writes a contact sheet, a counterfactual sheet and a
+video grid.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from smidgen.data_collection.store import PREVIEW_NAME, EpisodeStore
+from smidgen.runtime.command_line import run_command
+from smidgen.runtime.errors import UserError
+from smidgen.runtime.files import write_atomic
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command ``smidgen-data``."""
+    return run_command(_main, argv)
+
+
+def _main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="smidgen-data", description="Checks and shows data sets of demonstrations.")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    verify = verbs.add_parser("verify", help="check the SHA-256 of every file, print what the set holds")
+    verify.add_argument("directory", type=Path, metavar="DIR")
+    preview = verbs.add_parser("preview", help="write a contact sheet, a counterfactual sheet and a video grid")
+    preview.add_argument("directory", type=Path, metavar="DIR")
+    preview.add_argument("--out", type=Path, metavar="DIR", help=f"where to write; DIR/{PREVIEW_NAME} by default")
+    options = parser.parse_args(arguments)
+    store = EpisodeStore.open(options.directory)
+    if options.verb == "verify":
+        print("\n".join(description(store)))
+    else:
+        for path in write_preview(store, options.out or options.directory / PREVIEW_NAME):
+            print(path)
+
+
+def description(store: EpisodeStore) -> list[str]:
+    """What a verified set holds, line by line."""
+    manifest = store.manifest
+    rows = manifest["episodes"]
+    lengths = [row["num_steps"] for row in rows if row["success"]] or [0]
+    num_errors = sum(row["error"] is not None for row in rows)
+    size = manifest["image_size"]
+    return [
+        f"{store.directory}: {manifest['task']}, every file as it was written",
+        f"  attempts       {len(rows)}, seeds {store.span()}",
+        f"  successful     {manifest['num_successes']}/{len(rows)}, {num_errors} broken off by the simulator",
+        f"  steps          {sum(row['num_steps'] for row in rows)}; {min(lengths)} to {max(lengths)} in a success",
+        f"  frames         {size} x {size} pixels from {', '.join(manifest['cameras'])}",
+        f"  counterfactual {sum(row['num_counterfactuals'] for row in rows)} pairs",
+        f"  sha256         {store.sha256}",
+    ]
+
+
+def write_preview(store: EpisodeStore, out: Path) -> list[Path]:
+    """Writes the pictures of a data set.
+
+    Args:
+        store: The data set.
+        out: Directory to write to; made if missing.
+
+    Returns:
+        The files written.
+
+    Raises:
+        UserError: If no attempt has a frame, or the directory may not be written.
+    """
+    # Imported here: drawing libraries take their time, and verify needs none.
+    from smidgen.data_collection import preview
+
+    if not any(row["num_steps"] for row in store.manifest["episodes"]):
+        raise UserError(f"{store.directory} holds no frame to show: every attempt was broken off")
+    paths = [out / name for name in (preview.SHEET_NAME, preview.PAIRS_NAME, preview.VIDEO_NAME)]
+    write_atomic(paths[0], preview.png_bytes(preview.contact_sheet(store)))
+    write_atomic(paths[1], preview.png_bytes(preview.counterfactual_sheet(store)))
+    preview.write_video_grid(store, paths[2])
+    return paths
+
+
+if __name__ == "__main__":
+    sys.exit(main())

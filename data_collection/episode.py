@@ -1,0 +1,246 @@
+"""One attempt of an expert at a task: what was seen, what was commanded, and enough to render any step again.
+
+Axes: S steps, N cameras, H rows, W columns, A action coordinates, E end-effector state, Q simulator state,
+K counterfactual pairs, T frames of history (newest last), P numbers of a cue's pose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from smidgen.data_collection.array_files import (
+    Array,
+    ArrayLayout,
+    check_layout,
+    read_npy_memory_mapped,
+    read_npz,
+    write_npy,
+    write_npz,
+)
+from smidgen.data_collection.manifest import (
+    ARRAY_FILES,
+    EPISODE_SIDECAR,
+    array_sizes,
+    check_header,
+    check_row,
+    episode_directory_name,
+    read_object,
+)
+from smidgen.runtime.errors import UserError
+from smidgen.runtime.files import atomic_directory, canonical_json, sha256_file
+
+FRAMES_LAYOUT: ArrayLayout = ("|u1", ("steps", "cameras", "height", "width", 3))
+ARRAYS_LAYOUT: dict[str, ArrayLayout] = {
+    "actions": ("<f8", ("steps", "action")),
+    "eef_state": ("<f8", ("steps", "eef_state")),
+    "states": ("<f8", ("steps", "state")),
+    "phase": ("<i2", ("steps",)),
+    "is_success": ("|b1", ("steps",)),
+}
+_PAIR_FRAMES: ArrayLayout = ("|u1", ("pairs", "history", "cameras", "height", "width", 3))
+COUNTERFACTUALS_LAYOUT: dict[str, ArrayLayout] = {
+    "step": ("<i8", ("pairs",)),
+    "frames": _PAIR_FRAMES,
+    "frames_moved": _PAIR_FRAMES,
+    "frames_hidden": _PAIR_FRAMES,
+    "target": ("<f8", ("pairs", "action")),
+    "target_moved": ("<f8", ("pairs", "action")),
+    "eef_state": ("<f8", ("pairs", "eef_state")),
+    "cue_pose": ("<f8", ("pairs", "pose")),
+    "cue_pose_moved": ("<f8", ("pairs", "pose")),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Episode:
+    """An attempt, successful or not.
+
+    Attributes:
+        seed: Seed of the reset; with the task it is the episode's identity.
+        success: Whether success held for as long as the task asks.
+        success_at_reset: Whether the task was already solved before the first step.
+        error: What the simulator failed with, or None; such an attempt holds no steps.
+        frames: uint8 (S, N, H, W, 3); frame s is seen before action s.
+        actions: float64 (S, A), the expert's clean targets.
+        eef_state: float64 (S, E), before action s.
+        states: float64 (S, Q), simulator states before action s.
+        phase: int16 (S,), the expert's phase at action s as an index into the header's ``phases``.
+        is_success: bool (S,), after action s.
+    """
+
+    seed: int
+    success: bool
+    success_at_reset: bool
+    error: str | None
+    frames: Array
+    actions: Array
+    eef_state: Array
+    states: Array
+    phase: Array
+    is_success: Array
+
+    @property
+    def num_steps(self) -> int:
+        """Control steps taken."""
+        return len(self.frames)
+
+    @property
+    def success_once(self) -> bool:
+        """Whether the task was solved at any moment, held or not."""
+        return self.first_success_step is not None
+
+    @property
+    def first_success_step(self) -> int | None:
+        """Control steps taken when the task was first solved (0: at reset), or None."""
+        if self.success_at_reset:
+            return 0
+        return int(np.argmax(self.is_success)) + 1 if self.is_success.any() else None
+
+
+def empty_counterfactuals(header: Mapping[str, Any]) -> dict[str, Array]:
+    """Counterfactual arrays that hold no pair."""
+    sizes = {**array_sizes(header), "pairs": 0, "pose": 0}
+    return {name: np.empty(_shape(axes, sizes), dtype) for name, (dtype, axes) in COUNTERFACTUALS_LAYOUT.items()}
+
+
+def failed_attempt(seed: int, error: str, header: Mapping[str, Any]) -> Episode:
+    """An attempt that the simulator broke off: a counted failure without steps."""
+    sizes = {**array_sizes(header), "steps": 0, "state": 0}
+    arrays = {name: np.empty(_shape(axes, sizes), dtype) for name, (dtype, axes) in ARRAYS_LAYOUT.items()}
+    frames = np.empty(_shape(FRAMES_LAYOUT[1], sizes), FRAMES_LAYOUT[0])
+    return Episode(seed=seed, success=False, success_at_reset=False, error=error, frames=frames, **arrays)
+
+
+def write_episode(
+    directory: Path, header: Mapping[str, Any], episode: Episode, counterfactuals: Mapping[str, Array]
+) -> dict[str, Any]:
+    """Writes an episode's directory, whole or not at all.
+
+    Args:
+        directory: The data set's ``episodes`` directory.
+        header: The data set's header; it fixes the arrays' shapes.
+        episode: What to write.
+        counterfactuals: Its pairs, by the names of ``COUNTERFACTUALS_LAYOUT``.
+
+    Returns:
+        The episode's row.
+
+    Raises:
+        UserError: If an array does not fit the header, the disk is full, or the directory may not be written.
+    """
+    target = directory / episode_directory_name(episode.seed)
+    arrays = {name: getattr(episode, name) for name in ARRAYS_LAYOUT}
+    sizes = array_sizes(header)
+    check_layout(target, _shapes({"frames": episode.frames}), {"frames": FRAMES_LAYOUT}, sizes)
+    check_layout(target, _shapes(arrays), ARRAYS_LAYOUT, sizes)
+    check_layout(target, _shapes(counterfactuals), COUNTERFACTUALS_LAYOUT, sizes)
+    with atomic_directory(target) as temporary:
+        write_npy(temporary / "frames.npy", episode.frames)
+        write_npz(temporary / "arrays.npz", arrays)
+        write_npz(temporary / "counterfactuals.npz", counterfactuals)
+        row = _row(episode, len(counterfactuals["step"]), temporary)
+        (temporary / EPISODE_SIDECAR).write_bytes(canonical_json({**header, **row}))
+    return row
+
+
+def read_episode(directory: Path, header: Mapping[str, Any], row: Mapping[str, Any]) -> Episode:
+    """Opens an episode: frames as a memory map, the small arrays read.
+
+    Args:
+        directory: The data set's ``episodes`` directory.
+        header: The data set's header.
+        row: The episode's row.
+
+    Raises:
+        UserError: If a file is missing or does not hold what header and row say.
+    """
+    folder = directory / episode_directory_name(row["seed"])
+    sizes = {**array_sizes(header), "steps": row["num_steps"]}
+    frames = read_npy_memory_mapped(folder / "frames.npy", "frames", FRAMES_LAYOUT, sizes)
+    arrays = read_npz(folder / "arrays.npz", ARRAYS_LAYOUT, sizes)
+    episode = Episode(
+        seed=row["seed"],
+        success=row["success"],
+        success_at_reset=row["success_at_reset"],
+        error=row["error"],
+        frames=frames,
+        **arrays,
+    )
+    _check_values(folder / "arrays.npz", arrays, len(header["phases"]))
+    if (episode.first_success_step, episode.success_once) != (row["first_success_step"], row["success_once"]):
+        raise UserError(f"{folder / 'arrays.npz'}: is_success contradicts the row's first_success_step: altered?")
+    return episode
+
+
+def read_counterfactuals(directory: Path, header: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Array]:
+    """Reads an episode's counterfactual pairs, by the names of ``COUNTERFACTUALS_LAYOUT``.
+
+    Raises:
+        UserError: If the file is missing or does not hold what header and row say.
+    """
+    path = directory / episode_directory_name(row["seed"]) / "counterfactuals.npz"
+    pairs = read_npz(path, COUNTERFACTUALS_LAYOUT, {**array_sizes(header), "pairs": row["num_counterfactuals"]})
+    _check_finite(path, pairs)
+    step = pairs["step"]
+    if ((step < 0) | (step >= row["num_steps"])).any():
+        raise UserError(f"{path}: a pair's step lies outside the episode's {row['num_steps']} steps")
+    return pairs
+
+
+def read_sidecar(directory: Path, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Header and row as a finished episode's ``episode.json`` holds them.
+
+    Raises:
+        UserError: If it is missing, damaged, or another episode's.
+    """
+    path = directory / episode_directory_name(seed) / EPISODE_SIDECAR
+    value = read_object(path)
+    header, row = check_header(path, value), check_row(path, value, ARRAY_FILES)
+    if row["seed"] != seed:
+        raise UserError(f"{path}: holds seed {row['seed']}, expected {seed}")
+    return header, row
+
+
+def manifest_row(directory: Path, row: Mapping[str, Any]) -> dict[str, Any]:
+    """An episode's row as the manifest holds it: the sidecar's own hash with the others."""
+    sidecar = directory / episode_directory_name(row["seed"]) / EPISODE_SIDECAR
+    return {**row, "files": {**row["files"], EPISODE_SIDECAR: sha256_file(sidecar)}}
+
+
+def _row(episode: Episode, num_counterfactuals: int, folder: Path) -> dict[str, Any]:
+    return {
+        "seed": episode.seed,
+        "success": episode.success,
+        "success_once": episode.success_once,
+        "success_at_reset": episode.success_at_reset,
+        "first_success_step": episode.first_success_step,
+        "num_steps": episode.num_steps,
+        "num_counterfactuals": num_counterfactuals,
+        "error": episode.error,
+        "files": {name: sha256_file(folder / name) for name in ARRAY_FILES},
+    }
+
+
+def _check_values(path: Path, arrays: Mapping[str, Array], num_phases: int) -> None:
+    _check_finite(path, arrays)
+    phase = arrays["phase"]
+    if ((phase < 0) | (phase >= num_phases)).any():
+        raise UserError(f"{path}: a phase lies outside the {num_phases} that the header names")
+
+
+def _check_finite(path: Path, arrays: Mapping[str, Array]) -> None:
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise UserError(f"{path}: array {name!r} holds NaN or infinity")
+
+
+def _shape(axes: tuple[str | int, ...], sizes: Mapping[str, int]) -> tuple[int, ...]:
+    return tuple(sizes[axis] if isinstance(axis, str) else axis for axis in axes)
+
+
+def _shapes(arrays: Mapping[str, Array]) -> dict[str, tuple[str, tuple[int, ...]]]:
+    return {name: (array.dtype.str, array.shape) for name, array in arrays.items()}

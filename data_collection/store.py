@@ -1,0 +1,217 @@
+"""A data set on disk, read-only: opened after every file was checked, episodes mapped from disk as they are asked for.
+
+    store = EpisodeStore.open("outputs/demo/demonstrations/lift")
+    episode = store.episode(store.training_seeds[0])
+    episode.frames                      # uint8 (S, cameras, H, W, 3), a memory map
+    store.statistics(store.training_seeds)
+
+Layout: ``manifest.json`` (header and rows; its SHA-256 identifies the set), ``episodes/<seed>/`` (``frames.npy``,
+``arrays.npz``, ``counterfactuals.npz``, ``episode.json``), and outside the hashes ``host.json`` (dates, host, speed).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from smidgen.data_collection.array_files import Array, require_regular_file
+from smidgen.data_collection.episode import (
+    COUNTERFACTUALS_LAYOUT,
+    Episode,
+    empty_counterfactuals,
+    read_counterfactuals,
+    read_episode,
+    read_sidecar,
+)
+from smidgen.data_collection.manifest import (
+    EPISODE_SIDECAR,
+    HEADER_FIELDS,
+    MANIFEST_NAME,
+    check_manifest,
+    episode_directory_name,
+    read_object,
+)
+from smidgen.policies.baselines import DemoStatistics
+from smidgen.runtime.errors import UserError
+from smidgen.runtime.files import sha256_file
+
+EPISODES_NAME = "episodes"
+HOST_NAME = "host.json"
+PREVIEW_NAME = "preview"
+# What may stand beside the episodes; anything else in a data set's directory is refused.
+TOP_LEVEL_NAMES = (MANIFEST_NAME, HOST_NAME, EPISODES_NAME, PREVIEW_NAME, ".lock")
+
+
+@dataclass(frozen=True, eq=False)
+class EpisodeStore:
+    """A finished data set.
+
+    Attributes:
+        directory: Where it lies.
+        manifest: ``manifest.json``, checked.
+        sha256: SHA-256 of ``manifest.json``; through the hashes in it, the identity of every byte of the set.
+    """
+
+    directory: Path
+    manifest: dict[str, Any]
+    sha256: str
+
+    @classmethod
+    def open(cls, directory: Path | str, verify: bool = True) -> EpisodeStore:
+        """Opens a data set and touches nothing in it.
+
+        Args:
+            directory: The data set's directory.
+            verify: Whether to check the SHA-256 of every file, and that there is no other file.
+
+        Raises:
+            UserError: If there is no finished set, its schema version is another, or a file is truncated, altered,
+                missing or one too many; the message names the file.
+        """
+        directory = Path(directory)
+        path = directory / MANIFEST_NAME
+        if not os.path.lexists(path):
+            raise UserError(_no_manifest(directory))
+        sha256 = sha256_file(path) if require_regular_file(path) else ""
+        store = cls(directory, check_manifest(path, read_object(path)), sha256)
+        if verify:
+            store.verify()
+        return store
+
+    def verify(self) -> None:
+        """Checks every file against the manifest.
+
+        Raises:
+            UserError: For the first file that is truncated, altered, missing or one too many.
+        """
+        _require_entries(self.directory, TOP_LEVEL_NAMES, (MANIFEST_NAME, EPISODES_NAME))
+        rows = self.manifest["episodes"]
+        names = [episode_directory_name(row["seed"]) for row in rows]
+        _require_directory(self._episodes)
+        _require_entries(self._episodes, names, names)
+        header = {key: self.manifest[key] for key in HEADER_FIELDS}
+        for row in rows:
+            verify_files(self._episodes, row)
+            side_header, side_row = read_sidecar(self._episodes, row["seed"])
+            hashes = {**side_row["files"], EPISODE_SIDECAR: row["files"][EPISODE_SIDECAR]}
+            if side_header != header or {**side_row, "files": hashes} != row:
+                path = self._episodes / episode_directory_name(row["seed"]) / EPISODE_SIDECAR
+                raise UserError(f"{path} contradicts {MANIFEST_NAME}: altered?")
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seeds of every attempt, rising."""
+        return tuple(self._rows)
+
+    @property
+    def training_seeds(self) -> tuple[int, ...]:
+        """Seeds of the successful attempts: the only ones that a policy may learn from."""
+        return tuple(seed for seed, row in self._rows.items() if row["success"] and row["error"] is None)
+
+    def span(self) -> str:
+        """First and last seed, for messages."""
+        return f"{self.seeds[0]} to {self.seeds[-1]}" if self.seeds else "none"
+
+    def episode(self, seed: int) -> Episode:
+        """One attempt; its frames are a read-only memory map.
+
+        Raises:
+            UserError: If the set has no such seed, or a file does not hold what the manifest says.
+        """
+        return read_episode(self._episodes, self.manifest, self._row(seed))
+
+    def counterfactuals(self, seeds: Sequence[int]) -> dict[str, Array]:
+        """The counterfactual pairs of several attempts, one after the other.
+
+        Returns:
+            The arrays of ``COUNTERFACTUALS_LAYOUT`` (first axis: pairs), and ``seed`` int64 (K,): whose pair it is.
+        """
+        parts = [(seed, read_counterfactuals(self._episodes, self.manifest, self._row(seed))) for seed in seeds]
+        # Attempts without a pair do not know the length of a cue's pose.
+        full = [(seed, part) for seed, part in parts if len(part["step"])]
+        full = full or [(0, empty_counterfactuals(self.manifest))]
+        joined = {name: np.concatenate([part[name] for _, part in full]) for name in COUNTERFACTUALS_LAYOUT}
+        counts = [len(part["step"]) for _, part in full]
+        joined["seed"] = np.repeat(np.array([seed for seed, _ in full], dtype=np.int64), counts)
+        return joined
+
+    def statistics(self, seeds: Sequence[int]) -> DemoStatistics:
+        """What the baselines that ignore their input play back.
+
+        Args:
+            seeds: The attempts to average, as a rule the training seeds.
+
+        Returns:
+            The mean action (A,) over all steps, and the mean action at each step (S, A) with S the longest attempt's
+            length and every shorter one going on with its last action.
+
+        Raises:
+            UserError: If no attempt among them has a step.
+        """
+        actions = [episode.actions for episode in map(self.episode, seeds) if episode.num_steps]
+        if not actions:
+            raise UserError(f"{self.directory}: no steps to average in {len(seeds)} episodes; collect successful ones")
+        num_steps = max(map(len, actions))
+        padded = np.stack([np.pad(one, ((0, num_steps - len(one)), (0, 0)), mode="edge") for one in actions])
+        return DemoStatistics(mean_action=np.concatenate(actions).mean(axis=0), time_mean_SA=padded.mean(axis=0))
+
+    @property
+    def _episodes(self) -> Path:
+        return self.directory / EPISODES_NAME
+
+    @property
+    def _rows(self) -> dict[int, dict[str, Any]]:
+        return {row["seed"]: row for row in self.manifest["episodes"]}
+
+    def _row(self, seed: int) -> dict[str, Any]:
+        try:
+            return self._rows[seed]
+        except KeyError as error:
+            raise UserError(f"{self.directory} has no episode of seed {seed}; it has {self.span()}") from error
+
+
+def verify_files(episodes: Path, row: Mapping[str, Any]) -> None:
+    """Checks that an episode's directory holds the files of its row, unaltered, and no others.
+
+    Raises:
+        UserError: For the first file that is truncated, altered, missing or one too many.
+    """
+    folder = episodes / episode_directory_name(row["seed"])
+    _require_directory(folder)
+    names = sorted({*row["files"], EPISODE_SIDECAR})
+    _require_entries(folder, names, names)
+    for name, digest in sorted(row["files"].items()):
+        require_regular_file(folder / name)
+        got = sha256_file(folder / name)
+        if got != digest:
+            raise UserError(
+                f"{folder / name} is truncated or altered: SHA-256 is {got[:12]}..., expected {digest[:12]}...; "
+                "copy it again, or delete its folder and the manifest and collect again"
+            )
+
+
+def _require_directory(path: Path) -> None:
+    if path.is_symlink() or not path.is_dir():
+        raise UserError(f"{path} should be a directory and no link; copy or collect the data set again")
+
+
+def _require_entries(directory: Path, allowed: Sequence[str], required: Sequence[str]) -> None:
+    present = set(os.listdir(directory))
+    missing = sorted(set(required) - present)
+    if missing:
+        raise UserError(f"{directory / missing[0]} is missing; copy or collect the data set again")
+    extra = sorted(present - set(allowed))
+    if extra:
+        raise UserError(f"{directory / extra[0]} is no file of this data set; move it elsewhere")
+
+
+def _no_manifest(directory: Path) -> str:
+    if not directory.is_dir():
+        return f"{directory} does not exist; expected a data set, which smidgen-collect out={directory} makes"
+    if (directory / EPISODES_NAME).is_dir():
+        return f"{directory / MANIFEST_NAME} is missing: collection not finished; run the same smidgen-collect again"
+    return f"{directory} is no data set: it has no {MANIFEST_NAME}; smidgen-collect makes one"
