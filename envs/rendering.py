@@ -44,7 +44,7 @@ class RenderProfile:
 
 
 RENDER_PROFILES: dict[str, RenderProfile] = {
-    "v0": RenderProfile("v0", shadows=False, reflections=False, num_samples=0, mesh_fraction=0.05, min_faces=60),
+    "v0": RenderProfile("v0", shadows=False, reflections=False, num_samples=0, mesh_fraction=0.12, min_faces=1200),
     "stock": RenderProfile("stock", shadows=True, reflections=True, num_samples=4, mesh_fraction=1.0, min_faces=0),
 }
 

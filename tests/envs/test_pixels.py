@@ -1,0 +1,101 @@
+"""The render profile and the proof that a process's pixels can be trusted."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from smidgen.envs import rendering
+from smidgen.envs.meshes import cache_directory
+from smidgen.envs.selfcheck import PixelError, prove_pixels, record_references
+from smidgen.envs.tasks import make_env
+
+pytestmark = pytest.mark.simulator
+
+
+def test_the_proof_holds_here() -> None:
+    proof = prove_pixels(make_env("lift"))
+    assert proof is not None
+    assert proof.cue_pixels > 0
+    assert proof.reference_difference is not None
+    assert proof.reference_difference < 1.0
+
+
+def test_there_is_nothing_to_prove_without_cameras() -> None:
+    assert prove_pixels(make_env("lift", cameras=())) is None
+
+
+@pytest.mark.parametrize(
+    ("fault", "complaint"),
+    [
+        (lambda frames, _: np.zeros_like(frames), "blank"),
+        (lambda frames, count: frames // 2 + count, "twice"),
+        (lambda frames, _: 255 - frames, "grey levels from the recorded"),
+    ],
+)
+def test_the_proof_fails_on_a_broken_renderer(fault, complaint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    env = make_env("lift")
+    true_render, count = env.render_frames, 0
+
+    def broken_render() -> np.ndarray:
+        nonlocal count
+        count += 1
+        return fault(true_render(), count)
+
+    monkeypatch.setattr(env, "render_frames", broken_render)
+    with pytest.raises(PixelError, match=complaint):
+        prove_pixels(env)
+
+
+def test_the_proof_fails_on_a_frozen_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    env = make_env("lift")
+    env.reset(seed=0)
+    frozen = env.render_frames()
+    monkeypatch.setattr(env, "render_frames", lambda: frozen)
+    with pytest.raises(PixelError, match="does not change"):
+        prove_pixels(env)
+
+
+def test_recorded_references_are_this_versions() -> None:
+    import json
+
+    from smidgen.envs.selfcheck import REFERENCE_FILE
+
+    recorded = json.loads(REFERENCE_FILE.read_text())
+    for key, cameras in record_references().items():
+        for camera, thumbnail in cameras.items():
+            np.testing.assert_allclose(recorded[key][camera], thumbnail, atol=2.0)
+
+
+def test_the_decimated_picture_is_a_fair_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataclasses import replace
+
+    whole = replace(rendering.RENDER_PROFILES["v0"], name="whole", mesh_fraction=1.0, min_faces=0)
+    monkeypatch.setitem(rendering.RENDER_PROFILES, "whole", whole)
+    pictures = []
+    for profile in ("v0", "whole"):
+        env = make_env("lift", render_profile=profile)
+        pictures.append([])
+        for seed in range(3):
+            env.reset(seed=seed)
+            for step in range(20):
+                env.step(np.array([0.0, 0.0, 0.86, -1.0]))
+                if step % 5 == 4:
+                    pictures[-1].append(env.render_frames())
+        env.close()
+    difference = np.abs(np.array(pictures[0], dtype=float) - np.array(pictures[1], dtype=float)).mean()
+    assert 0.0 < difference <= 2.0
+
+
+def test_an_altered_mesh_in_the_cache_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMIDGEN_CACHE", str(tmp_path))
+    env = make_env("lift")
+    env.reset(seed=0)
+    before = env.render_frames()
+    env.close()
+    victim = max(cache_directory().glob("*.obj"), key=lambda path: path.stat().st_size)
+    intact = victim.read_bytes()
+    victim.write_bytes(intact[: len(intact) // 2])
+    env = make_env("lift")
+    env.reset(seed=0)
+    assert np.array_equal(env.render_frames(), before)
+    assert victim.read_bytes() == intact
