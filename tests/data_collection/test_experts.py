@@ -58,8 +58,10 @@ def test_the_lift_expert_grasps_again_after_a_slip() -> None:
     expert.reset(0)
     while expert.phase != "raise":
         env.step(expert.act(env.privileged()))
-    # The cube is back on the table, beside the gripper.
-    env.set_cue_pose(np.array([0.02, 0.02, 0.821, 1.0, 0.0, 0.0, 0.0]))
+    # The cube is back on the table, well beside the gripper.
+    beside = env.cue_pose()
+    beside[:3] = [beside[0] - 0.08 * np.sign(beside[0]), beside[1], 0.821]
+    env.set_cue_pose(beside)
     phases, terminated, truncated = set(), False, False
     while not (terminated or truncated):
         _, _, terminated, truncated, _ = env.step(expert.act(env.privileged()))
