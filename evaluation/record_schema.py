@@ -104,7 +104,7 @@ class Record(TypedDict):
     episodes: list[EpisodeRow]
     collapse: Collapse
     protocol: Protocol
-    environment: dict[str, str]  # fingerprint: only rows with the same one are ranked together
+    environment: dict[str, Any]  # fingerprint, ranked part: only rows with the same one are ranked together
     config: dict[str, Any]
     versions: dict[str, str]
     training_curve: list[dict[str, Any]]  # rows of the run's metrics.jsonl

@@ -22,7 +22,7 @@ from smidgen.evaluation.record_schema import (
 )
 from smidgen.runtime.errors import UserError
 
-NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 
 
 def validate_record(record: object, source: str) -> None:
@@ -104,7 +104,7 @@ def _check_names(record: Record, source: str) -> None:
     names = {"task": record["task"], "policy.name": record["policy"]["name"]}
     for field, name in names.items():
         if not NAME_PATTERN.fullmatch(name):
-            _refuse(source, field, "letters, digits, '.', '_' and '-'", name)
+            _refuse(source, field, "letters, digits, '.', '_', '+' and '-'", name)
     if record["policy"]["kind"] not in KINDS:
         _refuse(source, "policy.kind", f"one of {', '.join(KINDS)}", record["policy"]["kind"])
     hashes: dict[str, str | None] = {

@@ -10,22 +10,38 @@ from __future__ import annotations
 import typing
 from pathlib import Path
 
-from smidgen.evaluation.record_schema import SCHEMA_VERSION, Collapse, EpisodeRow, PolicyCard, Protocol, Record, Video
+from smidgen.evaluation.record_schema import (
+    KINDS,
+    SCHEMA_VERSION,
+    Collapse,
+    EpisodeRow,
+    PolicyCard,
+    Protocol,
+    Rate,
+    Record,
+    Video,
+    count_errors,
+    success_rate,
+)
 from smidgen.evaluation.record_validation import validate_record
 from smidgen.runtime.files import read_json, write_json_atomic
 
 __all__ = [
+    "KINDS",
     "SCHEMA_VERSION",
     "Collapse",
     "EpisodeRow",
     "PolicyCard",
     "Protocol",
+    "Rate",
     "Record",
     "Video",
+    "count_errors",
     "find_records",
     "host_path",
     "read_record",
     "record_path",
+    "success_rate",
     "validate_record",
     "video_path",
     "write_record",

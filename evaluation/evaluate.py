@@ -1,0 +1,229 @@
+"""smidgen-eval policy=expert task=lift episodes=100 out=outputs/eval workers=2
+
+Closed-loop success and mean collapse of one policy over frozen test seeds, as one JSON record and a few videos.
+On a 2-core CPU, ``smidgen-eval policy=noop episodes=5 out=outputs/eval`` takes about half a minute and ends with a
+line like ``noop on lift: success 0/5``. Run again, it goes on where it was stopped, and does nothing when all is there.
+"""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import sys
+import time
+import typing
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from smidgen.data_collection.experts import EXPERTS
+from smidgen.evaluation.held_out import HeldOutItem
+from smidgen.evaluation.items import EpisodeItem, Item, make_simulator
+from smidgen.evaluation.measures import measure_held_out, measure_spread, unmeasured
+from smidgen.evaluation.plan import EvalConfig, Plan, make_plan
+from smidgen.evaluation.policy_source import EXPERT, PolicySource, build_card, policy_identity
+from smidgen.evaluation.record_schema import Collapse, Record, count_errors, success_rate
+from smidgen.evaluation.records import host_path, read_record, record_path, video_path, write_record
+from smidgen.evaluation.shards import run_items
+from smidgen.evaluation.statistics import CONFIDENCE
+from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
+from smidgen.runtime.errors import UserError
+from smidgen.runtime.files import canonical_json, directory_lock, remove_leftovers, sha256_bytes, write_json_atomic
+
+USAGE = "smidgen-eval policy=POLICY out=DIR [key=value ...]"
+SUMMARY = """
+Runs a policy closed-loop over frozen test seeds and measures how far it has collapsed to the mean.
+Writes OUT/<task>-<name>.json (the record), OUT/../videos/*.mp4; resumes, and does nothing when all is there.
+"""
+SHARDS = ".shards"
+
+
+def evaluate(config: EvalConfig, make: Callable[..., Any] = make_simulator) -> tuple[Path, bool]:
+    """Evaluates one policy on one task.
+
+    Args:
+        config: What to evaluate.
+        make: Makes the environment, from task, cameras and image size.
+
+    Returns:
+        The record's path, and whether anything had to be run.
+
+    Raises:
+        UserError: For a mistake in the configuration, or a record of another evaluation in the way.
+    """
+    plan = make_plan(config, make)
+    path = plan.record_path
+    if _is_finished(plan):
+        return path, False
+    folder = _shard_folder(plan, plan.card["name"])
+    with directory_lock(folder):
+        remove_leftovers(folder)
+        started = time.monotonic()
+        record, host = _run(plan)
+        host["wall_s_of_last_run"] = time.monotonic() - started
+        host["finished_utc"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        write_json_atomic(host_path(path), host)
+        write_record(path, record)
+    return path, True
+
+
+def _is_finished(plan: Plan) -> bool:
+    """Whether this very evaluation has its record and videos.
+
+    Raises:
+        UserError: If the record is of another evaluation.
+    """
+    path = plan.record_path
+    if not path.exists() or plan.config.overwrite:
+        return False
+    record = read_record(path)
+    for field, planned in plan.fixed.items():
+        stored = dict(record)[field]
+        if stored != planned:
+            raise UserError(
+                f"{path} is the record of another evaluation: {_first_difference(field, stored, planned)}; "
+                "give name=..., another out=, or overwrite=true"
+            )
+    return all(video_path(path, video).exists() for video in record["videos"])
+
+
+def _first_difference(field: str, stored: Any, planned: Any) -> str:
+    if isinstance(stored, dict) and isinstance(planned, dict):
+        for name in sorted({*stored, *planned}):
+            if stored.get(name) != planned.get(name):
+                return _first_difference(f"{field}.{name}", stored.get(name), planned.get(name))
+    return f"{field} is {stored!r:.60}, asked for {planned!r:.60}"
+
+
+def _run(plan: Plan) -> tuple[Record, dict[str, Any]]:
+    """Answers every item and assembles record and host file."""
+    own, expert, held_out = _episode_items(plan), _expert_items(plan), _held_out_items(plan)
+    items: dict[Path, Item] = {**own, **held_out, **{path: item for path, item in expert.items() if path not in own}}
+    answers = run_items(items, plan.config.workers, f"{plan.config.task} {plan.card['name']}")
+    by_seed = {item.seed: answers[path] for path, item in own.items()}
+    episodes = [by_seed[seed]["row"] for seed in plan.seeds]
+    environment = _one_environment(plan, by_seed.values())
+    expert_paths = {item.seed: answers[path]["path"] for path, item in expert.items()} if expert else None
+    collapse = _collapse(plan, {item.seed: answers[path] for path, item in held_out.items()})
+    paths = {seed: answer["path"] for seed, answer in by_seed.items()}
+    record = {
+        **plan.fixed,
+        "episodes": episodes,
+        "success": success_rate([row["success"] for row in episodes], CONFIDENCE),
+        "success_once": success_rate([row["success_once"] for row in episodes], CONFIDENCE),
+        "errors": count_errors(episodes),
+        "collapse": measure_spread(collapse, paths, expert_paths, plan.config.task),
+        "environment": environment["ranked"],
+    }
+    errors = {str(seed): answer["error"] for seed, answer in sorted(by_seed.items()) if answer["error"]}
+    host = {"host": environment["host"], "hostname": platform.node(), "workers": plan.config.workers, "errors": errors}
+    return typing.cast(Record, record), host
+
+
+def _one_environment(plan: Plan, answers: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """The fingerprint that all episodes share."""
+    first, *others = [answer["environment"] for answer in answers]
+    if any(other["ranked"] != first["ranked"] for other in others):
+        folder = _shard_folder(plan, plan.card["name"])
+        raise UserError(f"{folder} holds episodes of another environment; delete that folder and run again")
+    return dict(first)
+
+
+def _collapse(plan: Plan, answers: dict[int, dict[str, Any]]) -> Collapse:
+    nothing = unmeasured(plan.task.action.names, plan.unmeasured_reason or "no held-out demonstrations")
+    if plan.demos is None or not plan.steps:
+        return nothing
+    failed = [answer["error"] for answer in answers.values() if "error" in answer]
+    if failed:
+        return unmeasured(plan.task.action.names, failed[0])
+    train = plan.train_demos
+    statistics = None if train is None else train.statistics(train.training_seeds)
+    return measure_held_out(nothing, plan.demos, plan.steps, answers, statistics)
+
+
+def _shard_folder(plan: Plan, policy_name: str) -> Path:
+    return record_path(Path(plan.config.out) / SHARDS, plan.config.task, policy_name).with_suffix("")
+
+
+def _shard(plan: Plan, policy_name: str, identity: dict[str, Any], **item: Any) -> Path:
+    """The file of an item's answer: its name is a hash of all that the answer depends on."""
+    world = {"task": plan.world.task, "cameras": plan.world.cameras, "image_size": plan.world.image_size}
+    depends_on = {"policy": identity, "world": world, "protocol": plan.fixed["protocol"]["version"], **item}
+    key = sha256_bytes(canonical_json({**depends_on, "versions": plan.fixed["versions"]}))
+    return _shard_folder(plan, policy_name) / f"{key[:32]}.json"
+
+
+def _episode_items(plan: Plan) -> dict[Path, EpisodeItem]:
+    identity = policy_identity(plan.source, plan.card)
+    films = {video["seed"]: video_path(plan.record_path, video) for video in plan.fixed["videos"]}
+    return {
+        _shard(plan, plan.card["name"], identity, seed=seed): EpisodeItem(
+            plan.source, plan.world, seed, films.get(seed)
+        )
+        for seed in plan.seeds
+    }
+
+
+def _expert_items(plan: Plan) -> dict[Path, EpisodeItem]:
+    """The expert on the same seeds, for the spread ratio; the shards are those of the expert's own evaluation."""
+    if plan.config.task not in EXPERTS:
+        return {}
+    source = PolicySource(EXPERT, plan.config.task)
+    card = build_card(source, source.build(), None)
+    identity = policy_identity(source, card)
+    return {
+        _shard(plan, card["name"], identity, seed=seed): EpisodeItem(source, plan.world, seed) for seed in plan.seeds
+    }
+
+
+def _held_out_items(plan: Plan) -> dict[Path, HeldOutItem]:
+    if plan.demos is None:
+        return {}
+    identity, demos = policy_identity(plan.source, plan.card), str(plan.demos.directory)
+    return {
+        _shard(plan, plan.card["name"], identity, demos_sha256=plan.demos.sha256, seed=seed, steps=steps): HeldOutItem(
+            plan.source, demos, seed, steps
+        )
+        for seed, steps in plan.steps.items()
+    }
+
+
+def summary_line(path: Path, record: Record) -> str:
+    """One line: policy, success with interval, R^2, cue slope, and where things are."""
+    success, collapse = record["success"], record["collapse"]
+    r2 = [value for value in collapse["r2"] or [] if value is not None]
+    parts = [
+        f"{record['policy']['name']} on {record['task']}: success {success['k']}/{success['n']}"
+        f" = {success['rate']:.0%} [{success['low']:.0%}, {success['high']:.0%}]",
+        f"R^2 {sum(r2) / len(r2):.2f}" if r2 else "R^2 not measured",
+        "cue slope " + ("not measured" if collapse["cue_slope"] is None else f"{collapse['cue_slope']:.2f}"),
+        "spread ratio " + ("not measured" if collapse["spread_ratio"] is None else f"{collapse['spread_ratio']:.2f}"),
+    ]
+    videos = f", {len(record['videos'])} videos in {path.parent.parent / 'videos'}" if record["videos"] else ""
+    return f"{', '.join(parts)}; record {path}{videos}"
+
+
+def _report(path: Path, was_run: bool) -> None:
+    record = read_record(path)
+    for label, count in record["errors"].items():
+        if count:
+            print(f"warning: {count} episodes ended with {label}; messages in {host_path(path)}", file=sys.stderr)
+    if not was_run:
+        print(f"nothing to do: {path} is finished (overwrite=true runs it again)")
+    print(summary_line(path, record))
+
+
+def _body(arguments: list[str]) -> None:
+    if wants_help(arguments):
+        print(command_help(USAGE, SUMMARY, EvalConfig))
+        return
+    _report(*evaluate(compose_config(EvalConfig, arguments)))
+
+
+def main() -> int:
+    """Runs the command."""
+    return run_command(_body)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,47 @@
+"""The scripted experts behind the policy protocol: they see privileged state and are never ranked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from smidgen.data_collection.experts import EXPERTS
+from smidgen.envs.tasks import get_task
+from smidgen.runtime.errors import unknown_name
+
+
+class ExpertPolicy:
+    """One expert per episode side by side.
+
+    Args:
+        task: Name of the task.
+
+    Raises:
+        UserError: If the task is unknown or has no expert.
+    """
+
+    name: str = "expert"
+    observes: tuple[str, ...] = ("privileged",)
+
+    def __init__(self, task: str) -> None:
+        if task not in EXPERTS:
+            raise unknown_name("task with an expert", task, EXPERTS)
+        self._task = task
+        self.reset()
+
+    def reset(self, num_episodes: int = 1, seed: int = 0) -> None:
+        """Starts episodes; ``seed`` is the first one's, the others count on from it."""
+        action_spec = get_task(self._task).action
+        self._experts = [EXPERTS[self._task](action_spec) for _ in range(num_episodes)]
+        for row, expert in enumerate(self._experts):
+            expert.reset(seed + row)
+
+    def act(self, observations: dict[str, Any]) -> np.ndarray:
+        """The experts' targets, float64 (B, A)."""
+        privileged = observations["privileged"]
+        actions = [
+            expert.act({name: value[row] for name, value in privileged.items()})
+            for row, expert in enumerate(self._experts)
+        ]
+        return np.stack(actions)

@@ -1,0 +1,92 @@
+"""Units of work of an evaluation: one closed-loop episode, or one held-out demonstration.
+
+Each is a pure function of itself. A worker keeps one environment and its policies open, and answers every item with a
+JSON object.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from smidgen.evaluation.held_out import HeldOutItem, predict_episode
+from smidgen.evaluation.policy_source import PolicySource, open_policy
+from smidgen.evaluation.rollout import EpisodeResult, rollout
+from smidgen.evaluation.videos import VideoRecorder, write_video
+
+
+def make_simulator(task: str, cameras: tuple[str, ...], image_size: int) -> Any:
+    """Makes an environment that renders when asked to, and proves its pixels."""
+    # Imported here: the parent process needs no simulator, and its import takes seconds.
+    from smidgen.envs.selfcheck import prove_pixels
+    from smidgen.envs.tasks import make_env
+
+    env = make_env(task, cameras=cameras, image_size=image_size, observe_pixels=False)
+    prove_pixels(env)
+    return env
+
+
+@dataclass(frozen=True)
+class World:
+    """The environment that an evaluation runs in."""
+
+    task: str
+    cameras: tuple[str, ...]
+    image_size: int
+    make: Callable[[str, tuple[str, ...], int], Any] = make_simulator
+
+
+@dataclass(frozen=True)
+class EpisodeItem:
+    """One episode to run, filmed if ``video`` names a file."""
+
+    source: PolicySource
+    world: World
+    seed: int
+    video: Path | None = None
+
+
+Item = EpisodeItem | HeldOutItem
+
+
+@functools.lru_cache(maxsize=1)
+def open_world(world: World) -> Any:
+    """The process's environment: one, made once."""
+    return world.make(world.task, world.cameras, world.image_size)
+
+
+def start_worker() -> None:
+    """Before the first item: one thread, so that the same item gives the same bits anywhere."""
+    torch.set_num_threads(1)
+
+
+def run_item(item: Item) -> dict[str, Any]:
+    """Answers one item with a JSON object."""
+    if isinstance(item, HeldOutItem):
+        return predict_episode(item)
+    env = open_world(item.world)
+    recorder = None if item.video is None else VideoRecorder()
+    result = rollout(env, open_policy(item.source), item.seed, recorder)
+    if item.video is not None and recorder is not None and recorder.frames:
+        write_video(item.video, recorder.frames, result.success, env.unwrapped.task.control_hz)
+    return {"environment": env.unwrapped.fingerprint(), **episode_answer(result)}
+
+
+def episode_answer(result: EpisodeResult) -> dict[str, Any]:
+    """An episode as JSON: its row, its path, and the error's message, which stays out of the record."""
+    row = {
+        "seed": result.seed,
+        "success": result.success,
+        "success_once": result.success_once,
+        "success_at_reset": result.success_at_reset,
+        "first_success_step": result.first_success_step,
+        "num_steps": result.num_steps,
+        "return": result.return_,
+        "label": result.label,
+    }
+    return {"row": row, "path": result.path_S3.tolist(), "error": result.error}

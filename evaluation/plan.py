@@ -1,0 +1,232 @@
+"""From the command line to a plan: which policy, which seeds, which held-out windows, and the record's fixed part."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from smidgen.data_collection.store import EpisodeStore
+from smidgen.envs.seeds import SEED_RANGES
+from smidgen.envs.specs import TaskSpec
+from smidgen.envs.tasks import get_task
+from smidgen.evaluation.held_out import spread_steps
+from smidgen.evaluation.items import World, make_simulator
+from smidgen.evaluation.policy_source import PolicySource, build_card
+from smidgen.evaluation.protocol import HOLD_STEPS, PROTOCOL_VERSION, SPLIT, test_seeds
+from smidgen.evaluation.record_schema import SCHEMA_VERSION, PolicyCard
+from smidgen.evaluation.record_validation import NAME_PATTERN
+from smidgen.evaluation.records import record_path
+from smidgen.evaluation.statistics import CONFIDENCE
+from smidgen.evaluation.videos import video_name
+from smidgen.policies.checkpoint import RUN_CHECKPOINT, resolve_checkpoint
+from smidgen.policies.perceiver_policy import PerceiverPolicy
+from smidgen.policies.policy import Policy
+from smidgen.runtime.errors import UserError
+
+MAX_CURVE_ROWS = 400
+PACKAGES = ("smidgen", "torch", "numpy", "mujoco", "robosuite")
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """What to evaluate; ``workers`` and ``out`` leave no trace in the record."""
+
+    policy: str = field(metadata={"help": "expert, random, noop, mean_action, ..., a checkpoint, or module:Class"})
+    out: str = field(metadata={"help": "directory of the records; videos go to ../videos beside it"})
+    task: str = field(default="lift", metadata={"help": "task to run"})
+    episodes: int = field(default=100, metadata={"help": "episodes, one per test seed"})
+    seed_start: int = field(default=0, metadata={"help": "first test seed, as an offset or absolute"})
+    workers: int = field(default=2, metadata={"help": "worker processes (0: this one); changes no byte"})
+    demos: str | None = field(default=None, metadata={"help": "held-out demonstrations, for R^2, skills, cue slope"})
+    train_demos: str | None = field(default=None, metadata={"help": "training ones: baselines, time-mean skill"})
+    videos: int = field(default=4, metadata={"help": "first episodes to film"})
+    windows: int = field(default=512, metadata={"help": "held-out steps to predict, at most"})
+    image_size: int = field(default=64, metadata={"help": "pixels; a checkpoint brings its own"})
+    name: str | None = field(default=None, metadata={"help": "the row's label; the policy's own by default"})
+    overwrite: bool = field(default=False, metadata={"help": "replace a record of another evaluation"})
+
+    def __post_init__(self) -> None:
+        lowest = {"workers": 0, "videos": 0, "windows": 2, "image_size": 1, "episodes": 1}
+        for name, least in lowest.items():
+            if getattr(self, name) < least:
+                raise UserError(f"expected {name} >= {least}, got {getattr(self, name)}")
+        if self.name is not None and not NAME_PATTERN.fullmatch(self.name):
+            raise UserError(f"expected name of letters, digits, '.', '_', '+' and '-', got {self.name!r}")
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """An evaluation that has passed every check that needs no simulator.
+
+    Attributes:
+        config: As given.
+        source: The policy, as workers build it.
+        card: The policy's card.
+        task: The task's specification.
+        world: The environment to run in.
+        seeds: The test seeds.
+        demos: Held-out demonstrations, if any.
+        train_demos: Training demonstrations, if any.
+        steps: Held-out steps to predict, by seed; empty where the policy cannot be measured.
+        unmeasured_reason: Why nothing can be measured on held-out demonstrations, or "".
+        fixed: The part of the record that is known before the first episode.
+    """
+
+    config: EvalConfig
+    source: PolicySource
+    card: PolicyCard
+    task: TaskSpec
+    world: World
+    seeds: range
+    demos: EpisodeStore | None
+    train_demos: EpisodeStore | None
+    steps: dict[int, tuple[int, ...]]
+    unmeasured_reason: str
+    fixed: dict[str, Any]
+
+    @property
+    def record_path(self) -> Path:
+        """Where the record will stand."""
+        return record_path(self.config.out, self.config.task, self.card["name"])
+
+
+def make_plan(config: EvalConfig, make: Callable[..., Any] = make_simulator) -> Plan:
+    """Checks everything that needs no simulator.
+
+    Args:
+        config: What to evaluate.
+        make: Makes the environment, from task, cameras and image size.
+
+    Raises:
+        UserError: For an unknown task or policy, seeds outside the test range, demonstrations of another task or with
+            seeds of the training set, a damaged data set or checkpoint.
+    """
+    task = get_task(config.task)
+    seeds = test_seeds(config.seed_start, config.episodes)
+    source = PolicySource(config.policy, config.task, config.train_demos)
+    source.check()
+    train_demos, demos = (_open_demos(path, config.task) for path in (config.train_demos, config.demos))
+    policy = source.build()
+    card = build_card(source, policy, config.name)
+    _require_disjoint(card, demos, train_demos)
+    world = World(
+        task=config.task,
+        cameras=policy.interface.cameras if isinstance(policy, PerceiverPolicy) else task.cameras,
+        image_size=policy.interface.image_size if isinstance(policy, PerceiverPolicy) else config.image_size,
+        make=make,
+    )
+    reason = _why_unmeasured(policy, world, demos)
+    steps = {} if reason or demos is None else spread_steps(demos, config.windows)
+    fixed = _fixed_part(config, card, task, seeds, world, demos, train_demos)
+    return Plan(config, source, card, task, world, seeds, demos, train_demos, steps, reason, fixed)
+
+
+def _open_demos(directory: str | None, task: str) -> EpisodeStore | None:
+    if directory is None:
+        return None
+    store = EpisodeStore.open(directory)
+    if store.manifest["task"] != task:
+        raise UserError(
+            f"{directory} holds task {store.manifest['task']!r}, expected {task!r}; use demonstrations of it"
+        )
+    if not store.training_seeds:
+        raise UserError(f"{directory} holds no successful episode; collect more")
+    return store
+
+
+def _require_disjoint(card: PolicyCard, demos: EpisodeStore | None, train_demos: EpisodeStore | None) -> None:
+    """A test seed is never trained on, and held-out means held out."""
+    bounds = card["data_set_seeds"]
+    if bounds and bounds[1] >= SEED_RANGES[SPLIT].start:
+        raise UserError(
+            f"policy {card['name']!r} was trained on seeds up to {bounds[1]}, inside the test range; refused"
+        )
+    if demos is None:
+        return
+    if bounds and any(bounds[0] <= seed <= bounds[1] for seed in demos.seeds):
+        raise UserError(
+            f"{demos.directory} holds seeds between {bounds[0]} and {bounds[1]}, on which policy {card['name']!r} was "
+            "trained; expected held-out demonstrations: collect some with split=validation"
+        )
+    if train_demos is not None and set(train_demos.seeds) & set(demos.seeds):
+        raise UserError(f"{demos.directory} and {train_demos.directory} share seeds; demos= are the held-out ones")
+
+
+def _why_unmeasured(policy: Policy, world: World, demos: EpisodeStore | None) -> str:
+    if demos is None:
+        return "needs demos=DIR, held-out demonstrations"
+    if "privileged" in policy.observes:
+        return "the policy observes privileged state, which demonstrations do not store"
+    seen = (list(demos.manifest["cameras"]), demos.manifest["image_size"])
+    wanted = (list(world.cameras), world.image_size)
+    if "frames" in policy.observes and seen != wanted:
+        return f"the demonstrations were filmed with {seen}, the policy sees {wanted}"
+    return ""
+
+
+def _fixed_part(
+    config: EvalConfig,
+    card: PolicyCard,
+    task: TaskSpec,
+    seeds: range,
+    world: World,
+    demos: EpisodeStore | None,
+    train_demos: EpisodeStore | None,
+) -> dict[str, Any]:
+    filmed = list(seeds)[: config.videos]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "task": config.task,
+        "policy": card,
+        "protocol": {
+            "version": PROTOCOL_VERSION,
+            "split": SPLIT,
+            "seed_start": seeds[0],
+            "episodes": len(seeds),
+            "horizon": task.horizon,
+            "hold_steps": HOLD_STEPS,
+            "control_hz": task.control_hz,
+            "confidence": CONFIDENCE,
+            "inference": "batch of one on one thread",
+        },
+        "config": {
+            # A checkpoint is known by its hash; the path it lay at says nothing to a reader elsewhere.
+            "policy": "checkpoint" if card["kind"] == "checkpoint" else config.policy,
+            "cameras": list(world.cameras),
+            "image_size": world.image_size,
+            "windows": config.windows,
+            "demos_sha256": demos.sha256 if demos else None,
+            "train_demos_sha256": train_demos.sha256 if train_demos else None,
+        },
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "training_curve": read_curve(config.policy) if card["kind"] == "checkpoint" else [],
+        "videos": [{"seed": seed, "file": video_name(config.task, card["name"], seed)} for seed in filmed],
+    }
+
+
+def read_curve(checkpoint: str) -> list[dict[str, Any]]:
+    """Rows of the training run's metrics.jsonl, thinned evenly; [] if the checkpoint lies outside of its run.
+
+    Raises:
+        UserError: If a row is no JSON object.
+    """
+    path = resolve_checkpoint(checkpoint).resolve().parents[len(RUN_CHECKPOINT.parts) - 1] / "metrics.jsonl"
+    if not path.is_file():
+        return []
+    rows = []
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise UserError(
+                f"{path}: line {number} is no JSON; a run still training? Evaluate when it has ended"
+            ) from error
+        # Speed differs between two runs that are otherwise the same.
+        rows.append({key: value for key, value in row.items() if key != "examples_per_s"})
+    stride = -(-len(rows) // MAX_CURVE_ROWS)
+    return rows[:: stride or 1]

@@ -1,0 +1,145 @@
+"""What was written after ``policy=``: how a worker builds it, what identifies it, and its card in the record."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from smidgen.data_collection.store import EpisodeStore
+from smidgen.envs.tasks import get_task
+from smidgen.evaluation.expert_policy import ExpertPolicy
+from smidgen.evaluation.record_schema import PolicyCard
+from smidgen.policies.baselines import POLICIES
+from smidgen.policies.checkpoint import checkpoint_sha256, read_checkpoint_card
+from smidgen.policies.policy import Policy, is_class_spec, load_policy
+from smidgen.runtime.errors import UserError
+from smidgen.runtime.files import sha256_file
+
+EXPERT = "expert"
+
+
+@dataclass(frozen=True)
+class PolicySource:
+    """All that a process needs to build a policy; small, hashable, and sent to every worker.
+
+    Attributes:
+        spec: ``expert``, a baseline's name, a checkpoint's path, or ``their.module:Class``.
+        task: Name of the task.
+        train_demos: Training demonstrations, for the baselines that play back their statistics.
+    """
+
+    spec: str
+    task: str
+    train_demos: str | None = None
+
+    @property
+    def kind(self) -> str:
+        """``expert``, ``baseline``, ``checkpoint`` or ``user``."""
+        if self.spec == EXPERT:
+            return "expert"
+        if self.spec in POLICIES:
+            return "baseline"
+        return "user" if is_class_spec(self.spec) and not Path(self.spec).exists() else "checkpoint"
+
+    @property
+    def statistics_from(self) -> str | None:
+        """The demonstrations that this policy is made of, if it is a baseline made of any."""
+        needs_statistics = self.spec in POLICIES and POLICIES[self.spec].needs_statistics
+        return self.train_demos if needs_statistics else None
+
+    def check(self) -> None:
+        """Refuses a source that cannot be built.
+
+        Raises:
+            UserError: Naming the valid policies, or the missing key.
+        """
+        if self.kind == "checkpoint" and not Path(self.spec).exists():
+            raise UserError(
+                f"unknown policy {self.spec!r}; valid: {', '.join([EXPERT, *sorted(POLICIES)])}, "
+                "the path of a checkpoint (no such path here), or their.module:Class"
+            )
+        if self.spec in POLICIES and POLICIES[self.spec].needs_statistics and self.train_demos is None:
+            raise UserError(f"policy {self.spec!r} plays back training demonstrations; add train_demos=DIR")
+
+    def build(self) -> Policy:
+        """Builds the policy.
+
+        Raises:
+            UserError: If it cannot be built.
+        """
+        if self.kind == "expert":
+            return ExpertPolicy(self.task)
+        statistics = None
+        if self.statistics_from is not None:
+            store = EpisodeStore.open(self.statistics_from, verify=False)
+            statistics = store.statistics(store.training_seeds)
+        return load_policy(self.spec, get_task(self.task).action.to_json(), statistics, expect_task=self.task)
+
+
+@functools.lru_cache(maxsize=4)
+def open_policy(source: PolicySource) -> Policy:
+    """The process's own copy of a policy, built once; every episode resets it."""
+    return source.build()
+
+
+def policy_identity(source: PolicySource, card: PolicyCard) -> dict[str, Any]:
+    """What tells this policy from every other: equal identities act alike."""
+    identity: dict[str, Any] = {"kind": source.kind, "task": source.task}
+    if source.kind == "checkpoint":
+        return identity | {"checkpoint_sha256": card["checkpoint_sha256"]}
+    identity |= {"spec": source.spec, "data_set_sha256": card["data_set_sha256"]}
+    if source.kind == "user":
+        identity["source_sha256"] = _module_sha256(source.spec.partition(":")[0])
+    return identity
+
+
+def _module_sha256(module_name: str) -> str | None:
+    found = importlib.util.find_spec(module_name)
+    return sha256_file(found.origin) if found and found.origin and Path(found.origin).is_file() else None
+
+
+def build_card(source: PolicySource, policy: Policy, name: str | None) -> PolicyCard:
+    """The policy's card in the record.
+
+    Args:
+        source: Where the policy comes from.
+        policy: The policy as built.
+        name: The row's label; the policy's own if None.
+    """
+    card: PolicyCard = {
+        "name": name or policy.name,
+        "kind": source.kind,
+        "observes": list(policy.observes),
+        "transform": None,
+        "standardise_before": None,
+        "standardise_after": None,
+        "checkpoint_sha256": None,
+        "data_set_sha256": None,
+        "data_set_seeds": [],
+        "training": None,
+    }
+    if source.statistics_from is not None:
+        store = EpisodeStore.open(source.statistics_from, verify=False)
+        card["data_set_sha256"] = store.sha256
+        card["data_set_seeds"] = [store.training_seeds[0], store.training_seeds[-1]]
+    if source.kind == "checkpoint":
+        _add_checkpoint(card, source.spec)
+    return card
+
+
+def _add_checkpoint(card: PolicyCard, path: str) -> None:
+    stored = read_checkpoint_card(path)
+    config, provenance = stored["config"], stored["provenance"]
+    card["checkpoint_sha256"] = checkpoint_sha256(path)
+    card["transform"] = config["transform"]
+    card["standardise_before"] = config["standardise_before"]
+    card["standardise_after"] = config["standardise_after"]
+    card["data_set_sha256"] = provenance.get("data_set_sha256")
+    seeds = provenance.get("data_set_seeds", [])
+    if not isinstance(seeds, list) or not all(type(seed) is int for seed in seeds):
+        raise UserError(f"{path}: provenance.data_set_seeds should be a list of seeds, is {seeds!r:.40}")
+    card["data_set_seeds"] = [min(seeds), max(seeds)] if seeds else []
+    card["training"] = {name: provenance[name] for name in ("step", "training_config") if name in provenance}

@@ -1,0 +1,178 @@
+"""One closed-loop episode: a policy and an environment, from reset to success held or the horizon."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from smidgen.evaluation.failures import FailureObserver
+from smidgen.evaluation.protocol import HOLD_STEPS, POLICY_ERROR, SIMULATOR_ERROR
+from smidgen.policies.policy import Policy
+from smidgen.runtime.errors import UserError
+
+
+class Recorder(Protocol):
+    """Takes in the environment after reset and after every control step, e.g. to film it."""
+
+    def capture(self, env: Any) -> None:
+        """Looks at the present state without changing it."""
+
+
+@dataclass(frozen=True)
+class EpisodeResult:
+    """The outcome of one episode.
+
+    ``path_S3`` is the end-effector's position (m, world) at reset and after every step; ``first_success_step`` counts
+    the control steps taken when success was first seen, 0 at reset.
+    """
+
+    seed: int
+    success: bool
+    success_once: bool
+    success_at_reset: bool
+    first_success_step: int | None
+    num_steps: int
+    return_: float
+    label: str
+    path_S3: np.ndarray
+    error: str = ""
+
+
+@dataclass
+class _Progress:
+    """What has happened so far in an episode."""
+
+    path: list[np.ndarray] = field(default_factory=list)
+    num_steps: int = 0
+    held_steps: int = 0
+    first_success_step: int | None = None
+    return_: float = 0.0
+
+    def see(self, observation: dict[str, Any], is_success: bool) -> None:
+        if is_success and self.first_success_step is None:
+            self.first_success_step = self.num_steps
+        self.held_steps = self.held_steps + 1 if is_success and self.num_steps > 0 else 0
+        self.path.append(np.array(observation["eef_state"][:3], dtype=np.float64))
+
+
+class _EpisodeError(Exception):
+    """Ends an episode as a failure that counts; carries the label."""
+
+    def __init__(self, label: str, message: str) -> None:
+        super().__init__(message)
+        self.label = label
+
+
+def policy_observations(env: Any, observes: tuple[str, ...]) -> dict[str, Any]:
+    """What the policy may see of the present state, as a batch of one: only what it asked for.
+
+    Args:
+        env: The environment; its frames are rendered only if they are asked for.
+        observes: Subset of ("frames", "eef_state", "privileged").
+
+    Returns:
+        ``frames`` uint8 (1, num_cameras, H, W, 3), ``eef_state`` float64 (1, 4), ``privileged`` name -> (1, ...).
+    """
+    given: dict[str, Any] = {}
+    if "frames" in observes:
+        given["frames"] = env.unwrapped.render_frames()[None]
+    if "eef_state" in observes:
+        given["eef_state"] = np.asarray(env.unwrapped.eef_state(), dtype=np.float64)[None]
+    if "privileged" in observes:
+        given["privileged"] = {name: np.asarray(value)[None] for name, value in env.unwrapped.privileged().items()}
+    return given
+
+
+def rollout(env: Any, policy: Policy, seed: int, recorder: Recorder | None = None) -> EpisodeResult:
+    """Runs one episode; an exception or a non-finite number ends it as a failure that counts.
+
+    Args:
+        env: A smidgen environment, best with ``observe_pixels=False``: frames are rendered here, when asked for.
+        policy: Speaks the policy protocol; reset with the episode's seed.
+        seed: The episode's seed.
+        recorder: Sees the environment after reset and after every step.
+
+    Raises:
+        UserError: Passed on: the user's mistake is no property of the policy.
+    """
+    progress, observer, error = _Progress(), FailureObserver(), ""
+    try:
+        _run(env, policy, seed, progress, observer, recorder)
+        label = observer.label(progress.held_steps >= HOLD_STEPS, progress.first_success_step is not None)
+    except _EpisodeError as raised:
+        label, error = raised.label, str(raised)
+    return EpisodeResult(
+        seed=seed,
+        success=not error and progress.held_steps >= HOLD_STEPS,
+        success_once=progress.first_success_step is not None,
+        success_at_reset=progress.first_success_step == 0,
+        first_success_step=progress.first_success_step,
+        num_steps=progress.num_steps,
+        return_=progress.return_,
+        label=label,
+        path_S3=np.array(progress.path, dtype=np.float64).reshape(-1, 3),
+        error=error,
+    )
+
+
+def _run(
+    env: Any, policy: Policy, seed: int, progress: _Progress, observer: FailureObserver, recorder: Recorder | None
+) -> None:
+    _policy_reset(policy, seed)
+    observation, info = _simulate(lambda: env.reset(seed=seed))
+    finished = False
+    while True:
+        progress.see(observation, bool(info["is_success"]))
+        observer.see(env.unwrapped.privileged())
+        if recorder is not None:
+            recorder.capture(env)
+        if finished or progress.held_steps >= HOLD_STEPS:
+            return
+        observations = policy_observations(env, policy.observes)
+        action_A = _policy_action(policy, observations, env.unwrapped.task.action.size)
+        observation, reward, terminated, truncated, info = _simulate(lambda action_A=action_A: env.step(action_A))
+        progress.num_steps += 1
+        progress.return_ += float(reward)
+        finished = terminated or truncated
+
+
+def _simulate(call: Any) -> Any:
+    """Runs a reset or a step; an error or a state that is not finite ends the episode."""
+    try:
+        outcome = call()
+    except UserError:
+        raise
+    except Exception as error:
+        raise _EpisodeError(SIMULATOR_ERROR, f"{type(error).__name__}: {error}") from error
+    if not np.isfinite(outcome[0]["eef_state"]).all():
+        raise _EpisodeError(SIMULATOR_ERROR, "end-effector state is not finite")
+    if len(outcome) > 2 and not math.isfinite(outcome[1]):
+        raise _EpisodeError(SIMULATOR_ERROR, "reward is not finite")
+    return outcome
+
+
+def _policy_reset(policy: Policy, seed: int) -> None:
+    try:
+        policy.reset(num_episodes=1, seed=seed)
+    except UserError:
+        raise
+    except Exception as error:
+        raise _EpisodeError(POLICY_ERROR, f"{type(error).__name__}: {error}") from error
+
+
+def _policy_action(policy: Policy, observations: dict[str, Any], action_size: int) -> np.ndarray:
+    """The policy's action (A,), checked."""
+    try:
+        actions_BA = np.asarray(policy.act(observations), dtype=np.float64)
+    except UserError:
+        raise
+    except Exception as error:
+        raise _EpisodeError(POLICY_ERROR, f"{type(error).__name__}: {error}") from error
+    if actions_BA.shape != (1, action_size):
+        raise _EpisodeError(POLICY_ERROR, f"expected actions of shape (1, {action_size}), got {actions_BA.shape}")
+    if not np.isfinite(actions_BA).all():
+        raise _EpisodeError(POLICY_ERROR, "action is not finite")
+    return actions_BA[0]

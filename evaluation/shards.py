@@ -1,0 +1,53 @@
+"""Answers on disk, one file per item: a killed evaluation loses what was in flight, and no more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from smidgen.evaluation.items import EpisodeItem, Item, run_item, start_worker
+from smidgen.runtime.errors import UserError
+from smidgen.runtime.files import read_json, write_json_atomic
+from smidgen.runtime.progress import progress
+from smidgen.runtime.workers import map_unordered
+
+
+def run_items(items: Mapping[Path, Item], num_workers: int, label: str) -> dict[Path, dict[str, Any]]:
+    """Answers every item, from disk where its shard is there already.
+
+    Args:
+        items: What to do, by the file of its shard; equal files mean equal answers.
+        num_workers: Worker processes; 0 runs all in this one.
+        label: For the progress bar.
+
+    Returns:
+        Answers by shard file.
+    """
+    answers = {path: answer for path, item in items.items() if (answer := _read(path, item)) is not None}
+    shard_of = {item: path for path, item in items.items() if path not in answers}
+    threads = torch.get_num_threads()
+    try:
+        with progress(len(items), label, done=len(answers)) as advance:
+            for item, answer in map_unordered(run_item, list(shard_of), num_workers, initializer=start_worker):
+                write_json_atomic(shard_of[item], answer)
+                answers[shard_of[item]] = answer
+                advance(1, "")
+    finally:
+        # With no worker processes, start_worker has set this process's own threads.
+        torch.set_num_threads(threads)
+    return answers
+
+
+def _read(path: Path, item: Item) -> dict[str, Any] | None:
+    """A shard's answer, or None where the item has to be run (again)."""
+    if not path.exists() or (isinstance(item, EpisodeItem) and item.video is not None and not item.video.exists()):
+        return None
+    try:
+        answer = read_json(path)
+    except UserError:
+        # Shards are written whole; one that is not JSON was damaged since, and its item is simply run again.
+        return None
+    return answer if isinstance(answer, dict) else None

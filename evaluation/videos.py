@@ -1,0 +1,74 @@
+"""Episode videos: small MP4 files whose border turns green or red with the outcome."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import imageio.v3 as iio
+import numpy as np
+
+from smidgen.runtime.files import write_atomic
+
+MIN_SIDE_PX = 256
+BORDER_PX = 8
+OUTCOME_S = 0.75
+RUNNING_RGB, SUCCESS_RGB, FAILURE_RGB = (60, 60, 60), (40, 170, 80), (210, 50, 50)
+
+
+class VideoRecorder:
+    """Films an episode; all cameras side by side. A `rollout.Recorder`."""
+
+    def __init__(self) -> None:
+        self.frames: list[np.ndarray] = []
+
+    def capture(self, env: Any) -> None:
+        """Takes the frames of the present state."""
+        self.frames.append(np.concatenate(list(env.unwrapped.render_frames()), axis=1))
+
+
+def video_name(task: str, policy_name: str, seed: int) -> str:
+    """File name of an episode's video."""
+    return f"{task}-{policy_name}-{seed}.mp4"
+
+
+def framed(frame_HWC: np.ndarray, colour_rgb: tuple[int, int, int]) -> np.ndarray:
+    """A frame enlarged by a whole factor, nearest neighbour, inside a border; both sides even, as H.264 wants.
+
+    Args:
+        frame_HWC: uint8 (H, W, 3).
+        colour_rgb: The border's colour.
+    """
+    factor = max(1, MIN_SIDE_PX // frame_HWC.shape[0])
+    large_HWC = frame_HWC.repeat(factor, axis=0).repeat(factor, axis=1)
+    height, width = large_HWC.shape[0] + 2 * BORDER_PX, large_HWC.shape[1] + 2 * BORDER_PX
+    canvas_HWC = np.empty((height + height % 2, width + width % 2, 3), dtype=np.uint8)
+    canvas_HWC[:] = colour_rgb
+    canvas_HWC[BORDER_PX : BORDER_PX + large_HWC.shape[0], BORDER_PX : BORDER_PX + large_HWC.shape[1]] = large_HWC
+    return canvas_HWC
+
+
+def write_video(path: Path, frames: list[np.ndarray], success: bool, fps: int) -> None:
+    """Writes an episode's video, whole or not at all; the last frame stays a moment in the outcome's colour.
+
+    Args:
+        path: An ``.mp4`` file.
+        frames: uint8 (H, W, 3) each, at least one.
+        success: The episode's outcome.
+        fps: Frames per second; the task's control rate plays in real time.
+    """
+    outcome_rgb = SUCCESS_RGB if success else FAILURE_RGB
+    shown = [framed(frame, RUNNING_RGB) for frame in frames]
+    shown += [framed(frames[-1], outcome_rgb)] * max(1, round(OUTCOME_S * fps))
+    encoded = iio.imwrite(
+        "<bytes>",
+        np.stack(shown),
+        extension=".mp4",
+        plugin="FFMPEG",
+        fps=fps,
+        codec="libx264",
+        pixelformat="yuv420p",
+        macro_block_size=2,
+        output_params=["-crf", "26", "-preset", "veryfast", "-threads", "1", "-movflags", "+faststart"],
+    )
+    write_atomic(path, encoded)
