@@ -1,0 +1,13 @@
+"""What every test shares: one thread for each process, and property tests that a slow machine cannot fail."""
+
+import os
+
+# Read when PyTorch and the BLAS libraries load, so it stands before any import of them. One thread makes sums
+# reproducible and leaves the second core to the other test process.
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[variable] = "1"
+
+from hypothesis import settings
+
+settings.register_profile("smidgen", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("smidgen")
