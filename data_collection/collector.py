@@ -15,6 +15,7 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+
 from smidgen.data_collection.array_files import Array
 from smidgen.data_collection.episode import Episode, empty_counterfactuals, failed_attempt
 from smidgen.data_collection.experts import EXPERTS

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from smidgen.data_collection.array_files import (
     Array,
     ArrayLayout,

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
 from smidgen.data_collection.array_files import Array
 from smidgen.data_collection.episode import Episode
 from smidgen.data_collection.store import EpisodeStore

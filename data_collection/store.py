@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from smidgen.data_collection.array_files import Array, require_regular_file
 from smidgen.data_collection.episode import (
     COUNTERFACTUALS_LAYOUT,
