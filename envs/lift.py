@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import mujoco
 import numpy as np
+
 from smidgen.envs.robosuite_env import FrozenModel, RobosuiteEnv
 from smidgen.envs.simulator import RobosuiteLift
 from smidgen.envs.specs import TaskSpec

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import mujoco
 import numpy as np
+
 from smidgen.runtime.files import sha256_bytes, write_atomic
 
 _CHECKSUM = b"# sha256 "

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import mujoco
 import numpy as np
+
 from smidgen.runtime.errors import UserError, unknown_name
 from smidgen.runtime.files import canonical_json, sha256_bytes
 

@@ -17,6 +17,7 @@ import mujoco
 import numpy as np
 from gymnasium.spaces import Box
 from gymnasium.spaces import Dict as DictSpace
+
 from smidgen.envs.control import ArmIndices, OperationalSpaceController
 from smidgen.envs.fingerprint import environment_fingerprint
 from smidgen.envs.meshes import decimate_visual_meshes

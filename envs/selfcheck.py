@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+
 from smidgen.runtime.errors import UserError
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from typing import Any
 
 import gymnasium
 from gymnasium.envs.registration import load_env_creator
+
 from smidgen.envs.specs import ActionSpec, TaskSpec
 from smidgen.runtime.errors import unknown_name
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
+
 from smidgen.envs.control import _rotation_error, _solve
 from smidgen.envs.simulator import RobosuiteLift, quiet_robosuite
 from smidgen.envs.tasks import make_env

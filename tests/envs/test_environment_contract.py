@@ -10,8 +10,9 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-import smidgen.envs  # noqa: F401  (registers the ids)
 from gymnasium.utils.env_checker import check_env
+
+import smidgen.envs  # noqa: F401  (registers the ids)
 from smidgen.envs.tasks import TASKS, make_env
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import sha256_bytes

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from smidgen.envs import rendering
 from smidgen.envs.meshes import cache_directory
 from smidgen.envs.selfcheck import PixelError, prove_pixels, record_references

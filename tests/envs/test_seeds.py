@@ -1,6 +1,7 @@
 import itertools
 
 import pytest
+
 from smidgen.envs.seeds import SEED_RANGES, seeds, split_of
 from smidgen.runtime.errors import UserError
 
