@@ -1,0 +1,104 @@
+"""smidgen-leaderboard results=DIR [readme=README.md] [csv=PATH] [html=PATH] [videos=DIR] [check=true]
+
+Computes the leaderboard from the records of a folder alone: a table on the terminal, Markdown between two markers of a
+README, CSV, and one self-contained page. ``check=true`` writes nothing and exits with 2 where a file differs from the
+records. Takes about a second.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+
+from smidgen.evaluation.page import render_page
+from smidgen.evaluation.ranking import Group, rank_rows, read_rows
+from smidgen.evaluation.tables import csv_table, markdown, print_terminal, replace_between_markers
+from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
+from smidgen.runtime.errors import UserError
+from smidgen.runtime.files import write_atomic
+
+USAGE = "smidgen-leaderboard results=DIR [key=value ...]"
+SUMMARY = """\
+Computes the leaderboard from the records in DIR: a table on the terminal, Markdown in a README (between the markers
+<!-- leaderboard:begin --> and <!-- leaderboard:end -->), CSV, and one self-contained HTML page."""
+
+
+@dataclass(frozen=True)
+class LeaderboardConfig:
+    """Where the records are and where the tables go."""
+
+    results: str = field(default="results", metadata={"help": "folder of the records (*.json) from smidgen-eval"})
+    readme: str | None = field(default=None, metadata={"help": "Markdown file whose table is replaced"})
+    csv: str | None = field(default=None, metadata={"help": "CSV file; RESULTS/leaderboard.csv by default"})
+    html: str | None = field(default=None, metadata={"help": "page; RESULTS/../leaderboard.html by default"})
+    videos: str | None = field(default=None, metadata={"help": "folder of the videos; RESULTS/../videos by default"})
+    check: bool = field(default=False, metadata={"help": "write nothing; exit 2 where a file differs from the records"})
+
+
+def build_outputs(config: LeaderboardConfig, groups: list[Group]) -> dict[Path, bytes]:
+    """Content of every file that the leaderboard consists of.
+
+    Raises:
+        UserError: If the README is missing or lacks its markers.
+    """
+    results = Path(config.results)
+    beside = Path(os.path.normpath(results / ".."))
+    page = Path(config.html) if config.html else beside / "leaderboard.html"
+    videos = Path(config.videos) if config.videos else beside / "videos"
+    outputs = {
+        Path(config.csv) if config.csv else results / "leaderboard.csv": csv_table(groups).encode(),
+        page: render_page(groups, page, videos).encode(),
+    }
+    if config.readme:
+        readme = Path(config.readme)
+        if not readme.is_file():
+            raise UserError(f"{readme} does not exist; pass readme=PATH of a Markdown file with the two markers")
+        document = readme.read_bytes().decode()
+        outputs[readme] = replace_between_markers(document, markdown(groups), str(readme)).encode()
+    return outputs
+
+
+def check_outputs(outputs: dict[Path, bytes]) -> None:
+    """Compares files with what the records give.
+
+    Raises:
+        UserError: Naming every file that is missing or differs.
+    """
+    drifted = [str(path) for path, data in outputs.items() if not path.is_file() or path.read_bytes() != data]
+    if drifted:
+        raise UserError(f"{', '.join(drifted)}: not what the records give; run the same command without check=true")
+
+
+def leaderboard(arguments: list[str]) -> None:
+    """Body of the command."""
+    if wants_help(arguments):
+        print(command_help(USAGE, SUMMARY, LeaderboardConfig))
+        return
+    config = compose_config(LeaderboardConfig, ["check=true" if entry == "--check" else entry for entry in arguments])
+    groups = rank_rows(read_rows(config.results))
+    outputs = build_outputs(config, groups)
+    if config.check:
+        # A page that was never built has not drifted; a table in the README or a CSV that is absent has.
+        checked = {
+            path: data for path, data in outputs.items() if path.suffix != ".html" or config.html or path.exists()
+        }
+        check_outputs(checked)
+        print(f"as the records give: {', '.join(map(str, checked))}")
+        return
+    for path, data in outputs.items():
+        write_atomic(path, data)
+    print_terminal(groups, Console())
+    print("\n".join(f"wrote {path}" for path in outputs))
+
+
+def main() -> None:
+    """Entry point."""
+    sys.exit(run_command(leaderboard))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""The leaderboard as Markdown for a README, as CSV, and on the terminal."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from smidgen.evaluation.columns import NOT_SEPARABLE, Column, interval, num_demonstrations, pick
+from smidgen.evaluation.ranking import SIGNIFICANCE, Group, Row, escape_step, mean_position_r2, training_points
+from smidgen.runtime.errors import UserError
+from smidgen.runtime.files import canonical_json, sha256_bytes
+
+BEGIN_MARKER = "<!-- leaderboard:begin -->"
+END_MARKER = "<!-- leaderboard:end -->"
+NOT_SEPARABLE_LEGEND = (
+    f"{NOT_SEPARABLE} not separable from the best (exact McNemar test on shared seeds, p > {SIGNIFICANCE})"
+)
+_TERMINAL = ("rank", "policy", "success", "cue_slope", "r2", "spread_ratio")
+_COMPACT = ("rank", "policy", "success", "cue_slope", "r2", "skill_time_mean", "standardise", "demos")
+_MARKDOWN_TITLES = {"rank": "Rank", "success": "Success [95 % interval]"}
+_MARKDOWN_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+|~])")
+_RATE = ("k", "n", "rate", "low", "high")
+# A spreadsheet runs what begins with one of these as a formula.
+_FORMULA_START = ("=", "+", "-", "@", "\t", "\r")
+
+
+def markdown(groups: Sequence[Group]) -> str:
+    """The compact table, one per group, without the markers."""
+    return "\n\n".join([_markdown_group(group) for group in groups] + [f"{NOT_SEPARABLE_LEGEND}."])
+
+
+def _markdown_group(group: Group) -> str:
+    columns = pick(_COMPACT)
+    lines = [
+        f"**{escape_markdown(group.task)}** ({escape_markdown(conditions(group))})",
+        "",
+        f"| {' | '.join(_MARKDOWN_TITLES.get(entry.key, entry.title) for entry in columns)} |",
+        f"| {' | '.join('---:' if entry.numeric else '---' for entry in columns)} |",
+    ]
+    lines += [f"| {' | '.join(_markdown_cell(entry, row) for entry in columns)} |" for row in group.rows]
+    return "\n".join(lines)
+
+
+def _markdown_cell(entry: Column, row: Row) -> str:
+    cell = entry.cell(row)
+    text = escape_markdown(cell.text)
+    if entry.key == "success":
+        rate = row.record["success"]
+        return f"{rate['k']}/{rate['n']} = **{text}** [{interval(rate)}]"
+    if entry.key == "policy":
+        return f"{text} ({escape_markdown(cell.detail)})" if cell.detail else text
+    return f"{text} {cell.detail}".rstrip()
+
+
+def escape_markdown(text: str) -> str:
+    """Text that Markdown shows as it is, on one line, whatever it holds."""
+    flat = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _MARKDOWN_SPECIAL.sub(r"\\\1", flat)
+
+
+def conditions(group: Group) -> str:
+    """Under which conditions a group was measured, in a few words."""
+    environment = group.environment
+    parts = [environment.get("env_id", "unnamed environment")]
+    parts += [f"{name} {environment[key]}" for key, name in _SIMULATORS if key in environment]
+    return ", ".join(parts)
+
+
+_SIMULATORS = (("mujoco", "MuJoCo"), ("robosuite", "robosuite"))
+
+
+def replace_between_markers(document: str, table: str, name: str) -> str:
+    """Puts a table between the two markers of a document; doing so twice changes nothing.
+
+    Raises:
+        UserError: If the markers are not there exactly once, in order.
+    """
+    head, begin, rest = document.partition(BEGIN_MARKER)
+    _, end, tail = rest.partition(END_MARKER)
+    if not begin or not end or document.count(BEGIN_MARKER) > 1 or document.count(END_MARKER) > 1:
+        raise UserError(
+            f"{name}: expected one {BEGIN_MARKER} and one {END_MARKER} after it; add both where the table goes"
+        )
+    return f"{head}{BEGIN_MARKER}\n{table}\n{END_MARKER}{tail}"
+
+
+def csv_table(groups: Sequence[Group]) -> str:
+    """Every column of every row, one header line; empty where there is no value."""
+    records = [_csv_record(group, row) for group in groups for row in group.rows]
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, fieldnames=list(records[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: _csv_value(value) for key, value in record.items()} for record in records)
+    return buffer.getvalue()
+
+
+def _csv_record(group: Group, row: Row) -> dict[str, Any]:
+    policy, collapse = row.record["policy"], row.record["collapse"]
+    slopes = training_points(row.record, "cue_slope")
+    escaped = escape_step(slopes)
+    return {
+        "task": row.record["task"],
+        "environment_sha256": sha256_bytes(canonical_json(group.environment)),
+        "rank": row.rank,
+        "policy": row.name,
+        "kind": policy["kind"],
+        "privileged": row.is_privileged,
+        "observes": " ".join(policy["observes"]),
+        **{key: policy[key] for key in ("transform", "standardise_before", "standardise_after")},  # type: ignore[literal-required]
+        "num_demonstrations": num_demonstrations(row.record),
+        **{f"success_{key}": row.record["success"][key] for key in _RATE},  # type: ignore[literal-required]
+        **{f"success_once_{key}": row.record["success_once"][key] for key in _RATE},  # type: ignore[literal-required]
+        **{f"num_{key}s": value for key, value in row.record["errors"].items()},
+        "p_against_best": row.p_best,
+        "not_separable_from_best": row.not_separable if row.rank is not None else None,
+        "r2": mean_position_r2(collapse["r2"], collapse["coordinates"]),
+        "explained_variance": mean_position_r2(collapse["explained_variance"], collapse["coordinates"]),
+        **{key: collapse[key] for key in ("skill_time_mean", "skill_persistence", "cue_slope", "spread_ratio")},  # type: ignore[literal-required]
+        "escape_step": escaped,
+        "escape_censored_at": slopes[-1][0] if slopes and escaped is None else None,
+        "verified": None,
+        "checkpoint_sha256": policy["checkpoint_sha256"],
+        "data_set_sha256": policy["data_set_sha256"],
+        "record": row.source,
+        "record_sha256": row.sha256,
+    }
+
+
+def _csv_value(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    text = str(value)
+    return f"'{text}" if isinstance(value, str) and text.startswith(_FORMULA_START) else text
+
+
+def print_terminal(groups: Sequence[Group], console: Console) -> None:
+    """Prints the measures of every group that fit 80 columns; text from records is never read as markup."""
+    for group in groups:
+        columns = pick(_TERMINAL)
+        table = Table(title=Text(f"{group.task} ({conditions(group)})"), title_justify="left", box=box.SIMPLE_HEAD)
+        for entry in columns:
+            table.add_column(Text(entry.title), justify="right" if entry.numeric else "left", no_wrap=entry.numeric)
+        for row in group.rows:
+            style = "dim" if row.rank is None else "bold" if row.rank == 1 else ""
+            is_last_ranked = bool(group.references) and row is (group.ranked or [None])[-1]
+            table.add_row(
+                *(Text(_terminal_text(entry, row)) for entry in columns), style=style, end_section=is_last_ranked
+            )
+        console.print(table)
+    console.print(Text(NOT_SEPARABLE_LEGEND, style="dim"))
+
+
+def _terminal_text(entry: Column, row: Row) -> str:
+    cell = entry.cell(row)
+    if entry.key == "success":
+        rate = row.record["success"]
+        return f"{rate['k']}/{rate['n']} {cell.text:>6} [{interval(rate)}]"
+    if entry.key == "policy":
+        return f"{cell.text} (privileged)" if row.is_privileged else cell.text
+    return f"{cell.text} {cell.detail}".rstrip()
