@@ -36,11 +36,16 @@ def test_a_failed_write_leaves_the_old_content_and_no_leftover(tmp_path: Path, m
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_directory_appears_whole_or_not_at_all(tmp_path: Path) -> None:
-    target = tmp_path / "directory"
-    with pytest.raises(RuntimeError, match="half-way"), files.atomic_directory(target) as partial:
+def write_half(target: Path) -> None:
+    with files.atomic_directory(target) as partial:
         (partial / "a").write_text("1")
         raise RuntimeError("half-way")
+
+
+def test_a_directory_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "directory"
+    with pytest.raises(RuntimeError, match="half-way"):
+        write_half(target)
     assert not list(tmp_path.iterdir())
     with files.atomic_directory(target) as partial:
         (partial / "a").write_text("1")

@@ -45,5 +45,5 @@ def test_a_jobs_error_is_raised() -> None:
 
 
 def test_a_workers_death_is_named() -> None:
-    with pytest.raises(RuntimeError, match="worker process died.*kept"):
+    with pytest.raises(RuntimeError, match=r"worker process died.*kept"):
         list(map_unordered(die_on_three, range(5), 2))
