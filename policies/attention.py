@@ -54,11 +54,6 @@ class ByteCrossAttention(nn.Module):
         self.to_value = nn.Linear(features, width)
         self.to_output = nn.Linear(width, width)
         self.split = _balanced_split(positions.axis_lengths)
-        mean, sum_squares = positions.token_moments()
-        self.position_mean: Tensor
-        self.position_sum_squares: Tensor
-        self.register_buffer("position_mean", mean.float(), persistent=False)
-        self.register_buffer("position_sum_squares", sum_squares.float(), persistent=False)
 
     def forward(
         self, queries_LE: Float[Tensor, "queries width"], x_BMC: Float[Tensor, "batch tokens channels"]
@@ -82,7 +77,7 @@ class ByteCrossAttention(nn.Module):
         weights_BRM = attention_map(x_BMC, self._scale(x_BMC), *self._score_maps(queries_LE))
         return weights_BRM.unflatten(1, (self.num_heads, -1))
 
-    def _score_maps(self, queries_LE: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _score_maps(self, queries_LE: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Folds queries, keys and LayerNorm into maps of the content and of the grid's rows and columns."""
         head_width = queries_LE.shape[1] // self.num_heads
         queries_HLE = self.to_query(queries_LE).unflatten(1, (self.num_heads, head_width)).transpose(0, 1)
@@ -93,15 +88,9 @@ class ByteCrossAttention(nn.Module):
             maps_RF = maps_RF - maps_RF.mean(1, keepdim=True)
         content_RC, position_RP = maps_RF.split([self.channels, self.positions.num_features], dim=1)
         tables = self.positions.project(position_RP)
-        rows = _grid_scores(tables[: self.split], content_RC)
-        return content_RC, rows, _grid_scores(tables[self.split :], content_RC, self._num_columns)
+        return content_RC, _joint_table(tables[: self.split]), _joint_table(tables[self.split :])
 
-    @property
-    def _num_columns(self) -> int:
-        lengths = self.positions.axis_lengths
-        return math.prod(lengths[self.split :]) if lengths else self.positions.num_tokens
-
-    def _values(self, content_BRC: Tensor, rows_BRI: Tensor, columns_BRJ: Tensor) -> Tensor:
+    def _values(self, content_BRC: Tensor, rows_BRI: Tensor | None, columns_BRJ: Tensor | None) -> Tensor:
         """Folds LayerNorm and values onto the weighted sums of tokens."""
         lengths = self.positions.axis_lengths
         marginals = _marginals(rows_BRI, lengths[: self.split]) + _marginals(columns_BRJ, lengths[self.split :])
@@ -119,9 +108,10 @@ class ByteCrossAttention(nn.Module):
         if self.norm is None:
             return None
         channels, features = self.channels, self.channels + self.positions.num_features
+        position_mean_M, position_squares_M = self.positions.token_moments(x_BMC)
         mean_BM1 = x_BMC.mean(2, keepdim=True)
-        squares_BM = (x_BMC - mean_BM1).square().sum(2) + self.position_sum_squares.to(x_BMC.dtype)
-        between_BM = (mean_BM1[..., 0] - self.position_mean.to(x_BMC.dtype)).square()
+        squares_BM = (x_BMC - mean_BM1).square().sum(2) + position_squares_M
+        between_BM = (mean_BM1[..., 0] - position_mean_M).square()
         squares_BM = squares_BM + between_BM * (channels * self.positions.num_features / features)
         return (squares_BM / features + self.norm.eps).rsqrt()
 
@@ -132,20 +122,18 @@ def _balanced_split(lengths: tuple[int, ...]) -> int:
     return sides.index(min(sides)) if sides else 0
 
 
-def _grid_scores(tables: list[Tensor], like_RC: Tensor, width: int = 1) -> Tensor:
-    """Adds up the tables of neighbouring axes to one of their product; zeros where there are no axes."""
-    if not tables:
-        return like_RC.new_zeros(like_RC.shape[0], width)
-    total = tables[0]
-    for table in tables[1:]:
-        total = (total[:, :, None] + table[:, None]).flatten(1)
+def _joint_table(tables: list[Tensor]) -> Tensor | None:
+    """Adds up the tables of neighbouring axes to one over their product; None where there are no axes."""
+    total = None
+    for table in tables:
+        total = table if total is None else (total[:, :, None] + table[:, None]).flatten(1)
     return total
 
 
-def _marginals(weights: Tensor, lengths: tuple[int, ...]) -> list[Tensor]:
-    """Sums the product of neighbouring axes to each of them."""
-    if len(lengths) <= 1:
-        return [weights] * len(lengths)
+def _marginals(weights: Tensor | None, lengths: tuple[int, ...]) -> list[Tensor]:
+    """Sums weights over the product of neighbouring axes to each axis's own."""
+    if weights is None or len(lengths) == 1:
+        return [] if weights is None else [weights]
     on_grid = weights.unflatten(-1, lengths)
     axes = range(-len(lengths), 0)
     return [on_grid.sum([other for other in axes if other != axis]) for axis in axes]

@@ -4,53 +4,59 @@ With keys linear in a token, a query's score is one linear map of the token, and
 attention needs the weighted sum of tokens only. Let row r be one query of one head, A its map of the content x, P and Q
 its maps of the positions (row and column of the grid), and g the token's own scale (one over its deviation):
 
-    s[r, n] = g[n] (A[r] x[n] + P[r, i] + Q[r, j])       with token n at row i, column j of the grid
-    e[r, n] = g[n] softmax_n(s[r])[n]
+    t[r, n] = A[r] x[n] + P[r, i] + Q[r, j]              with token n at row i, column j of the grid
+    e[r, n] = g[n] softmax_n(g[n] t[r, n])
     content[r] = sum_n e[r, n] x[n]     rows[r, i] = sum_j e[r, i, j]     columns[r, j] = sum_i e[r, i, j]
 
-Backwards, let u = dcontent x + drows + dcolumns (the same form as s / g) and d[r] = sum_n e u, which is the inner
-product of the outputs and their gradients. Then the gradient of s / g is e (g u - d), and the sums of it over tokens
-are those of the forward pass. The scores are computed again instead of kept, a few examples at a time, so that they
-stay in cache.
+Backwards, let w be the gradient of e, which has the form of t with the outputs' gradients as maps, and d[r] =
+sum_n e w, which is the inner product of the outputs and their gradients. Then the gradient of t is e (g w - d), and
+its sums over tokens are those of the forward pass. Scores are computed again instead of kept, a few examples at a
+time, so that they stay in cache. One softmax gives e up to a factor per row, of scores g t + log g; the factor is
+the sum of that softmax over g.
 
-Shape suffixes: B batch, R rows (queries times heads), N tokens, C channels, I grid rows, J grid columns.
+Shape suffixes: B batch, b examples of a block, R rows (queries times heads), N tokens, C channels, I grid rows, J grid
+columns.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 # Scores that are worked on at a time: on a CPU what stays in cache, on an accelerator what fits in memory.
 CPU_BLOCK_SCORES = 2**19
 ACCELERATOR_BLOCK_SCORES = 2**28
+
+Sums = tuple[
+    Float[Tensor, "batch rows channels"],
+    Float[Tensor, "batch rows grid_rows"] | None,
+    Float[Tensor, "batch rows grid_columns"] | None,
+]
 
 
 def folded_attention(
     x_BNC: Float[Tensor, "batch tokens channels"],
     g_BN: Float[Tensor, "batch tokens"] | None,
     a_RC: Float[Tensor, "rows channels"],
-    p_RI: Float[Tensor, "rows grid_rows"],
-    q_RJ: Float[Tensor, "rows grid_columns"],
-) -> tuple[
-    Float[Tensor, "batch rows channels"],
-    Float[Tensor, "batch rows grid_rows"],
-    Float[Tensor, "batch rows grid_columns"],
-]:
+    p_RI: Float[Tensor, "rows grid_rows"] | None,
+    q_RJ: Float[Tensor, "rows grid_columns"] | None,
+) -> Sums:
     """Attends to tokens on an I x J grid, N = I J in row-major order (see the module's docstring for the formulas).
 
     Args:
         x_BNC: Content of the tokens.
         g_BN: Positive scale of each token; None stands for ones.
         a_RC: Content's part in the scores.
-        p_RI: Scores of the grid's rows.
-        q_RJ: Scores of the grid's columns.
+        p_RI: Scores of the grid's rows; None where positions lie on one axis alone, or nowhere.
+        q_RJ: Scores of the grid's columns; None where there are no positions.
 
     Returns:
-        The weighted sum of contents, and the weights' marginals over grid rows and columns.
+        The weighted sum of contents, and the weights' marginals over grid rows and columns (None where these are).
     """
     return _FoldedAttention.apply(x_BNC, g_BN, a_RC, p_RI, q_RJ)
 
@@ -59,88 +65,158 @@ def attention_map(
     x_BNC: Float[Tensor, "batch tokens channels"],
     g_BN: Float[Tensor, "batch tokens"] | None,
     a_RC: Float[Tensor, "rows channels"],
-    p_RI: Float[Tensor, "rows grid_rows"],
-    q_RJ: Float[Tensor, "rows grid_columns"],
+    p_RI: Float[Tensor, "rows grid_rows"] | None,
+    q_RJ: Float[Tensor, "rows grid_columns"] | None,
 ) -> Float[Tensor, "batch rows tokens"]:
-    """The softmax over tokens itself, differentiable: B R N numbers."""
-    positions_RN = (p_RI[:, :, None] + q_RJ[:, None, :]).flatten(1)
-    scores_BRN = a_RC @ x_BNC.transpose(1, 2) + positions_RN
+    """The softmax over tokens itself, differentiable: B R N numbers. Arguments as for ``folded_attention``."""
+    scores_BRN = a_RC @ x_BNC.transpose(1, 2)
+    positions_RN = _position_scores(p_RI, q_RJ)
+    if positions_RN is not None:
+        scores_BRN = scores_BRN + positions_RN
     return torch.softmax(scores_BRN if g_BN is None else scores_BRN * g_BN[:, None], dim=-1)
 
 
 class _FoldedAttention(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x_BNC: Tensor, g_BN: Tensor | None, a_RC: Tensor, p_RI: Tensor, q_RJ: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        batch, _, channels = x_BNC.shape
-        num_rows, grid_rows = p_RI.shape
-        content = x_BNC.new_empty(batch, num_rows, channels)
-        rows = x_BNC.new_empty(batch, num_rows, grid_rows)
-        columns = x_BNC.new_empty(batch, num_rows, q_RJ.shape[1])
-        log_sums = x_BNC.new_empty(batch, num_rows, 1)
+        ctx: Any, x_BNC: Tensor, g_BN: Tensor | None, a_RC: Tensor, p_RI: Tensor | None, q_RJ: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
         positions_RN = _position_scores(p_RI, q_RJ)
-        for block in _blocks(x_BNC, num_rows):
-            x, g = x_BNC[block], _scale(g_BN, block)
-            scores = _scores(x, g, a_RC, positions_RN)
-            log_sums[block] = torch.logsumexp(scores, -1, keepdim=True)
-            e = scores.sub_(log_sums[block]).exp_()
-            if g is not None:
-                e *= g
-            content[block], rows[block], columns[block] = _sums(e, x, grid_rows)
-        ctx.save_for_backward(x_BNC, g_BN, a_RC, p_RI, q_RJ, log_sums, content, rows, columns)
-        return content, rows, columns
+        results = []
+        for x_bNC, g_bN in _blocks(a_RC.shape[0], x_BNC, g_BN):
+            block = _Block(x_bNC, g_bN)
+            weights_bRN = block.softmax(a_RC, positions_RN)
+            results.append((*block.sums(weights_bRN, p_RI, q_RJ), block.factor(weights_bRN)))
+        *sums, factor_BR1 = _joined(results)
+        if factor_BR1 is not None:
+            sums = [None if part is None else part.mul_(factor_BR1) for part in sums]
+        ctx.save_for_backward(x_BNC, g_BN, a_RC, p_RI, q_RJ, factor_BR1, *sums)
+        return tuple(sums)
 
     @staticmethod
-    def backward(ctx: Any, d_content: Tensor, d_rows: Tensor, d_columns: Tensor) -> tuple[Tensor | None, ...]:
-        x_BNC, g_BN, a_RC, p_RI, q_RJ, log_sums, content, rows, columns = ctx.saved_tensors
-        inner = (d_content * content).sum(-1) + (d_rows * rows).sum(-1) + (d_columns * columns).sum(-1)
-        d_a, d_p, d_q = torch.zeros_like(a_RC), torch.zeros_like(p_RI), torch.zeros_like(q_RJ)
-        d_x = torch.empty_like(x_BNC) if ctx.needs_input_grad[0] else None
-        d_g = torch.empty_like(g_BN) if ctx.needs_input_grad[1] else None
+    @once_differentiable
+    def backward(ctx: Any, *d_sums: Tensor | None) -> tuple[Tensor | None, ...]:
+        x_BNC, g_BN, a_RC, p_RI, q_RJ, factor_BR1, *sums = ctx.saved_tensors
+        wants_x, wants_g = ctx.needs_input_grad[:2]
+        maps = _gradient_maps(d_sums, sums, factor_BR1)
         positions_RN = _position_scores(p_RI, q_RJ)
-        for block in _blocks(x_BNC, a_RC.shape[0]):
-            x, g = x_BNC[block], _scale(g_BN, block)
-            scores = _scores(x, g, a_RC, positions_RN)
-            e = (scores - log_sums[block]).exp_()
-            if g is not None:
-                e *= g
-            u = (d_rows[block][..., None] + d_columns[block][:, :, None]).flatten(2)
-            u.baddbmm_(d_content[block], x.transpose(1, 2))
-            ds = u * g if g is not None else u.clone()
-            ds.sub_(inner[block][..., None]).mul_(e)
-            block_a, block_p, block_q = _sums(ds, x, p_RI.shape[1])
-            d_a += block_a.sum(0)
-            d_p += block_p.sum(0)
-            d_q += block_q.sum(0)
-            if d_x is not None:
-                d_x[block] = ds.transpose(1, 2) @ a_RC + e.transpose(1, 2) @ d_content[block]
-            if d_g is not None:
-                assert g is not None
-                d_g[block] = ((ds * scores / g + e * u) / g).sum(1)
-        return d_x, d_g, d_a, d_p, d_q
+        d_maps = [None if part is None else torch.zeros_like(part) for part in (a_RC, p_RI, q_RJ)]
+        d_tokens = []
+        for x_bNC, g_bN, *block_maps in _blocks(a_RC.shape[0], x_BNC, g_BN, *maps):
+            block = _Block(x_bNC, g_bN)
+            weights_bRN = block.softmax(a_RC, positions_RN)
+            d_t_bRN = block.gradient(*block_maps).mul_(weights_bRN)
+            for total, part in zip(d_maps, block.sums(d_t_bRN, p_RI, q_RJ), strict=True):
+                if total is not None and part is not None:
+                    total += part.sum(0)
+            if wants_x or wants_g:
+                d_tokens.append(block.token_gradients(weights_bRN, d_t_bRN, block_maps, a_RC, positions_RN))
+        d_x, d_g = _joined(d_tokens) if d_tokens else (None, None)
+        return d_x if wants_x else None, d_g if wants_g else None, *d_maps
 
 
-def _blocks(x_BNC: Tensor, num_rows: int) -> list[slice]:
+class _Block:
+    """A few examples' tokens, laid out as the products of the forward and the backward pass read them.
+
+    ``features_bFN`` holds g x, then log g, then ones (without g: x, then ones), so that whatever every score is shifted
+    by rides along in a product.
+    """
+
+    def __init__(self, x_bNC: Tensor, g_bN: Tensor | None) -> None:
+        self.g_bN = g_bN
+        self.x_bCN = x_bNC.transpose(1, 2).contiguous()
+        b, channels, num_tokens = self.x_bCN.shape
+        self.features_bFN = x_bNC.new_empty(b, channels + (1 if g_bN is None else 2), num_tokens)
+        if g_bN is None:
+            self.features_bFN[:, :channels] = self.x_bCN
+        else:
+            torch.mul(self.x_bCN, g_bN[:, None], out=self.features_bFN[:, :channels])
+            torch.log(g_bN, out=self.features_bFN[:, channels])
+        self.features_bFN[:, -1] = 1.0
+
+    def softmax(self, a_RC: Tensor, positions_RN: Tensor | None) -> Tensor:
+        """Softmax over tokens of g t + log g, or of t."""
+        if self.g_bN is not None:
+            a_RC = torch.cat([a_RC, torch.ones_like(a_RC[:, :1])], dim=1)
+        scores_bRN = self._add_product(positions_RN, a_RC.expand(len(self.x_bCN), -1, -1))
+        return torch.softmax(scores_bRN, dim=-1, out=scores_bRN)
+
+    def factor(self, weights_bRN: Tensor) -> Tensor | None:
+        """What the softmax's result lacks to e, per row."""
+        return None if self.g_bN is None else (weights_bRN @ self.g_bN.reciprocal()[..., None]).reciprocal_()
+
+    def sums(
+        self, weights_bRN: Tensor, p_RI: Tensor | None, q_RJ: Tensor | None
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Weighted sums over tokens: of contents, and where there are maps, per grid row and per grid column."""
+        content_bRC = (self.x_bCN @ weights_bRN.transpose(1, 2)).transpose(1, 2)
+        if q_RJ is None or p_RI is None:
+            return content_bRC, None, None if q_RJ is None else weights_bRN
+        on_grid = weights_bRN.unflatten(2, (p_RI.shape[1], q_RJ.shape[1]))
+        return content_bRC, on_grid.sum(3), on_grid.sum(2)
+
+    def gradient(
+        self, content_bRC: Tensor, rows_bRI: Tensor | None, columns_bRJ: Tensor | None, inner_bR1: Tensor
+    ) -> Tensor:
+        """g w - d: the maps applied to content and positions, times g, less the inner product."""
+        maps = [content_bRC, -inner_bR1]
+        if self.g_bN is not None:
+            maps.insert(1, torch.zeros_like(inner_bR1))
+        return self._add_product(_position_scores(rows_bRI, columns_bRJ), torch.cat(maps, dim=-1))
+
+    def token_gradients(
+        self,
+        weights_bRN: Tensor,
+        d_t_bRN: Tensor,
+        maps: list[Tensor | None],
+        a_RC: Tensor,
+        positions_RN: Tensor | None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Gradients of content and scale: what only saliency and learned inputs need."""
+        content_bRC, *_, inner_bR1 = maps
+        assert content_bRC is not None
+        assert inner_bR1 is not None
+        d_scores_bCN = a_RC.T @ d_t_bRN
+        d_x_bNC = (d_scores_bCN + content_bRC.transpose(1, 2) @ weights_bRN).transpose(1, 2)
+        if self.g_bN is None:
+            return d_x_bNC, None
+        # sum_r of d_t t, and of e w = (d_t + e d) / g.
+        d_g_bN = (d_scores_bCN * self.x_bCN).sum(1) + (d_t_bRN + weights_bRN * inner_bR1).sum(1) / self.g_bN
+        if positions_RN is not None:
+            d_g_bN += (d_t_bRN * positions_RN).sum(1)
+        return d_x_bNC, d_g_bN / self.g_bN
+
+    def _add_product(self, positions: Tensor | None, maps_bRF: Tensor) -> Tensor:
+        """g times the positions' scores, plus maps of the features (the first ones, as many as there are maps)."""
+        features_bFN = self.features_bFN[:, : maps_bRF.shape[2]]
+        if positions is None:
+            return maps_bRF @ features_bFN
+        if self.g_bN is None:
+            return torch.baddbmm(positions.expand(len(maps_bRF), -1, -1), maps_bRF, features_bFN)
+        return (positions * self.g_bN[:, None]).baddbmm_(maps_bRF, features_bFN)
+
+
+def _gradient_maps(d_sums: tuple[Tensor | None, ...], sums: list[Tensor | None], factor: Tensor | None) -> list[Any]:
+    """Gradients of the outputs, then the inner product with the outputs, all times what the softmax lacks to e."""
+    pairs = [(grad, part) for grad, part in zip(d_sums, sums, strict=True) if grad is not None and part is not None]
+    inner_BR1 = torch.cat([(grad * part).sum(-1, keepdim=True) for grad, part in pairs], dim=-1).sum(-1, keepdim=True)
+    return [part if part is None or factor is None else part * factor for part in (*d_sums, inner_BR1)]
+
+
+def _blocks(num_rows: int, x_BNC: Tensor, *others: Tensor | None) -> Iterator[tuple[Any, ...]]:
+    """Cuts all tensors into blocks of examples whose scores fit the limit."""
     limit = CPU_BLOCK_SCORES if x_BNC.device.type == "cpu" else ACCELERATOR_BLOCK_SCORES
     size = max(1, limit // (num_rows * x_BNC.shape[1]))
-    return [slice(start, start + size) for start in range(0, x_BNC.shape[0], size)]
+    for start in range(0, x_BNC.shape[0], size):
+        yield tuple(None if part is None else part[start : start + size] for part in (x_BNC, *others))
 
 
-def _scale(g_BN: Tensor | None, block: slice) -> Tensor | None:
-    return None if g_BN is None else g_BN[block][:, None]
+def _joined(blocks: list[tuple[Tensor | None, ...]]) -> list[Tensor | None]:
+    return [None if parts[0] is None else torch.cat(parts) for parts in zip(*blocks, strict=True)]
 
 
-def _position_scores(p_RI: Tensor, q_RJ: Tensor) -> Tensor:
-    return (p_RI[:, :, None] + q_RJ[:, None, :]).flatten(1)
-
-
-def _scores(x: Tensor, g: Tensor | None, a_RC: Tensor, positions_RN: Tensor) -> Tensor:
-    scores = torch.baddbmm(positions_RN.expand(x.shape[0], -1, -1), a_RC.expand(x.shape[0], -1, -1), x.transpose(1, 2))
-    return scores if g is None else scores.mul_(g)
-
-
-def _sums(weights: Tensor, x: Tensor, grid_rows: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Sums over tokens: times content, per grid row, per grid column."""
-    on_grid = weights.unflatten(2, (grid_rows, -1))
-    return weights @ x, on_grid.sum(3), on_grid.sum(2)
+def _position_scores(rows: Tensor | None, columns: Tensor | None) -> Tensor | None:
+    """(..., I) and (..., J) to (..., I J)."""
+    if rows is None or columns is None:
+        return columns
+    return (rows[..., :, None] + columns[..., None, :]).flatten(-2)

@@ -10,10 +10,11 @@ Shape suffixes: N tokens, P position features, K bands, R rows (any number of li
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from smidgen.runtime.errors import UserError, unknown_name
 
@@ -23,7 +24,7 @@ POSITION_ENCODINGS = ("per_axis", "one_d", "none")
 MIN_FFT_LENGTH = 1024
 
 
-class AxisFeatures(nn.Module):
+class AxisFeatures:
     """Fourier features of one axis: sin(pi f x) for each frequency f, then cos(pi f x), then x itself.
 
     The coordinate x goes evenly from -1 to 1 over the axis (0 where the axis has one index), and the K frequencies
@@ -37,79 +38,74 @@ class AxisFeatures(nn.Module):
     """
 
     def __init__(self, length: int, num_bands: int | None = None) -> None:
-        super().__init__()
-        nyquist = max(1, length // 2)
-        num_bands = nyquist if num_bands is None else num_bands
+        self.nyquist = max(1, length // 2)
+        num_bands = self.nyquist if num_bands is None else num_bands
         if num_bands < 1:
             raise UserError(f"expected at least 1 frequency band, got {num_bands}; for no positions choose 'none'")
         self.length = length
         self.num_bands = num_bands
         self.num_features = 2 * num_bands + 1
-        self.uses_fft = length >= MIN_FFT_LENGTH and num_bands == nyquist
-        # One index alone sits in the middle.
-        x = torch.linspace(-1.0, 1.0, length, dtype=torch.float64) if length > 1 else torch.zeros(1).double()
-        self.coordinate: Tensor
-        self.frequencies: Tensor
-        self.register_buffer("coordinate", x, persistent=False)
-        frequencies = torch.linspace(1.0, float(nyquist), num_bands, dtype=torch.float64)
-        self.register_buffer("frequencies", frequencies, persistent=False)
-        if not self.uses_fft:
-            self.dense_table: Tensor
-            self.register_buffer("dense_table", self._table().float(), persistent=False)
+        self.uses_fft = length >= MIN_FFT_LENGTH and num_bands == self.nyquist
+        self._tables = _Constants(self._table)
+        self._coordinates = _Constants(self._coordinate)
+
+    def _coordinate(self) -> Tensor:
+        return torch.linspace(-1.0, 1.0, self.length, dtype=torch.float64) if self.length > 1 else torch.zeros(1)
 
     def _table(self) -> Tensor:
-        angle = math.pi * self.coordinate[:, None] * self.frequencies
-        return torch.cat([angle.sin(), angle.cos(), self.coordinate[:, None]], dim=1)
+        x = self._coordinate()[:, None].double()
+        angle = math.pi * x * torch.linspace(1.0, float(self.nyquist), self.num_bands, dtype=torch.float64)
+        return torch.cat([angle.sin(), angle.cos(), x], dim=1)
 
-    def table(self, dtype: torch.dtype = torch.float32) -> Float[Tensor, "length features"]:
-        """The features of every index."""
-        if not self.uses_fft and dtype == torch.float32:
-            return self.dense_table
-        return self._table().to(dtype)
+    def table(self, like: Tensor) -> Float[Tensor, "length features"]:
+        """The features of every index, with the type and on the device of ``like``."""
+        return self._tables.like(like)
 
     def moments(self) -> tuple[Float[Tensor, " length"], Float[Tensor, " length"]]:
         """Sum and sum of squares of each index's features, float64."""
+        x = self._coordinate().double()
         if not self.uses_fft:
             table = self._table()
             return table.sum(1), table.square().sum(1)
-        ones = torch.ones(1, self.num_bands, dtype=torch.float64, device=self.coordinate.device)
-        sums = self._waves(ones, ones)[0] + self.coordinate
-        return sums, self.num_bands + self.coordinate.square()
+        ones = torch.ones(1, self.num_bands, dtype=torch.float64)
+        return self._waves(ones, ones)[0] + x, self.num_bands + x.square()
 
     def project(self, weights_RP: Float[Tensor, "rows features"]) -> Float[Tensor, "rows length"]:
         """Applies linear maps to every index's features: ``weights @ table.T``."""
         if not self.uses_fft:
-            return weights_RP @ self.table(weights_RP.dtype).T
+            return weights_RP @ self.table(weights_RP).T
         sines, cosines, slope = weights_RP.split([self.num_bands, self.num_bands, 1], dim=-1)
-        return self._waves(sines, cosines) + slope * self.coordinate.to(slope.dtype)
+        return self._waves(sines, cosines) + slope * self._coordinates.like(slope)
 
     def collect(self, weights: Float[Tensor, "*rows length"]) -> Float[Tensor, "*rows features"]:
         """Sums the features of all indices, weighted: ``weights @ table``; the adjoint of ``project``."""
         if not self.uses_fft:
-            return weights @ self.table(weights.dtype)
+            return weights @ self.table(weights)
         # Coordinates -1 and 1 carry the same waves: the last index joins the first, and a DFT of length - 1 is left.
         folded = torch.cat([weights[..., :1] + weights[..., -1:], weights[..., 1:-1]], dim=-1)
-        half = torch.fft.rfft(folded)
-        bins, flips, signs = self._bins()
-        spectrum = half[..., bins] * signs.to(weights.dtype)
-        sines, cosines = -spectrum.imag * flips.to(weights.dtype), spectrum.real
-        slope = (weights * self.coordinate.to(weights.dtype)).sum(-1, keepdim=True)
-        return torch.cat([sines, cosines, slope], dim=-1)
+        bins, flips, signs = self._bins(weights)
+        spectrum = torch.fft.rfft(folded)[..., bins] * signs
+        slope = (weights * self._coordinates.like(weights)).sum(-1, keepdim=True)
+        return torch.cat([-spectrum.imag * flips, spectrum.real, slope], dim=-1)
 
-    def _bins(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Where a DFT of length - 1 holds frequency k, -1 where it holds the conjugate, and (-1)^k, the phase at x = -1."""
+    def _bins(self, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Where a DFT of length - 1 holds frequency k, -1 if as its conjugate, and the phase (-1)^k of x = -1."""
         period = self.length - 1
-        k = torch.arange(1, self.num_bands + 1, device=self.coordinate.device)
+        k = torch.arange(1, self.num_bands + 1, device=like.device)
         folds = k > period // 2
-        return torch.where(folds, period - k, k), 1 - 2 * folds.long(), 1 - 2 * (k % 2)
+        return (
+            torch.where(folds, period - k, k),
+            (1 - 2 * folds.long()).to(like.dtype),
+            (1 - 2 * (k % 2)).to(like.dtype),
+        )
 
     def _waves(self, sines: Tensor, cosines: Tensor) -> Tensor:
         """sum_k sines[k] sin(pi k x) + cosines[k] cos(pi k x) at every index, by an inverse real FFT of length - 1."""
         period = self.length - 1
-        bins, flips, signs = self._bins()
-        coefficients = torch.complex(cosines, -sines * flips.to(sines.dtype)) * signs.to(sines.dtype)
+        bins, flips, signs = self._bins(sines)
+        coefficients = torch.complex(cosines * signs, -sines * flips * signs)
         half = coefficients.new_zeros(*coefficients.shape[:-1], period // 2 + 1).index_add(-1, bins, coefficients)
-        # irfft counts paired bins twice (weight 1/2 undoes it), and divides by the period.
+        # irfft counts paired bins twice; weight 1/2 undoes it.
         weight = torch.full((period // 2 + 1,), 0.5, dtype=sines.dtype, device=sines.device)
         weight[0] = 1.0
         if period % 2 == 0:
@@ -118,8 +114,28 @@ class AxisFeatures(nn.Module):
         return torch.cat([wave, wave[..., :1]], dim=-1)
 
 
-class PositionEncoding(nn.Module):
-    """Position features of a grid: one ``AxisFeatures`` per encoded axis.
+class _Constants:
+    """A float64 tensor made on demand, and kept in each type and on each device it was asked for.
+
+    Not a buffer: a module that was cast to float32 and back would have rounded it.
+    """
+
+    def __init__(self, make: Callable[[], Tensor]) -> None:
+        self.make = make
+        self.kept: dict[tuple[torch.dtype, torch.device], Tensor] = {}
+
+    def like(self, other: Tensor) -> Tensor:
+        """The tensor with the type and on the device of ``other``."""
+        key = (other.dtype, other.device)
+        if key not in self.kept:
+            # Made under inference mode, it could not take part in a later training step.
+            with torch.inference_mode(False):
+                self.kept[key] = self.make().to(other.device, other.dtype)
+        return self.kept[key]
+
+
+class PositionEncoding:
+    """Position features of a grid: one ``AxisFeatures`` per encoded axis. Holds constants only, nothing learned.
 
     Args:
         name: ``per_axis`` encodes every axis of the grid; ``one_d`` the flattened index alone; ``none`` nothing.
@@ -127,53 +143,53 @@ class PositionEncoding(nn.Module):
         num_bands: Frequencies per axis; None stands for half of each axis's length.
 
     Attributes:
-        axis_lengths: Lengths of the encoded axes; empty for ``none``.
+        axes: The encoded axes; empty for ``none``.
+        axis_lengths: Their lengths.
         num_features: Number P of features of a token.
+
+    Raises:
+        UserError: Unknown name, or less than one band.
     """
 
     def __init__(self, name: str, grid: tuple[int, ...], num_bands: int | None = None) -> None:
-        super().__init__()
         if name not in POSITION_ENCODINGS:
             raise unknown_name("position encoding", name, POSITION_ENCODINGS)
-        lengths = {"per_axis": tuple(grid), "one_d": (math.prod(grid),), "none": ()}[name]
+        self.axis_lengths: tuple[int, ...] = {"per_axis": tuple(grid), "one_d": (math.prod(grid),), "none": ()}[name]
         self.num_tokens = math.prod(grid)
-        self.axis_lengths = lengths
-        self.axes = nn.ModuleList(AxisFeatures(length, num_bands) for length in lengths)
-        self.num_features = sum(axis.num_features for axis in self.axis_features)
+        self.axes = [AxisFeatures(length, num_bands) for length in self.axis_lengths]
+        self.num_features = sum(axis.num_features for axis in self.axes)
+        self._moments = _Constants(self._token_moments)
 
-    @property
-    def axis_features(self) -> list[AxisFeatures]:
-        """The encoded axes, typed."""
-        return [axis for axis in self.axes if isinstance(axis, AxisFeatures)]
-
-    def features(self, dtype: torch.dtype = torch.float32) -> Float[Tensor, "tokens features"]:
+    def features(self, like: Tensor) -> Float[Tensor, "tokens features"]:
         """Every token's features: the plain form, for tests and plots; N x P numbers."""
-        tables = [axis.table(dtype) for axis in self.axis_features]
-        columns = []
-        for index, table in enumerate(tables):
-            shape = [1] * len(tables)
-            shape[index] = table.shape[0]
-            columns.append(table.reshape(*shape, -1).expand(*self.axis_lengths, -1))
-        return torch.cat(columns, dim=-1).reshape(self.num_tokens, -1) if columns else torch.zeros(self.num_tokens, 0)
+        columns = [self._over_grid(index, axis.table(like)) for index, axis in enumerate(self.axes)]
+        return torch.cat(columns, dim=-1).flatten(0, -2) if columns else like.new_zeros(self.num_tokens, 0)
 
     def project(self, weights_RP: Float[Tensor, "rows features"]) -> list[Float[Tensor, "rows axis_length"]]:
         """Applies linear maps to the features; the sum over axes is a token's share."""
-        parts = weights_RP.split([axis.num_features for axis in self.axis_features], dim=-1) if self.axes else []
-        return [axis.project(part) for axis, part in zip(self.axis_features, parts, strict=True)]
+        parts = weights_RP.split([axis.num_features for axis in self.axes], dim=-1) if self.axes else []
+        return [axis.project(part) for axis, part in zip(self.axes, parts, strict=True)]
 
     def collect(self, marginals: list[Float[Tensor, "*rows axis_length"]]) -> Float[Tensor, "*rows features"]:
         """Sums the features of all tokens, weighted, from the weights' marginals over each axis."""
-        parts = [axis.collect(marginal) for axis, marginal in zip(self.axis_features, marginals, strict=True)]
-        return torch.cat(parts, dim=-1)
+        return torch.cat([axis.collect(part) for axis, part in zip(self.axes, marginals, strict=True)], dim=-1)
 
-    def token_moments(self) -> tuple[Float[Tensor, " tokens"], Float[Tensor, " tokens"]]:
-        """Mean of each token's features and the sum of squares about it, float64; both 0 where there are none."""
-        if not self.axes:
-            return (torch.zeros(self.num_tokens, dtype=torch.float64),) * 2
-        totals = [torch.zeros(self.axis_lengths, dtype=torch.float64)] * 2
-        for index, axis in enumerate(self.axis_features):
-            shape = [1] * len(self.axis_lengths)
-            shape[index] = axis.length
-            totals = [total + part.reshape(shape) for total, part in zip(totals, axis.moments(), strict=True)]
-        mean = totals[0].flatten() / self.num_features
-        return mean, (totals[1].flatten() - self.num_features * mean.square()).clamp(min=0.0)
+    def token_moments(self, like: Tensor) -> tuple[Float[Tensor, " tokens"], Float[Tensor, " tokens"]]:
+        """Mean of each token's features and the sum of squares about it; both 0 where there are no features."""
+        mean, sum_squares = self._moments.like(like)
+        return mean, sum_squares
+
+    def _token_moments(self) -> Tensor:
+        sums = squares = torch.zeros(*self.axis_lengths, 1, dtype=torch.float64)
+        for index, axis in enumerate(self.axes):
+            axis_sums, axis_squares = axis.moments()
+            sums = sums + self._over_grid(index, axis_sums[:, None])
+            squares = squares + self._over_grid(index, axis_squares[:, None])
+        mean = (sums / max(1, self.num_features)).flatten().expand(self.num_tokens)
+        about_mean = squares.flatten() - self.num_features * mean.square()
+        return torch.stack([mean, about_mean.clamp(min=0.0).expand(self.num_tokens)])
+
+    def _over_grid(self, index: int, table: Tensor) -> Tensor:
+        shape = [1] * len(self.axis_lengths)
+        shape[index] = -1
+        return table.reshape(*shape, table.shape[-1]).expand(*self.axis_lengths, -1)
