@@ -11,6 +11,7 @@ Layout: ``manifest.json`` (header and rows; its SHA-256 identifies the set), ``e
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -164,7 +165,7 @@ class EpisodeStore:
     def _episodes(self) -> Path:
         return self.directory / EPISODES_NAME
 
-    @property
+    @functools.cached_property
     def _rows(self) -> dict[int, dict[str, Any]]:
         return {row["seed"]: row for row in self.manifest["episodes"]}
 
