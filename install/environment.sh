@@ -36,13 +36,17 @@ try() {
     local sentence=$1 started=$SECONDS
     shift
     printf '  %s ... ' "$sentence"
-    "$@" >"$LOG" 2>&1 || { echo "failed"; return 1; }
+    "$@" >"$LOG" 2>&1 || return 1
     echo "$((SECONDS - started)) s"
 }
 
-must() {
-    try "$@" || { tail -n 40 "$LOG" >&2; fail "the last step failed; its output is above"; }
+give_up() {
+    echo "failed"
+    tail -n 40 "$LOG" >&2
+    fail "the last step failed; its output is above"
 }
+
+must() { try "$@" || give_up; }
 
 pip() { .venv/bin/python -m pip "$@" --quiet --disable-pip-version-check --root-user-action=ignore; }
 
@@ -61,8 +65,8 @@ install_torch() {
     if ! nvidia-smi -L >/dev/null 2>&1; then
         # What it depends on is in the lock, so this one file is enough.
         if try "$torch, build for the CPU" pip install --no-deps "$torch+cpu"; then return; fi
-        grep -q "No matching distribution" "$LOG" || { tail -n 40 "$LOG" >&2; fail "pip could not fetch $torch+cpu"; }
-        echo "  pip finds no CPU build of PyTorch here; docs/dependencies.md says how to offer it one. Taking the other."
+        grep -q "No matching distribution" "$LOG" || give_up
+        echo "pip finds none (docs/dependencies.md says how to offer it one)"
     fi
     must "$torch, build for NVIDIA GPUs with its CUDA packages (about 3 GB)" pip install "$torch"
 }
