@@ -1,4 +1,4 @@
-"""What one number of an action means: names, box and kinds of a task's action, as a data set or a checkpoint carries them.
+"""What each number of an action means: its name, box and kind, as a data set or a checkpoint carries them.
 
 Letters: ``A`` action coordinates, ``...`` any leading axes.
 """
@@ -20,7 +20,7 @@ GRIPPER_OPEN = -1.0
 
 @dataclass(frozen=True)
 class ActionLayout:
-    """Coordinates of an action: absolute positions (m, world frame), gripper in [-1 open, 1 close], yaw (rad, modulo pi)."""
+    """Coordinates of an action: positions (m, world frame), gripper in [-1 open, 1 close], yaw (rad, modulo pi)."""
 
     names: tuple[str, ...]
     low: tuple[float, ...]
@@ -33,7 +33,9 @@ class ActionLayout:
             raise UserError(f"action spec: expected one name, low, high and kind per coordinate, got {self}")
         if unknown := sorted(set(self.kinds) - set(KINDS)):
             raise UserError(f"action spec: unknown kind {unknown[0]!r}; valid: {', '.join(KINDS)}")
-        if not all(math.isfinite(low) and low <= high < math.inf for low, high in zip(self.low, self.high, strict=True)):
+        if not all(
+            math.isfinite(low) and low <= high < math.inf for low, high in zip(self.low, self.high, strict=True)
+        ):
             raise UserError(f"action spec: expected finite low <= high, got low {self.low}, high {self.high}")
 
     @classmethod
@@ -43,7 +45,12 @@ class ActionLayout:
         Raises:
             UserError: If a field is missing, superfluous or of another type.
         """
-        fields = {"names": str, "low": (int, float), "high": (int, float), "kinds": str}
+        fields: dict[str, tuple[type, ...]] = {
+            "names": (str,),
+            "low": (int, float),
+            "high": (int, float),
+            "kinds": (str,),
+        }
         if not isinstance(spec, dict) or set(spec) != set(fields):
             raise UserError(f"action spec: expected the keys {', '.join(fields)}, got {str(spec)[:80]}")
         for key, kind in fields.items():
@@ -51,7 +58,9 @@ class ActionLayout:
             if not isinstance(values, list | tuple) or not all(
                 isinstance(value, kind) and not isinstance(value, bool) for value in values
             ):
-                raise UserError(f"action spec: expected a list of {'names' if kind is str else 'numbers'} as {key!r}")
+                raise UserError(
+                    f"action spec: expected a list of {'names' if kind == (str,) else 'numbers'} as {key!r}"
+                )
         low, high = (tuple(float(value) for value in spec[key]) for key in ("low", "high"))
         return cls(names=tuple(spec["names"]), low=low, high=high, kinds=tuple(spec["kinds"]))
 

@@ -65,17 +65,21 @@ class ByteCrossAttention(nn.Module):
             x_BMC: Content of the tokens.
         """
         with torch.autocast(x_BMC.device.type, enabled=False):
-            x_BMC = x_BMC.to(self.to_key.weight.dtype)
-            sums = folded_attention(x_BMC, self._scale(x_BMC), *self._score_maps(queries_LE))
+            x_BCM = self._content(x_BMC)
+            sums = folded_attention(x_BCM, self._scale(x_BCM), *self._score_maps(queries_LE))
             return self.to_output(self._values(*sums))
 
     def attention_map(
         self, queries_LE: Float[Tensor, "queries width"], x_BMC: Float[Tensor, "batch tokens channels"]
     ) -> Float[Tensor, "batch heads queries tokens"]:
         """The attention weights themselves, over tokens they sum to 1; for maps and entropies, B H L M numbers."""
-        x_BMC = x_BMC.to(self.to_key.weight.dtype)
-        weights_BRM = attention_map(x_BMC, self._scale(x_BMC), *self._score_maps(queries_LE))
+        x_BCM = self._content(x_BMC)
+        weights_BRM = attention_map(x_BCM, self._scale(x_BCM), *self._score_maps(queries_LE))
         return weights_BRM.unflatten(1, (self.num_heads, -1))
+
+    def _content(self, x_BMC: Tensor) -> Tensor:
+        """Channels first, as everything here reads them."""
+        return x_BMC.to(self.to_key.weight.dtype).transpose(1, 2).contiguous()
 
     def _score_maps(self, queries_LE: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Folds queries, keys and LayerNorm into maps of the content and of the grid's rows and columns."""
@@ -103,15 +107,15 @@ class ByteCrossAttention(nn.Module):
         values_HFE = self.to_value.weight.unflatten(0, (self.num_heads, -1)).transpose(1, 2)
         return (sums_BHLF @ values_HFE).transpose(1, 2).flatten(2) + bias
 
-    def _scale(self, x_BMC: Tensor) -> Tensor | None:
+    def _scale(self, x_BCM: Tensor) -> Tensor | None:
         """One over each token's deviation, merged from those of content and positions without cancellation."""
         if self.norm is None:
             return None
         channels, features = self.channels, self.channels + self.positions.num_features
-        position_mean_M, position_squares_M = self.positions.token_moments(x_BMC)
-        mean_BM1 = x_BMC.mean(2, keepdim=True)
-        squares_BM = (x_BMC - mean_BM1).square().sum(2) + position_squares_M
-        between_BM = (mean_BM1[..., 0] - position_mean_M).square()
+        position_mean_M, position_squares_M = self.positions.token_moments(x_BCM)
+        mean_BM = x_BCM.mean(1)
+        squares_BM = (x_BCM - mean_BM[:, None]).square().sum(1) + position_squares_M
+        between_BM = (mean_BM - position_mean_M).square()
         squares_BM = squares_BM + between_BM * (channels * self.positions.num_features / features)
         return (squares_BM / features + self.norm.eps).rsqrt()
 

@@ -41,8 +41,8 @@ class Baseline:
         statistics: Needed where ``needs_statistics``.
     """
 
-    name: ClassVar[str]
-    observes: ClassVar[tuple[str, ...]] = ()
+    name: str
+    observes: tuple[str, ...] = ()
     needs_statistics: ClassVar[bool] = False
 
     def __init__(self, layout: ActionLayout, statistics: DemoStatistics | None = None) -> None:
@@ -137,8 +137,7 @@ class PersistencePolicy(Baseline):
 
 
 POLICIES: dict[str, type[Baseline]] = {
-    policy.name: policy
-    for policy in (RandomPolicy, NoopPolicy, MeanActionPolicy, TimeMeanPolicy, PersistencePolicy)
+    policy.name: policy for policy in (RandomPolicy, NoopPolicy, MeanActionPolicy, TimeMeanPolicy, PersistencePolicy)
 }
 
 

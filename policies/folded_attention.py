@@ -40,7 +40,7 @@ Sums = tuple[
 
 
 def folded_attention(
-    x_BNC: Float[Tensor, "batch tokens channels"],
+    x_BCN: Float[Tensor, "batch channels tokens"],
     g_BN: Float[Tensor, "batch tokens"] | None,
     a_RC: Float[Tensor, "rows channels"],
     p_RI: Float[Tensor, "rows grid_rows"] | None,
@@ -49,7 +49,7 @@ def folded_attention(
     """Attends to tokens on an I x J grid, N = I J in row-major order (see the module's docstring for the formulas).
 
     Args:
-        x_BNC: Content of the tokens.
+        x_BCN: Content of the tokens, best contiguous.
         g_BN: Positive scale of each token; None stands for ones.
         a_RC: Content's part in the scores.
         p_RI: Scores of the grid's rows; None where positions lie on one axis alone, or nowhere.
@@ -58,18 +58,18 @@ def folded_attention(
     Returns:
         The weighted sum of contents, and the weights' marginals over grid rows and columns (None where these are).
     """
-    return _FoldedAttention.apply(x_BNC, g_BN, a_RC, p_RI, q_RJ)
+    return _FoldedAttention.apply(x_BCN, g_BN, a_RC, p_RI, q_RJ)
 
 
 def attention_map(
-    x_BNC: Float[Tensor, "batch tokens channels"],
+    x_BCN: Float[Tensor, "batch channels tokens"],
     g_BN: Float[Tensor, "batch tokens"] | None,
     a_RC: Float[Tensor, "rows channels"],
     p_RI: Float[Tensor, "rows grid_rows"] | None,
     q_RJ: Float[Tensor, "rows grid_columns"] | None,
 ) -> Float[Tensor, "batch rows tokens"]:
     """The softmax over tokens itself, differentiable: B R N numbers. Arguments as for ``folded_attention``."""
-    scores_BRN = a_RC @ x_BNC.transpose(1, 2)
+    scores_BRN = a_RC @ x_BCN
     positions_RN = _position_scores(p_RI, q_RJ)
     if positions_RN is not None:
         scores_BRN = scores_BRN + positions_RN
@@ -79,33 +79,35 @@ def attention_map(
 class _FoldedAttention(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x_BNC: Tensor, g_BN: Tensor | None, a_RC: Tensor, p_RI: Tensor | None, q_RJ: Tensor | None
+        ctx: Any, x_BCN: Tensor, g_BN: Tensor | None, a_RC: Tensor, p_RI: Tensor | None, q_RJ: Tensor | None
     ) -> tuple[Tensor | None, ...]:
         positions_RN = _position_scores(p_RI, q_RJ)
+        size, (scratch,) = _scratch(x_BCN, a_RC, 1)
         results = []
-        for x_bNC, g_bN in _blocks(a_RC.shape[0], x_BNC, g_BN):
-            block = _Block(x_bNC, g_bN)
-            weights_bRN = block.softmax(a_RC, positions_RN)
+        for x_bCN, g_bN in _blocks(size, x_BCN, g_BN):
+            block = _Block(x_bCN, g_bN)
+            weights_bRN = block.softmax(a_RC, positions_RN, scratch)
             results.append((*block.sums(weights_bRN, p_RI, q_RJ), block.factor(weights_bRN)))
         *sums, factor_BR1 = _joined(results)
         if factor_BR1 is not None:
             sums = [None if part is None else part.mul_(factor_BR1) for part in sums]
-        ctx.save_for_backward(x_BNC, g_BN, a_RC, p_RI, q_RJ, factor_BR1, *sums)
+        ctx.save_for_backward(x_BCN, g_BN, a_RC, p_RI, q_RJ, factor_BR1, *sums)
         return tuple(sums)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *d_sums: Tensor | None) -> tuple[Tensor | None, ...]:
-        x_BNC, g_BN, a_RC, p_RI, q_RJ, factor_BR1, *sums = ctx.saved_tensors
+        x_BCN, g_BN, a_RC, p_RI, q_RJ, factor_BR1, *sums = ctx.saved_tensors
         wants_x, wants_g = ctx.needs_input_grad[:2]
         maps = _gradient_maps(d_sums, sums, factor_BR1)
         positions_RN = _position_scores(p_RI, q_RJ)
         d_maps = [None if part is None else torch.zeros_like(part) for part in (a_RC, p_RI, q_RJ)]
+        size, (scratch, gradient_scratch) = _scratch(x_BCN, a_RC, 2)
         d_tokens = []
-        for x_bNC, g_bN, *block_maps in _blocks(a_RC.shape[0], x_BNC, g_BN, *maps):
-            block = _Block(x_bNC, g_bN)
-            weights_bRN = block.softmax(a_RC, positions_RN)
-            d_t_bRN = block.gradient(*block_maps).mul_(weights_bRN)
+        for x_bCN, g_bN, *block_maps in _blocks(size, x_BCN, g_BN, *maps):
+            block = _Block(x_bCN, g_bN)
+            weights_bRN = block.softmax(a_RC, positions_RN, scratch)
+            d_t_bRN = block.gradient(*block_maps, gradient_scratch).mul_(weights_bRN)
             for total, part in zip(d_maps, block.sums(d_t_bRN, p_RI, q_RJ), strict=True):
                 if total is not None and part is not None:
                     total += part.sum(0)
@@ -122,11 +124,11 @@ class _Block:
     by rides along in a product.
     """
 
-    def __init__(self, x_bNC: Tensor, g_bN: Tensor | None) -> None:
+    def __init__(self, x_bCN: Tensor, g_bN: Tensor | None) -> None:
         self.g_bN = g_bN
-        self.x_bCN = x_bNC.transpose(1, 2).contiguous()
-        b, channels, num_tokens = self.x_bCN.shape
-        self.features_bFN = x_bNC.new_empty(b, channels + (1 if g_bN is None else 2), num_tokens)
+        self.x_bCN = x_bCN
+        b, channels, num_tokens = x_bCN.shape
+        self.features_bFN = x_bCN.new_empty(b, channels + (1 if g_bN is None else 2), num_tokens)
         if g_bN is None:
             self.features_bFN[:, :channels] = self.x_bCN
         else:
@@ -134,11 +136,14 @@ class _Block:
             torch.log(g_bN, out=self.features_bFN[:, channels])
         self.features_bFN[:, -1] = 1.0
 
-    def softmax(self, a_RC: Tensor, positions_RN: Tensor | None) -> Tensor:
-        """Softmax over tokens of g t + log g, or of t."""
+    def softmax(self, a_RC: Tensor, positions_RN: Tensor | None, scratch: Tensor) -> Tensor:
+        """Softmax over tokens of g t + log g, or of t; written to scratch."""
         if self.g_bN is not None:
             a_RC = torch.cat([a_RC, torch.ones_like(a_RC[:, :1])], dim=1)
-        scores_bRN = self._add_product(positions_RN, a_RC.expand(len(self.x_bCN), -1, -1))
+        scores_bRN = scratch[: len(self.x_bCN)]
+        if positions_RN is not None:
+            self._scaled(positions_RN, scores_bRN)
+        self._add_product(scores_bRN, a_RC.expand(len(self.x_bCN), -1, -1), positions_RN is not None)
         return torch.softmax(scores_bRN, dim=-1, out=scores_bRN)
 
     def factor(self, weights_bRN: Tensor) -> Tensor | None:
@@ -151,18 +156,29 @@ class _Block:
         """Weighted sums over tokens: of contents, and where there are maps, per grid row and per grid column."""
         content_bRC = (self.x_bCN @ weights_bRN.transpose(1, 2)).transpose(1, 2)
         if q_RJ is None or p_RI is None:
-            return content_bRC, None, None if q_RJ is None else weights_bRN
+            return content_bRC, None, None if q_RJ is None else weights_bRN.clone()
         on_grid = weights_bRN.unflatten(2, (p_RI.shape[1], q_RJ.shape[1]))
         return content_bRC, on_grid.sum(3), on_grid.sum(2)
 
     def gradient(
-        self, content_bRC: Tensor, rows_bRI: Tensor | None, columns_bRJ: Tensor | None, inner_bR1: Tensor
+        self,
+        content_bRC: Tensor,
+        rows_bRI: Tensor | None,
+        columns_bRJ: Tensor | None,
+        inner_bR1: Tensor,
+        scratch: Tensor,
     ) -> Tensor:
-        """g w - d: the maps applied to content and positions, times g, less the inner product."""
+        """g w - d: the maps applied to content and positions, times g, less the inner product; written to scratch."""
+        scores_bRN = scratch[: len(content_bRC)]
+        if columns_bRJ is not None:
+            if rows_bRI is not None:
+                grid = scores_bRN.unflatten(2, (rows_bRI.shape[2], columns_bRJ.shape[2]))
+                torch.add(rows_bRI[..., None], columns_bRJ[:, :, None], out=grid)
+            self._scaled(columns_bRJ if rows_bRI is None else scores_bRN, scores_bRN)
         maps = [content_bRC, -inner_bR1]
         if self.g_bN is not None:
             maps.insert(1, torch.zeros_like(inner_bR1))
-        return self._add_product(_position_scores(rows_bRI, columns_bRJ), torch.cat(maps, dim=-1))
+        return self._add_product(scores_bRN, torch.cat(maps, dim=-1), columns_bRJ is not None)
 
     def token_gradients(
         self,
@@ -177,23 +193,27 @@ class _Block:
         assert content_bRC is not None
         assert inner_bR1 is not None
         d_scores_bCN = a_RC.T @ d_t_bRN
-        d_x_bNC = (d_scores_bCN + content_bRC.transpose(1, 2) @ weights_bRN).transpose(1, 2)
+        d_x_bCN = d_scores_bCN + content_bRC.transpose(1, 2) @ weights_bRN
         if self.g_bN is None:
-            return d_x_bNC, None
+            return d_x_bCN, None
         # sum_r of d_t t, and of e w = (d_t + e d) / g.
         d_g_bN = (d_scores_bCN * self.x_bCN).sum(1) + (d_t_bRN + weights_bRN * inner_bR1).sum(1) / self.g_bN
         if positions_RN is not None:
             d_g_bN += (d_t_bRN * positions_RN).sum(1)
-        return d_x_bNC, d_g_bN / self.g_bN
+        return d_x_bCN, d_g_bN / self.g_bN
 
-    def _add_product(self, positions: Tensor | None, maps_bRF: Tensor) -> Tensor:
-        """g times the positions' scores, plus maps of the features (the first ones, as many as there are maps)."""
-        features_bFN = self.features_bFN[:, : maps_bRF.shape[2]]
-        if positions is None:
-            return maps_bRF @ features_bFN
+    def _scaled(self, scores: Tensor, out_bRN: Tensor) -> None:
         if self.g_bN is None:
-            return torch.baddbmm(positions.expand(len(maps_bRF), -1, -1), maps_bRF, features_bFN)
-        return (positions * self.g_bN[:, None]).baddbmm_(maps_bRF, features_bFN)
+            out_bRN.copy_(scores)
+        else:
+            torch.mul(scores, self.g_bN[:, None], out=out_bRN)
+
+    def _add_product(self, scores_bRN: Tensor, maps_bRF: Tensor, has_scores: bool) -> Tensor:
+        """Adds maps of the features (the first ones, as many as there are maps) to scores, or to nothing."""
+        features_bFN = self.features_bFN[:, : maps_bRF.shape[2]]
+        if has_scores:
+            return scores_bRN.baddbmm_(maps_bRF, features_bFN)
+        return torch.bmm(maps_bRF, features_bFN, out=scores_bRN)
 
 
 def _gradient_maps(d_sums: tuple[Tensor | None, ...], sums: list[Tensor | None], factor: Tensor | None) -> list[Any]:
@@ -203,12 +223,18 @@ def _gradient_maps(d_sums: tuple[Tensor | None, ...], sums: list[Tensor | None],
     return [part if part is None or factor is None else part * factor for part in (*d_sums, inner_BR1)]
 
 
-def _blocks(num_rows: int, x_BNC: Tensor, *others: Tensor | None) -> Iterator[tuple[Any, ...]]:
-    """Cuts all tensors into blocks of examples whose scores fit the limit."""
-    limit = CPU_BLOCK_SCORES if x_BNC.device.type == "cpu" else ACCELERATOR_BLOCK_SCORES
-    size = max(1, limit // (num_rows * x_BNC.shape[1]))
-    for start in range(0, x_BNC.shape[0], size):
-        yield tuple(None if part is None else part[start : start + size] for part in (x_BNC, *others))
+def _scratch(x_BCN: Tensor, a_RC: Tensor, count: int) -> tuple[int, list[Tensor]]:
+    """Number of examples to a block, and memory for a block's scores, taken once: fresh memory costs page faults."""
+    limit = CPU_BLOCK_SCORES if x_BCN.device.type == "cpu" else ACCELERATOR_BLOCK_SCORES
+    num_examples, _, num_tokens = x_BCN.shape
+    size = min(num_examples, max(1, limit // (len(a_RC) * num_tokens)))
+    return size, [x_BCN.new_empty(size, len(a_RC), num_tokens) for _ in range(count)]
+
+
+def _blocks(size: int, *parts: Tensor | None) -> Iterator[tuple[Any, ...]]:
+    assert parts[0] is not None
+    for start in range(0, len(parts[0]), size):
+        yield tuple(None if part is None else part[start : start + size] for part in parts)
 
 
 def _joined(blocks: list[tuple[Tensor | None, ...]]) -> list[Tensor | None]:

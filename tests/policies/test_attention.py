@@ -76,9 +76,11 @@ def assert_same(case: Case, dtype: torch.dtype, tolerance: float) -> None:
 
 
 @settings(deadline=None, max_examples=100)
-@given(cases())
-def test_equals_plain_form_in_float64(case: Case) -> None:
-    assert_same(case, torch.float64, 1e-10)
+@given(cases(), st.sampled_from([1, 2**19]))
+def test_equals_plain_form_in_float64(case: Case, block_scores: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(folded, "CPU_BLOCK_SCORES", block_scores)
+        assert_same(case, torch.float64, 1e-10)
 
 
 @settings(deadline=None, max_examples=50)
