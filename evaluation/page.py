@@ -22,6 +22,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from smidgen.evaluation.charts import Axis, Points, Tick, path_data, step_axis, thinned, value_axis
 from smidgen.evaluation.columns import COLUMNS, MISSING, NOT_SEPARABLE, interval, number, percent
 from smidgen.evaluation.ranking import ESCAPE_ABOVE, SIGNIFICANCE, Group, Row, escape_step, training_points
+from smidgen.evaluation.tables import conditions
 
 _FOLDER = Path(__file__).parent
 _NUM_COLOURS = 8  # --c0 .. --c7 in page.css
@@ -145,6 +146,7 @@ def render_page(groups: Sequence[Group], page: Path, videos: Path) -> str:
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         headline=headline,
+        conditions=conditions,
     )
 
 

@@ -23,7 +23,7 @@ END_MARKER = "<!-- leaderboard:end -->"
 NOT_SEPARABLE_LEGEND = (
     f"{NOT_SEPARABLE} not separable from the best (exact McNemar test on shared seeds, p > {SIGNIFICANCE})"
 )
-_TERMINAL = ("rank", "policy", "success", "cue_slope", "r2", "spread_ratio")
+_TERMINAL = ("rank", "policy", "success", "cue_slope", "r2")
 _COMPACT = ("rank", "policy", "success", "cue_slope", "r2", "skill_time_mean", "standardise", "demos")
 _MARKDOWN_TITLES = {"rank": "Rank", "success": "Success [95 % interval]"}
 _MARKDOWN_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+|~])")
