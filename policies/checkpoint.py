@@ -1,0 +1,209 @@
+"""Checkpoints: ``model.safetensors`` beside ``checkpoint.json``. Loading reads numbers and text, never runs code.
+
+The card pins the model by its SHA-256, so the card's own hash identifies the checkpoint. The configuration is rebuilt
+field by field with its types checked, and every tensor's shape is compared before a network of that size exists.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from smidgen.policies.perceiver_policy import Interface, PerceiverPolicy, PerceiverPolicyConfig
+from smidgen.runtime.errors import UserError
+from smidgen.runtime.files import atomic_directory, canonical_json, read_json, sha256_bytes, sha256_file
+
+SCHEMA_VERSION = 1
+MODEL_NAME = "model.safetensors"
+CARD_NAME = "checkpoint.json"
+RUN_CHECKPOINT = Path("checkpoints") / "final"
+_CARD_TYPES: dict[str, type] = {
+    "schema_version": int,
+    "task": str,
+    "action_spec": dict,
+    "cameras": list,
+    "image_size": int,
+    "eef_state_names": list,
+    "config": dict,
+    "provenance": dict,
+    "model_sha256": str,
+}
+
+# Far above anything that trains, and low enough that a forged configuration cannot take the machine's memory or time.
+_MAX_COUNT = 2**16
+_MAX_LAYERS = 1024
+_MAX_TOKENS = 2**24
+_MAX_POSITION_NUMBERS = 2**28
+
+
+def save_checkpoint(directory: Path | str, policy: PerceiverPolicy, provenance: Mapping[str, Any]) -> None:
+    """Writes a checkpoint; the whole directory appears at once.
+
+    Args:
+        directory: Where; must not exist.
+        policy: What to save.
+        provenance: Where it comes from, as JSON: hash and seeds of the data set, training settings, step, versions.
+
+    Raises:
+        UserError: If the directory exists or cannot be written.
+    """
+    directory = Path(directory)
+    if directory.exists():
+        raise UserError(f"{directory} exists already; a checkpoint is never written over another")
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in policy.state_dict().items()}
+    model = save(tensors)
+    card = {
+        "schema_version": SCHEMA_VERSION,
+        **policy.interface.to_json(),
+        "config": dataclasses.asdict(policy.config),
+        "provenance": dict(provenance),
+        "model_sha256": sha256_bytes(model),
+    }
+    with atomic_directory(directory) as temporary:
+        (temporary / MODEL_NAME).write_bytes(model)
+        (temporary / CARD_NAME).write_bytes(canonical_json(card))
+
+
+def resolve_checkpoint(path: Path | str) -> Path:
+    """The checkpoint's own directory, given it or the training run that it ended.
+
+    Raises:
+        UserError: If neither is there.
+    """
+    path = Path(path)
+    for candidate in (path, path / RUN_CHECKPOINT):
+        if (candidate / CARD_NAME).is_file():
+            return candidate
+    if not path.exists():
+        raise UserError(f"{path} does not exist; expected a checkpoint or a training run")
+    if (path / "metrics.jsonl").is_file() or (path / "resume").is_dir():
+        raise UserError(f"{path}: the training run is not finished; run the same smidgen-train again")
+    raise UserError(f"{path} is no checkpoint: it has no {CARD_NAME}; smidgen-train makes one in OUT/{RUN_CHECKPOINT}")
+
+
+def checkpoint_sha256(path: Path | str) -> str:
+    """SHA-256 of the card, which holds the model's: the identity of a checkpoint, as 64 hexadecimal digits."""
+    return sha256_file(resolve_checkpoint(path) / CARD_NAME)
+
+
+def read_checkpoint_card(path: Path | str) -> dict[str, Any]:
+    """``checkpoint.json``, its fields checked; the model is not read.
+
+    Raises:
+        UserError: If it is missing, damaged, or of another schema version; the message names the file.
+    """
+    card_path = resolve_checkpoint(path) / CARD_NAME
+    card = read_json(card_path)
+    if not isinstance(card, dict):
+        raise UserError(f"{card_path}: expected a JSON object, got {type(card).__name__}")
+    if type(card.get("schema_version")) is not int or card["schema_version"] != SCHEMA_VERSION:
+        raise UserError(
+            f"{card_path}: expected checkpoint schema_version {SCHEMA_VERSION}, "
+            f"got {card.get('schema_version')!r:.40}; train it again, or use the smidgen that wrote it"
+        )
+    if set(card) != set(_CARD_TYPES):
+        differing = sorted(set(card) ^ set(_CARD_TYPES))
+        raise UserError(f"{card_path}: fields missing or unknown: {', '.join(differing):.120}")
+    for key, kind in _CARD_TYPES.items():
+        if type(card[key]) is not kind:
+            raise UserError(f"{card_path}: field {key!r} should be {kind.__name__}, is {type(card[key]).__name__}")
+    for key in ("cameras", "eef_state_names"):
+        if not 0 < len(card[key]) <= _MAX_COUNT or not all(isinstance(name, str) for name in card[key]):
+            raise UserError(f"{card_path}: {key} should be a list of names, is {card[key]!r:.60}")
+    return card
+
+
+def load_checkpoint(path: Path | str, expect_task: str | None = None) -> PerceiverPolicy:
+    """Loads a policy, ready to act.
+
+    Args:
+        path: A checkpoint, or the training run that it ended.
+        expect_task: Refuse a checkpoint of another task.
+
+    Raises:
+        UserError: If it is no checkpoint, of another version or task, truncated or altered; the message names the file.
+    """
+    directory = resolve_checkpoint(path)
+    card = read_checkpoint_card(directory)
+    if expect_task is not None and card["task"] != expect_task:
+        raise UserError(
+            f"{directory} was trained on task {card['task']!r:.60}, not {expect_task!r}; use task={card['task']:.60}"
+        )
+    tensors = _read_model(directory / MODEL_NAME, card["model_sha256"])
+    try:
+        policy = _build_policy(card, tensors, directory / MODEL_NAME)
+    except UserError as error:
+        raise error if str(directory) in str(error) else UserError(f"{directory / CARD_NAME}: {error}") from error
+    policy.load_state_dict(tensors)
+    return policy.eval()
+
+
+def _read_model(path: Path, sha256: str) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise UserError(f"{path} is missing; copy the whole checkpoint directory again")
+    content = path.read_bytes()
+    if sha256_bytes(content) != sha256:
+        raise UserError(f"{path} is truncated or altered: its SHA-256 is not the card's; copy the checkpoint again")
+    try:
+        return load(content)
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is no readable safetensors file ({str(error)[:80]})") from error
+
+
+def _build_policy(card: Mapping[str, Any], tensors: Mapping[str, Tensor], model_path: Path) -> PerceiverPolicy:
+    config = _config_from_json(card["config"])
+    interface = Interface.from_json(card)
+    _refuse_forged_sizes(config, interface)
+    with torch.device("meta"):
+        # Has the right shapes and no memory: a network is only built for real once its tensors are there.
+        expected = PerceiverPolicy(config, interface).state_dict()
+    if set(expected) != set(tensors):
+        differing = sorted(set(expected) ^ set(tensors))
+        raise UserError(f"{model_path}: tensors missing or unknown: {', '.join(differing):.120}")
+    for name, tensor in tensors.items():
+        if (tensor.shape, tensor.dtype) != (expected[name].shape, expected[name].dtype):
+            raise UserError(
+                f"{model_path}: tensor {name!r} should be {expected[name].dtype} {tuple(expected[name].shape)} "
+                f"by the card, is {tensor.dtype} {tuple(tensor.shape)}"
+            )
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise UserError(f"{model_path}: tensor {name!r} holds NaN or infinity")
+    with torch.random.fork_rng(devices=[]):
+        return PerceiverPolicy(config, interface)
+
+
+def _config_from_json(value: Mapping[str, Any]) -> PerceiverPolicyConfig:
+    hints = typing.get_type_hints(PerceiverPolicyConfig)
+    if set(value) != set(hints):
+        raise UserError(f"config: keys missing or unknown: {', '.join(sorted(set(value) ^ set(hints))):.120}")
+    for key, hint in hints.items():
+        allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+        # Exact types: to isinstance, True is an int. A float may have been written as 1.
+        if type(value[key]) not in allowed and not (float in allowed and type(value[key]) is int):
+            raise UserError(f"config: {key} should be {hint}, is {value[key]!r:.60}")
+    return PerceiverPolicyConfig(**value)
+
+
+def _refuse_forged_sizes(config: PerceiverPolicyConfig, interface: Interface) -> None:
+    counts = {"image_size": interface.image_size, **dataclasses.asdict(config)}
+    for key, value in counts.items():
+        limit = _MAX_LAYERS if key == "num_layers" else _MAX_COUNT
+        if isinstance(value, int) and not 0 <= value <= limit:
+            raise UserError(f"{key} should lie in 0..{limit}, is {str(value)[:20]}")
+    bytes_per_pixel = 3 * len(interface.cameras)
+    axes = [config.num_frames, interface.image_size, interface.image_size, bytes_per_pixel]
+    if math.prod(axes) > 3 * _MAX_TOKENS:
+        raise UserError(f"{math.prod(axes)} input bytes are more than the {3 * _MAX_TOKENS} that can be")
+    longest = math.prod(axes) if config.position_encoding == "one_d" else max(axes)
+    if config.num_bands is not None and config.num_bands * longest > _MAX_POSITION_NUMBERS:
+        raise UserError(f"num_bands {config.num_bands} is too large for a grid of {axes}")

@@ -1,0 +1,118 @@
+"""What every policy speaks, and how a policy is named on a command line: a baseline, a checkpoint, or your own class.
+
+Letters: ``B`` episodes side by side, ``A`` action coordinates, ``H W`` rows and columns.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from smidgen.policies.baselines import POLICIES, DemoStatistics, build_baseline
+from smidgen.policies.checkpoint import load_checkpoint
+from smidgen.runtime.errors import UserError
+
+OBSERVABLES = ("frames", "eef_state", "privileged")
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """A policy that controls B episodes side by side.
+
+    Attributes:
+        name: What a table calls it.
+        observes: Which of :data:`OBSERVABLES` it reads; a ranked policy never reads ``"privileged"``.
+    """
+
+    name: str
+    observes: tuple[str, ...]
+
+    def reset(self, num_episodes: int = 1, seed: int = 0) -> None:
+        """Starts ``num_episodes`` episodes; ``seed`` is the (first) episode's, for policies that draw."""
+
+    def act(self, observations: dict[str, Any]) -> np.ndarray:
+        """The next action of every episode.
+
+        Args:
+            observations: ``"frames"`` uint8 (B, cameras, H, W, 3), the newest only; ``"eef_state"`` (B, 4): x, y, z and
+                gripper opening in metres; ``"privileged"``: per name an array (B, ...).
+
+        Returns:
+            float64 (B, A) in the units of the task's action.
+        """
+
+
+def load_policy(
+    spec: str,
+    action_spec: Mapping[str, Any],
+    statistics: DemoStatistics | None = None,
+    expect_task: str | None = None,
+) -> Policy:
+    """Turns what a user wrote after ``policy=`` into a policy.
+
+    Args:
+        spec: A baseline's name, the path of a checkpoint or training run, or ``their.module:Class``, which is imported
+            (its constructor gets ``action_spec=`` if it takes one). Nothing else ever runs a user's code.
+        action_spec: The task's action as JSON: ``{"names", "low", "high", "kinds"}``.
+        statistics: Of the demonstrations, for the baselines that play them back.
+        expect_task: A checkpoint of another task is refused.
+
+    Raises:
+        UserError: If the spec names nothing, or what it names cannot be used here.
+    """
+    if spec in POLICIES:
+        return build_baseline(spec, action_spec, statistics)
+    if Path(spec).exists():
+        return load_checkpoint(spec, expect_task=expect_task)
+    if is_class_spec(spec):
+        return _build_users_policy(spec, action_spec)
+    raise UserError(
+        f"unknown policy {spec!r}; valid: {', '.join(sorted(POLICIES))}, the path of a checkpoint (no such path here), "
+        "or their.module:Class"
+    )
+
+
+def is_class_spec(spec: str) -> bool:
+    """Whether a spec has the form ``their.module:Class``."""
+    module, separator, name = spec.partition(":")
+    return bool(separator) and name.isidentifier() and all(part.isidentifier() for part in module.split("."))
+
+
+def _build_users_policy(spec: str, action_spec: Mapping[str, Any]) -> Policy:
+    module_name, _, class_name = spec.partition(":")
+    if os.getcwd() not in sys.path:
+        # A console script does not search the working directory, where a user's module usually lies; last, so that it
+        # can hide nothing.
+        sys.path.append(os.getcwd())
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise
+        raise UserError(f"policy {spec!r}: no module {error.name!r}; run from its directory or install it") from error
+    built = getattr(module, class_name, None)
+    if not isinstance(built, type):
+        raise UserError(f"policy {spec!r}: module {module_name!r} has no class {class_name!r}")
+    takes_spec = "action_spec" in inspect.signature(built).parameters
+    return check_policy(built(action_spec=dict(action_spec)) if takes_spec else built(), spec)
+
+
+def check_policy(policy: object, spec: str) -> Policy:
+    """Returns an object as a policy if it speaks the protocol.
+
+    Raises:
+        UserError: If it lacks a part of it or observes something that does not exist.
+    """
+    missing = [part for part in ("name", "observes", "reset", "act") if not hasattr(policy, part)]
+    if missing or not isinstance(policy, Policy):
+        raise UserError(f"policy {spec!r} lacks {', '.join(missing)}; see Policy in smidgen.policies.policy")
+    if unknown := sorted(set(policy.observes) - set(OBSERVABLES)):
+        raise UserError(f"policy {spec!r} observes {unknown[0]!r}; valid: {', '.join(OBSERVABLES)}")
+    return policy
