@@ -1,0 +1,120 @@
+"""Every setting of a training run: the policy's own, and beside them the data, the optimisation and the measuring."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from smidgen.policies.perceiver_policy import PerceiverPolicyConfig
+from smidgen.policies.positions import POSITION_ENCODINGS
+from smidgen.policies.standardise import STANDARDISERS
+from smidgen.policies.transforms import SCALES, TRANSFORMS
+from smidgen.runtime.errors import UserError, unknown_name
+from smidgen.training.optimiser import OPTIMISERS, SCHEDULES
+
+DEVICES = ("cpu", "cuda", "auto")
+# Where data and results lie, and how often a run looks at itself on screen or saves, decide nothing about its result.
+KEYS_WITHOUT_INFLUENCE = ("demos", "validation", "out", "save_every", "plot_every")
+# Decide the last bits only, and are recorded as they turned out on the machine.
+PLATFORM_KEYS = ("device", "num_threads")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(PerceiverPolicyConfig):
+    """A training run, whole: with the data set's hash it decides the resulting weights."""
+
+    demos: str = field(metadata={"help": "data set to learn from (smidgen-collect makes one)"})
+    out: str = field(metadata={"help": "directory of the run; the same command takes it up again"})
+    validation: str = field(
+        default="", metadata={"help": "data set to measure on; empty: the last of the demos' seeds"}
+    )
+    validation_fraction: float = field(
+        default=0.1, metadata={"help": "share of the demos held out where that is empty"}
+    )
+    steps: int = field(default=1500, metadata={"help": "optimiser steps"})
+    batch_size: int = field(default=16, metadata={"help": "windows per step"})
+    lr: float = field(default=1e-3, metadata={"help": "(peak) learning rate"})
+    betas: tuple[float, float] = field(
+        default=(0.9, 0.999), metadata={"help": "Adam's betas; no schedule touches them"}
+    )
+    optimiser: str = field(default="adam", metadata={"help": "adam, adamw"})
+    weight_decay: float = field(default=0.0, metadata={"help": "decoupled with adamw, L2 with adam"})
+    schedule: str = field(default="onecycle", metadata={"help": "onecycle (rise, then fall) or constant"})
+    warmup_steps: int = field(
+        default=0, metadata={"help": "steps of rising rate; 0: none with constant, 30 % of steps with onecycle"}
+    )
+    clip_norm: float = field(default=1.0, metadata={"help": "largest gradient norm; 0: no clipping"})
+    fit_windows: int = field(default=1024, metadata={"help": "training windows that input statistics are fitted on"})
+    eval_every: int = field(default=100, metadata={"help": "steps between validations"})
+    validation_windows: int = field(default=128, metadata={"help": "held-out windows to measure on"})
+    counterfactual_pairs: int = field(default=64, metadata={"help": "held-out moved-cue pairs for the cue slope"})
+    save_every: int = field(default=250, metadata={"help": "steps between resume points"})
+    plot_every: int = field(default=500, metadata={"help": "steps between prediction plots"})
+    seed: int = field(default=0, metadata={"help": "decides initial weights and order of windows"})
+    device: str = field(default="cpu", metadata={"help": "cpu, cuda, auto"})
+    num_threads: int = field(default=0, metadata={"help": "CPU threads; 0: PyTorch's choice (recorded)"})
+
+    def __post_init__(self) -> None:
+        # Hydra hands lists over; a frozen config shall hold nothing that can change.
+        object.__setattr__(self, "betas", tuple(self.betas))
+        self.check()
+
+    def check(self) -> None:
+        """Refuses what no run can be started from.
+
+        Raises:
+            UserError: If a name is unknown (the message lists the valid ones) or a number is out of range.
+        """
+        super().check()
+        _require_name("transform", self.transform, TRANSFORMS)
+        _require_name("transform scale", self.transform_scale, SCALES)
+        _require_name("standardisation", self.standardise_before, STANDARDISERS)
+        _require_name("standardisation", self.standardise_after, STANDARDISERS)
+        _require_name("position encoding", self.position_encoding, POSITION_ENCODINGS)
+        _require_name("optimiser", self.optimiser, OPTIMISERS)
+        _require_name("schedule", self.schedule, SCHEDULES)
+        _require_name("device", self.device, DEVICES)
+        for key in (
+            "steps",
+            "batch_size",
+            "fit_windows",
+            "eval_every",
+            "validation_windows",
+            "save_every",
+            "plot_every",
+        ):
+            _require_range(key, getattr(self, key), 1, math.inf)
+        _require_range("seed", self.seed, 0, 2**63 - 1)
+        for key in ("num_threads", "warmup_steps", "counterfactual_pairs", "weight_decay", "clip_norm"):
+            _require_range(key, getattr(self, key), 0, math.inf)
+        if not 0 < self.lr < math.inf:
+            raise UserError(f"expected a positive lr, got {self.lr}")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in self.betas):
+            raise UserError(f"expected two betas in [0, 1), got {list(self.betas)}")
+        if not 0 < self.validation_fraction < 1:
+            raise UserError(f"expected validation_fraction between 0 and 1, got {self.validation_fraction}")
+
+    def policy(self) -> PerceiverPolicyConfig:
+        """The policy's part of the settings."""
+        names = [part.name for part in dataclasses.fields(PerceiverPolicyConfig)]
+        return PerceiverPolicyConfig(**{name: getattr(self, name) for name in names})
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the result, as JSON: everything but paths and what only the reader notices."""
+        values = dataclasses.asdict(self)
+        for key in (*KEYS_WITHOUT_INFLUENCE, *PLATFORM_KEYS):
+            del values[key]
+        return {**values, "betas": list(self.betas)}
+
+
+def _require_name(kind: str, name: str, valid: Iterable[str]) -> None:
+    if name not in valid:
+        raise unknown_name(kind, name, valid)
+
+
+def _require_range(key: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise UserError(f"expected {key} in {low}..{high}, got {value}")

@@ -1,0 +1,246 @@
+"""The training loop: sample a batch, predict, compare, step; measure now and then; save so that a kill costs little.
+
+What the next step depends on is in the resume point (weights, optimiser, step) or a pure function of the step (batch,
+learning rate), so on one machine a resumed run ends in the same weights, bit for bit, as an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import datetime
+import math
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.nn import functional
+from torch.nn.utils import clip_grad_norm_
+
+from smidgen.evaluation.collapse import CollapseMonitor
+from smidgen.policies.checkpoint import save_checkpoint
+from smidgen.runtime.errors import UserError
+from smidgen.runtime.progress import progress
+from smidgen.training.config import TrainConfig
+from smidgen.training.interrupt import StopSignal, stop_signal
+from smidgen.training.optimiser import (
+    SCHEDULES,
+    build_optimiser,
+    load_optimiser_tensors,
+    optimiser_tensors,
+    set_learning_rate,
+)
+from smidgen.training.preparation import Preparation, prepare, reproducible_torch
+from smidgen.training.run_directory import FINAL_CHECKPOINT, ResumePoint, RunDirectory
+from smidgen.training.tensorboard_log import TensorBoardLog
+from smidgen.training.windows import EpochSampler
+
+LOG_EVERY = 10
+
+
+class TrainingDiverged(UserError):
+    """A loss or gradient is no longer a number; what was saved before is untouched."""
+
+
+class TrainingStopped(Exception):
+    """The process was asked to stop; the run is saved and the same command goes on.
+
+    Args:
+        signal_number: The signal that asked.
+    """
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(f"stopped by signal {signal_number}")
+        self.signal_number = signal_number
+
+
+def train(config: TrainConfig) -> Path:
+    """Trains a policy, or takes an interrupted run up again, or does nothing where it is finished.
+
+    Returns:
+        The final checkpoint's directory.
+
+    Raises:
+        UserError: If the data is damaged, the settings are impossible, ``out`` holds another run, or the loss diverges.
+        TrainingStopped: After SIGTERM or SIGINT, once the run is saved.
+    """
+    with reproducible_torch(config.num_threads), stop_signal() as stop:
+        prepared = prepare(config)
+        paths = {"demos": config.demos, "validation": config.validation}
+        with RunDirectory.open(config.out, prepared.settings(), prepared.platform, paths) as run:
+            if run.is_finished:
+                print(f"{config.out} is finished already; delete it to train again")
+            else:
+                Trainer(prepared, run).run(stop)
+    return Path(config.out) / FINAL_CHECKPOINT
+
+
+class Trainer:
+    """One run in progress.
+
+    Args:
+        prepared: Data, policy and settings.
+        run: Its directory; where it holds a resume point, the trainer goes on from there.
+    """
+
+    def __init__(self, prepared: Preparation, run: RunDirectory) -> None:
+        config = prepared.config
+        self.prepared, self.run_directory, self.config = prepared, run, config
+        self.policy = prepared.policy
+        self.parameters = list(self.policy.network.parameters())
+        self.optimiser = build_optimiser(
+            config.optimiser, self.parameters, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay
+        )
+        self.sampler = EpochSampler(len(prepared.windows), config.batch_size, config.seed)
+        self.monitor = CollapseMonitor()
+        self.step = 0
+        self.rows: list[dict[str, Any]] = []
+        # Since the last row, for its means.
+        self.recent: dict[str, list[float]] = {"loss": [], "grad_norm": []}
+        self.stepping_s = 0.0
+        self._start_or_resume()
+
+    def run(self, stop: StopSignal) -> None:
+        """Trains to the end.
+
+        Raises:
+            TrainingDiverged: If a loss or a gradient is not finite.
+            TrainingStopped: When asked to stop; the run is saved before.
+        """
+        started, first_step = time.monotonic(), self.step
+        coordinates = self.policy.interface.action
+        names = [coordinates.names[index] for index in coordinates.position_indices]
+        log = TensorBoardLog(self.run_directory.path / "tensorboard", names, first_step)
+        label = f"training {self.policy.name}"
+        try:
+            with progress(self.config.steps, label, done=self.step) as advance:
+                if self.step == 0:
+                    self._measure(log)
+                while self.step < self.config.steps:
+                    if stop.number is not None:
+                        self._save()
+                        raise TrainingStopped(stop.number)
+                    loss = self._take_step(log)
+                    if self.step % self.config.eval_every == 0 or self.step == self.config.steps:
+                        self._record_training()
+                        self._measure(log)
+                    if self.step % self.config.save_every == 0 and self.step < self.config.steps:
+                        self._save()
+                    advance(1, f"loss {loss:.3f}")
+            log.hyperparameters(self.prepared.settings(), self.rows[-1])
+        finally:
+            log.close()
+            self._write_host(time.monotonic() - started, first_step)
+        self._finish()
+
+    def _take_step(self, log: TensorBoardLog) -> float:
+        """One optimiser step on one batch; returns the loss before it."""
+        started = time.monotonic()
+        batch = self.prepared.windows.gather(self.sampler.indices(self.step))
+        device = self.prepared.platform["device"]
+        frames_BTHWC = torch.from_numpy(batch.frames_BTHWC).to(device)
+        state_BE = torch.from_numpy(batch.eef_state_BE).to(device)
+        target_BHF = self.policy.normaliser.encode(torch.from_numpy(batch.targets_BHA).to(device))
+        lr = self.config.lr * SCHEDULES[self.config.schedule](self.step, self.config.steps, self.config.warmup_steps)
+        set_learning_rate(self.optimiser, lr)
+
+        loss = functional.mse_loss(self.policy(frames_BTHWC, state_BE), target_BHF)
+        self._require_finite("loss", loss.item())
+        self.optimiser.zero_grad()
+        loss.backward()
+        grad_norm = clip_grad_norm_(self.parameters, self.config.clip_norm or math.inf).item()
+        self._require_finite("gradient norm", grad_norm)
+        self.optimiser.step()
+
+        self.step += 1
+        self.recent["loss"].append(loss.item())
+        self.recent["grad_norm"].append(grad_norm)
+        elapsed_s = time.monotonic() - started
+        self.stepping_s += elapsed_s
+        if self.step % LOG_EVERY == 0:
+            values = {"loss": loss.item(), "grad_norm": grad_norm, "learning_rate": lr}
+            log.scalars("train", self.step, {**values, "examples_per_s": self.config.batch_size / elapsed_s})
+        return loss.item()
+
+    def _record_training(self) -> None:
+        """Adds the row of the steps since the last one."""
+        losses, norms = self.recent["loss"], self.recent["grad_norm"]
+        means = {"loss": math.fsum(losses) / len(losses), "grad_norm": math.fsum(norms) / len(norms)}
+        self.rows.append({"split": "train", "step": self.step, **means, "grad_norm_max": max(norms)})
+        self.recent = {"loss": [], "grad_norm": []}
+
+    def _measure(self, log: TensorBoardLog) -> None:
+        """Measures on the held-out data, says where the run stands, and writes the metrics."""
+        self.policy.eval()
+        row = self.prepared.validation.measure(self.policy, self.monitor, self.step)
+        self._require_finite("validation loss", row["loss"])
+        self.rows.append(row)
+        self.run_directory.write_metrics(self.rows)
+        log.validation(row)
+        if self.step % self.config.plot_every == 0 or self.step == self.config.steps:
+            predictions = self.prepared.validation.predict_episode(self.policy)
+            log.prediction_plot(self.step, self.policy.interface.action.names, predictions)
+        self.policy.train()
+        print(self.monitor.status, flush=True)
+
+    def _require_finite(self, what: str, value: float) -> None:
+        if not math.isfinite(value):
+            raise TrainingDiverged(
+                f"{what} is {value} at step {self.step}: training diverged; lower lr (now {self.config.lr}) or set "
+                f"clip_norm, with another out=; what {self.config.out} holds was saved before and is whole"
+            )
+
+    def _save(self) -> None:
+        tensors = {"model": self.policy.state_dict(), "optimiser": optimiser_tensors(self.optimiser)}
+        memory = {"rows": self.rows, "recent": self.recent, "monitor": self.monitor.state_dict()}
+        self.run_directory.save_resume_point(ResumePoint(self.step, tensors, memory))
+
+    def _start_or_resume(self) -> None:
+        point = self.run_directory.load_resume_point()
+        split, config = self.prepared.split, self.config
+        print(
+            f"{self.policy.name}: {sum(parameter.numel() for parameter in self.parameters):,} parameters, "
+            f"{self.policy.network.num_tokens:,} tokens; learns from {len(split.seeds)} episodes "
+            f"({len(self.prepared.windows):,} windows), measured on {len(split.validation_seeds)}"
+        )
+        if point is None:
+            self.prepared.fit()
+            return
+        self.policy.load_state_dict(point.tensors["model"])
+        load_optimiser_tensors(self.optimiser, point.tensors["optimiser"])
+        self.step = point.step
+        self.rows, self.recent = point.memory["rows"], point.memory["recent"]
+        self.monitor.load_state_dict(point.memory["monitor"])
+        self.run_directory.write_metrics(self.rows)
+        print(f"taken up again at step {self.step} of {config.steps}")
+
+    def _finish(self) -> None:
+        """Writes the final checkpoint, whose appearance is what makes a run finished."""
+        provenance = {
+            **self.prepared.split.provenance(),
+            "training_config": self.config.settings(),
+            "step": self.step,
+            "metrics": self.rows[-1],
+            "environment": self.prepared.split.store.manifest["environment"],
+            **self.prepared.platform,
+        }
+        target = self.run_directory.path / FINAL_CHECKPOINT
+        save_checkpoint(target, self.policy, provenance)
+        self.run_directory.remove_resume_points()
+        print(f"checkpoint: {target}")
+
+    def _write_host(self, wall_s: float, first_step: int) -> None:
+        examples = (self.step - first_step) * self.config.batch_size
+        self.run_directory.write_host(
+            {
+                "host": platform.node(),
+                "cpu": platform.processor() or platform.machine(),
+                "num_cpus": os.cpu_count(),
+                "ended": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+                "wall_s": round(wall_s, 3),
+                "first_step": first_step,
+                "last_step": self.step,
+                "examples_per_s": round(examples / self.stepping_s, 3) if self.stepping_s else None,
+            }
+        )

@@ -1,0 +1,88 @@
+"""Optimisers, learning rate schedules and the tensors that an exact resume needs of them.
+
+A learning rate is a pure function of the training step, so there is no scheduler to save, and none that could cycle the
+betas under test (PyTorch's OneCycleLR does, unless told not to).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from smidgen.runtime.errors import unknown_name
+
+# PyTorch's defaults for OneCycleLR.
+ONECYCLE_RISING_FRACTION = 0.3
+ONECYCLE_INITIAL_DIVISOR = 25.0
+ONECYCLE_FINAL_DIVISOR = 1e4
+
+OPTIMISERS: dict[str, type[torch.optim.Optimizer]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+
+
+def build_optimiser(
+    name: str, parameters: Iterable[nn.Parameter], *, lr: float, betas: tuple[float, float], weight_decay: float
+) -> torch.optim.Optimizer:
+    """Builds an optimiser of :data:`OPTIMISERS`.
+
+    Raises:
+        UserError: If the name is unknown.
+    """
+    if name not in OPTIMISERS:
+        raise unknown_name("optimiser", name, OPTIMISERS)
+    options: dict[str, Any] = {"lr": lr, "betas": betas, "weight_decay": weight_decay}
+    return OPTIMISERS[name](list(parameters), **options)
+
+
+def _cosine(start: float, end: float, fraction: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * fraction)) / 2
+
+
+def onecycle(step: int, num_steps: int, warmup_steps: int) -> float:
+    """One-cycle factor: rises by a cosine from 1/25 to 1, then falls by a cosine to 1/250,000.
+
+    Equal to PyTorch's OneCycleLR with ``cycle_momentum=False``; its rise takes ``warmup_steps`` where that is not 0.
+
+    Source: L. N. Smith and N. Topin, "Super-convergence", 2018.
+    """
+    peak = (float(warmup_steps) if warmup_steps else ONECYCLE_RISING_FRACTION * num_steps) - 1
+    if peak > 0 and step <= peak:
+        return _cosine(1 / ONECYCLE_INITIAL_DIVISOR, 1.0, step / peak)
+    falling = (step - peak) / max(num_steps - 1 - peak, 1)
+    return _cosine(1.0, 1 / (ONECYCLE_INITIAL_DIVISOR * ONECYCLE_FINAL_DIVISOR), min(falling, 1.0))
+
+
+def constant(step: int, num_steps: int, warmup_steps: int) -> float:
+    """Constant factor 1 after a linear warm-up: what a comparison of betas needs."""
+    return min(1.0, (step + 1) / (warmup_steps + 1))
+
+
+SCHEDULES: dict[str, Callable[[int, int, int], float]] = {"onecycle": onecycle, "constant": constant}
+
+
+def set_learning_rate(optimiser: torch.optim.Optimizer, lr: float) -> None:
+    """Sets one learning rate for every parameter."""
+    for group in optimiser.param_groups:
+        group["lr"] = lr
+
+
+def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """State of an optimiser as named tensors: ``"<index of the parameter>.<name of the state>"``."""
+    tensors = {}
+    for index, state in optimiser.state_dict()["state"].items():
+        for name, value in state.items():
+            assert isinstance(value, Tensor), f"optimiser state {name!r} is no tensor; teach this function to keep it"
+            tensors[f"{index}.{name}"] = value
+    return tensors
+
+
+def load_optimiser_tensors(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Restores what :func:`optimiser_tensors` gave, into an optimiser built in the same way."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        index, _, name = key.partition(".")
+        state.setdefault(int(index), {})[name] = value
+    optimiser.load_state_dict({**optimiser.state_dict(), "state": state})

@@ -1,0 +1,194 @@
+"""Before the first step: data verified and split into training and held-out episodes, policy built. Writes nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from smidgen.data_collection.store import EpisodeStore
+from smidgen.policies.perceiver_policy import Interface, PerceiverPolicy
+from smidgen.runtime.errors import UserError
+from smidgen.training.config import TrainConfig
+from smidgen.training.validation import CuePairs, ValidationSet
+from smidgen.training.windows import Windows
+
+FIT_BATCH_SIZE = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Which episodes are learned from and which are held out."""
+
+    store: EpisodeStore
+    seeds: tuple[int, ...]
+    validation_store: EpisodeStore
+    validation_seeds: tuple[int, ...]
+
+    def provenance(self) -> dict[str, Any]:
+        """Hashes and seeds, as JSON."""
+        return {
+            "data_set_sha256": self.store.sha256,
+            "data_set_seeds": list(self.seeds),
+            "validation_sha256": self.validation_store.sha256,
+            "validation_seeds": list(self.validation_seeds),
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Preparation:
+    """Everything that a training loop works with.
+
+    Attributes:
+        config: The run's settings.
+        split: Its data.
+        windows: Windows of the training episodes.
+        validation: What it is measured on.
+        policy: With initial weights; its statistics are not fitted yet.
+        platform: Device, threads and versions, which decide the last bits.
+    """
+
+    config: TrainConfig
+    split: Split
+    windows: Windows
+    validation: ValidationSet
+    policy: PerceiverPolicy
+    platform: dict[str, Any]
+
+    def settings(self) -> dict[str, Any]:
+        """Everything that decides the result: the configuration without its paths, and the data's hashes."""
+        hashes = {key: value for key, value in self.split.provenance().items() if key.endswith("sha256")}
+        return {**self.config.settings(), **hashes}
+
+    def fit(self) -> None:
+        """Fits the policy's statistics on the training split."""
+        windows = self.windows
+        batches = _FrameBatches(windows, self.config.fit_windows, self.platform["device"])
+        actions, states = torch.from_numpy(windows.actions_NA), torch.from_numpy(windows.eef_state_NE)
+        self.policy.fit(batches, actions, states)
+
+
+class _FrameBatches:
+    """Training frames in batches, spread over all episodes; can be gone through again."""
+
+    def __init__(self, windows: Windows, count: int, device: str) -> None:
+        self._windows = windows
+        self._positions = windows.evenly_spaced(count)
+        self._device = device
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for start in range(0, len(self._positions), FIT_BATCH_SIZE):
+            batch = self._windows.gather(self._positions[start : start + FIT_BATCH_SIZE])
+            yield torch.from_numpy(batch.frames_BTHWC).to(self._device)
+
+
+def prepare(config: TrainConfig) -> Preparation:
+    """Reads and checks everything that a run needs.
+
+    Raises:
+        UserError: If the data is damaged or too small, the device is missing, or no policy can be built.
+    """
+    device = resolve_device(config.device)
+    split = split_episodes(config)
+    interface = Interface.from_json(split.store.manifest)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        policy = PerceiverPolicy(config.policy(), interface)
+    held_out = Windows(split.validation_store, split.validation_seeds, config.num_frames, config.horizon)
+    pairs = None
+    if config.counterfactual_pairs:
+        pairs = CuePairs.load(
+            split.validation_store,
+            split.validation_seeds,
+            interface.action,
+            config.num_frames,
+            config.counterfactual_pairs,
+        )
+    statistics = split.store.statistics(split.seeds)
+    return Preparation(
+        config=config,
+        split=split,
+        windows=Windows(split.store, split.seeds, config.num_frames, config.horizon),
+        validation=ValidationSet(held_out, config.validation_windows, pairs, statistics, config.batch_size),
+        policy=policy.to(device),
+        platform={"device": device, "num_threads": torch.get_num_threads(), "versions": versions()},
+    )
+
+
+def split_episodes(config: TrainConfig) -> Split:
+    """Opens and verifies the data sets, and decides which successful episodes are learned from.
+
+    Raises:
+        UserError: If a file is damaged, there are too few episodes, or the two sets do not belong together.
+    """
+    store = EpisodeStore.open(config.demos, verify=True)
+    seeds = tuple(store.training_seeds)
+    if config.validation:
+        other = EpisodeStore.open(config.validation, verify=True)
+        _require_same_kind(store, other)
+        if shared := sorted(set(seeds) & set(other.training_seeds)):
+            raise UserError(
+                f"validation {config.validation} shares seed {shared[0]} with {config.demos}; collect others"
+            )
+        if not seeds or not other.training_seeds:
+            raise UserError(f"{config.demos} or {config.validation} has no successful episode; collect more")
+        return Split(store, seeds, other, tuple(other.training_seeds))
+    num_held_out = max(1, round(config.validation_fraction * len(seeds)))
+    if len(seeds) <= num_held_out:
+        raise UserError(
+            f"{config.demos} has {len(seeds)} successful episodes, {num_held_out} of them held out; collect at least 2"
+        )
+    return Split(store, seeds[:-num_held_out], store, seeds[-num_held_out:])
+
+
+def _require_same_kind(store: EpisodeStore, other: EpisodeStore) -> None:
+    for key in ("task", "action_spec", "cameras", "image_size", "eef_state_names", "environment"):
+        if store.manifest[key] != other.manifest[key]:
+            raise UserError(
+                f"{other.directory}: {key} is {str(other.manifest[key])[:60]}, but {str(store.manifest[key])[:60]} in "
+                f"{store.directory}; measure on a data set of the same kind"
+            )
+
+
+def resolve_device(name: str) -> str:
+    """The device to compute on.
+
+    Raises:
+        UserError: If CUDA is asked for and missing.
+    """
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise UserError("device=cuda, but PyTorch sees no CUDA device; use device=cpu or install a CUDA build of torch")
+    return "cuda" if available and name != "cpu" else "cpu"
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes."""
+    return {"python": platform.python_version(), **{name: version(name) for name in ("numpy", "smidgen", "torch")}}
+
+
+@contextlib.contextmanager
+def reproducible_torch(num_threads: int) -> Iterator[None]:
+    """Deterministic algorithms and a fixed number of threads inside the block.
+
+    Args:
+        num_threads: CPU threads; 0 leaves PyTorch's choice.
+    """
+    # cuBLAS is deterministic only with a workspace of fixed size, read when CUDA starts.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    if num_threads:
+        torch.set_num_threads(num_threads)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(deterministic)
+        torch.set_num_threads(threads)

@@ -1,0 +1,207 @@
+"""A training run on disk: what it was asked for, its metrics, its last resume point, its final checkpoint.
+
+``config.json`` is written first and decides for ever what this directory holds; a run with other settings is refused,
+and one on another platform (threads, versions) as well, as long as there are steps left that it would take otherwise.
+A resume point is a directory of its own that appears whole; the older one goes only then. Nothing here is pickled.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from smidgen.runtime.errors import UserError
+from smidgen.runtime.files import (
+    TEMPORARY_PREFIX,
+    atomic_directory,
+    canonical_json,
+    directory_lock,
+    read_json,
+    remove_leftovers,
+    sha256_bytes,
+    write_atomic,
+    write_json_atomic,
+)
+
+SCHEMA_VERSION = 1
+CONFIG_NAME = "config.json"
+METRICS_NAME = "metrics.jsonl"
+HOST_NAME = "host.json"
+RESUME_NAME = "resume"
+FINAL_CHECKPOINT = Path("checkpoints") / "final"
+LOCK_NAME = ".lock"
+
+
+@dataclass
+class ResumePoint:
+    """Everything that an exact continuation needs.
+
+    Attributes:
+        step: Optimiser steps taken.
+        tensors: Per file name (``model``, ``optimiser``) its named tensors.
+        memory: What else the loop remembers, as JSON: metrics so far, losses since the last row, the monitor's state.
+    """
+
+    step: int
+    tensors: dict[str, dict[str, Tensor]]
+    memory: dict[str, Any]
+
+
+class RunDirectory:
+    """The directory of one run, held by this process alone while open.
+
+    Args:
+        path: The directory.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    @contextmanager
+    def open(
+        cls, path: Path | str, settings: Mapping[str, Any], platform: Mapping[str, Any], paths: Mapping[str, str]
+    ) -> Iterator[RunDirectory]:
+        """Creates a run's directory, or opens the one that is there for the same run.
+
+        Args:
+            path: The directory.
+            settings: Every setting that decides the result, flat.
+            platform: What decides its last bits: device, threads, versions.
+            paths: Where the data lay; for the reader only.
+
+        Raises:
+            UserError: If the directory holds something else, a run with other settings, or another process has it.
+        """
+        path = Path(path)
+        asked = {"schema_version": SCHEMA_VERSION, "settings": dict(settings), "platform": dict(platform)}
+        require_free_or_same(path, asked)
+        with directory_lock(path):
+            for directory in (path, path / RESUME_NAME, path / FINAL_CHECKPOINT.parent):
+                remove_leftovers(directory)
+            # Once more: between the first look and the lock another process may have been quicker.
+            require_free_or_same(path, asked)
+            if not (path / CONFIG_NAME).exists():
+                write_json_atomic(path / CONFIG_NAME, {**asked, "paths": dict(paths)})
+            yield cls(path)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the final checkpoint is there."""
+        return (self.path / FINAL_CHECKPOINT).is_dir()
+
+    def write_metrics(self, rows: list[dict[str, Any]]) -> None:
+        """Replaces ``metrics.jsonl`` by these rows, so that what a killed run wrote too much is gone."""
+        write_atomic(self.path / METRICS_NAME, b"".join(_json_line(row) for row in rows))
+
+    def write_host(self, facts: Mapping[str, Any]) -> None:
+        """Writes what depends on machine and moment: never part of a hash."""
+        write_json_atomic(self.path / HOST_NAME, facts)
+
+    def save_resume_point(self, point: ResumePoint) -> None:
+        """Writes a resume point, then removes the ones before it."""
+        target = self.path / RESUME_NAME / f"step-{point.step:09d}"
+        if target.exists():
+            return
+        with atomic_directory(target) as temporary:
+            hashes = {}
+            for name, tensors in point.tensors.items():
+                content = save({key: value.detach().cpu().contiguous() for key, value in tensors.items()})
+                hashes[name] = sha256_bytes(content)
+                (temporary / f"{name}.safetensors").write_bytes(content)
+            state = {"schema_version": SCHEMA_VERSION, "step": point.step, "sha256": hashes, "memory": point.memory}
+            (temporary / "state.json").write_bytes(canonical_json(state))
+        for older in self._resume_points():
+            if older != target:
+                shutil.rmtree(older)
+
+    def load_resume_point(self) -> ResumePoint | None:
+        """The latest resume point, or None where there is none.
+
+        Raises:
+            UserError: If it was truncated or altered; the message names the file.
+        """
+        points = self._resume_points()
+        if not points:
+            return None
+        state = read_json(points[-1] / "state.json")
+        try:
+            tensors = {
+                name: _read_tensors(points[-1] / f"{name}.safetensors", sha) for name, sha in state["sha256"].items()
+            }
+            return ResumePoint(step=int(state["step"]), tensors=tensors, memory=dict(state["memory"]))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise _damaged(points[-1] / "state.json") from error
+
+    def remove_resume_points(self) -> None:
+        """Removes what a finished run no longer needs."""
+        shutil.rmtree(self.path / RESUME_NAME, ignore_errors=True)
+
+    def _resume_points(self) -> list[Path]:
+        return sorted((self.path / RESUME_NAME).glob("step-*"))
+
+
+def require_free_or_same(path: Path, asked: Mapping[str, Any]) -> None:
+    """Refuses a directory that is not free for this run.
+
+    Args:
+        path: The directory; need not exist.
+        asked: ``config.json`` as this run would write it, without the paths.
+
+    Raises:
+        UserError: If the directory holds something else, or a run that differs; the message names the keys.
+    """
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise UserError(f"{path} is a file; choose a directory as out=")
+    if not (path / CONFIG_NAME).exists():
+        names = sorted(entry.name for entry in path.iterdir())
+        others = [name for name in names if name != LOCK_NAME and not name.startswith(TEMPORARY_PREFIX)]
+        if others:
+            raise UserError(f"{path} holds {others[0]!r} and is no training run; choose an empty directory as out=")
+        return
+    found = read_json(path / CONFIG_NAME)
+    if not isinstance(found, dict) or found.get("schema_version") != SCHEMA_VERSION:
+        raise UserError(f"{path / CONFIG_NAME}: expected schema_version {SCHEMA_VERSION}; choose another out=")
+    is_finished = (path / FINAL_CHECKPOINT).is_dir()
+    for part in ("settings",) if is_finished else ("settings", "platform"):
+        # A trip through JSON, so that a tuple equals the list that it became.
+        differing = _differences(found.get(part), json.loads(canonical_json(asked[part])))
+        if differing:
+            raise UserError(f"{path} holds a run with other {part}: {differing}; choose another out= or delete it")
+
+
+def _differences(found: Any, asked: Mapping[str, Any]) -> str:
+    found = found if isinstance(found, dict) else {}
+    keys = [key for key in sorted(set(found) | set(asked)) if found.get(key) != asked.get(key)]
+    return "; ".join(f"{key} (there {found.get(key)!r:.80}, asked {asked.get(key)!r:.80})" for key in keys)
+
+
+def _read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
+    try:
+        content = path.read_bytes()
+        if sha256_bytes(content) != sha256:
+            raise _damaged(path)
+        return load(content)
+    except (OSError, SafetensorError) as error:
+        raise _damaged(path) from error
+
+
+def _damaged(path: Path) -> UserError:
+    return UserError(
+        f"{path} is missing, truncated or altered; delete {path.parent.parent} to train again from the start"
+    )
+
+
+def _json_line(row: Mapping[str, Any]) -> bytes:
+    return (json.dumps(row, sort_keys=True, allow_nan=False) + "\n").encode()

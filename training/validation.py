@@ -1,0 +1,188 @@
+"""What a run is measured on, fixed before it starts: held-out windows, blind references for them, moved-cue pairs.
+
+Loss, R^2, explained variance and skills are over held-out windows; the cue slope over stored pairs of one state seen
+twice, the second time with the cue elsewhere. Everything but the loss is about end-effector positions in metres.
+
+Letters: ``N`` windows, ``K`` pairs, ``T`` frames, ``H W C`` rows, columns, channels (``H`` before an ``A`` or ``P`` is
+the horizon), ``A`` action coordinates, ``P`` position coordinates, ``E`` end-effector state.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from smidgen.data_collection.store import EpisodeStore
+from smidgen.evaluation.collapse import CollapseMonitor, CollapseReading
+from smidgen.policies.actions import ActionLayout
+from smidgen.policies.baselines import DemoStatistics
+from smidgen.policies.perceiver_policy import PerceiverPolicy, cameras_to_channels
+from smidgen.runtime.errors import UserError
+from smidgen.training.windows import WindowBatch, Windows
+
+
+@dataclass(frozen=True, eq=False)
+class CuePairs:
+    """K states, each seen as it was and with the cue elsewhere, and how the expert's target differs."""
+
+    frames_KTHWC: np.ndarray
+    frames_moved_KTHWC: np.ndarray
+    eef_state_KE: np.ndarray
+    delta_target_KP: np.ndarray
+
+    @classmethod
+    def load(
+        cls, store: EpisodeStore, seeds: Sequence[int], layout: ActionLayout, num_frames: int, count: int
+    ) -> CuePairs:
+        """Takes at most ``count`` pairs, spread over those of some episodes.
+
+        Raises:
+            UserError: If the stored pairs hold fewer frames of history than the policy sees.
+        """
+        pairs = store.counterfactuals(seeds)
+        history = pairs["frames"].shape[1]
+        if num_frames > history:
+            raise UserError(
+                f"{store.directory}: its counterfactual pairs hold {history} frames, the policy sees num_frames="
+                f"{num_frames}; lower num_frames, collect with a longer history, or set counterfactual_pairs=0"
+            )
+        total = len(pairs["step"])
+        chosen = np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(np.int64))
+        positions = list(layout.position_indices)
+        return cls(
+            frames_KTHWC=cameras_to_channels(pairs["frames"][chosen, -num_frames:]),
+            frames_moved_KTHWC=cameras_to_channels(pairs["frames_moved"][chosen, -num_frames:]),
+            eef_state_KE=pairs["eef_state"][chosen],
+            delta_target_KP=(pairs["target_moved"] - pairs["target"])[chosen][:, positions],
+        )
+
+    def __len__(self) -> int:
+        return len(self.delta_target_KP)
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """What a policy predicts for some windows, beside the truth and the blind time-mean (physical units)."""
+
+    predicted_NHA: np.ndarray
+    targets_NHA: np.ndarray
+    time_mean_NHA: np.ndarray
+    loss: float
+
+
+class ValidationSet:
+    """Held-out windows and pairs, the same at every call.
+
+    Args:
+        windows: Windows of the held-out episodes.
+        count: Number of them to measure on.
+        pairs: Moved-cue pairs of the held-out episodes, or None.
+        statistics: Of the training episodes, for the blind references.
+        batch_size: Windows that go through the network at once.
+    """
+
+    def __init__(
+        self, windows: Windows, count: int, pairs: CuePairs | None, statistics: DemoStatistics, batch_size: int
+    ) -> None:
+        self._batch = windows.gather(windows.evenly_spaced(count))
+        self._episode = windows.gather(windows.first_episode())
+        self._pairs = pairs if pairs is not None and len(pairs) else None
+        self._statistics = statistics
+        self._batch_size = batch_size
+
+    def measure(self, policy: PerceiverPolicy, monitor: CollapseMonitor, step: int) -> dict[str, Any]:
+        """Measures a policy and updates the monitor.
+
+        Returns:
+            A row for ``metrics.jsonl``; a measure that is undefined is None.
+        """
+        layout = policy.interface.action
+        positions, grippers = list(layout.position_indices), list(layout.gripper_indices)
+        found = self.predict(policy, self._batch)
+        target_NHP = found.targets_NHA[..., positions]
+        persistence_NHP = np.broadcast_to(self._batch.eef_state_BE[:, None, : len(positions)], target_NHP.shape)
+        reading = monitor.update(
+            step,
+            torch.from_numpy(found.predicted_NHA[..., positions]),
+            torch.from_numpy(target_NHP),
+            time_mean=torch.from_numpy(found.time_mean_NHA[..., positions]),
+            persistence=torch.from_numpy(persistence_NHP.copy()),
+            **self._cue_deltas(policy, positions),
+        )
+        same_side = np.sign(found.predicted_NHA[..., grippers]) == np.sign(found.targets_NHA[..., grippers])
+        return {
+            **_row(reading, monitor),
+            "split": "validation",
+            "loss": found.loss,
+            "gripper_accuracy": float(same_side.mean()) if grippers else None,
+        }
+
+    def predict_episode(self, policy: PerceiverPolicy) -> Predictions:
+        """Predictions along one whole held-out episode, for a plot."""
+        return self.predict(policy, self._episode)
+
+    @torch.no_grad()
+    def predict(self, policy: PerceiverPolicy, batch: WindowBatch) -> Predictions:
+        """Predictions, references and loss for windows."""
+        device = policy.eef_mean_E.device
+        features = torch.cat(
+            [
+                policy(torch.from_numpy(frames).to(device), torch.from_numpy(state).to(device))
+                for frames, state in self._split(batch.frames_BTHWC, batch.eef_state_BE)
+            ]
+        )
+        encoded = policy.normaliser.encode(torch.from_numpy(batch.targets_BHA).to(device))
+        ahead_NH = batch.step_B[:, None] + np.arange(batch.targets_BHA.shape[1])
+        return Predictions(
+            predicted_NHA=policy.decode(features),
+            targets_NHA=batch.targets_BHA,
+            time_mean_NHA=self._statistics.time_mean_at(ahead_NH),
+            loss=float(functional.mse_loss(features, encoded)),
+        )
+
+    def _cue_deltas(self, policy: PerceiverPolicy, positions: list[int]) -> dict[str, torch.Tensor]:
+        if self._pairs is None:
+            return {}
+        first_KP, first_moved_KP = (
+            np.concatenate(
+                [
+                    policy.predict_chunk(part, state)[:, 0][:, positions]
+                    for part, state in self._split(frames, self._pairs.eef_state_KE)
+                ]
+            )
+            for frames in (self._pairs.frames_KTHWC, self._pairs.frames_moved_KTHWC)
+        )
+        return {
+            "delta_prediction": torch.from_numpy(first_moved_KP - first_KP),
+            "delta_target": torch.from_numpy(self._pairs.delta_target_KP),
+        }
+
+    def _split(self, *arrays: np.ndarray) -> list[tuple[np.ndarray, ...]]:
+        size = self._batch_size
+        return [tuple(array[at : at + size] for array in arrays) for at in range(0, len(arrays[0]), size)]
+
+
+def _row(reading: CollapseReading, monitor: CollapseMonitor) -> dict[str, Any]:
+    measures = {
+        "r2": list(reading.r2),
+        "r2_mean": reading.mean_r2,
+        "explained_variance": list(reading.explained_variance),
+        "prediction_variance_ratio": list(reading.prediction_variance_ratio),
+        "skill_time_mean": reading.skill_time_mean,
+        "skill_persistence": reading.skill_persistence,
+        "cue_slope": reading.cue_slope,
+    }
+    marks = {"plateau_since": monitor.plateau_since, "escape_step": monitor.escape_step}
+    return {"step": reading.step, **marks, **{key: _finite_or_none(value) for key, value in measures.items()}}
+
+
+def _finite_or_none(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_finite_or_none(entry) for entry in value]
+    return value if math.isfinite(value) else None

@@ -1,0 +1,129 @@
+"""Episodes -> windows -> batches: which frames a policy sees and which targets it must predict, at every step.
+
+A window stands at each control step of each episode (stride 1). Frames before the first are padded with the first,
+targets after the last with the last. Which windows a batch holds is a pure function of (seed, training step), so a
+resumed run sees exactly what an uninterrupted one does.
+
+Letters: ``B`` batch, ``T`` frames, ``H W`` rows and columns (``H`` before an ``A`` is the horizon), ``C`` channels,
+``A`` action coordinates, ``E`` end-effector state, ``N`` steps of all episodes.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from smidgen.data_collection.store import EpisodeStore
+from smidgen.policies.perceiver_policy import cameras_to_channels
+from smidgen.runtime.errors import UserError
+
+# Every open memory map holds a file descriptor, of which a process has about a thousand.
+MAX_OPEN_EPISODES = 256
+
+
+@dataclass(frozen=True, eq=False)
+class WindowBatch:
+    """What a policy sees at B moments, and what the expert did from there on (physical units)."""
+
+    frames_BTHWC: UInt8[np.ndarray, "B T H W C"]
+    eef_state_BE: Float[np.ndarray, "B E"]
+    targets_BHA: Float[np.ndarray, "B H A"]
+    step_B: Int[np.ndarray, " B"]
+
+
+class Windows:
+    """Every window of some episodes of a store; frames stay on disk, memory-mapped.
+
+    Args:
+        store: The data set.
+        seeds: Its episodes to take, each at least one step long.
+        num_frames: Frames T that a policy sees, the newest last.
+        horizon: Targets H that it predicts, the first for the newest frame.
+
+    Raises:
+        UserError: If there is no episode.
+    """
+
+    def __init__(self, store: EpisodeStore, seeds: Sequence[int], num_frames: int, horizon: int) -> None:
+        if not seeds:
+            raise UserError("no successful episode to take windows from; collect more demonstrations")
+        self._store = store
+        self._seeds = tuple(seeds)
+        self._past = np.arange(1 - num_frames, 1)
+        self._future = np.arange(horizon)
+        episodes = [store.episode(seed) for seed in self._seeds]
+        lengths = np.array([episode.num_steps for episode in episodes])
+        self._first_N = np.repeat(np.cumsum(lengths) - lengths, lengths)
+        self._last_N = np.repeat(np.cumsum(lengths) - 1, lengths)
+        self._episode_N = np.repeat(np.arange(len(episodes)), lengths)
+        self.actions_NA = np.concatenate([episode.actions for episode in episodes])
+        self.eef_state_NE = np.concatenate([episode.eef_state for episode in episodes])
+        self._open_frames: OrderedDict[int, np.ndarray] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self.actions_NA)
+
+    def gather(self, indices_B: Int[np.ndarray, " B"]) -> WindowBatch:
+        """The windows at some positions of 0..len-1."""
+        first_B, last_B = self._first_N[indices_B], self._last_N[indices_B]
+        past_BT = np.maximum(indices_B[:, None] + self._past, first_B[:, None]) - first_B[:, None]
+        future_BH = np.minimum(indices_B[:, None] + self._future, last_B[:, None])
+        frames = [
+            self._frames(episode)[past_T] for episode, past_T in zip(self._episode_N[indices_B], past_BT, strict=True)
+        ]
+        return WindowBatch(
+            frames_BTHWC=cameras_to_channels(np.stack(frames)),
+            eef_state_BE=self.eef_state_NE[indices_B],
+            targets_BHA=self.actions_NA[future_BH],
+            step_B=indices_B - first_B,
+        )
+
+    def evenly_spaced(self, count: int) -> Int[np.ndarray, " count"]:
+        """At most ``count`` positions, spread over all episodes and all moments."""
+        return np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(np.int64))
+
+    def first_episode(self) -> Int[np.ndarray, " steps"]:
+        """Positions of the first episode's windows, in time's order."""
+        return np.flatnonzero(self._episode_N == 0)
+
+    def _frames(self, episode: int) -> np.ndarray:
+        if episode not in self._open_frames:
+            self._open_frames[episode] = self._store.episode(self._seeds[episode]).frames
+            if len(self._open_frames) > MAX_OPEN_EPISODES:
+                self._open_frames.popitem(last=False)
+        self._open_frames.move_to_end(episode)
+        return self._open_frames[episode]
+
+
+class EpochSampler:
+    """Window positions for every training step: one permutation of all windows per epoch, batches run on across epochs.
+
+    Args:
+        num_windows: Number of windows to draw from.
+        batch_size: Positions per step.
+        seed: Together with the step it decides everything; nothing is remembered between calls.
+    """
+
+    def __init__(self, num_windows: int, batch_size: int, seed: int) -> None:
+        self._num_windows = num_windows
+        self._batch_size = batch_size
+        self._seed = seed
+        self._permutations: OrderedDict[int, np.ndarray] = OrderedDict()
+
+    def indices(self, step: int) -> Int[np.ndarray, " B"]:
+        """Positions of the batch of a step (counted from 0)."""
+        draws_B = step * self._batch_size + np.arange(self._batch_size)
+        epochs_B, places_B = np.divmod(draws_B, self._num_windows)
+        return np.array([self._permutation(int(epoch))[place] for epoch, place in zip(epochs_B, places_B, strict=True)])
+
+    def _permutation(self, epoch: int) -> np.ndarray:
+        if epoch not in self._permutations:
+            # A cache, not a memory: what it holds follows from (seed, epoch) alone.
+            self._permutations[epoch] = np.random.default_rng([self._seed, epoch]).permutation(self._num_windows)
+            if len(self._permutations) > 2:
+                self._permutations.popitem(last=False)
+        return self._permutations[epoch]
