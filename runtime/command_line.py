@@ -84,7 +84,7 @@ def compose_config(schema: type[Config], overrides: Sequence[str]) -> Config:
 
 
 def _writable(node: Any) -> Any:
-    """OmegaConf marks frozen dataclasses read-only, and overrides are writes: lift that until the config is composed."""
+    """OmegaConf marks frozen dataclasses read-only, and overrides are writes: until composed, lift that."""
     from omegaconf import DictConfig, OmegaConf
 
     OmegaConf.set_readonly(node, False)

@@ -7,17 +7,25 @@ whichever worker takes it and however many there are.
 from __future__ import annotations
 
 import contextlib
+import itertools
+import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
+from multiprocessing.connection import wait as connection_wait
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _SINGLE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LP_NUM_THREADS"), "1")
+
+_ITEMS_AHEAD = 2
+# What the initializer of this worker process raised.
+_failure: Exception | None = None
 
 
 @contextlib.contextmanager
@@ -74,20 +82,54 @@ def _map_in_processes(
     initializer: Callable[..., None] | None,
     initargs: Sequence[Any],
 ) -> Iterator[tuple[Item, Result]]:
-    executor = ProcessPoolExecutor(num_workers, get_context("spawn"), initializer, tuple(initargs))
+    executor = ProcessPoolExecutor(num_workers, get_context("spawn"), _start_worker, (initializer, tuple(initargs)))
+    waiting = iter(items)
+    pending: dict[Future[Result], Item] = {}
     try:
-        pending: dict[Future[Result], Item] = {executor.submit(job, item): item for item in items}
-        while pending:
+        while True:
+            # A few items ahead keep every worker busy; all at once would make each wait look through all of them.
+            for item in itertools.islice(waiting, _ITEMS_AHEAD * num_workers - len(pending)):
+                pending[executor.submit(_run_item, job, item)] = item
+            if not pending:
+                return
             finished, _ = wait(pending, return_when=FIRST_COMPLETED)
             for future in finished:
                 item = pending.pop(future)
-                try:
-                    result = future.result()
-                except BrokenProcessPool as error:
-                    raise RuntimeError(
-                        f"a worker process died while {item!r} or a neighbour ran (killed, or out of memory?); "
-                        "run the same command again: finished items are kept"
-                    ) from error
-                yield item, result
+                yield item, _result(future, item)
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _result(future: Future[Result], item: Any) -> Result:
+    try:
+        return future.result()
+    except BrokenProcessPool as error:
+        raise RuntimeError(
+            f"a worker process died while {item!r} or a neighbour ran (killed, or out of memory?); "
+            "run the same command again: finished items are kept"
+        ) from error
+
+
+def _start_worker(initializer: Callable[..., None] | None, initargs: tuple[Any, ...]) -> None:
+    """Runs in a worker before its first item."""
+    global _failure
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        if initializer is not None:
+            initializer(*initargs)
+    except Exception as error:  # an executor would only say that the pool is broken; the first item raises it instead
+        _failure = error
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed cannot shut its workers down; without this they would hold its files for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    connection_wait([parent.sentinel])
+    os._exit(1)
+
+
+def _run_item(job: Callable[[Item], Result], item: Item) -> Result:
+    if _failure is not None:
+        raise _failure
+    return job(item)
