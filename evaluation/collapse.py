@@ -7,11 +7,12 @@ A leaf module (PyTorch alone), so that any training loop can watch itself in thr
     print(monitor.status)
 
 Letters: ``...`` any leading axes (batch, chunk step), ``A`` output coordinates, ``E`` episodes, ``S`` control steps.
-All sums run in float64. A measure that is undefined (a constant target, say) is NaN, never an arbitrary number.
+Tensors of one measure have one shape (..., A), anything else is a ValueError. All sums run in float64. A measure that
+is undefined (a constant target, say) is NaN, never an arbitrary number.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -42,52 +43,19 @@ def _variance(rows_NA: Tensor) -> Tensor:
 
 
 def r2_per_coordinate(prediction: Tensor, target: Tensor) -> Tensor:
-    """Coefficient of determination against the global mean of the targets.
-
-    Args:
-        prediction: (..., A).
-        target: (..., A).
-
-    Returns:
-        (A,) float64: 1 - MSE / Var(target); NaN where a coordinate's target is constant.
-
-    Raises:
-        ValueError: If the shapes differ or are empty.
-    """
+    """Coefficient of determination against the targets' global mean: 1 - MSE / Var(target), float64 (A,)."""
     prediction_NA, target_NA = _rows(prediction, target)
     return _one_minus_ratio((target_NA - prediction_NA).square().mean(dim=0), _variance(target_NA))
 
 
 def explained_variance(prediction: Tensor, target: Tensor) -> Tensor:
-    """1 - Var(target - prediction) / Var(target) per coordinate: as R^2, but blind to a constant bias.
-
-    Args:
-        prediction: (..., A).
-        target: (..., A).
-
-    Returns:
-        (A,) float64, NaN where a coordinate's target is constant.
-
-    Raises:
-        ValueError: If the shapes differ or are empty.
-    """
+    """1 - Var(target - prediction) / Var(target), float64 (A,): as R^2, but it ignores a constant bias."""
     prediction_NA, target_NA = _rows(prediction, target)
     return _one_minus_ratio(_variance(target_NA - prediction_NA), _variance(target_NA))
 
 
 def prediction_variance_ratio(prediction: Tensor, target: Tensor) -> Tensor:
-    """Var(prediction) / Var(target) per coordinate: 0 for a constant output.
-
-    Args:
-        prediction: (..., A).
-        target: (..., A).
-
-    Returns:
-        (A,) float64, NaN where a coordinate's target is constant.
-
-    Raises:
-        ValueError: If the shapes differ or are empty.
-    """
+    """Var(prediction) / Var(target), float64 (A,): 0 for a constant output."""
     prediction_NA, target_NA = _rows(prediction, target)
     return 1 - _one_minus_ratio(_variance(prediction_NA), _variance(target_NA))
 
@@ -105,9 +73,6 @@ def skill(prediction: Tensor, target: Tensor, reference: Tensor) -> float:
 
     Returns:
         1 for a perfect prediction, 0 for one as good as the reference; NaN if the reference is perfect.
-
-    Raises:
-        ValueError: If the shapes differ or are empty.
 
     Source: A. H. Murphy, "Skill scores based on the mean square error", Monthly Weather Review 116, 1988.
     """
@@ -132,9 +97,6 @@ def cue_slope(delta_prediction: Tensor, delta_target: Tensor) -> float:
 
     Returns:
         sum(dp * dt) / sum(dt^2); NaN if the expert's target never changes.
-
-    Raises:
-        ValueError: If the shapes differ or are empty.
     """
     delta_prediction_NA, delta_target_NA = _rows(delta_prediction, delta_target)
     power = delta_target_NA.square().sum()
@@ -157,17 +119,13 @@ def spread_ratio(paths: Sequence[Tensor], expert_paths: Sequence[Tensor]) -> flo
     """Closed-loop spread of a policy's paths around their time-mean, over the expert's on the same seeds.
 
     About 0: the policy runs the same path whatever the episode. About 1: it varies as much as the expert.
-    Paths of different length are padded with their last point to the longest of all.
 
     Args:
-        paths: One (S, D) end-effector path per episode, S may differ.
+        paths: One (S, D) end-effector path per episode; shorter ones are padded with their last point.
         expert_paths: The expert's, for the same episodes.
 
     Returns:
         Ratio of root mean square distances; NaN with fewer than two episodes or an expert that does not vary.
-
-    Raises:
-        ValueError: If the numbers of episodes differ or a path is not (S, D).
     """
     if len(paths) != len(expert_paths):
         raise ValueError(f"expected one expert path per path, got {len(paths)} and {len(expert_paths)}")
@@ -193,19 +151,23 @@ class CollapseReading:
     @property
     def mean_r2(self) -> float:
         """R^2 averaged over the coordinates whose target varies."""
-        return _mean_of_finite(self.r2)
+        return _finite_mean(self.r2)
 
     def scalars(self) -> dict[str, float]:
         """Every finite measure under a flat name, ready for ``SummaryWriter.add_scalar``."""
-        named = {"r2": self.mean_r2, "cue_slope": self.cue_slope}
-        named |= {f"r2/{index}": value for index, value in enumerate(self.r2)}
-        named |= {"explained_variance": _mean_of_finite(self.explained_variance)}
-        named |= {"prediction_variance_ratio": _mean_of_finite(self.prediction_variance_ratio)}
-        named |= {"skill_time_mean": self.skill_time_mean, "skill_persistence": self.skill_persistence}
+        named = {
+            "r2": self.mean_r2,
+            **{f"r2/{index}": value for index, value in enumerate(self.r2)},
+            "explained_variance": _finite_mean(self.explained_variance),
+            "prediction_variance_ratio": _finite_mean(self.prediction_variance_ratio),
+            "skill_time_mean": self.skill_time_mean,
+            "skill_persistence": self.skill_persistence,
+            "cue_slope": self.cue_slope,
+        }
         return {name: value for name, value in named.items() if math.isfinite(value)}
 
 
-def _mean_of_finite(values: Sequence[float]) -> float:
+def _finite_mean(values: Sequence[float]) -> float:
     finite = [value for value in values if math.isfinite(value)]
     return sum(finite) / len(finite) if finite else math.nan
 
@@ -217,12 +179,7 @@ class CollapseMonitor:
     the cue). ``escape_step`` is T0.5: the first step from which the signal has stayed above ``escape_above``; a dip
     takes it back, and None means that the run has not escaped so far (right-censored).
 
-    Args:
-        plateau_below: The run is on the plateau while the signal is below this.
-        escape_above: The run has escaped once the signal stays above this.
-
-    Raises:
-        ValueError: If the thresholds are not ordered.
+    The run is on the plateau while the signal is below ``plateau_below``.
     """
 
     def __init__(self, plateau_below: float = 0.2, escape_above: float = 0.5) -> None:
@@ -256,9 +213,6 @@ class CollapseMonitor:
             delta_prediction: (..., A), change of the prediction when only the cue is moved.
             delta_target: (..., A), change of the expert's target for the same pairs.
 
-        Returns:
-            The measures of this batch.
-
         Raises:
             ValueError: If shapes differ, only one of the deltas is given, or steps do not increase.
         """
@@ -276,13 +230,10 @@ class CollapseMonitor:
             skill_persistence=math.nan if persistence is None else skill(prediction, target, persistence),
             cue_slope=cue_slope(delta_prediction, delta_target) if has_cue else math.nan,  # type: ignore[arg-type]
         )
-        self._follow(step)
-        return self.reading
-
-    def _follow(self, step: int) -> None:
-        """Moves the two marks; a NaN signal is neither on the plateau nor escaped."""
+        # A NaN signal is neither: both comparisons are false.
         self.plateau_since = _held_since(self.plateau_since, step, self.signal < self.plateau_below)
         self.escape_step = _held_since(self.escape_step, step, self.signal > self.escape_above)
+        return self.reading
 
     @property
     def signal(self) -> float:
@@ -299,9 +250,8 @@ class CollapseMonitor:
     @property
     def warning(self) -> str:
         """One line while something is wrong, else the empty string."""
-        if self.reading is None or not (self.on_plateau or math.isnan(self.signal)):
-            return ""
-        return self.status
+        is_wrong = self.reading is not None and (self.on_plateau or math.isnan(self.signal))
+        return self.status if is_wrong else ""
 
     @property
     def status(self) -> str:
@@ -322,22 +272,17 @@ class CollapseMonitor:
 
     def state_dict(self) -> dict[str, Any]:
         """State for an exact resume, free of NaN, ready for JSON."""
-        reading = None if self.reading is None else _nan_to_none(asdict(self.reading))
-        marks = {"plateau_since": self.plateau_since, "escape_step": self.escape_step}
-        thresholds = {"plateau_below": self.plateau_below, "escape_above": self.escape_above}
-        return {"version": STATE_VERSION, "reading": reading, **marks, **thresholds}
+        reading = self.reading and _map_numbers(lambda x: x if math.isfinite(x) else None, asdict(self.reading))
+        return {**vars(self), "version": STATE_VERSION, "reading": reading}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restores what `state_dict` gave, also after a trip through JSON.
-
-        Raises:
-            ValueError: If the state is of another version.
-        """
+        """Restores what `state_dict` gave, also after a trip through JSON; another version is a ValueError."""
         if state.get("version") != STATE_VERSION:
             raise ValueError(f"expected monitor state version {STATE_VERSION}, got {state.get('version')!r}")
         self.plateau_below, self.escape_above = state["plateau_below"], state["escape_above"]
         self.plateau_since, self.escape_step = state["plateau_since"], state["escape_step"]
-        self.reading = None if state["reading"] is None else CollapseReading(**_none_to_nan(state["reading"]))
+        reading = state["reading"] and _map_numbers(lambda x: math.nan if x is None else x, state["reading"])
+        self.reading = CollapseReading(**reading) if reading else None
 
 
 def _held_since(since: int | None, step: int, holds: bool) -> int | None:
@@ -347,16 +292,9 @@ def _held_since(since: int | None, step: int, holds: bool) -> int | None:
     return step if since is None else since
 
 
-def _nan_to_none(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _nan_to_none(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_nan_to_none(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _none_to_nan(reading: dict[str, Any]) -> dict[str, Any]:
-    def restore(value: Any) -> Any:
-        return tuple(map(restore, value)) if isinstance(value, list) else math.nan if value is None else value
-
-    return {key: restore(value) for key, value in reading.items()}
+def _map_numbers(function: Callable[[Any], Any], reading: dict[str, Any]) -> dict[str, Any]:
+    """Applies a function to every number of a reading in the form of a dict."""
+    return {
+        name: tuple(map(function, value)) if isinstance(value, list | tuple) else function(value)
+        for name, value in reading.items()
+    }

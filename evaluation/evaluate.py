@@ -33,7 +33,8 @@ from smidgen.runtime.files import canonical_json, directory_lock, remove_leftove
 USAGE = "smidgen-eval policy=POLICY out=DIR [key=value ...]"
 SUMMARY = """
 Runs a policy closed-loop over frozen test seeds and measures how far it has collapsed to the mean.
-Writes OUT/<task>-<name>.json (the record), OUT/../videos/*.mp4; resumes, and does nothing when all is there.
+Writes the record OUT/<task>-<name>.json and OUT/../videos/*.mp4. Run again, it goes on where it was
+stopped, and does nothing when all is there.
 """
 SHARDS = ".shards"
 
@@ -130,12 +131,13 @@ def _one_environment(plan: Plan, answers: Iterable[dict[str, Any]]) -> dict[str,
 
 
 def _collapse(plan: Plan, answers: dict[int, dict[str, Any]]) -> Collapse:
-    nothing = unmeasured(plan.task.action.names, plan.unmeasured_reason or "no held-out demonstrations")
+    coordinates = [plan.task.action.names[index] for index in plan.task.action.position_indices]
+    nothing = unmeasured(coordinates, plan.unmeasured_reason or "no held-out demonstrations")
     if plan.demos is None or not plan.steps:
         return nothing
     failed = [answer["error"] for answer in answers.values() if "error" in answer]
     if failed:
-        return unmeasured(plan.task.action.names, failed[0])
+        return unmeasured(coordinates, failed[0])
     train = plan.train_demos
     statistics = None if train is None else train.statistics(train.training_seeds)
     return measure_held_out(nothing, plan.demos, plan.steps, answers, statistics)
@@ -220,9 +222,9 @@ def _body(arguments: list[str]) -> None:
     _report(*evaluate(compose_config(EvalConfig, arguments)))
 
 
-def main() -> int:
-    """Runs the command."""
-    return run_command(_body)
+def main(argv: list[str] | None = None) -> int:
+    """The command ``smidgen-eval``."""
+    return run_command(_body, argv)
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def measure_held_out(
     answers: Mapping[int, Mapping[str, Any]],
     train_statistics: DemoStatistics | None,
 ) -> Collapse:
-    """Adds the measures that need held-out demonstrations alone.
+    """Adds the measures that need held-out demonstrations alone, over the position coordinates.
 
     Args:
         collapse: What is known so far.
@@ -50,26 +50,29 @@ def measure_held_out(
         answers: What `held_out.predict_episode` gave, by seed.
         train_statistics: Of the training demonstrations, for the skill against their time-mean trajectory.
     """
-    prediction = _joined(answers[seed]["prediction"] for seed in steps)
-    target = _joined(store.episode(seed).actions[list(steps[seed])] for seed in steps)
+    names = store.manifest["action_spec"]["names"]
+    positions = [names.index(name) for name in collapse["coordinates"]]
+    prediction = _joined(answers[seed]["prediction"] for seed in steps)[:, positions]
+    target = _joined(store.episode(seed).actions[list(steps[seed])] for seed in steps)[:, positions]
     measured: dict[str, Any] = {
         "r2": _numbers(r2_per_coordinate(prediction, target)),
         "explained_variance": _numbers(explained_variance(prediction, target)),
-        "skill_persistence": skill(prediction, target, _persistence(store, steps)),
+        "skill_persistence": skill(prediction, target, _persistence(store, steps)[:, positions]),
         "num_windows": len(target),
         "demos_sha256": store.sha256,
     }
     reasons = {"skill_time_mean": "needs train_demos=DIR"}
     if train_statistics is not None:
         time_mean = _joined(train_statistics.time_mean_at(np.asarray(steps[seed], dtype=int)) for seed in steps)
-        measured["skill_time_mean"] = skill(prediction, target, time_mean)
+        measured["skill_time_mean"] = skill(prediction, target, time_mean[:, positions])
         reasons["skill_time_mean"] = "the time-mean trajectory is perfect, or no target varies"
     pairs = store.counterfactuals(list(steps))
     measured["num_counterfactuals"] = len(pairs["step"])
     reasons["cue_slope"] = "the demonstrations hold no counterfactual pairs in which the expert's target changes"
     if len(pairs["step"]):
         moved, seen = (_joined(answers[seed][name] for seed in steps) for name in ("frames_moved", "frames"))
-        measured["cue_slope"] = cue_slope(moved - seen, torch.as_tensor(pairs["target_moved"] - pairs["target"]))
+        delta_target = torch.as_tensor(pairs["target_moved"] - pairs["target"])
+        measured["cue_slope"] = cue_slope((moved - seen)[:, positions], delta_target[:, positions])
     return _with_measured(collapse, measured, reasons)
 
 

@@ -10,6 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from smidgen.data_collection.store import EpisodeStore
 from smidgen.envs.seeds import SEED_RANGES
 from smidgen.envs.specs import TaskSpec
@@ -228,5 +230,5 @@ def read_curve(checkpoint: str) -> list[dict[str, Any]]:
             ) from error
         # Speed differs between two runs that are otherwise the same.
         rows.append({key: value for key, value in row.items() if key != "examples_per_s"})
-    stride = -(-len(rows) // MAX_CURVE_ROWS)
-    return rows[:: stride or 1]
+    kept = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MAX_CURVE_ROWS)).round().astype(int))
+    return [rows[index] for index in kept]

@@ -58,7 +58,7 @@ class PolicyCard(TypedDict):
 class Collapse(TypedDict):
     """Collapse measures on held-out demonstrations; every null has its reason."""
 
-    coordinates: list[str]
+    coordinates: list[str]  # the action's position coordinates, in the order of the lists below
     r2: list[float | None] | None
     explained_variance: list[float | None] | None
     skill_time_mean: float | None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from typing import Any
 
 import numpy as np
@@ -141,6 +142,14 @@ class Diverging(FakeLift):
         if self.steps == 3:
             outcome[0]["eef_state"] = np.full(4, np.nan)
         return outcome
+
+
+class SlowLift(FakeLift):
+    """Takes its time, so that a test can kill it half-way."""
+
+    def step(self, action: np.ndarray) -> Any:
+        time.sleep(0.005)
+        return super().step(action)
 
 
 def open_fake_collector(config: CollectConfig) -> Collector:

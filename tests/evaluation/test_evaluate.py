@@ -1,0 +1,306 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fake_lift import AlreadySolved, Exploding, FakeLift, open_fake_collector
+
+from smidgen.data_collection.collect import collect
+from smidgen.data_collection.collector import CollectConfig
+from smidgen.evaluation.evaluate import evaluate, main, summary_line
+from smidgen.evaluation.plan import EvalConfig, make_plan
+from smidgen.evaluation.records import Record, find_records, host_path, read_record
+from smidgen.policies.baselines import POLICIES
+from smidgen.runtime.errors import UserError
+
+
+@pytest.fixture(scope="session")
+def demos(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Training and held-out demonstrations in the fake world."""
+    root = tmp_path_factory.mktemp("demos")
+    sets = {"train_demos": "demonstrations", "demos": "validation"}
+    for name, split in sets.items():
+        config = CollectConfig(
+            task="lift", out=str(root / name), episodes=20, split=split, workers=0, image_size=16, history=4
+        )
+        collect(config, open_fake_collector)
+    return {name: str(root / name) for name in sets}
+
+
+def config(policy: str, out: Path, **changes: Any) -> EvalConfig:
+    settings = {"episodes": 4, "workers": 0, "videos": 0, "image_size": 16, **changes}
+    return EvalConfig(policy=policy, out=str(out / "results"), **settings)
+
+
+def run(policy: str, out: Path, make: Any = FakeLift, **changes: Any) -> Record:
+    return read_record(evaluate(config(policy, out, **changes), make)[0])
+
+
+def test_expert_is_evaluated_and_filmed(tmp_path: Path) -> None:
+    record = run("expert", tmp_path, videos=2, episodes=5)
+    assert record["success"]["k"] == record["success"]["n"] == 5
+    assert [row["seed"] for row in record["episodes"]] == list(range(3_000_000, 3_000_005))
+    assert record["collapse"]["spread_ratio"] == 1
+    assert sorted(path.name for path in (tmp_path / "videos").iterdir()) == [
+        video["file"] for video in record["videos"]
+    ]
+    assert len(record["videos"]) == 2
+
+
+def test_every_baseline_gets_every_measure(tmp_path: Path, demos: dict[str, str]) -> None:
+    for name in POLICIES:
+        collapse = run(name, tmp_path, **demos)["collapse"]
+        assert collapse["reasons"] == {}, name
+        assert collapse["cue_slope"] == 0, name
+        assert collapse["num_counterfactuals"] == 40
+    assert len(find_records(tmp_path / "results")) == len(POLICIES)
+
+
+def test_references_have_no_skill_against_themselves(tmp_path: Path, demos: dict[str, str]) -> None:
+    time_mean = run("time_mean", tmp_path, **demos)
+    assert time_mean["collapse"]["skill_time_mean"] == pytest.approx(0)
+    assert run("persistence", tmp_path, **demos)["collapse"]["skill_persistence"] == pytest.approx(0)
+    mean_action = run("mean_action", tmp_path, **demos)["collapse"]
+    assert max(mean_action["r2"]) <= 1e-9
+    assert mean_action["explained_variance"] == pytest.approx([0] * 3)
+    assert time_mean["policy"]["data_set_seeds"] == [0, 19]
+    assert time_mean["policy"]["data_set_sha256"] == time_mean["config"]["train_demos_sha256"]
+
+
+def test_a_policy_that_sees_has_a_cue_slope_and_a_blind_one_no_spread(tmp_path: Path, demos: dict[str, str]) -> None:
+    sees = run("fake_lift:SeesCube", tmp_path, **demos)["collapse"]
+    assert sees["cue_slope"] > 0.8
+    blind = run("mean_action", tmp_path, **demos)["collapse"]
+    assert blind["spread_ratio"] < 0.5 < sees["spread_ratio"]
+
+
+def test_what_cannot_be_measured_says_why(tmp_path: Path, demos: dict[str, str]) -> None:
+    bare = run("noop", tmp_path)["collapse"]
+    assert bare["r2"] is None
+    assert "demos=DIR" in bare["reasons"]["r2"]
+    without_train = run("noop", tmp_path, name="noop-2", demos=demos["demos"])["collapse"]
+    assert "train_demos=DIR" in without_train["reasons"]["skill_time_mean"]
+    assert without_train["skill_persistence"] is not None
+    other_size = run("fake_lift:SeesCube", tmp_path, image_size=32, **demos)["collapse"]
+    assert "filmed with" in other_size["reasons"]["cue_slope"]
+    privileged = run("expert", tmp_path, **demos)["collapse"]
+    assert "privileged" in privileged["reasons"]["cue_slope"]
+    crashing = run("fake_lift:Crasher", tmp_path, **demos)["collapse"]
+    assert "ZeroDivisionError" in crashing["reasons"]["r2"]
+    single = run("noop", tmp_path, name="noop-3", episodes=1)["collapse"]
+    assert "two episodes" in single["reasons"]["spread_ratio"]
+
+
+def test_failures_of_policy_and_simulator_are_counted_apart(tmp_path: Path) -> None:
+    crashed = run("fake_lift:Crasher", tmp_path)
+    assert crashed["errors"] == {"policy_error": 2, "simulator_error": 0}
+    exploded = run("noop", tmp_path, Exploding)
+    assert exploded["errors"] == {"policy_error": 0, "simulator_error": 2}
+    assert exploded["success"]["n"] == 4
+    host = json.loads(host_path(tmp_path / "results" / "lift-noop.json").read_text())
+    assert host["errors"]["3000001"] == "RuntimeError: unstable simulation"
+
+
+@pytest.mark.slow
+def test_workers_change_no_byte(tmp_path: Path, demos: dict[str, str]) -> None:
+    contents = []
+    for workers in (0, 2):
+        out = tmp_path / str(workers)
+        run("fake_lift:SeesCube", out, workers=workers, videos=1, **demos)
+        contents.append((out / "results" / "lift-sees_cube.json").read_bytes())
+        contents.append((out / "videos" / "lift-sees_cube-3000000.mp4").read_bytes())
+    assert contents[:2] == contents[2:]
+
+
+def test_a_finished_evaluation_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, was_run = evaluate(config("noop", tmp_path, videos=1), FakeLift)
+    stamps = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*") if file.is_file()}
+    assert was_run
+    assert evaluate(config("noop", tmp_path, videos=1), FakeLift) == (path, False)
+    assert {file: file.stat().st_mtime_ns for file in tmp_path.rglob("*") if file.is_file()} == stamps
+    arguments = [f"out={path.parent}", "policy=noop", "episodes=4", "videos=1", "image_size=16"]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "nothing to do" in printed
+    assert "noop on lift: success 0/4" in printed
+
+
+def test_an_interrupted_evaluation_goes_on_where_it_was(tmp_path: Path, demos: dict[str, str]) -> None:
+    whole = run("fake_lift:SeesCube", tmp_path / "whole", videos=1, **demos)
+    run("fake_lift:SeesCube", tmp_path, videos=1, **demos)
+    shards = sorted((tmp_path / "results" / ".shards" / "lift-sees_cube").glob("*.json"))
+    for kept in shards[::2]:
+        os.utime(kept, ns=(1, 1))
+    for lost in shards[1::2]:
+        lost.unlink()
+    shards[0].write_text('{"row": ')
+    (tmp_path / "results" / "lift-sees_cube.json").unlink()
+    (shards[0].parent / ".partial-x.json-1").write_text("{")
+    assert run("fake_lift:SeesCube", tmp_path, videos=1, **demos) == whole
+    assert all(kept.stat().st_mtime_ns == 1 for kept in shards[2::2])
+    assert not list(shards[0].parent.glob(".partial-*"))
+
+
+def test_a_lost_video_is_made_again(tmp_path: Path) -> None:
+    run("expert", tmp_path, videos=2)
+    films = sorted((tmp_path / "videos").iterdir())
+    content = films[1].read_bytes()
+    films[1].unlink()
+    assert evaluate(config("expert", tmp_path, videos=2), FakeLift)[1]
+    assert films[1].read_bytes() == content
+
+
+KILLED = """
+import sys
+sys.path.insert(0, {folder!r})
+from fake_lift import SlowLift
+from smidgen.evaluation.evaluate import evaluate
+from smidgen.evaluation.plan import EvalConfig
+if __name__ == "__main__":
+    evaluate(EvalConfig(policy="expert", out={out!r}, episodes=6, workers=0, videos=0, image_size=16), SlowLift)
+"""
+
+
+def test_killed_and_run_again_gives_the_same_bytes(tmp_path: Path) -> None:
+    out, script = tmp_path / "killed" / "results", tmp_path / "killed.py"
+    script.write_text(KILLED.format(folder=str(Path(__file__).parent), out=str(out)))
+    process = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while len(list(out.rglob(".shards/*/*.json"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    done = list(out.rglob(".shards/*/*.json"))
+    assert 2 <= len(done) < 6
+    assert find_records(out) == []
+    run("expert", tmp_path / "killed", episodes=6)
+    run("expert", tmp_path / "whole", episodes=6)
+    name = "results/lift-expert.json"
+    assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_experts_paths_are_shared_between_evaluations(tmp_path: Path) -> None:
+    run("expert", tmp_path)
+    shards = list((tmp_path / "results" / ".shards" / "lift-expert").glob("*.json"))
+    run("noop", tmp_path)
+    assert set((tmp_path / "results" / ".shards" / "lift-expert").glob("*.json")) == set(shards)
+
+
+def test_another_evaluation_is_not_written_over(tmp_path: Path) -> None:
+    run("noop", tmp_path)
+    before = (tmp_path / "results" / "lift-noop.json").read_bytes()
+    with pytest.raises(UserError, match=r"lift-noop.json is the record of another evaluation: protocol.episodes is 4"):
+        run("noop", tmp_path, episodes=5)
+    assert (tmp_path / "results" / "lift-noop.json").read_bytes() == before
+    assert run("noop", tmp_path, episodes=5, overwrite=True)["success"]["n"] == 5
+    assert run("noop", tmp_path, name="noop-4")["policy"]["name"] == "noop-4"
+
+
+def test_episodes_of_another_environment_are_refused(tmp_path: Path) -> None:
+    class Other(FakeLift):
+        def fingerprint(self) -> dict[str, dict[str, Any]]:
+            return {"ranked": {"env_id": "fake/Lift-v1"}, "host": {}}
+
+    run("noop", tmp_path)
+    (tmp_path / "results" / "lift-noop.json").unlink()
+    with pytest.raises(UserError, match="another environment; delete that folder"):
+        run("noop", tmp_path, Other, episodes=6)
+
+
+def test_two_at_once_are_refused(tmp_path: Path) -> None:
+    from smidgen.runtime.files import directory_lock
+
+    with directory_lock(tmp_path / "results" / ".shards" / "lift-noop"), pytest.raises(UserError, match="wait for it"):
+        run("noop", tmp_path)
+
+
+def test_seeds_are_offsets_or_absolute_and_stay_inside_the_test_range(tmp_path: Path) -> None:
+    assert make_plan(config("noop", tmp_path, seed_start=7)).seeds == range(3_000_007, 3_000_011)
+    assert make_plan(config("noop", tmp_path, seed_start=3_000_007)).seeds == range(3_000_007, 3_000_011)
+    for seed_start in (-1, 999_998, 4_000_000):
+        with pytest.raises(UserError, match="seed_start"):
+            make_plan(config("noop", tmp_path, seed_start=seed_start))
+
+
+def test_held_out_demonstrations_must_be_held_out(tmp_path: Path, demos: dict[str, str]) -> None:
+    train = demos["train_demos"]
+    with pytest.raises(UserError, match="share seeds"):
+        make_plan(config("noop", tmp_path, demos=train, train_demos=train))
+    with pytest.raises(UserError, match="split=validation"):
+        make_plan(config("time_mean", tmp_path, demos=train, train_demos=train))
+
+
+def test_success_at_reset_is_in_the_record(tmp_path: Path) -> None:
+    record = run("fake_lift:Hold", tmp_path, AlreadySolved)
+    assert all(row["success_at_reset"] and row["first_success_step"] == 0 for row in record["episodes"])
+    assert record["success"]["k"] == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["policy=nope"], "unknown policy 'nope'; valid: expert, mean_action, noop, persistence, random, time_mean"),
+        (["policy=noop", "task=nope"], "unknown task 'nope'; valid: lift"),
+        (["policy=noop", "epsiodes=5"], "unknown key 'epsiodes' (did you mean 'episodes'?); valid: "),
+        (["policy=noop", "episodes=many"], "many"),
+        (["policy=noop", "episodes=0"], "expected episodes >= 1, got 0"),
+        (["policy=noop", "name=a/b"], "expected name of letters"),
+        (["policy=time_mean"], "add train_demos=DIR"),
+        (["policy=noop", "demos=/nonexistent"], "/nonexistent does not exist"),
+        (["policy=fake_lift:Nope"], "has no class 'Nope'"),
+        (["policy=no_such_module:Nope"], "no module 'no_such_module'"),
+        (["policy=."], "is no checkpoint"),
+        ([], "missing policy=..."),
+    ],
+)
+def test_mistakes_end_with_one_line_and_exit_code_2(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments, f"out={tmp_path / 'results'}"]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith("error: ")
+    assert printed.err.count("\n") == 1
+    assert message in printed.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_fits_a_screen(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= 100
+
+
+def test_summary_says_what_was_not_measured(tmp_path: Path) -> None:
+    record = run("noop", tmp_path)
+    line = summary_line(tmp_path / "results" / "lift-noop.json", record)
+    assert line.startswith("noop on lift: success 0/4 = 0% [0%, 49%], R^2 not measured, cue slope not measured")
+
+
+@pytest.mark.simulator
+@pytest.mark.slow
+def test_the_real_expert_lifts_and_the_same_seeds_give_the_same_bytes(tmp_path: Path) -> None:
+    settings = EvalConfig(policy="expert", out=str(tmp_path / "a" / "results"), episodes=3, workers=0, videos=1)
+    path, _ = evaluate(settings)
+    record = read_record(path)
+    assert record["success"]["k"] == 3
+    assert record["environment"]["env_id"] == "smidgen/Lift-v0"
+    shutil.copytree(tmp_path / "a" / "results" / ".shards", tmp_path / "b" / "results" / ".shards")
+    for shard in list((tmp_path / "b").rglob("*.json"))[:2]:
+        shard.unlink()
+    unfilmed = replace(settings, out=str(tmp_path / "b" / "results"), videos=0)
+    again = read_record(evaluate(unfilmed)[0])
+    assert again["episodes"] == record["episodes"]
+    noop = read_record(evaluate(replace(settings, policy="noop"))[0])
+    assert noop["success"]["k"] == 0
+    assert {row["label"] for row in noop["episodes"]} == {"never_reached"}
+    assert np.isfinite(noop["collapse"]["spread_ratio"])

@@ -1,0 +1,133 @@
+"""A Perceiver's checkpoint through the whole evaluation, in the fake world."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from fake_lift import FakeLift, open_fake_collector
+
+from smidgen.data_collection.collect import collect
+from smidgen.data_collection.collector import CollectConfig
+from smidgen.data_collection.store import EpisodeStore
+from smidgen.evaluation import held_out
+from smidgen.evaluation.evaluate import evaluate
+from smidgen.evaluation.plan import EvalConfig, make_plan
+from smidgen.evaluation.records import Record, read_record
+from smidgen.policies.checkpoint import RUN_CHECKPOINT, checkpoint_sha256, load_checkpoint, save_checkpoint
+from smidgen.policies.perceiver_policy import Interface, PerceiverPolicy, PerceiverPolicyConfig
+from smidgen.runtime.errors import UserError
+
+SMALL = PerceiverPolicyConfig(
+    transform="dft3d", standardise_after="centre", num_latents=2, latent_dim=8, num_layers=1, num_heads=1, horizon=3
+)
+CURVE = [
+    {"step": 0, "split": "validation", "r2": [0.0, 0.1, None], "cue_slope": 0.0, "examples_per_s": 12.5},
+    {"step": 10, "split": "validation", "r2": [0.5, 0.6, None], "cue_slope": 0.7, "examples_per_s": 11.5},
+]
+
+
+@pytest.fixture(scope="module")
+def demos(tmp_path_factory: pytest.TempPathFactory) -> EpisodeStore:
+    out = tmp_path_factory.mktemp("held_out") / "demos"
+    config = CollectConfig(task="lift", out=str(out), episodes=4, split="validation", workers=0, image_size=16)
+    return collect(config, open_fake_collector).store
+
+
+def save_run(directory: Path, demos: EpisodeStore, seeds: list[int], **changes: Any) -> Path:
+    """A training run's directory that ends with a random Perceiver's checkpoint."""
+    torch.manual_seed(0)
+    policy = PerceiverPolicy(dataclasses.replace(SMALL, **changes), Interface.from_json(demos.manifest))
+    episode = demos.episode(demos.seeds[0])
+    first, num_frames = held_out.cameras_to_channels(episode.frames[:1]), policy.config.num_frames
+    frames = torch.from_numpy(np.repeat(first[None], num_frames, axis=1))
+    policy.fit([frames], torch.from_numpy(episode.actions.copy()), torch.from_numpy(episode.eef_state.copy()))
+    directory.mkdir(parents=True)
+    (directory / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in CURVE))
+    provenance = {"data_set_sha256": "ab" * 32, "data_set_seeds": seeds, "training_config": {"lr": 1e-3}, "step": 10}
+    save_checkpoint(directory / RUN_CHECKPOINT, policy, provenance)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def run_directory(tmp_path_factory: pytest.TempPathFactory, demos: EpisodeStore) -> Path:
+    return save_run(tmp_path_factory.mktemp("runs") / "dft3d", demos, seeds=[0, 1, 2])
+
+
+def settings(policy: Path, out: Path, demos: EpisodeStore, **changes: Any) -> EvalConfig:
+    fixed = {"episodes": 2, "workers": 0, "videos": 0, "demos": str(demos.directory), **changes}
+    return EvalConfig(policy=str(policy), out=str(out / "results"), **fixed)
+
+
+def run(policy: Path, out: Path, demos: EpisodeStore, **changes: Any) -> Record:
+    return read_record(evaluate(settings(policy, out, demos, **changes), FakeLift)[0])
+
+
+def test_the_record_holds_the_chain_of_hashes_and_the_curve(
+    run_directory: Path, demos: EpisodeStore, tmp_path: Path
+) -> None:
+    record = run(run_directory, tmp_path, demos)
+    card = record["policy"]
+    assert (card["name"], card["kind"], card["observes"]) == ("perceiver-dft3d", "checkpoint", ["frames"])
+    assert (card["transform"], card["standardise_before"], card["standardise_after"]) == ("dft3d", "none", "centre")
+    assert card["checkpoint_sha256"] == checkpoint_sha256(run_directory)
+    assert (card["data_set_sha256"], card["data_set_seeds"]) == ("ab" * 32, [0, 2])
+    assert card["training"] == {"step": 10, "training_config": {"lr": 1e-3}}
+    assert [row["cue_slope"] for row in record["training_curve"]] == [0.0, 0.7]
+    assert not any("examples_per_s" in row for row in record["training_curve"])
+    assert record["config"]["image_size"] == 16
+    assert set(record["collapse"]["reasons"]) == {"skill_time_mean"}
+
+
+def test_run_and_checkpoint_are_one_policy(run_directory: Path, demos: EpisodeStore, tmp_path: Path) -> None:
+    by_run = run(run_directory, tmp_path / "run", demos)
+    assert run(run_directory / RUN_CHECKPOINT, tmp_path / "checkpoint", demos) == by_run
+
+
+def test_windows_are_those_that_the_policy_sees_in_an_episode(run_directory: Path, demos: EpisodeStore) -> None:
+    policy = load_checkpoint(run_directory)
+    policy.config = dataclasses.replace(policy.config, num_executed=1)
+    episode = demos.episode(demos.seeds[0])
+    policy.reset()
+    acted = np.concatenate([policy.act({"frames": frames[None]}) for frames in episode.frames])
+    predicted = held_out.predict_steps(policy, episode, np.arange(episode.num_steps))
+    np.testing.assert_allclose(predicted, acted, atol=1e-6)
+    pairs = demos.counterfactuals([demos.seeds[0]])
+    at_pairs = held_out.predict_windows(policy, pairs["frames"], pairs["eef_state"])
+    np.testing.assert_allclose(at_pairs, acted[pairs["step"]], atol=1e-6)
+
+
+def test_a_longer_history_than_stored_repeats_the_first_frame(demos: EpisodeStore, tmp_path: Path) -> None:
+    policy = load_checkpoint(save_run(tmp_path / "long", demos, seeds=[0], num_frames=6))
+    pairs = demos.counterfactuals([demos.seeds[0]])
+    padded = np.concatenate([pairs["frames"][:, :1]] * 2 + [pairs["frames"]], axis=1)
+    expected = policy.predict_chunk(held_out.cameras_to_channels(padded))[:, 0]
+    assert np.array_equal(held_out.predict_windows(policy, pairs["frames"], pairs["eef_state"]), expected)
+
+
+def test_seeds_that_a_policy_was_trained_on_are_refused(demos: EpisodeStore, tmp_path: Path) -> None:
+    trained_on_test = save_run(tmp_path / "cheat", demos, seeds=[0, 3_000_000])
+    with pytest.raises(UserError, match="inside the test range; refused"):
+        make_plan(settings(trained_on_test, tmp_path, demos))
+    trained_on_held_out = save_run(tmp_path / "leak", demos, seeds=list(demos.seeds[:2]))
+    with pytest.raises(UserError, match="expected held-out demonstrations"):
+        make_plan(settings(trained_on_held_out, tmp_path, demos))
+    make_plan(dataclasses.replace(settings(trained_on_held_out, tmp_path, demos), demos=None))
+
+
+def test_a_torn_curve_is_named(demos: EpisodeStore, tmp_path: Path) -> None:
+    torn = save_run(tmp_path / "torn", demos, seeds=[0])
+    (torn / "metrics.jsonl").write_text('{"step": 0}\n{"step"')
+    with pytest.raises(UserError, match=r"metrics\.jsonl: line 2"):
+        make_plan(settings(torn, tmp_path, demos))
+
+
+def test_long_curves_are_thinned(run_directory: Path, demos: EpisodeStore, tmp_path: Path) -> None:
+    long = save_run(tmp_path / "long", demos, seeds=[0])
+    (long / "metrics.jsonl").write_text("".join(f'{{"step": {step}}}\n' for step in range(1000)))
+    curve = make_plan(settings(long, tmp_path, demos)).fixed["training_curve"]
+    assert len(curve) <= 400
+    assert (curve[0]["step"], curve[-1]["step"]) == (0, 999)
