@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -67,51 +68,91 @@ class AxisFeatures:
         if not self.uses_fft:
             table = self._table()
             return table.sum(1), table.square().sum(1)
-        ones = torch.ones(1, self.num_bands, dtype=torch.float64)
-        return self._waves(ones, ones)[0] + x, self.num_bands + x.square()
+        ones = torch.ones(1, self.num_features, dtype=torch.float64)
+        return _project_by_fft(ones, x)[0], self.num_bands + x.square()
 
-    def project(self, weights_RP: Float[Tensor, "rows features"]) -> Float[Tensor, "rows length"]:
+    def project(self, weights_RP: Float[Tensor, "*rows features"]) -> Float[Tensor, "*rows length"]:
         """Applies linear maps to every index's features: ``weights @ table.T``."""
-        if not self.uses_fft:
-            return weights_RP @ self.table(weights_RP).T
-        sines, cosines, slope = weights_RP.split([self.num_bands, self.num_bands, 1], dim=-1)
-        return self._waves(sines, cosines) + slope * self._coordinates.like(slope)
+        if self.uses_fft:
+            return _Project.apply(weights_RP, self._coordinates.like(weights_RP))
+        return weights_RP @ self.table(weights_RP).T
 
     def collect(self, weights: Float[Tensor, "*rows length"]) -> Float[Tensor, "*rows features"]:
         """Sums the features of all indices, weighted: ``weights @ table``; the adjoint of ``project``."""
-        if not self.uses_fft:
-            return weights @ self.table(weights)
-        # Coordinates -1 and 1 carry the same waves: the last index joins the first, and a DFT of length - 1 is left.
-        folded = torch.cat([weights[..., :1] + weights[..., -1:], weights[..., 1:-1]], dim=-1)
-        bins, flips, signs = self._bins(weights)
-        spectrum = torch.fft.rfft(folded)[..., bins] * signs
-        slope = (weights * self._coordinates.like(weights)).sum(-1, keepdim=True)
-        return torch.cat([-spectrum.imag * flips, spectrum.real, slope], dim=-1)
+        if self.uses_fft:
+            return _Collect.apply(weights, self._coordinates.like(weights))
+        return weights @ self.table(weights)
 
-    def _bins(self, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Where a DFT of length - 1 holds frequency k, -1 if as its conjugate, and the phase (-1)^k of x = -1."""
-        period = self.length - 1
-        k = torch.arange(1, self.num_bands + 1, device=like.device)
-        folds = k > period // 2
-        return (
-            torch.where(folds, period - k, k),
-            (1 - 2 * folds.long()).to(like.dtype),
-            (1 - 2 * (k % 2)).to(like.dtype),
-        )
 
-    def _waves(self, sines: Tensor, cosines: Tensor) -> Tensor:
-        """sum_k sines[k] sin(pi k x) + cosines[k] cos(pi k x) at every index, by an inverse real FFT of length - 1."""
-        period = self.length - 1
-        bins, flips, signs = self._bins(sines)
-        coefficients = torch.complex(cosines * signs, -sines * flips * signs)
-        half = coefficients.new_zeros(*coefficients.shape[:-1], period // 2 + 1).index_add(-1, bins, coefficients)
-        # irfft counts paired bins twice; weight 1/2 undoes it.
-        weight = torch.full((period // 2 + 1,), 0.5, dtype=sines.dtype, device=sines.device)
-        weight[0] = 1.0
-        if period % 2 == 0:
-            weight[-1] = 1.0
-        wave = torch.fft.irfft(half * weight, n=period, norm="forward")
-        return torch.cat([wave, wave[..., :1]], dim=-1)
+class _Project(torch.autograd.Function):
+    """``AxisFeatures.project`` for every integer frequency, by FFT; its adjoint is ``_Collect``."""
+
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor, coordinate: Tensor) -> Tensor:
+        ctx.save_for_backward(coordinate)
+        return _project_by_fft(maps, coordinate)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return _Collect.apply(gradient, *ctx.saved_tensors), None
+
+
+class _Collect(torch.autograd.Function):
+    """``AxisFeatures.collect`` for every integer frequency, by FFT; its adjoint is ``_Project``."""
+
+    @staticmethod
+    def forward(ctx: Any, weights: Tensor, coordinate: Tensor) -> Tensor:
+        ctx.save_for_backward(coordinate)
+        return _collect_by_fft(weights, coordinate)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return _Project.apply(gradient, *ctx.saved_tensors), None
+
+
+def _project_by_fft(maps: Tensor, coordinate: Tensor) -> Tensor:
+    """sum_k maps[k] sin(pi k x) + maps[K + k] cos(pi k x), plus the slope times x, at every coordinate x.
+
+    The waves repeat after length - 1 indices, so that an inverse real DFT of that length gives them. It holds the
+    frequencies up to half its length; on an axis of even length K is one more, and joins K - 1 as its conjugate.
+    """
+    period, num_bands, num_bins, signs = _wave_layout(coordinate)
+    sines, cosines, slope = maps.split([num_bands, num_bands, 1], dim=-1)
+    spectrum = maps.new_zeros(*maps.shape[:-1], period // 2 + 1, 2)
+    # A real DFT counts paired bins twice; its middle bin, where it has one, stands alone.
+    torch.mul(cosines[..., :num_bins], signs[:num_bins] / 2, out=spectrum[..., 1:, 0])
+    torch.mul(sines[..., :num_bins], -signs[:num_bins] / 2, out=spectrum[..., 1:, 1])
+    if num_bins < num_bands:
+        spectrum[..., -1, 0] += cosines[..., -1] * (signs[-1] / 2)
+        spectrum[..., -1, 1] += sines[..., -1] * (signs[-1] / 2)
+    elif period % 2 == 0:
+        spectrum[..., -1, :] *= 2
+    wave = torch.fft.irfft(torch.view_as_complex(spectrum), n=period, norm="forward")
+    return torch.cat([wave, wave[..., :1]], dim=-1).addcmul_(slope, coordinate)
+
+
+def _collect_by_fft(weights: Tensor, coordinate: Tensor) -> Tensor:
+    """Weighted sums over all coordinates x of sin(pi k x), of cos(pi k x) for k = 1..K, and of x itself."""
+    _, num_bands, num_bins, signs = _wave_layout(coordinate)
+    # The first and the last coordinate, -1 and 1, carry the same waves.
+    folded = weights[..., :-1].clone()
+    folded[..., 0] += weights[..., -1]
+    spectrum = torch.view_as_real(torch.fft.rfft(folded))
+    sums = weights.new_empty(*weights.shape[:-1], 2 * num_bands + 1)
+    torch.mul(spectrum[..., 1:, 1], -signs[:num_bins], out=sums[..., :num_bins])
+    torch.mul(spectrum[..., 1:, 0], signs[:num_bins], out=sums[..., num_bands : num_bands + num_bins])
+    if num_bins < num_bands:
+        sums[..., num_bands - 1] = spectrum[..., -1, 1] * signs[-1]
+        sums[..., 2 * num_bands - 1] = spectrum[..., -1, 0] * signs[-1]
+    sums[..., -1] = weights @ coordinate
+    return sums
+
+
+def _wave_layout(coordinate: Tensor) -> tuple[int, int, int, Tensor]:
+    """Period of the waves, number K of bands, bins of a real DFT beside the mean, and (-1)^k, the phase of x = -1."""
+    length = len(coordinate)
+    k = torch.arange(1, length // 2 + 1, device=coordinate.device)
+    return length - 1, length // 2, (length - 1) // 2, (1 - 2 * (k % 2)).to(coordinate.dtype)
 
 
 class _Constants:
