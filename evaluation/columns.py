@@ -169,7 +169,7 @@ def _escape(row: Row) -> Cell:
     points = training_points(row.record, "cue_slope")
     if not points:
         return missing("no cue slope was recorded during training" if row.may_be_ranked else "nothing was trained")
-    step = escape_step(points)
+    step = escape_step(row.record)
     if step is not None:
         return Cell(f"{step:,}", step)
     last = points[-1][0]

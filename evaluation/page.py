@@ -22,7 +22,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from smidgen.evaluation.charts import Axis, Points, Tick, path_data, step_axis, thinned, value_axis
 from smidgen.evaluation.columns import COLUMNS, MISSING, NOT_SEPARABLE, interval, number, percent
 from smidgen.evaluation.ranking import ESCAPE_ABOVE, SIGNIFICANCE, Group, Row, escape_step, training_points
-from smidgen.evaluation.tables import conditions
+from smidgen.evaluation.tables import conditions, setting
 
 _FOLDER = Path(__file__).parent
 _NUM_COLOURS = 8  # --c0 .. --c7 in page.css
@@ -62,6 +62,12 @@ class Panel:
     y_axis: Axis
     curves: tuple[Curve, ...]
     threshold: Tick | None
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether some value lies beyond the vertical axis, at whose end it is drawn."""
+        values = [value for curve in self.curves for _, value in curve.points]
+        return min(values) < self.y_axis.low or max(values) > self.y_axis.high
 
     @property
     def steps(self) -> list[int]:
@@ -200,8 +206,8 @@ def _panel(
     y_axis = value_axis([value for _, points in series for _, value in points], (0, 0.5, 1), -0.1, 1.1)
     curves = []
     for entry, points in series:
-        escaped = escape_step(training_points(entry.row.record, measure)) if threshold is not None else None
-        at_escape = [point for point in points if point[0] == escaped]
+        escaped = escape_step(entry.row.record) if threshold is not None else None
+        at_escape = [point for point in points if escaped is not None and point[0] >= escaped][:1]
         dot = path_data(at_escape, x_axis, y_axis) if at_escape else ""
         curves.append(Curve(entry, points, path_data(points, x_axis, y_axis), dot))
     line = None if threshold is None else Tick(label, y_axis.percent(threshold))
@@ -240,7 +246,7 @@ def _facts(group: Group) -> tuple[tuple[str, str], ...]:
         ("Success", f"held for {hold} control steps at {control_hz} Hz, horizon {horizon}"),
     ]
     return tuple(
-        facts + [(key.replace("_", " "), _short(str(value))) for key, value in sorted(group.environment.items())]
+        facts + [(key.replace("_", " "), _short(setting(value))) for key, value in sorted(group.environment.items())]
     )
 
 
@@ -264,14 +270,17 @@ def headline(group: Group) -> str:
     if not group.ranked:
         return "No ranked policy yet: only references were evaluated."
     leaders = [row.name for row in group.ranked if row.rank == 1]
+    others = [row for row in group.ranked if row.rank != 1]
     rate = group.ranked[0].record["success"]
     low, high = 100 * rate["low"], 100 * rate["high"]
     result = f"{rate['k']} of {rate['n']} episodes, {percent(rate)} (95 % interval {low:.0f} to {high:.0f} %)."
-    first = (
-        f"{leaders[0]} leads: {result}" if len(leaders) == 1 else f"{' and '.join(leaders)} share the lead: {result}"
-    )
-    others = [row for row in group.ranked if row.rank != 1]
+    if rate["k"] == 0:
+        return f"No ranked policy succeeds: {result}"
+    if len(leaders) > 1:
+        first = f"{' and '.join(leaders)} share the lead: {result}"
+    else:
+        first = f"{leaders[0]} {'leads' if others else 'is the only ranked policy'}: {result}"
     close = [row.name for row in others if row.not_separable]
     if close:
         return f"{first} Not separable from the best on shared seeds: {', '.join(close)}."
-    return f"{first} Every other ranked policy is separable from it on shared seeds." if others else first
+    return f"{first} Every other ranked policy is separable from the best on shared seeds." if others else first

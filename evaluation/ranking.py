@@ -23,6 +23,7 @@ from smidgen.runtime.files import sha256_file
 
 SIGNIFICANCE = 0.05
 ESCAPE_ABOVE = 0.5  # T0.5, the threshold of collapse.CollapseMonitor
+_POSITION_SUFFIX = "_m"
 _RANKED_KINDS = ("checkpoint", "user")
 # Which seeds were run and how many, and how inference was batched, do not change what an episode is.
 _COMPARABLE_PROTOCOL = ("seed_start", "episodes", "confidence", "inference")
@@ -74,7 +75,7 @@ class Group:
     """Rows that were measured under the same conditions, best first."""
 
     task: str
-    environment: dict[str, str]
+    environment: dict[str, Any]
     ranked: tuple[Row, ...]
     references: tuple[Row, ...]
 
@@ -168,7 +169,7 @@ def mean_position_r2(values: Sequence[float | None] | None, coordinates: Sequenc
     A coordinate whose target is constant has no R^2 and is skipped; None when nothing is left.
     """
     named = zip(values or [], coordinates, strict=False)
-    finite = [value for value, name in named if name.endswith("_m") and _is_number(value)]
+    finite = [value for value, name in named if name.endswith(_POSITION_SUFFIX) and _is_number(value)]
     return sum(finite) / len(finite) if finite else None  # type: ignore[arg-type]
 
 
@@ -188,16 +189,31 @@ def training_points(record: Record, measure: str) -> list[tuple[int, float]]:
         if line.get("split") == "train":
             continue
         if isinstance(value, list):
-            value = mean_position_r2(value, record["collapse"]["coordinates"])
+            value = mean_position_r2(value, _coordinates_of(value, record["collapse"]["coordinates"]))
         if isinstance(step, int) and _is_number(step) and _is_number(value):
             points[step] = float(value)  # type: ignore[arg-type]
     return sorted(points.items())
 
 
-def escape_step(points: Sequence[tuple[int, float]]) -> int | None:
-    """First step from which the cue slope stays above ``ESCAPE_ABOVE``; None while it has not escaped."""
+def _coordinates_of(values: Sequence[Any], coordinates: Sequence[str]) -> Sequence[str]:
+    """Training measures positions alone, evaluation every coordinate; the number of values tells which."""
+    positions = [name for name in coordinates if name.endswith(_POSITION_SUFFIX)]
+    return positions if len(values) == len(positions) else coordinates
+
+
+def escape_step(record: Record) -> int | None:
+    """First training step from which the cue slope stays above ``ESCAPE_ABOVE``; None while it has not escaped.
+
+    The run's own mark is taken where the curve has one: it saw every measurement, and a curve may be thinned.
+    """
+    marks = [
+        (line["step"], line["escape_step"]) for line in record["training_curve"] if {"step", "escape_step"} <= {*line}
+    ]
+    if marks:
+        mark = max(marks, key=lambda entry: entry[0])[1]
+        return int(mark) if _is_number(mark) else None
     escaped: int | None = None
-    for step, slope in points:
+    for step, slope in training_points(record, "cue_slope"):
         escaped = None if slope <= ESCAPE_ABOVE else step if escaped is None else escaped
     return escaped
 

@@ -27,6 +27,7 @@ _TERMINAL = ("rank", "policy", "success", "cue_slope", "r2")
 _COMPACT = ("rank", "policy", "success", "cue_slope", "r2", "skill_time_mean", "standardise", "demos")
 _MARKDOWN_TITLES = {"rank": "Rank", "success": "Success [95 % interval]"}
 _MARKDOWN_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+|~])")
+_SIMULATORS = (("mujoco", "MuJoCo"), ("robosuite", "robosuite"))
 _RATE = ("k", "n", "rate", "low", "high")
 # A spreadsheet runs what begins with one of these as a formula.
 _FORMULA_START = ("=", "+", "-", "@", "\t", "\r")
@@ -69,12 +70,19 @@ def escape_markdown(text: str) -> str:
 def conditions(group: Group) -> str:
     """Under which conditions a group was measured, in a few words."""
     environment = group.environment
-    parts = [environment.get("env_id", "unnamed environment")]
+    parts = [str(environment.get("env_id", "unnamed environment"))]
+    if "image_size" in environment:
+        parts.append(f"{setting(environment['image_size'])} pixels")
     parts += [f"{name} {environment[key]}" for key, name in _SIMULATORS if key in environment]
     return ", ".join(parts)
 
 
-_SIMULATORS = (("mujoco", "MuJoCo"), ("robosuite", "robosuite"))
+def setting(value: Any) -> str:
+    """A value of the environment's fingerprint for people: ``64 × 64``, ``agentview, frontview``."""
+    if isinstance(value, list):
+        sign = " \u00d7 " if all(isinstance(entry, int) for entry in value) else ", "
+        return sign.join(map(str, value))
+    return str(value)
 
 
 def replace_between_markers(document: str, table: str, name: str) -> str:
@@ -105,7 +113,7 @@ def csv_table(groups: Sequence[Group]) -> str:
 def _csv_record(group: Group, row: Row) -> dict[str, Any]:
     policy, collapse = row.record["policy"], row.record["collapse"]
     slopes = training_points(row.record, "cue_slope")
-    escaped = escape_step(slopes)
+    escaped = escape_step(row.record)
     return {
         "task": row.record["task"],
         "environment_sha256": sha256_bytes(canonical_json(group.environment)),
@@ -114,7 +122,7 @@ def _csv_record(group: Group, row: Row) -> dict[str, Any]:
         "kind": policy["kind"],
         "privileged": row.is_privileged,
         "observes": " ".join(policy["observes"]),
-        **{key: policy[key] for key in ("transform", "standardise_before", "standardise_after")},  # type: ignore[literal-required]
+        **{key: policy[key] for key in ("transform", "standardise_before", "standardise_after")},
         "num_demonstrations": num_demonstrations(row.record),
         **{f"success_{key}": row.record["success"][key] for key in _RATE},  # type: ignore[literal-required]
         **{f"success_once_{key}": row.record["success_once"][key] for key in _RATE},  # type: ignore[literal-required]
@@ -123,7 +131,7 @@ def _csv_record(group: Group, row: Row) -> dict[str, Any]:
         "not_separable_from_best": row.not_separable if row.rank is not None else None,
         "r2": mean_position_r2(collapse["r2"], collapse["coordinates"]),
         "explained_variance": mean_position_r2(collapse["explained_variance"], collapse["coordinates"]),
-        **{key: collapse[key] for key in ("skill_time_mean", "skill_persistence", "cue_slope", "spread_ratio")},  # type: ignore[literal-required]
+        **{key: collapse[key] for key in ("skill_time_mean", "skill_persistence", "cue_slope", "spread_ratio")},
         "escape_step": escaped,
         "escape_censored_at": slopes[-1][0] if slopes and escaped is None else None,
         "verified": None,
@@ -159,7 +167,8 @@ def print_terminal(groups: Sequence[Group], console: Console) -> None:
                 *(Text(_terminal_text(entry, row)) for entry in columns), style=style, end_section=is_last_ranked
             )
         console.print(table)
-    console.print(Text(NOT_SEPARABLE_LEGEND, style="dim"))
+    if any(row.not_separable for group in groups for row in group.ranked):
+        console.print(Text(NOT_SEPARABLE_LEGEND, style="dim"))
 
 
 def _terminal_text(entry: Column, row: Row) -> str:

@@ -61,7 +61,13 @@ BLIND = {
     "cue_slope": 0.0,
     "spread_ratio": 0.04,
 }
-ENVIRONMENT = {"env_id": "smidgen/Lift-v0", "mujoco": "3.9.0", "robosuite": "1.5.2", "model_sha256": "d" * 64}
+ENVIRONMENT = {
+    "image_size": [64, 64],
+    "env_id": "smidgen/Lift-v0",
+    "mujoco": "3.9.0",
+    "robosuite": "1.5.2",
+    "model_sha256": "d" * 64,
+}
 
 
 def protocol(num_episodes: int, seed_start: int) -> dict[str, Any]:

@@ -149,10 +149,25 @@ def test_training_points_leave_out_the_training_split_and_what_is_no_number() ->
     assert training_points(build_record("a", first(1), training_curve=rows), "cue_slope") == [(50, 0.25), (100, 0.5)]
 
 
-def test_escape_is_the_first_step_from_which_the_slope_stays_above() -> None:
-    assert escape_step([(0, 0.0), (10, 0.8), (20, 0.4), (30, 0.6), (40, 0.9)]) == 30
-    assert escape_step([(0, 0.8), (10, 0.5)]) is None
-    assert escape_step([]) is None
+@pytest.mark.parametrize(
+    ("slopes", "expected"), [([0.0, 0.8, 0.4, 0.6, 0.9], 30), ([0.8, 0.5], None), ([0.7, 0.6], 0), ([], None)]
+)
+def test_escape_is_the_first_step_from_which_the_slope_stays_above(slopes: list[float], expected: int | None) -> None:
+    curve = [{"step": 10 * index, "cue_slope": slope} for index, slope in enumerate(slopes)]
+    assert escape_step(build_record("a", first(1), training_curve=curve)) == expected
+
+
+def test_the_run_s_own_mark_of_its_escape_is_taken() -> None:
+    curve = [{"step": 0, "cue_slope": 0.0, "escape_step": None}, {"step": 400, "cue_slope": 0.9, "escape_step": 150}]
+    assert escape_step(build_record("a", first(1), training_curve=curve)) == 150
+    assert escape_step(build_record("a", first(1), training_curve=curve[:1])) is None
+
+
+def test_a_training_curve_of_positions_alone_is_read_as_such() -> None:
+    collapse = {"coordinates": ["gripper", "x_m", "y_m", "z_m"]}
+    curve = [{"step": 1, "r2": [0.3, 0.6, 0.9]}, {"step": 2, "r2": [-9.0, 0.3, 0.6, 0.3]}]
+    points = training_points(build_record("a", first(1), training_curve=curve, collapse=collapse), "r2")
+    assert points == [(1, pytest.approx(0.6)), (2, pytest.approx(0.4))]
 
 
 def test_the_escape_threshold_is_the_monitor_s() -> None:
@@ -224,7 +239,7 @@ def test_csv_gives_a_spreadsheet_no_formula(text: str) -> None:
 def test_markdown_table() -> None:
     groups = ranked(build_record("time_mean", first(0), "baseline"), build_record("raw", first(37)))
     lines = markdown(groups).splitlines()
-    assert lines[0] == "**lift** (smidgen/Lift-v0, MuJoCo 3.9.0, robosuite 1.5.2)"
+    assert lines[0] == "**lift** (smidgen/Lift-v0, 64 \u00d7 64 pixels, MuJoCo 3.9.0, robosuite 1.5.2)"
     cells = [cell.strip() for cell in lines[4].strip("|").split("|")]
     assert cells == ["1", "raw", "37/50 = **74 %** [60\u201384]", "0.80", "0.80", "0.50", "none \u2192 centre", "85"]
     assert lines[5].startswith("| \u2013 | time\\_mean (baseline) | 0/50 = **0 %** [0\u20137] |")

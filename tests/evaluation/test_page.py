@@ -241,6 +241,10 @@ def test_the_finding_names_the_best_and_who_cannot_be_told_from_it() -> None:
         "dft3d leads: 43 of 50 episodes, 86 % (95 % interval 74 to 93 %). "
         "Not separable from the best on shared seeds: raw."
     )
+    alone = rank_rows([Row("x", "0", build_record("a", [True, False]))])
+    assert page_module.headline(alone[0]).startswith("a is the only ranked policy: 1 of 2 episodes")
+    nobody = rank_rows([Row("x", "0", build_record("a", [False, False]))])
+    assert page_module.headline(nobody[0]).startswith("No ranked policy succeeds: 0 of 2 episodes")
     tied = rank_rows(Row(name, "0", build_record(name, [True] * 9)) for name in "ab")
     assert page_module.headline(tied[0]).startswith("a and b share the lead: 9 of 9 episodes")
 
