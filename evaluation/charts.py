@@ -47,7 +47,8 @@ def value_axis(values: Sequence[float], labelled: Sequence[float], low: float, h
     bottom = max(min([low, *values]), low - 1)
     top = min(max([high, *values]), high + 1)
     axis = Axis(bottom, top, ())
-    ticks = tuple(Tick(f"{value:g}", axis.percent(value)) for value in labelled)
+    shown = [value for value in labelled if bottom <= value <= top]
+    ticks = tuple(Tick(f"{value:g}".replace("-", "\u2212"), axis.percent(value)) for value in shown)
     return Axis(bottom, top, ticks)
 
 

@@ -203,7 +203,7 @@ def _panel(
     if not series:
         return None
     x_axis = step_axis(max(points[-1][0] for _, points in series))
-    y_axis = value_axis([value for _, points in series for _, value in points], (0, 0.5, 1), -0.1, 1.1)
+    y_axis = value_axis([value for _, points in series for _, value in points], (-1, 0, 0.5, 1), -0.1, 1.1)
     curves = []
     for entry, points in series:
         escaped = escape_step(entry.row.record) if threshold is not None else None

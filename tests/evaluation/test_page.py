@@ -256,10 +256,11 @@ def test_two_tasks_two_sections_with_links() -> None:
 
 
 def test_axes_keep_a_diverged_run_from_flattening_the_others() -> None:
-    axis = value_axis([-50.0, 0.9], (0, 0.5, 1), -0.1, 1.1)
+    axis = value_axis([-50.0, 0.9], (-1, 0, 0.5, 1), -0.1, 1.1)
     assert (axis.low, axis.high) == (-1.1, 1.1)
     assert axis.percent(-50) == 0
-    assert [tick.label for tick in axis.ticks] == ["0", "0.5", "1"]
+    assert [tick.label for tick in axis.ticks] == ["\u22121", "0", "0.5", "1"]
+    assert [tick.label for tick in value_axis([0.9], (-1, 0, 0.5, 1), -0.1, 1.1).ticks] == ["0", "0.5", "1"]
 
 
 @pytest.mark.parametrize(("smallest", "interval"), [(0.2, 1), (3, 5), (11, 20), (21, 25), (375, 500), (2500, 2500)])
