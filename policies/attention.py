@@ -1,10 +1,10 @@
 """Cross-attention from a few latents to a long array of tokens, with everything that is linear folded together.
 
 The plain form (tokens with their position features, LayerNorm, keys, values, softmax) is what ``ByteCrossAttention``
-computes; none of those arrays is ever built. With q a query, W_k = W D + b the key's map after a LayerNorm of gain D,
-and f a token's features of mean m and deviation 1 / g, the score is q W D g (f - m), linear in f, and the mean comes
-out by taking the mean off the map q W D itself. Terms that add the same to all tokens (the key's bias, and what the
-LayerNorm's bias gives the keys) leave the softmax unchanged. The value side is the same fold from the left.
+computes; none of those arrays is ever built. With q a query, W the keys' weights, D the LayerNorm's gain, and f a
+token's features of mean m and deviation 1 / g, the score is q W D g (f - m), linear in f, and the mean comes out by
+taking the mean off the map q W D itself. What adds the same to all tokens (the LayerNorm's bias on its way to the keys)
+leaves the softmax unchanged. The value side is the same fold from the left.
 
 Shape suffixes: B batch, L queries, H heads, R = L H rows, M tokens, C content channels, P position features, F = C + P,
 I and J rows and columns of the grid split in two, E width of the latents.
@@ -50,7 +50,8 @@ class ByteCrossAttention(nn.Module):
         features = channels + positions.num_features
         self.norm = nn.LayerNorm(features) if layer_norm else None
         self.to_query = nn.Linear(width, width)
-        self.to_key = nn.Linear(features, width)
+        # A bias would add the same to all tokens' scores, which the softmax takes off again.
+        self.to_key = nn.Linear(features, width, bias=False)
         self.to_value = nn.Linear(features, width)
         self.to_output = nn.Linear(width, width)
         self.split = _balanced_split(positions.axis_lengths)
@@ -99,7 +100,7 @@ class ByteCrossAttention(nn.Module):
         lengths = self.positions.axis_lengths
         marginals = _marginals(rows_BRI, lengths[: self.split]) + _marginals(columns_BRJ, lengths[self.split :])
         sums_BRF = torch.cat([content_BRC, self.positions.collect(marginals)], -1) if marginals else content_BRC
-        bias = self.to_value.bias
+        bias: Tensor = self.to_value.bias
         if self.norm is not None:
             sums_BRF = (sums_BRF - sums_BRF.mean(-1, keepdim=True)) * self.norm.weight
             bias = bias + self.to_value.weight @ self.norm.bias

@@ -20,7 +20,7 @@ columns.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -107,7 +107,7 @@ class _FoldedAttention(torch.autograd.Function):
         for x_bCN, g_bN, *block_maps in _blocks(size, x_BCN, g_BN, *maps):
             block = _Block(x_bCN, g_bN)
             weights_bRN = block.softmax(a_RC, positions_RN, scratch)
-            d_t_bRN = block.gradient(*block_maps, gradient_scratch).mul_(weights_bRN)
+            d_t_bRN = block.gradient(gradient_scratch, *block_maps).mul_(weights_bRN)
             for total, part in zip(d_maps, block.sums(d_t_bRN, p_RI, q_RJ), strict=True):
                 if total is not None and part is not None:
                     total += part.sum(0)
@@ -162,11 +162,11 @@ class _Block:
 
     def gradient(
         self,
+        scratch: Tensor,
         content_bRC: Tensor,
         rows_bRI: Tensor | None,
         columns_bRJ: Tensor | None,
         inner_bR1: Tensor,
-        scratch: Tensor,
     ) -> Tensor:
         """g w - d: the maps applied to content and positions, times g, less the inner product; written to scratch."""
         scores_bRN = scratch[: len(content_bRC)]
@@ -237,7 +237,7 @@ def _blocks(size: int, *parts: Tensor | None) -> Iterator[tuple[Any, ...]]:
         yield tuple(None if part is None else part[start : start + size] for part in parts)
 
 
-def _joined(blocks: list[tuple[Tensor | None, ...]]) -> list[Tensor | None]:
+def _joined(blocks: Sequence[tuple[Tensor | None, ...]]) -> list[Tensor | None]:
     return [None if parts[0] is None else torch.cat(parts) for parts in zip(*blocks, strict=True)]
 
 

@@ -116,7 +116,7 @@ class Perceiver(nn.Module):
         Raises:
             UserError: Frames of another shape than the network's.
         """
-        if frames_BTHWC.shape[1:] != self.frame_shape:
+        if frames_BTHWC.shape[1:] != self.frame_shape or not len(frames_BTHWC):
             raise UserError(
                 f"expected frames of shape (batch, {', '.join(map(str, self.frame_shape))}), got "
                 f"{tuple(frames_BTHWC.shape)}; check number, size and cameras of the frames"
