@@ -258,9 +258,9 @@ class CollapseMonitor:
         """One line: where the run stands."""
         if self.reading is None:
             return "no update yet"
-        measured = f"step {self.reading.step}: R^2 {self.reading.mean_r2:.2f}"
+        measured = f"step {self.reading.step}: R^2 {self.reading.mean_r2:z.2f}"
         if math.isfinite(self.reading.cue_slope):
-            measured += f", cue slope {self.reading.cue_slope:.2f}"
+            measured += f", cue slope {self.reading.cue_slope:z.2f}"
         if math.isnan(self.signal):
             return f"{measured}; predictions or targets are not finite, or the targets do not vary"
         if self.on_plateau:

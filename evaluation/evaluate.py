@@ -197,8 +197,8 @@ def summary_line(path: Path, record: Record) -> str:
     parts = [
         f"{record['policy']['name']} on {record['task']}: success {success['k']}/{success['n']}"
         f" = {success['rate']:.0%} [{success['low']:.0%}, {success['high']:.0%}]",
-        f"R^2 {sum(r2) / len(r2):.2f}" if r2 else "R^2 not measured",
-        "cue slope " + ("not measured" if collapse["cue_slope"] is None else f"{collapse['cue_slope']:.2f}"),
+        f"R^2 {sum(r2) / len(r2):z.2f}" if r2 else "R^2 not measured",
+        "cue slope " + ("not measured" if collapse["cue_slope"] is None else f"{collapse['cue_slope']:z.2f}"),
         "spread ratio " + ("not measured" if collapse["spread_ratio"] is None else f"{collapse['spread_ratio']:.2f}"),
     ]
     videos = f", {len(record['videos'])} videos in {path.parent.parent / 'videos'}" if record["videos"] else ""

@@ -36,7 +36,8 @@ class HeldOutItem:
 
 
 @functools.lru_cache(maxsize=1)
-def _open_store(directory: str) -> EpisodeStore:
+def open_store(directory: str) -> EpisodeStore:
+    """The process's held-out demonstrations; the command has verified them."""
     return EpisodeStore.open(directory, verify=False)
 
 
@@ -57,7 +58,7 @@ def predict_episode(item: HeldOutItem) -> dict[str, Any]:
     Returns:
         ``prediction``, ``frames`` and ``frames_moved`` as nested lists; or ``error`` alone if the policy fails.
     """
-    store, policy = _open_store(item.demos), open_policy(item.source)
+    store, policy = open_store(item.demos), open_policy(item.source)
     episode, pairs = store.episode(item.seed), store.counterfactuals([item.seed])
     answer = {}
     try:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from smidgen.evaluation.held_out import HeldOutItem, predict_episode
+from smidgen.evaluation.held_out import HeldOutItem, open_store, predict_episode
 from smidgen.evaluation.policy_source import PolicySource, open_policy
 from smidgen.evaluation.rollout import EpisodeResult, rollout
 from smidgen.evaluation.videos import VideoRecorder, write_video
@@ -61,8 +62,11 @@ def open_world(world: World) -> Any:
 
 
 def start_worker() -> None:
-    """Before the first item: one thread, so that the same item gives the same bits anywhere."""
+    """Before the first item: one thread, so that the same item gives the same bits anywhere, and nothing left open."""
     torch.set_num_threads(1)
+    # Without worker processes, an evaluation before this one may have opened files that have changed since.
+    for opened in (open_world, open_policy, open_store):
+        opened.cache_clear()
 
 
 def run_item(item: Item) -> dict[str, Any]:
@@ -72,8 +76,10 @@ def run_item(item: Item) -> dict[str, Any]:
     env = open_world(item.world)
     recorder = None if item.video is None else VideoRecorder()
     result = rollout(env, open_policy(item.source), item.seed, recorder)
-    if item.video is not None and recorder is not None and recorder.frames:
-        write_video(item.video, recorder.frames, result.success, env.unwrapped.task.control_hz)
+    if item.video is not None and recorder is not None:
+        # An episode that failed before its first frame is shown as black.
+        frames = recorder.frames or [np.zeros((item.world.image_size, item.world.image_size, 3), dtype=np.uint8)]
+        write_video(item.video, frames, result.success, env.unwrapped.task.control_hz)
     return {"environment": env.unwrapped.fingerprint(), **episode_answer(result)}
 
 

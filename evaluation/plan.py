@@ -38,7 +38,7 @@ PACKAGES = ("smidgen", "torch", "numpy", "mujoco", "robosuite")
 class EvalConfig:
     """What to evaluate; ``workers`` and ``out`` leave no trace in the record."""
 
-    policy: str = field(metadata={"help": "expert, random, noop, mean_action, ..., a checkpoint, or module:Class"})
+    policy: str = field(metadata={"help": "expert, random, noop, mean_action, ..., checkpoint or module:Class"})
     out: str = field(metadata={"help": "directory of the records; videos go to ../videos beside it"})
     task: str = field(default="lift", metadata={"help": "task to run"})
     episodes: int = field(default=100, metadata={"help": "episodes, one per test seed"})
@@ -57,8 +57,8 @@ class EvalConfig:
         for name, least in lowest.items():
             if getattr(self, name) < least:
                 raise UserError(f"expected {name} >= {least}, got {getattr(self, name)}")
-        if self.name is not None and not NAME_PATTERN.fullmatch(self.name):
-            raise UserError(f"expected name of letters, digits, '.', '_', '+' and '-', got {self.name!r}")
+        if self.name is not None:
+            _require_file_name(self.name)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,6 +115,7 @@ def make_plan(config: EvalConfig, make: Callable[..., Any] = make_simulator) -> 
     train_demos, demos = (_open_demos(path, config.task) for path in (config.train_demos, config.demos))
     policy = source.build()
     card = build_card(source, policy, config.name)
+    _require_file_name(card["name"])
     _require_disjoint(card, demos, train_demos)
     world = World(
         task=config.task,
@@ -126,6 +127,11 @@ def make_plan(config: EvalConfig, make: Callable[..., Any] = make_simulator) -> 
     steps = {} if reason or demos is None else spread_steps(demos, config.windows)
     fixed = _fixed_part(config, card, task, seeds, world, demos, train_demos)
     return Plan(config, source, card, task, world, seeds, demos, train_demos, steps, reason, fixed)
+
+
+def _require_file_name(name: str) -> None:
+    if not NAME_PATTERN.fullmatch(name):
+        raise UserError(f"expected name of letters, digits, '.', '_', '+' and '-', got {name!r}; give name=...")
 
 
 def _open_demos(directory: str | None, task: str) -> EpisodeStore | None:

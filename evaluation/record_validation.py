@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 import types
 import typing
 from collections.abc import Sequence
@@ -22,6 +23,8 @@ from smidgen.evaluation.record_schema import (
 )
 from smidgen.runtime.errors import UserError
 
+# Beyond this, other JSON readers lose digits.
+MAX_INTEGER = 2**53
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 
 
@@ -71,8 +74,22 @@ def _check_type(value: Any, hint: Any, source: str, field: str) -> None:
     elif isinstance(hint, types.UnionType):
         if value is not None:
             _check_type(value, typing.get_args(hint)[0], source, field)
-    elif hint is not Any:
+    elif hint is Any:
+        _check_free(value, source, field)
+    else:
         _check_scalar(value, hint, source, field)
+
+
+def _check_free(value: Any, source: str, field: str) -> None:
+    """Checks that free JSON holds no number that JSON cannot say."""
+    # A list instead of recursion: the depth is the file's choice.
+    unchecked = [value]
+    while unchecked:
+        part = unchecked.pop()
+        if isinstance(part, dict | list):
+            unchecked.extend(part.values() if isinstance(part, dict) else part)
+        elif isinstance(part, float) and not math.isfinite(part):
+            _refuse(source, field, "finite numbers", part)
 
 
 def _check_mapping(value: Any, hint: Any, source: str, field: str) -> None:
@@ -89,15 +106,17 @@ def _check_mapping(value: Any, hint: Any, source: str, field: str) -> None:
 
 
 def _check_scalar(value: Any, hint: type, source: str, field: str) -> None:
-    accepted = (int, float) if hint is float else (hint,)
     # bool is an int to Python, not to a reader of the record.
-    wrong_bool = isinstance(value, bool) and hint is not bool
-    if (
-        wrong_bool
-        or not isinstance(value, accepted)
-        or (hint is float and not math.isfinite(typing.cast(float, value)))
-    ):
-        _refuse(source, field, {float: "a finite number", int: "an integer"}.get(hint, f"a {hint.__name__}"), value)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is float:
+        # A comparison, because a forged integer may be too large to become a float; NaN fails it too.
+        fits, expected = is_number and abs(value) <= sys.float_info.max, "a finite number"
+    elif hint is int:
+        fits, expected = is_number and isinstance(value, int) and abs(value) <= MAX_INTEGER, "an integer below 2^53"
+    else:
+        fits, expected = isinstance(value, hint), {bool: "true or false", str: "a string"}[hint]
+    if not fits:
+        _refuse(source, field, expected, value)
 
 
 def _check_names(record: Record, source: str) -> None:

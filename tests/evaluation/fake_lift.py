@@ -216,6 +216,12 @@ class WrongShape(ScriptedPolicy):
         return super().command(observations)[:, :3]
 
 
+class Slashed(ScriptedPolicy):
+    """Its name cannot be part of a file's."""
+
+    name = "a/b"
+
+
 class SeesCube(ScriptedPolicy):
     """Finds the cube in the newest frame and goes there: a policy that sees, from pixels alone."""
 

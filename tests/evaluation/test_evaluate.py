@@ -15,8 +15,10 @@ from fake_lift import AlreadySolved, Exploding, FakeLift, open_fake_collector
 
 from smidgen.data_collection.collect import collect
 from smidgen.data_collection.collector import CollectConfig
+from smidgen.envs.tasks import TASKS
 from smidgen.evaluation.evaluate import evaluate, main, summary_line
 from smidgen.evaluation.plan import EvalConfig, make_plan
+from smidgen.evaluation.protocol import HOLD_STEPS
 from smidgen.evaluation.records import Record, find_records, host_path, read_record
 from smidgen.policies.baselines import POLICIES
 from smidgen.runtime.errors import UserError
@@ -107,6 +109,30 @@ def test_failures_of_policy_and_simulator_are_counted_apart(tmp_path: Path) -> N
     assert exploded["success"]["n"] == 4
     host = json.loads(host_path(tmp_path / "results" / "lift-noop.json").read_text())
     assert host["errors"]["3000001"] == "RuntimeError: unstable simulation"
+
+
+def test_an_episode_that_never_began_has_a_video_too(tmp_path: Path) -> None:
+    class Stillborn(FakeLift):
+        def reset(self, *, seed: int) -> Any:
+            if seed == 3_000_000:
+                raise RuntimeError("no model")
+            return super().reset(seed=seed)
+
+    record = run("noop", tmp_path, Stillborn, videos=1)
+    assert record["episodes"][0]["num_steps"] == 0
+    assert record["episodes"][0]["label"] == "simulator_error"
+    assert (tmp_path / "videos" / record["videos"][0]["file"]).exists()
+    assert not evaluate(config("noop", tmp_path, videos=1), Stillborn)[1]
+
+
+def test_every_task_ends_an_episode_as_the_protocol_says() -> None:
+    assert {task.hold_steps for task in TASKS.values()} == {HOLD_STEPS}
+
+
+def test_a_policy_whose_name_is_no_file_name_needs_another(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="give name="):
+        make_plan(config("fake_lift:Slashed", tmp_path))
+    assert make_plan(config("fake_lift:Slashed", tmp_path, name="plain")).card["name"] == "plain"
 
 
 @pytest.mark.slow

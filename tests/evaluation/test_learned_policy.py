@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,13 @@ def test_the_record_holds_the_chain_of_hashes_and_the_curve(
 def test_run_and_checkpoint_are_one_policy(run_directory: Path, demos: EpisodeStore, tmp_path: Path) -> None:
     by_run = run(run_directory, tmp_path / "run", demos)
     assert run(run_directory / RUN_CHECKPOINT, tmp_path / "checkpoint", demos) == by_run
+
+
+def test_a_checkpoint_trained_anew_at_the_same_path_is_not_the_old_one(demos: EpisodeStore, tmp_path: Path) -> None:
+    first = run(save_run(tmp_path / "run", demos, seeds=[0]), tmp_path / "first", demos, episodes=1)
+    shutil.rmtree(tmp_path / "run")
+    second = run(save_run(tmp_path / "run", demos, seeds=[0], horizon=4), tmp_path / "second", demos, episodes=1)
+    assert first["collapse"]["r2"] != second["collapse"]["r2"]
 
 
 def test_windows_are_those_that_the_policy_sees_in_an_episode(run_directory: Path, demos: EpisodeStore) -> None:

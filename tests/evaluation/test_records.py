@@ -68,6 +68,12 @@ def shift_to(first_seed: int) -> Callable[[dict[str, Any]], None]:
     return edit
 
 
+def nested(depth: int, core: Any) -> Any:
+    for _ in range(depth):
+        core = [core]
+    return core
+
+
 BROKEN: list[tuple[str, Callable[[dict[str, Any]], None]]] = [
     # Edited successes, missing seeds, duplicated seeds, truncated lists, test on training seeds.
     ("success.k", assign("success", "k", value=3)),
@@ -102,6 +108,10 @@ BROKEN: list[tuple[str, Callable[[dict[str, Any]], None]]] = [
     ("policy.surprise", assign("policy", "surprise", value=1)),
     ("success.k", assign("success", "k", value=True)),
     ("success.rate", assign("success", "rate", value=math.nan)),
+    ("success.rate", assign("success", "rate", value=10**400)),
+    ("success.k", assign("success", "k", value=10**400)),
+    ("training_curve[0].loss", assign("training_curve", value=[{"loss": [[math.nan]]}])),
+    ("config.deep", lambda r: r["config"].update(deep=nested(300, math.inf))),
     ("success", assign("success", value=[])),
     ("episodes", assign("episodes", value={})),
     ("episodes[0].seed", assign("episodes", 0, "seed", value="3000000")),
