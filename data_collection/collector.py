@@ -20,6 +20,7 @@ from smidgen.data_collection.array_files import Array
 from smidgen.data_collection.episode import Episode, empty_counterfactuals, failed_attempt
 from smidgen.data_collection.experts import EXPERTS
 from smidgen.data_collection.manifest import SCHEMA_VERSION
+from smidgen.envs.errors import SimulatorError
 from smidgen.envs.seeds import seeds
 from smidgen.envs.tasks import get_task, make_env
 from smidgen.runtime.errors import UserError, unknown_name
@@ -36,7 +37,7 @@ class DivergedError(RuntimeError):
     """The simulation ran into NaN or infinity."""
 
 
-SIMULATOR_ERRORS = (DivergedError, FloatingPointError, np.linalg.LinAlgError)
+SIMULATOR_ERRORS = (SimulatorError, DivergedError, FloatingPointError, np.linalg.LinAlgError)
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,15 @@ import mujoco
 import numpy as np
 from scipy.linalg import lapack
 
+from smidgen.envs.errors import SimulatorError
+
 POSITION_GAIN = 150.0
 POSTURE_GAIN = 10.0
 # Share of the gripper's stroke that a full command moves it in one control step (robosuite's PandaGripper.speed).
 GRIPPER_SPEED = 0.2
+
+
+_DIVERGED = [mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL, mujoco.mjtWarning.mjWARN_BADQACC]
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,9 @@ class OperationalSpaceController:
             target_rotation: (3, 3) how it shall be turned.
             gripper: Command in [-1 open, 1 closed]; only its sign counts, as in robosuite. None without a gripper.
             num_substeps: Physics steps in this control step.
+
+        Raises:
+            SimulatorError: If positions, velocities or accelerations are not finite or absurdly large.
         """
         model, data = self._model, self._data
         if gripper is not None:
@@ -89,6 +97,8 @@ class OperationalSpaceController:
             torque = self._torque(target_position_m, target_rotation)
             data.ctrl[self._arm.actuators] = np.minimum(np.maximum(torque, self._torque_low), self._torque_high)
             mujoco.mj_step2(model, data)
+        if any(data.warning[kind].number for kind in _DIVERGED):
+            raise SimulatorError(f"the simulation became unstable {data.time:.3f} s after its last reset")
 
     def _torque(self, target_position_m: np.ndarray, target_rotation: np.ndarray) -> np.ndarray:
         """Torque tau = J^T (w - A^-1 J v) + M v + bias, in N m.

@@ -7,7 +7,8 @@ from typing import ClassVar
 import mujoco
 import numpy as np
 
-from smidgen.envs.robosuite_env import FrozenModel, RobosuiteEnv
+from smidgen.envs.frozen_model import FrozenModel
+from smidgen.envs.robosuite_env import RobosuiteEnv
 from smidgen.envs.simulator import RobosuiteLift
 from smidgen.envs.specs import TaskSpec
 from smidgen.envs.tasks import LIFT, TABLE_HEIGHT_M

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
-import xml.etree.ElementTree as ET
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, ClassVar
 
 import gymnasium
@@ -20,42 +18,13 @@ from gymnasium.spaces import Dict as DictSpace
 
 from smidgen.envs.control import ArmIndices, OperationalSpaceController
 from smidgen.envs.fingerprint import environment_fingerprint
-from smidgen.envs.meshes import decimate_visual_meshes
-from smidgen.envs.rendering import HIDDEN_GROUP, FrameRenderer, RenderProfile, get_render_profile, parse_image_size
+from smidgen.envs.frozen_model import FrozenModel, build_simulation
+from smidgen.envs.rendering import HIDDEN_GROUP, FrameRenderer, get_render_profile, parse_image_size
 from smidgen.envs.simulator import quiet_robosuite
 from smidgen.envs.specs import TaskSpec
-from smidgen.runtime.files import sha256_bytes
 
 _STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS | mujoco.mjtState.mjSTATE_WARMSTART
 _NUM_FINGERS = 2
-
-
-class FrozenModel:
-    """Mixed into a robosuite environment: swaps the visual meshes and remembers the hash of what was compiled."""
-
-    render_profile: RenderProfile
-    model_sha256: str
-
-    def _initialize_sim(self, xml_string: str | None = None) -> None:
-        self.set_xml_processor(self._freeze)  # type: ignore[attr-defined]
-        super()._initialize_sim(xml_string)  # type: ignore[misc]
-
-    def _freeze(self, xml: str) -> str:
-        profile, meshes_sha256 = self.render_profile, ""
-        if profile.mesh_fraction < 1.0:
-            xml, meshes_sha256 = decimate_visual_meshes(xml, profile.mesh_fraction, profile.min_faces)
-        self.model_sha256 = sha256_bytes((_without_folders(xml) + meshes_sha256).encode())
-        return xml
-
-
-def _without_folders(xml: str) -> str:
-    """The model with file names in place of paths, so that its hash does not depend on where packages are installed."""
-    root = ET.fromstring(xml)
-    for element in root.iter():
-        for attribute in ("file", "meshdir", "texturedir"):
-            if element.get(attribute):
-                element.set(attribute, Path(element.get(attribute, "")).name)
-    return ET.tostring(root, encoding="unicode")
 
 
 class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray], abc.ABC):
@@ -89,8 +58,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray], abc.ABC):
         self.render_profile = get_render_profile(render_profile)
         self.observe_pixels = observe_pixels
         self.render_mode = render_mode
-        with quiet_robosuite():
-            self.simulation = self._build_simulation()
+        self.simulation = build_simulation(self.simulation_class, self.render_profile, self.task.control_hz)
         self.model: mujoco.MjModel = self.simulation.sim.model._model
         self.data: mujoco.MjData = self.simulation.sim.data._data
         self._num_substeps = round(1.0 / (self.task.control_hz * self.model.opt.timestep))
@@ -100,8 +68,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray], abc.ABC):
         self._controller = OperationalSpaceController(self.model, self.data, self._arm)
         self._renderer: FrameRenderer | None = None
         self._num_steps = self._held_steps = 0
-        self._low, self._high = np.array(self.task.action.low), np.array(self.task.action.high)
-        self.action_space = Box(self._low, self._high, dtype=np.float64)
+        self.action_space = Box(np.array(self.task.action.low), np.array(self.task.action.high), dtype=np.float64)
         self.observation_space = self._observation_space()
         self._after_build()
 
@@ -112,23 +79,6 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray], abc.ABC):
         if self.observe_pixels:
             spaces |= {f"{name}_image": Box(0, 255, (*self.image_size, 3), dtype=np.uint8) for name in self.cameras}
         return DictSpace(spaces)
-
-    def _build_simulation(self) -> Any:
-        """Makes the robosuite environment without any renderer or observable of its own."""
-        simulation_class = type(self.simulation_class.__name__, (self.simulation_class,), {})
-        simulation_class.render_profile = self.render_profile
-        return simulation_class(
-            robots="Panda",
-            renderer="mujoco",
-            has_renderer=False,
-            has_offscreen_renderer=False,
-            use_camera_obs=False,
-            use_object_obs=False,
-            hard_reset=False,
-            ignore_done=True,
-            control_freq=self.task.control_hz,
-            seed=0,
-        )
 
     def _after_build(self) -> None:
         """Where a task looks up its indices in the compiled model."""
@@ -220,11 +170,12 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray], abc.ABC):
 
         Raises:
             ValueError: If the action has another shape or holds NaN or an infinity.
+            SimulatorError: If the simulation diverges.
         """
         action = np.asarray(action, dtype=np.float64)
-        if action.shape != self._low.shape or not np.isfinite(action).all():
-            raise ValueError(f"expected {self._low.size} finite numbers {self.task.action.names}, got {action}")
-        action = np.clip(action, self._low, self._high)
+        if action.shape != self.action_space.shape or not np.isfinite(action).all():
+            raise ValueError(f"expected {self.task.action.size} finite numbers {self.task.action.names}, got {action}")
+        action = np.clip(action, self.action_space.low, self.action_space.high)
         spec = self.task.action
         gripper = None if spec.gripper_index is None else float(action[spec.gripper_index])
         self._controller.step(action[spec.position_indices], self._target_rotation(action), gripper, self._num_substeps)

@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
+
 from smidgen.envs.specs import ActionSpec
 
 OPEN, CLOSED = -1.0, 1.0
-# How far ahead of the gripper a commanded target may lie. Under the controller's critically damped gains (12 rad/s) the
-# arm then moves at up to about half of LEAD_M * 12 per second, which contact survives.
-LEAD_M = 0.06
+# How far ahead of the gripper a commanded target may lie: the controller's critically damped gains (12 rad/s) then move
+# the arm at up to half of LEAD_M * 12 per second. Most targets are nearer and are the waypoint itself, so that a
+# demonstration's labels tell where the cue is from the first step on.
+LEAD_M = 0.15
 
 
 class Expert(abc.ABC):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
+
 from smidgen.data_collection.experts.expert import CLOSED, OPEN, Expert, is_near, towards
 
 HOVER_OFFSET_M = np.array([0.0, 0.0, 0.06])

@@ -5,6 +5,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from smidgen.envs.control import _rotation_error, _solve
+from smidgen.envs.errors import SimulatorError
 from smidgen.envs.simulator import RobosuiteLift, quiet_robosuite
 from smidgen.envs.tasks import make_env
 
@@ -55,3 +56,14 @@ def test_rotation_error_is_the_sum_of_the_axes_cross_products() -> None:
 def test_solve_takes_the_pseudo_inverse_of_a_singular_matrix() -> None:
     singular = np.diag([2.0, 1.0, 0.0])
     np.testing.assert_allclose(_solve(singular, np.array([2.0, 1.0, 5.0])), [1.0, 1.0, 0.0])
+
+
+@pytest.mark.simulator
+def test_a_diverging_simulation_is_an_error() -> None:
+    env = make_env("lift", observe_pixels=False)
+    env.reset(seed=0)
+    env.data.qvel[:7] = 1e12
+    with pytest.raises(SimulatorError, match="unstable"):
+        env.step(np.array([0.0, 0.0, 0.9, -1.0]))
+    env.reset(seed=0)
+    env.step(np.array([0.0, 0.0, 0.9, -1.0]))

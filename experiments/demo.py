@@ -1,0 +1,201 @@
+"""``make demo``, or ``python -m smidgen.experiments.demo [key=value ...]``: the whole path on Lift, once.
+
+Demonstrations -> two Perceivers (raw pixels, and their 3-D Fourier transform) -> closed-loop evaluation beside the
+baselines -> leaderboard. Everything lands under ``outputs/demo``; a second call reuses what is there. A small variant:
+``demonstrations=4 validation=2 steps=4 episodes=2``, about two minutes on 2 CPU cores.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from smidgen.data_collection.collect import collect
+from smidgen.data_collection.collector import CollectConfig
+from smidgen.evaluation.evaluate import evaluate, summary_line
+from smidgen.evaluation.leaderboard import leaderboard
+from smidgen.evaluation.plan import EvalConfig
+from smidgen.evaluation.records import read_record
+from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
+from smidgen.runtime.errors import UserError
+from smidgen.runtime.progress import progress
+from smidgen.runtime.workers import single_threaded_environment
+from smidgen.training.run_directory import METRICS_NAME
+
+TASK = "lift"
+BASELINES = ("expert", "random", "noop", "mean_action", "time_mean", "persistence")
+# Only what the comparison is about differs between the two.
+RUNS: dict[str, tuple[str, ...]] = {
+    "raw": ("transform=raw",),
+    "dft3d": ("transform=dft3d", "standardise_after=centre"),
+}
+LOG_LINES_SHOWN = 15
+
+
+@dataclass(frozen=True)
+class DemoConfig:
+    """How large the demonstration is."""
+
+    out: str = field(default="outputs/demo", metadata={"help": "directory of everything that is made"})
+    demonstrations: int = field(default=100, metadata={"help": "training episodes"})
+    validation: int = field(default=20, metadata={"help": "held-out episodes for the offline measures"})
+    steps: int = field(default=1500, metadata={"help": "optimiser steps of each Perceiver"})
+    episodes: int = field(default=50, metadata={"help": "unseen episodes per policy"})
+    videos: int = field(default=4, metadata={"help": "filmed episodes per policy"})
+    workers: int = field(default=2, metadata={"help": "worker processes"})
+    seed: int = field(default=0, metadata={"help": "seed of both trainings"})
+
+
+def overview(config: DemoConfig) -> str:
+    """What will happen, before it does."""
+    return f"""smidgen demo: does a policy notice a smidgen of change in its input, or does it play back the average?
+
+  1. collect    {config.demonstrations} + {config.validation} scripted demonstrations of {TASK}, as 64 x 64 pixels
+  2. train      two Perceivers on 12,288 tokens, side by side: {" and ".join(RUNS)}, {config.steps} steps each
+  3. evaluate   both and {len(BASELINES)} baselines, closed-loop, on {config.episodes} unseen episodes each
+  4. rank       a leaderboard here on the terminal, and a page with curves and videos
+
+Most of the time goes into training. On 2 CPU cores all of it takes about 12 minutes. Everything is written to
+{config.out}; stopped, the same command goes on where it was.
+"""
+
+
+@contextmanager
+def stage(title: str) -> Iterator[None]:
+    """Announces a part of the demo, and how long it took."""
+    print(f"\n== {title}", flush=True)
+    started = time.monotonic()
+    yield
+    print(f"   {time.monotonic() - started:.0f} s", flush=True)
+
+
+def collect_sets(config: DemoConfig) -> tuple[Path, Path]:
+    """Collects the training and the held-out demonstrations."""
+    training, validation = Path(config.out, "demonstrations"), Path(config.out, "validation")
+    for path, split, episodes in (
+        (training, "demonstrations", config.demonstrations),
+        (validation, "validation", config.validation),
+    ):
+        collect(CollectConfig(task=TASK, out=str(path), episodes=episodes, split=split, workers=config.workers))
+    return training, validation
+
+
+def train_runs(config: DemoConfig, training: Path, validation: Path) -> dict[str, Path]:
+    """Trains every Perceiver, one process each, and shows them on one bar.
+
+    Raises:
+        UserError: If a training fails; its last lines are printed first.
+    """
+    runs = {name: Path(config.out, "training", name) for name in RUNS}
+    threads = max(1, (os.cpu_count() or 1) // len(RUNS))
+    with ExitStack() as stack:
+        stack.enter_context(single_threaded_environment())
+        processes = {}
+        for name, out in runs.items():
+            out.parent.mkdir(parents=True, exist_ok=True)
+            log = stack.enter_context(open(out.with_suffix(".log"), "w"))
+            settings = [
+                *RUNS[name],
+                f"demos={training}",
+                f"validation={validation}",
+                f"out={out}",
+                f"steps={config.steps}",
+                f"seed={config.seed}",
+                f"num_threads={threads}",
+            ]
+            command = [sys.executable, "-m", "smidgen.training.train", *settings]
+            processes[name] = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+            stack.callback(processes[name].terminate)
+        _watch(config, runs, processes)
+    return runs
+
+
+def _watch(config: DemoConfig, runs: dict[str, Path], processes: dict[str, subprocess.Popen[bytes]]) -> None:
+    shown = 0
+    with progress(config.steps * len(runs), "training") as advance:
+        while True:
+            running = any(process.poll() is None for process in processes.values())
+            rows = {name: _last_row(out / METRICS_NAME) for name, out in runs.items()}
+            done = sum(int(row.get("step", 0)) for row in rows.values())
+            advance(done - shown, "; ".join(_headline(name, row) for name, row in rows.items()))
+            shown = done
+            if not running:
+                break
+            time.sleep(1.0)
+    for name, process in processes.items():
+        if process.returncode != 0:
+            print("\n".join(runs[name].with_suffix(".log").read_text().splitlines()[-LOG_LINES_SHOWN:]))
+            raise UserError(f"training {name} ended with exit code {process.returncode}; its last lines are above")
+
+
+def _last_row(metrics: Path) -> dict[str, Any]:
+    """What a run last wrote down of itself; empty before its first validation."""
+    lines = metrics.read_text().splitlines() if metrics.exists() else []
+    return dict(json.loads(lines[-1])) if lines else {}
+
+
+def _headline(name: str, row: dict[str, Any]) -> str:
+    slope = row.get("cue_slope")
+    return f"{name} starting" if slope is None else f"{name} cue slope {slope:.2f}"
+
+
+def evaluate_policies(config: DemoConfig, training: Path, validation: Path, runs: dict[str, Path]) -> Path:
+    """Evaluates the baselines and the trained policies; returns the directory of the records."""
+    results = Path(config.out, "results")
+    for policy, name in [
+        *((baseline, baseline) for baseline in BASELINES),
+        *((str(out), n) for n, out in runs.items()),
+    ]:
+        path, _ = evaluate(
+            EvalConfig(
+                policy=policy,
+                name=None if policy == name else f"perceiver-{name}",
+                task=TASK,
+                out=str(results),
+                episodes=config.episodes,
+                videos=config.videos,
+                workers=config.workers,
+                demos=str(validation),
+                train_demos=str(training),
+            )
+        )
+        print(f"   {summary_line(path, read_record(path))}", flush=True)
+    return results
+
+
+def demo(arguments: list[str]) -> None:
+    """Runs the demonstration."""
+    if wants_help(arguments):
+        summary = "The whole path on Lift: demonstrations, two Perceivers, evaluation, leaderboard. Resumes."
+        print(command_help("python -m smidgen.experiments.demo [key=value ...]", summary, DemoConfig))
+        return
+    config = compose_config(DemoConfig, arguments)
+    print(overview(config))
+    started = time.monotonic()
+    with stage("1. collect"):
+        training, validation = collect_sets(config)
+    with stage("2. train"):
+        runs = train_runs(config, training, validation)
+    with stage("3. evaluate"):
+        results = evaluate_policies(config, training, validation, runs)
+    with stage("4. rank"):
+        leaderboard([f"results={results}"])
+    print(f"\nall in {(time.monotonic() - started) / 60:.1f} minutes; page: {config.out}/leaderboard.html", flush=True)
+    print(f"videos: {config.out}/videos; curves: tensorboard --logdir {config.out}/training")
+
+
+def main() -> int:
+    """Entry point."""
+    return run_command(demo)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
