@@ -7,7 +7,7 @@ import os
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[variable] = "1"
 
-from hypothesis import settings
+from hypothesis import settings  # noqa: E402
 
 settings.register_profile("smidgen", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("smidgen")
