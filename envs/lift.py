@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import mujoco
 import numpy as np
@@ -26,8 +26,10 @@ class _CubeSize:
         return CUBE_HALF_SIZE_M
 
 
-class _LiftSimulation(FrozenModel, RobosuiteLift):  # type: ignore[misc]
+class _LiftSimulation(FrozenModel, RobosuiteLift):
     """robosuite's Lift with the cube's size fixed; robosuite draws it anew at every build of the model."""
+
+    rng: Any
 
     def _load_model(self) -> None:
         generator, self.rng = self.rng, _CubeSize()

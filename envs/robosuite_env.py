@@ -41,7 +41,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray], abc.ABC):
         UserError: For an unknown camera or profile, or an impossible size.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 20}
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012  (as Gymnasium has it)
     task: ClassVar[TaskSpec]
     simulation_class: ClassVar[type[FrozenModel]]
 
@@ -68,8 +68,8 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray], abc.ABC):
         self._controller = OperationalSpaceController(self.model, self.data, self._arm)
         self._renderer: FrameRenderer | None = None
         self._num_steps = self._held_steps = 0
-        self.action_space = Box(np.array(self.task.action.low), np.array(self.task.action.high), dtype=np.float64)
-        self.observation_space = self._observation_space()
+        self.action_space: Box = Box(np.array(self.task.action.low), np.array(self.task.action.high), dtype=np.float64)
+        self.observation_space = self._observation_space()  # type: ignore[assignment]
         self._after_build()
 
     def _observation_space(self) -> DictSpace:
@@ -225,7 +225,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray], abc.ABC):
             self._renderer = FrameRenderer(self.model, self.data, self.cameras, self.image_size, self.render_profile)
         return self._renderer
 
-    def render(self) -> np.ndarray:  # type: ignore[override]
+    def render(self) -> np.ndarray:
         """The first camera's frame of the present state: (H, W, 3) uint8."""
         return self.render_frames()[0]
 

@@ -51,7 +51,11 @@ def _bar(total: int, label: str, done: int) -> Iterator[Callable[[int, str], Non
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(label, total=total, completed=done, note="")
-        yield lambda num_items, note="": bar.update(task, advance=num_items, note=note)
+
+        def advance(num_items: int, note: str = "") -> None:
+            bar.update(task, advance=num_items, note=note)
+
+        yield advance
 
 
 def _plain_lines(total: int, label: str, done: int) -> Callable[[int, str], None]:

@@ -6,11 +6,14 @@ learning rate), so on one machine a resumed run ends in the same weights, bit fo
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import errno
 import math
 import os
 import platform
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +68,7 @@ def train(config: TrainConfig) -> Path:
         UserError: If the data is damaged, the settings are impossible, ``out`` holds another run, or the loss diverges.
         TrainingStopped: After SIGTERM or SIGINT, once the run is saved.
     """
-    with reproducible_torch(config.num_threads), stop_signal() as stop:
+    with reproducible_torch(config.num_threads), stop_signal() as stop, _full_disk_named(config.out):
         prepared = prepare(config)
         paths = {"demos": config.demos, "validation": config.validation}
         with RunDirectory.open(config.out, prepared.settings(), prepared.platform, paths) as run:
@@ -74,6 +77,17 @@ def train(config: TrainConfig) -> Path:
             else:
                 Trainer(prepared, run).run(stop)
     return Path(config.out) / FINAL_CHECKPOINT
+
+
+@contextlib.contextmanager
+def _full_disk_named(out: str) -> Iterator[None]:
+    """Our own files say so themselves; TensorBoard's do not."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UserError(f"no space left on disk for {out}; free some and run the command again") from error
 
 
 class Trainer:

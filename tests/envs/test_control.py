@@ -1,5 +1,7 @@
 """Our control loop against stock robosuite's."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -59,7 +61,8 @@ def test_solve_takes_the_pseudo_inverse_of_a_singular_matrix() -> None:
 
 
 @pytest.mark.simulator
-def test_a_diverging_simulation_is_an_error() -> None:
+def test_a_diverging_simulation_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # MuJoCo writes its warnings to a file in the working directory
     env = make_env("lift", observe_pixels=False)
     env.reset(seed=0)
     env.data.qvel[:7] = 1e12
