@@ -218,7 +218,7 @@ def _fixed_part(
 
 
 def read_curve(checkpoint: str) -> list[dict[str, Any]]:
-    """Rows of the training run's metrics.jsonl, thinned evenly; [] if the checkpoint lies outside of its run.
+    """Validation rows of the run's metrics.jsonl, thinned evenly; [] if the checkpoint lies outside of a run.
 
     Raises:
         UserError: If a row is no JSON object.
@@ -234,7 +234,7 @@ def read_curve(checkpoint: str) -> list[dict[str, Any]]:
             raise UserError(
                 f"{path}: line {number} is no JSON; a run still training? Evaluate when it has ended"
             ) from error
-        # Speed differs between two runs that are otherwise the same.
-        rows.append({key: value for key, value in row.items() if key != "examples_per_s"})
+        if row.get("split") != "train":
+            rows.append(row)
     kept = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MAX_CURVE_ROWS)).round().astype(int))
     return [rows[index] for index in kept]

@@ -12,6 +12,7 @@ import errno
 import math
 import os
 import platform
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -81,13 +82,21 @@ def train(config: TrainConfig) -> Path:
 
 @contextlib.contextmanager
 def _full_disk_named(out: str) -> Iterator[None]:
-    """Our own files say so themselves; TensorBoard's do not."""
+    """Our own files say so themselves; TensorBoard's do not, and its thread prints a traceback besides."""
+    print_traceback = threading.excepthook
+    threading.excepthook = lambda thread: None if _is_full_disk(thread.exc_value) else print_traceback(thread)
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if not _is_full_disk(error):
             raise
         raise UserError(f"no space left on disk for {out}; free some and run the command again") from error
+    finally:
+        threading.excepthook = print_traceback
+
+
+def _is_full_disk(error: BaseException | None) -> bool:
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 class Trainer:
