@@ -126,7 +126,7 @@ class _Fitted(Standardiser):
     def forward(self, x_BMD: Float[Tensor, "batch tokens channels"]) -> Float[Tensor, "batch tokens channels"]:
         """Standardises tokens."""
         self._require_fitted()
-        return (x_BMD - self.mean.T) / self.deviation.T
+        return (x_BMD - self.mean.T).div_(self.deviation.T)
 
     def inverse(self, z_BMD: Float[Tensor, "batch tokens channels"]) -> Float[Tensor, "batch tokens channels"]:
         """Undoes ``forward``."""

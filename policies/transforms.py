@@ -127,36 +127,34 @@ class _Fourier(InputTransform):
         half = self.lengths[-1] if full else self.lengths[-1] // 2 + 1
         self.grid = (*self.lengths[:-1], half, *working_grid[num_axes:])
         self.channels = 2 * channels
-        weights = torch.ones(half)
-        if not full:
-            weights[1 : (self.lengths[-1] + 1) // 2] = math.sqrt(2.0)
-        # Shaped for (..., half, trailing axes, re/im).
-        trailing = len(working_grid) - num_axes
-        self.weights: Tensor
-        self.register_buffer("weights", weights.reshape(half, *(1,) * (trailing + 1)), persistent=False)
+        self.num_paired = 0 if full else (self.lengths[-1] + 1) // 2 - 1
 
     def forward(self, x_BNC: Float[Tensor, "batch tokens channels"]) -> Float[Tensor, "batch tokens_out channels_out"]:
         """Transforms in float32 (float64 stays), also under autocast: half-precision FFTs want powers of two."""
         with torch.autocast(x_BNC.device.type, enabled=False):
             x = _at_least_float32(x_BNC).transpose(1, 2).unflatten(2, self.working_grid)
             transform = torch.fft.fftn if self.full else torch.fft.rfftn
-            z = torch.view_as_real(transform(x, dim=self.dims, norm=self.norm))
-            if not self.full:
-                z = z * self.weights.to(z.dtype)
-            # (B, C, grid, re/im) -> (B, M, re/im * C), the channels slowest in memory, as the attention reads them.
-            return z.movedim(-1, 1).flatten(1, 2).flatten(2).transpose(1, 2)
+            spectrum = transform(x, dim=self.dims, norm=self.norm)
+            z = torch.stack([spectrum.real, spectrum.imag], dim=1)
+            self._paired(z).mul_(math.sqrt(2.0))
+            # (B, re/im, C, grid) -> (B, M, 2C), the channels slowest in memory, as the attention reads them.
+            return z.flatten(1, 2).flatten(2).transpose(1, 2)
 
     def inverse(self, z_BMD: Float[Tensor, "batch tokens_out channels_out"]) -> Float[Tensor, "batch tokens channels"]:
         """Inverts exactly on the range of ``forward``; elsewhere it projects onto real inputs first."""
         with torch.autocast(z_BMD.device.type, enabled=False):
-            z = _at_least_float32(z_BMD).transpose(1, 2).unflatten(2, self.grid).unflatten(1, (2, -1)).movedim(1, -1)
+            z = _at_least_float32(z_BMD).transpose(1, 2).unflatten(2, self.grid).unflatten(1, (2, -1)).clone()
+            self._paired(z).mul_(math.sqrt(0.5))
+            spectrum = torch.complex(z[:, 0], z[:, 1])
             if self.full:
-                spectrum = torch.view_as_complex(z.contiguous())
                 x = torch.fft.ifftn(spectrum, dim=self.dims, norm=self.norm).real
             else:
-                spectrum = torch.view_as_complex((z / self.weights.to(z.dtype)).contiguous())
                 x = torch.fft.irfftn(spectrum, s=self.lengths, dim=self.dims, norm=self.norm)
             return x.flatten(2).transpose(1, 2)
+
+    def _paired(self, z: Tensor) -> Tensor:
+        """The part of (B, re/im, C, grid) that stands for two bins; empty in a full spectrum."""
+        return z.narrow(self.dims[-1] + 1, 1 if self.num_paired else 0, self.num_paired)
 
 
 class DFT1D(_Fourier):
