@@ -1,8 +1,9 @@
 """``smidgen-train demos=DIR out=DIR [key=value ...]``: behaviour cloning of a Perceiver, watched for mean collapse.
 
-A small run on one CPU core: ``smidgen-train demos=outputs/demo/demonstrations/lift out=outputs/small steps=100
-num_latents=8 latent_dim=32 batch_size=8``. It leaves ``config.json``, ``metrics.jsonl``, ``tensorboard/`` and
-``checkpoints/final/`` in its directory; ``smidgen-eval policy=outputs/small`` takes it from there.
+A small run, under a minute on one CPU core: ``smidgen-train demos=outputs/demo/demonstrations out=outputs/small
+steps=100 num_latents=8 latent_dim=32 batch_size=8``. It prints where the run stands at each validation, and leaves
+``config.json``, ``metrics.jsonl``, ``tensorboard/`` and ``checkpoints/final/``; ``smidgen-eval policy=outputs/small``
+takes it from there.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -176,6 +177,16 @@ def test_a_gradient_that_is_no_number_never_reaches_the_weights(tmp_path, tiny_c
     monkeypatch.setattr("smidgen.training.loop.clip_grad_norm_", lambda *_: torch.tensor(torch.inf))
     with pytest.raises(TrainingDiverged, match="gradient norm is inf at step 0"):
         train(tiny_config(tmp_path / "run"))
+
+
+def test_a_full_disk_is_one_line_also_where_tensorboard_writes(tmp_path, tiny_config, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("smidgen.training.tensorboard_log.TensorBoardLog.validation", full)
+    with pytest.raises(UserError, match="no space left on disk"):
+        train(tiny_config(tmp_path / "run"))
+    assert not (tmp_path / "run" / "checkpoints").exists()
 
 
 def test_the_end_effector_state_can_be_seen(tmp_path, tiny_config):
