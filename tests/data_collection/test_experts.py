@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from smidgen.data_collection.experts import EXPERTS
 from smidgen.data_collection.experts.expert import LEAD_M, towards
 from smidgen.envs.seeds import seeds
