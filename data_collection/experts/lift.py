@@ -11,10 +11,15 @@ from smidgen.data_collection.experts.expert import CLOSED, OPEN, Expert, is_near
 
 HOVER_OFFSET_M = np.array([0.0, 0.0, 0.06])
 RAISE_M = 0.10
-CLOSE_STEPS = 8
-# The fingers are 8 cm apart at most and the cube's diagonal is 5.9 cm: off by more than this, one of them lands on it.
-ALIGNED_M = 0.008
-GRASP_TOLERANCE_M = 0.008
+# Phases change while the gripper still moves. A phase that ended at its goal would linger short of it, with one label
+# on this side and another a millimetre further: an imitator cannot see the difference, and stops there for good.
+ALIGNED_M = 0.015
+HOVER_TOLERANCE_M = 0.03
+GRASP_TOLERANCE_M = 0.012
+# The fingers are 8 cm apart at most and the cube's diagonal is 5.9 cm: further off, one of them would land on it.
+ASTRAY_M = 0.025
+SQUEEZE_STEPS = 2
+GIVE_UP_STEPS = 15
 
 
 class LiftExpert(Expert):
@@ -23,21 +28,26 @@ class LiftExpert(Expert):
     phases: ClassVar[tuple[str, ...]] = ("reach", "descend", "grasp", "raise")
     cue_phases: ClassVar[tuple[str, ...]] = ("reach", "descend")
 
+    def reset(self, seed: int) -> None:
+        """Starts an episode with nothing in hand."""
+        super().reset(seed)
+        self.steps_grasped = 0
+
     def next_phase(self, privileged: Mapping[str, np.ndarray]) -> str:
         """Moves on when a phase has done its work; back to reaching when the cube is not in hand."""
         eef, cube = privileged["eef_position_m"], privileged["object_position_m"]
-        aligned = is_near(eef[:2], cube[:2], ALIGNED_M)
-        if self.phase == "reach" and aligned and eef[2] < cube[2] + HOVER_OFFSET_M[2] + ALIGNED_M:
-            return "descend"
-        if self.phase == "descend" and is_near(eef, cube, GRASP_TOLERANCE_M):
-            return "grasp"
-        if self.phase == "descend" and not is_near(eef[:2], cube[:2], 3.0 * ALIGNED_M):
-            return "reach"
-        if self.phase == "grasp" and self.steps_in_phase >= CLOSE_STEPS:
-            return "raise" if privileged["is_grasped"] else "reach"
-        if self.phase == "raise" and self.steps_in_phase > CLOSE_STEPS and not privileged["is_grasped"]:
-            return "reach"
-        return self.phase
+        self.steps_grasped = self.steps_grasped + 1 if privileged["is_grasped"] else 0
+        if self.phase == "reach":
+            low = eef[2] < cube[2] + HOVER_OFFSET_M[2] + HOVER_TOLERANCE_M
+            return "descend" if low and is_near(eef[:2], cube[:2], ALIGNED_M) else "reach"
+        if self.phase == "descend":
+            if not is_near(eef[:2], cube[:2], ASTRAY_M):
+                return "reach"
+            return "grasp" if eef[2] < cube[2] + GRASP_TOLERANCE_M else "descend"
+        if self.phase == "grasp" and self.steps_grasped > SQUEEZE_STEPS:
+            return "raise"
+        lost = not privileged["is_grasped"] and self.steps_in_phase > GIVE_UP_STEPS
+        return "reach" if lost else self.phase
 
     def command(self, privileged: Mapping[str, np.ndarray]) -> np.ndarray:
         """The next target: x, y, z (m) and the gripper."""
@@ -48,5 +58,5 @@ class LiftExpert(Expert):
         if self.phase == "descend":
             return np.append(towards(eef, cube), OPEN)
         if self.phase == "grasp":
-            return np.append(cube, CLOSED)
+            return np.append([cube[0], cube[1], rest_m], CLOSED)
         return np.append(towards(eef, np.array([eef[0], eef[1], rest_m + RAISE_M])), CLOSED)
