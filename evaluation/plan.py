@@ -19,7 +19,7 @@ from smidgen.envs.tasks import get_task
 from smidgen.evaluation.held_out import spread_steps
 from smidgen.evaluation.items import World, make_simulator
 from smidgen.evaluation.policy_source import PolicySource, build_card
-from smidgen.evaluation.protocol import HOLD_STEPS, PROTOCOL_VERSION, SPLIT, test_seeds
+from smidgen.evaluation.protocol import HOLD_STEPS, PROTOCOL_VERSION, SPLITS, evaluation_seeds
 from smidgen.evaluation.record_schema import SCHEMA_VERSION, PolicyCard
 from smidgen.evaluation.record_validation import NAME_PATTERN
 from smidgen.evaluation.records import record_path
@@ -42,7 +42,8 @@ class EvalConfig:
     out: str = field(metadata={"help": "directory of the records; videos go to ../videos beside it"})
     task: str = field(default="lift", metadata={"help": "task to run"})
     episodes: int = field(default=100, metadata={"help": "episodes, one per test seed"})
-    seed_start: int = field(default=0, metadata={"help": "first test seed, as an offset or absolute"})
+    split: str = field(default="test", metadata={"help": "seeds: test, or checkpoint for choosing (never ranked)"})
+    seed_start: int = field(default=0, metadata={"help": "first seed, as an offset inside the split or absolute"})
     workers: int = field(default=2, metadata={"help": "worker processes (0: this one); changes no byte"})
     demos: str | None = field(default=None, metadata={"help": "held-out demonstrations, for R^2, skills, cue slope"})
     train_demos: str | None = field(default=None, metadata={"help": "training ones: baselines, time-mean skill"})
@@ -109,7 +110,7 @@ def make_plan(config: EvalConfig, make: Callable[..., Any] = make_simulator) -> 
             seeds of the training set, a damaged data set or checkpoint.
     """
     task = get_task(config.task)
-    seeds = test_seeds(config.seed_start, config.episodes)
+    seeds = evaluation_seeds(config.split, config.seed_start, config.episodes)
     source = PolicySource(config.policy, config.task, config.train_demos)
     source.check()
     train_demos, demos = (_open_demos(path, config.task) for path in (config.train_demos, config.demos))
@@ -150,9 +151,9 @@ def _open_demos(directory: str | None, task: str) -> EpisodeStore | None:
 def _require_disjoint(card: PolicyCard, demos: EpisodeStore | None, train_demos: EpisodeStore | None) -> None:
     """A test seed is never trained on, and held-out means held out."""
     bounds = card["data_set_seeds"]
-    if bounds and bounds[1] >= SEED_RANGES[SPLIT].start:
+    if bounds and bounds[1] >= min(SEED_RANGES[split].start for split in SPLITS):
         raise UserError(
-            f"policy {card['name']!r} was trained on seeds up to {bounds[1]}, inside the test range; refused"
+            f"policy {card['name']!r} was trained on seeds up to {bounds[1]}, inside an evaluation's range; refused"
         )
     if demos is None:
         return
@@ -193,7 +194,7 @@ def _fixed_part(
         "policy": card,
         "protocol": {
             "version": PROTOCOL_VERSION,
-            "split": SPLIT,
+            "split": config.split,
             "seed_start": seeds[0],
             "episodes": len(seeds),
             "horizon": task.horizon,

@@ -6,11 +6,13 @@ Changing anything here is a new protocol version: rows of different versions are
 from __future__ import annotations
 
 from smidgen.envs.seeds import SEED_RANGES
-from smidgen.runtime.errors import UserError
+from smidgen.runtime.errors import UserError, unknown_name
 
 PROTOCOL_VERSION = 1
 HOLD_STEPS = 10
-SPLIT = "test"
+# Only test seeds are ranked; the others are for whoever chooses between policies or settings.
+TEST = "test"
+SPLITS = (TEST, "checkpoint")
 
 SUCCESS = "success"
 SIMULATOR_ERROR = "simulator_error"
@@ -29,22 +31,25 @@ LABELS: dict[str, str] = {
 }
 
 
-def test_seeds(seed_start: int, episodes: int) -> range:
+def evaluation_seeds(split: str, seed_start: int, episodes: int) -> range:
     """Seeds of an evaluation.
 
     Args:
-        seed_start: Offset into the test range, or a seed inside it.
+        split: A name in :data:`SPLITS`.
+        seed_start: Offset into the split's range, or a seed inside it.
         episodes: How many consecutive seeds, at least 1.
 
     Raises:
-        UserError: If a seed falls outside the test range.
+        UserError: If the split is no evaluation's, or a seed falls outside of it.
     """
-    allowed = SEED_RANGES[SPLIT]
+    if split not in SPLITS:
+        raise unknown_name("evaluation split", split, SPLITS)
+    allowed = SEED_RANGES[split]
     first = seed_start if seed_start >= allowed.start else allowed.start + seed_start
     seeds = range(first, first + episodes)
     if seed_start < 0 or episodes < 1 or seeds[-1] not in allowed:
         raise UserError(
             f"expected episodes >= 1 and seeds inside {allowed.start}..{allowed.stop - 1}, "
-            f"got seed_start={seed_start} episodes={episodes}; seed_start=0 is the first test seed"
+            f"got seed_start={seed_start} episodes={episodes}; seed_start=0 is the first seed of the split"
         )
     return seeds

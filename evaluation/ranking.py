@@ -17,6 +17,7 @@ from typing import Any
 
 from scipy.stats import binomtest
 
+from smidgen.evaluation.protocol import TEST
 from smidgen.evaluation.records import Record, find_records, read_record
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import sha256_file
@@ -61,8 +62,9 @@ class Row:
 
     @property
     def may_be_ranked(self) -> bool:
-        """Whether the row competes; experts, anything privileged and baselines are references."""
-        return self.record["policy"]["kind"] in _RANKED_KINDS and not self.is_privileged
+        """Whether the row competes; experts, anything privileged, baselines and other seeds than test's do not."""
+        is_test = self.record["protocol"]["split"] == TEST
+        return is_test and self.record["policy"]["kind"] in _RANKED_KINDS and not self.is_privileged
 
     @property
     def not_separable(self) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from smidgen.envs.seeds import SEED_RANGES
-from smidgen.evaluation.protocol import LABELS, SPLIT, SUCCESS
+from smidgen.evaluation.protocol import LABELS, SPLITS, SUCCESS
 from smidgen.evaluation.record_schema import (
     KINDS,
     SCHEMA_VERSION,
@@ -138,18 +138,19 @@ def _check_names(record: Record, source: str) -> None:
 
 def _check_seeds(record: Record, source: str) -> None:
     protocol = record["protocol"]
-    if protocol["split"] != SPLIT:
-        _refuse(source, "protocol.split", repr(SPLIT), protocol["split"])
+    if protocol["split"] not in SPLITS:
+        _refuse(source, "protocol.split", " or ".join(SPLITS), protocol["split"])
     if not 0 < protocol["confidence"] < 1:
         _refuse(source, "protocol.confidence", "a level between 0 and 1", protocol["confidence"])
+    allowed = SEED_RANGES[protocol["split"]]
     seeds = [row["seed"] for row in record["episodes"]]
     if len(set(seeds)) != len(seeds):
         _refuse(source, "episodes", "every seed once", f"seed {_first_repeated(seeds)} twice")
     if not seeds or len(seeds) != protocol["episodes"]:
         _refuse(source, "episodes", f"{protocol['episodes']} rows (protocol.episodes), not none", len(seeds))
     for index, seed in enumerate(seeds):
-        if seed not in SEED_RANGES[SPLIT]:
-            _refuse(source, f"episodes[{index}].seed", f"a seed of the {SPLIT} range {SEED_RANGES[SPLIT]}", seed)
+        if seed not in allowed:
+            _refuse(source, f"episodes[{index}].seed", f"a seed of the {protocol['split']} range {allowed}", seed)
         if seed != protocol["seed_start"] + index:
             _refuse(source, f"episodes[{index}].seed", f"{protocol['seed_start'] + index} (consecutive seeds)", seed)
     bounds = record["policy"]["data_set_seeds"]

@@ -34,7 +34,7 @@ TASK = "lift"
 BASELINES = ("expert", "random", "noop", "mean_action", "time_mean", "persistence")
 # Only what the comparison is about differs between the two.
 RUNS: dict[str, tuple[str, ...]] = {
-    "raw": ("transform=raw",),
+    "raw": ("transform=raw", "standardise_after=centre"),
     "dft3d": ("transform=dft3d", "standardise_after=centre"),
 }
 LOG_LINES_SHOWN = 15
@@ -45,9 +45,9 @@ class DemoConfig:
     """How large the demonstration is."""
 
     out: str = field(default="outputs/demo", metadata={"help": "directory of everything that is made"})
-    demonstrations: int = field(default=100, metadata={"help": "training episodes"})
+    demonstrations: int = field(default=300, metadata={"help": "training episodes"})
     validation: int = field(default=20, metadata={"help": "held-out episodes for the offline measures"})
-    steps: int = field(default=1500, metadata={"help": "optimiser steps of each Perceiver"})
+    steps: int = field(default=2500, metadata={"help": "optimiser steps of each Perceiver"})
     episodes: int = field(default=50, metadata={"help": "unseen episodes per policy"})
     videos: int = field(default=4, metadata={"help": "filmed episodes per policy"})
     workers: int = field(default=2, metadata={"help": "worker processes"})

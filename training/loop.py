@@ -74,6 +74,8 @@ def train(config: TrainConfig) -> Path:
         paths = {"demos": config.demos, "validation": config.validation}
         with RunDirectory.open(config.out, prepared.settings(), prepared.platform, paths) as run:
             if run.is_finished:
+                # Only a run that was killed between its last two acts still has any.
+                run.remove_resume_points()
                 print(f"{config.out} is finished already; delete it to train again")
             else:
                 Trainer(prepared, run).run(stop)

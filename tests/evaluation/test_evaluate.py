@@ -256,6 +256,12 @@ def test_seeds_are_offsets_or_absolute_and_stay_inside_the_test_range(tmp_path: 
             make_plan(config("noop", tmp_path, seed_start=seed_start))
 
 
+def test_choosing_has_seeds_of_its_own(tmp_path: Path) -> None:
+    assert make_plan(config("noop", tmp_path, split="checkpoint")).seeds == range(2_000_000, 2_000_004)
+    with pytest.raises(UserError, match="valid: checkpoint, test"):
+        make_plan(config("noop", tmp_path, split="demonstrations"))
+
+
 def test_held_out_demonstrations_must_be_held_out(tmp_path: Path, demos: dict[str, str]) -> None:
     train = demos["train_demos"]
     with pytest.raises(UserError, match="share seeds"):

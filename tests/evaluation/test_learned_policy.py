@@ -26,8 +26,9 @@ SMALL = PerceiverPolicyConfig(
     transform="dft3d", standardise_after="centre", num_latents=2, latent_dim=8, num_layers=1, num_heads=1, horizon=3
 )
 CURVE = [
-    {"step": 0, "split": "validation", "r2": [0.0, 0.1, None], "cue_slope": 0.0, "examples_per_s": 12.5},
-    {"step": 10, "split": "validation", "r2": [0.5, 0.6, None], "cue_slope": 0.7, "examples_per_s": 11.5},
+    {"step": 0, "split": "validation", "r2": [0.0, 0.1, None], "cue_slope": 0.0},
+    {"step": 5, "split": "train", "loss": 0.5},
+    {"step": 10, "split": "validation", "r2": [0.5, 0.6, None], "cue_slope": 0.7},
 ]
 
 
@@ -76,9 +77,9 @@ def test_the_record_holds_the_chain_of_hashes_and_the_curve(
     assert (card["transform"], card["standardise_before"], card["standardise_after"]) == ("dft3d", "none", "centre")
     assert card["checkpoint_sha256"] == checkpoint_sha256(run_directory)
     assert (card["data_set_sha256"], card["data_set_seeds"]) == ("ab" * 32, [0, 2])
-    assert card["training"] == {"step": 10, "training_config": {"lr": 1e-3}}
+    assert card["training"] == {"step": 10, "training_config": {"lr": 1e-3}, "num_demonstrations": 3}
     assert [row["cue_slope"] for row in record["training_curve"]] == [0.0, 0.7]
-    assert not any("examples_per_s" in row for row in record["training_curve"])
+    assert all(row["split"] == "validation" for row in record["training_curve"])
     assert record["config"]["image_size"] == 16
     assert set(record["collapse"]["reasons"]) == {"skill_time_mean"}
 
