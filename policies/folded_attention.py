@@ -20,7 +20,7 @@ columns.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -81,13 +81,14 @@ class _FoldedAttention(torch.autograd.Function):
     def forward(
         ctx: Any, x_BCN: Tensor, g_BN: Tensor | None, a_RC: Tensor, p_RI: Tensor | None, q_RJ: Tensor | None
     ) -> tuple[Tensor | None, ...]:
+        tokens = _Tokens(x_BCN, g_BN)
         positions_RN = _position_scores(p_RI, q_RJ)
-        size, (scratch,) = _scratch(x_BCN, a_RC, 1)
+        score_maps_RF = tokens.score_maps(a_RC)
+        blocks, (scratch,) = _blocks_and_scratch(x_BCN, a_RC, 1)
         results = []
-        for x_bCN, g_bN in _blocks(size, x_BCN, g_BN):
-            block = _Block(x_bCN, g_bN)
-            weights_bRN = block.softmax(a_RC, positions_RN, scratch)
-            results.append((*block.sums(weights_bRN, p_RI, q_RJ), block.factor(weights_bRN)))
+        for block in blocks:
+            weights_bRN = tokens.softmax(block, score_maps_RF, positions_RN, scratch)
+            results.append((*tokens.sums(block, weights_bRN, p_RI, q_RJ), tokens.factor(block, weights_bRN)))
         *sums, factor_BR1 = _joined(results)
         if factor_BR1 is not None:
             sums = [None if part is None else part.mul_(factor_BR1) for part in sums]
@@ -99,150 +100,138 @@ class _FoldedAttention(torch.autograd.Function):
     def backward(ctx: Any, *d_sums: Tensor | None) -> tuple[Tensor | None, ...]:
         x_BCN, g_BN, a_RC, p_RI, q_RJ, factor_BR1, *sums = ctx.saved_tensors
         wants_x, wants_g = ctx.needs_input_grad[:2]
-        maps = _gradient_maps(d_sums, sums, factor_BR1)
+        tokens = _Tokens(x_BCN, g_BN)
         positions_RN = _position_scores(p_RI, q_RJ)
+        score_maps_RF = tokens.score_maps(a_RC)
+        d_content, d_rows, d_columns, inner_BR1 = _gradient_maps(d_sums, sums, factor_BR1)
+        gradient_maps_BRF = tokens.gradient_maps(d_content, inner_BR1)
         d_maps = [None if part is None else torch.zeros_like(part) for part in (a_RC, p_RI, q_RJ)]
-        size, (scratch, gradient_scratch) = _scratch(x_BCN, a_RC, 2)
+        blocks, (scratch, gradient_scratch) = _blocks_and_scratch(x_BCN, a_RC, 2)
         d_tokens = []
-        for x_bCN, g_bN, *block_maps in _blocks(size, x_BCN, g_BN, *maps):
-            block = _Block(x_bCN, g_bN)
-            weights_bRN = block.softmax(a_RC, positions_RN, scratch)
-            d_t_bRN = block.gradient(gradient_scratch, *block_maps).mul_(weights_bRN)
-            for total, part in zip(d_maps, block.sums(d_t_bRN, p_RI, q_RJ), strict=True):
+        for block in blocks:
+            weights_bRN = tokens.softmax(block, score_maps_RF, positions_RN, scratch)
+            columns, rows = (None if part is None else part[block] for part in (d_columns, d_rows))
+            d_positions = _position_scores(rows, columns, out=gradient_scratch[: len(weights_bRN)])
+            d_t_bRN = tokens.scores(block, gradient_maps_BRF[block], d_positions, gradient_scratch).mul_(weights_bRN)
+            for total, part in zip(d_maps, tokens.sums(block, d_t_bRN, p_RI, q_RJ), strict=True):
                 if total is not None and part is not None:
                     total += part.sum(0)
             if wants_x or wants_g:
-                d_tokens.append(block.token_gradients(weights_bRN, d_t_bRN, block_maps, a_RC, positions_RN))
+                maps = (a_RC, positions_RN, d_content[block], inner_BR1[block])
+                d_tokens.append(tokens.gradients(block, weights_bRN, d_t_bRN, *maps))
         d_x, d_g = _joined(d_tokens) if d_tokens else (None, None)
         return d_x if wants_x else None, d_g if wants_g else None, *d_maps
 
 
-class _Block:
-    """A few examples' tokens, laid out as the products of the forward and the backward pass read them.
+class _Tokens:
+    """A batch of tokens, laid out as the products of the forward and the backward pass read them.
 
-    ``features_bFN`` holds g x, then log g, then ones (without g: x, then ones), so that whatever every score is shifted
+    ``features_BFN`` holds g x, then log g, then ones (without g: x, then ones), so that whatever every score is shifted
     by rides along in a product.
     """
 
-    def __init__(self, x_bCN: Tensor, g_bN: Tensor | None) -> None:
-        self.g_bN = g_bN
-        self.x_bCN = x_bCN
-        b, channels, num_tokens = x_bCN.shape
-        self.features_bFN = x_bCN.new_empty(b, channels + (1 if g_bN is None else 2), num_tokens)
-        if g_bN is None:
-            self.features_bFN[:, :channels] = self.x_bCN
+    def __init__(self, x_BCN: Tensor, g_BN: Tensor | None) -> None:
+        batch, channels, num_tokens = x_BCN.shape
+        self.x_BCN = x_BCN
+        self.g_B1N = None if g_BN is None else g_BN[:, None]
+        self.inverse_g_BN1 = None if g_BN is None else g_BN.reciprocal()[..., None]
+        self.features_BFN = x_BCN.new_empty(batch, channels + (1 if g_BN is None else 2), num_tokens)
+        if self.g_B1N is None:
+            self.features_BFN[:, :channels] = x_BCN
         else:
-            torch.mul(self.x_bCN, g_bN[:, None], out=self.features_bFN[:, :channels])
-            torch.log(g_bN, out=self.features_bFN[:, channels])
-        self.features_bFN[:, -1] = 1.0
+            torch.mul(x_BCN, self.g_B1N, out=self.features_BFN[:, :channels])
+            torch.log(self.g_B1N, out=self.features_BFN[:, channels : channels + 1])
+        self.features_BFN[:, -1] = 1.0
 
-    def softmax(self, a_RC: Tensor, positions_RN: Tensor | None, scratch: Tensor) -> Tensor:
-        """Softmax over tokens of g t + log g, or of t; written to scratch."""
-        if self.g_bN is not None:
-            a_RC = torch.cat([a_RC, torch.ones_like(a_RC[:, :1])], dim=1)
-        scores_bRN = scratch[: len(self.x_bCN)]
-        if positions_RN is not None:
-            self._scaled(positions_RN, scores_bRN)
-        self._add_product(scores_bRN, a_RC.expand(len(self.x_bCN), -1, -1), positions_RN is not None)
+    def score_maps(self, a_RC: Tensor) -> Tensor:
+        """Maps of the features that give g A x + log g, or A x."""
+        return a_RC if self.g_B1N is None else torch.cat([a_RC, torch.ones_like(a_RC[:, :1])], dim=1)
+
+    def gradient_maps(self, content_BRC: Tensor, inner_BR1: Tensor) -> Tensor:
+        """Maps of the features that give g times a map of x, less the inner product."""
+        log_g = [] if self.g_B1N is None else [torch.zeros_like(inner_BR1)]
+        return torch.cat([content_BRC, *log_g, -inner_BR1], dim=-1)
+
+    def scores(self, block: slice, maps: Tensor, positions: Tensor | None, scratch: Tensor) -> Tensor:
+        """g times the positions' scores, plus maps of the first features (as many as there are maps); into scratch."""
+        features_bFN = self.features_BFN[block, : maps.shape[-1]]
+        maps_bRF = maps.expand(len(features_bFN), -1, -1)
+        scores_bRN = scratch[: len(features_bFN)]
+        if positions is None:
+            return torch.bmm(maps_bRF, features_bFN, out=scores_bRN)
+        if self.g_B1N is None:
+            scores_bRN.copy_(positions)
+        else:
+            torch.mul(positions, self.g_B1N[block], out=scores_bRN)
+        return scores_bRN.baddbmm_(maps_bRF, features_bFN)
+
+    def softmax(self, block: slice, maps_RF: Tensor, positions_RN: Tensor | None, scratch: Tensor) -> Tensor:
+        """Softmax over tokens of g t + log g, or of t; into scratch."""
+        scores_bRN = self.scores(block, maps_RF, positions_RN, scratch)
         return torch.softmax(scores_bRN, dim=-1, out=scores_bRN)
 
-    def factor(self, weights_bRN: Tensor) -> Tensor | None:
+    def factor(self, block: slice, weights_bRN: Tensor) -> Tensor | None:
         """What the softmax's result lacks to e, per row."""
-        return None if self.g_bN is None else (weights_bRN @ self.g_bN.reciprocal()[..., None]).reciprocal_()
+        return None if self.inverse_g_BN1 is None else (weights_bRN @ self.inverse_g_BN1[block]).reciprocal_()
 
     def sums(
-        self, weights_bRN: Tensor, p_RI: Tensor | None, q_RJ: Tensor | None
+        self, block: slice, weights_bRN: Tensor, p_RI: Tensor | None, q_RJ: Tensor | None
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Weighted sums over tokens: of contents, and where there are maps, per grid row and per grid column."""
-        content_bRC = (self.x_bCN @ weights_bRN.transpose(1, 2)).transpose(1, 2)
+        content_bRC = (self.x_BCN[block] @ weights_bRN.transpose(1, 2)).transpose(1, 2)
         if q_RJ is None or p_RI is None:
             return content_bRC, None, None if q_RJ is None else weights_bRN.clone()
         on_grid = weights_bRN.unflatten(2, (p_RI.shape[1], q_RJ.shape[1]))
         return content_bRC, on_grid.sum(3), on_grid.sum(2)
 
-    def gradient(
+    def gradients(
         self,
-        scratch: Tensor,
-        content_bRC: Tensor,
-        rows_bRI: Tensor | None,
-        columns_bRJ: Tensor | None,
-        inner_bR1: Tensor,
-    ) -> Tensor:
-        """g w - d: the maps applied to content and positions, times g, less the inner product; written to scratch."""
-        scores_bRN = scratch[: len(content_bRC)]
-        if columns_bRJ is not None:
-            if rows_bRI is not None:
-                grid = scores_bRN.unflatten(2, (rows_bRI.shape[2], columns_bRJ.shape[2]))
-                torch.add(rows_bRI[..., None], columns_bRJ[:, :, None], out=grid)
-            self._scaled(columns_bRJ if rows_bRI is None else scores_bRN, scores_bRN)
-        maps = [content_bRC, -inner_bR1]
-        if self.g_bN is not None:
-            maps.insert(1, torch.zeros_like(inner_bR1))
-        return self._add_product(scores_bRN, torch.cat(maps, dim=-1), columns_bRJ is not None)
-
-    def token_gradients(
-        self,
+        block: slice,
         weights_bRN: Tensor,
         d_t_bRN: Tensor,
-        maps: list[Tensor | None],
         a_RC: Tensor,
         positions_RN: Tensor | None,
+        content_bRC: Tensor,
+        inner_bR1: Tensor,
     ) -> tuple[Tensor, Tensor | None]:
         """Gradients of content and scale: what only saliency and learned inputs need."""
-        content_bRC, *_, inner_bR1 = maps
-        assert content_bRC is not None
-        assert inner_bR1 is not None
         d_scores_bCN = a_RC.T @ d_t_bRN
         d_x_bCN = d_scores_bCN + content_bRC.transpose(1, 2) @ weights_bRN
-        if self.g_bN is None:
+        if self.g_B1N is None:
             return d_x_bCN, None
+        g_bN = self.g_B1N[block, 0]
         # sum_r of d_t t, and of e w = (d_t + e d) / g.
-        d_g_bN = (d_scores_bCN * self.x_bCN).sum(1) + (d_t_bRN + weights_bRN * inner_bR1).sum(1) / self.g_bN
+        d_g_bN = (d_scores_bCN * self.x_BCN[block]).sum(1) + (d_t_bRN + weights_bRN * inner_bR1).sum(1) / g_bN
         if positions_RN is not None:
             d_g_bN += (d_t_bRN * positions_RN).sum(1)
-        return d_x_bCN, d_g_bN / self.g_bN
-
-    def _scaled(self, scores: Tensor, out_bRN: Tensor) -> None:
-        if self.g_bN is None:
-            out_bRN.copy_(scores)
-        else:
-            torch.mul(scores, self.g_bN[:, None], out=out_bRN)
-
-    def _add_product(self, scores_bRN: Tensor, maps_bRF: Tensor, has_scores: bool) -> Tensor:
-        """Adds maps of the features (the first ones, as many as there are maps) to scores, or to nothing."""
-        features_bFN = self.features_bFN[:, : maps_bRF.shape[2]]
-        if has_scores:
-            return scores_bRN.baddbmm_(maps_bRF, features_bFN)
-        return torch.bmm(maps_bRF, features_bFN, out=scores_bRN)
+        return d_x_bCN, d_g_bN / g_bN
 
 
-def _gradient_maps(d_sums: tuple[Tensor | None, ...], sums: list[Tensor | None], factor: Tensor | None) -> list[Any]:
+def _gradient_maps(
+    d_sums: tuple[Tensor | None, ...], sums: list[Tensor | None], factor: Tensor | None
+) -> tuple[Any, ...]:
     """Gradients of the outputs, then the inner product with the outputs, all times what the softmax lacks to e."""
     pairs = [(grad, part) for grad, part in zip(d_sums, sums, strict=True) if grad is not None and part is not None]
     inner_BR1 = torch.cat([(grad * part).sum(-1, keepdim=True) for grad, part in pairs], dim=-1).sum(-1, keepdim=True)
-    return [part if part is None or factor is None else part * factor for part in (*d_sums, inner_BR1)]
+    return tuple(part if part is None or factor is None else part * factor for part in (*d_sums, inner_BR1))
 
 
-def _scratch(x_BCN: Tensor, a_RC: Tensor, count: int) -> tuple[int, list[Tensor]]:
-    """Number of examples to a block, and memory for a block's scores, taken once: fresh memory costs page faults."""
+def _blocks_and_scratch(x_BCN: Tensor, a_RC: Tensor, count: int) -> tuple[list[slice], list[Tensor]]:
+    """Blocks of examples whose scores fit the limit, and memory for one's, taken once: new memory costs page faults."""
     limit = CPU_BLOCK_SCORES if x_BCN.device.type == "cpu" else ACCELERATOR_BLOCK_SCORES
     num_examples, _, num_tokens = x_BCN.shape
     size = min(num_examples, max(1, limit // (len(a_RC) * num_tokens)))
-    return size, [x_BCN.new_empty(size, len(a_RC), num_tokens) for _ in range(count)]
-
-
-def _blocks(size: int, *parts: Tensor | None) -> Iterator[tuple[Any, ...]]:
-    assert parts[0] is not None
-    for start in range(0, len(parts[0]), size):
-        yield tuple(None if part is None else part[start : start + size] for part in parts)
+    blocks = [slice(start, start + size) for start in range(0, num_examples, size)]
+    return blocks, [x_BCN.new_empty(size, len(a_RC), num_tokens) for _ in range(count)]
 
 
 def _joined(blocks: Sequence[tuple[Tensor | None, ...]]) -> list[Tensor | None]:
     return [None if parts[0] is None else torch.cat(parts) for parts in zip(*blocks, strict=True)]
 
 
-def _position_scores(rows: Tensor | None, columns: Tensor | None) -> Tensor | None:
+def _position_scores(rows: Tensor | None, columns: Tensor | None, out: Tensor | None = None) -> Tensor | None:
     """(..., I) and (..., J) to (..., I J)."""
     if rows is None or columns is None:
         return columns
-    return (rows[..., :, None] + columns[..., None, :]).flatten(-2)
+    on_grid = None if out is None else out.unflatten(-1, (rows.shape[-1], columns.shape[-1]))
+    return torch.add(rows[..., :, None], columns[..., None, :], out=on_grid).flatten(-2)
