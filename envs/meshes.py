@@ -69,7 +69,7 @@ def _decimated(source: Path, fraction: float, min_faces: int) -> Path:
         if target < len(faces):
             vertices, faces = _simplify(vertices, faces, 1.0 - target / len(faces))
         content = _wavefront(vertices, faces)
-        write_atomic(path, content + _CHECKSUM + sha256_bytes(content).encode() + b"\n")
+        write_atomic(path, content + _CHECKSUM + sha256_bytes(content).encode() + b"\n", durable=False)
     return path
 
 

@@ -64,8 +64,13 @@ def _disk_errors(path: Path) -> Iterator[None]:
         raise
 
 
-def write_atomic(path: Path | str, data: bytes) -> None:
+def write_atomic(path: Path | str, data: bytes, *, durable: bool = True) -> None:
     """Writes a file so that a reader, or a crash, sees the old content or the new, never a part.
+
+    Args:
+        path: The file.
+        data: Its new content.
+        durable: Whether to wait until it is on the disk; a cache that checks itself need not.
 
     Raises:
         UserError: If the disk is full or the directory may not be written.
@@ -77,13 +82,15 @@ def write_atomic(path: Path | str, data: bytes) -> None:
         try:
             with open(temporary, "wb") as file:
                 file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
             os.replace(temporary, path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        _fsync_directory(path.parent)
+        if durable:
+            _fsync_directory(path.parent)
 
 
 def write_json_atomic(path: Path | str, value: Any) -> None:

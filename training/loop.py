@@ -140,7 +140,7 @@ class Trainer:
         label = f"training {self.policy.name}"
         try:
             with progress(self.config.steps, label, done=self.step) as advance:
-                if self.step == 0:
+                if not self.rows:
                     self._measure(log)
                 while self.step < self.config.steps:
                     if stop.number is not None:

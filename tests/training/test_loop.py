@@ -119,6 +119,23 @@ def test_a_run_asked_to_stop_saves_and_goes_on(finished_run, tmp_path, tiny_conf
     assert hashed_files(tmp_path / "run") == hashed_files(finished_run)
 
 
+def test_a_run_asked_to_stop_before_its_first_step_goes_on(finished_run, tmp_path, tiny_config, monkeypatch):
+    config = tiny_config(tmp_path / "run")
+    measure = Trainer._measure
+
+    def measure_and_signal(self, log):
+        measure(self, log)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_measure", measure_and_signal)
+        with pytest.raises(TrainingStopped):
+            train(config)
+    assert [entry.name for entry in (tmp_path / "run" / "resume").iterdir()] == ["step-000000000"]
+    train(config)
+    assert hashed_files(tmp_path / "run") == hashed_files(finished_run)
+
+
 def test_a_finished_run_is_left_as_it_is(finished_run, tiny_config, capsys):
     before = {
         path: path.stat().st_mtime_ns for path in finished_run.rglob("*") if path.is_file() and path.name != ".lock"

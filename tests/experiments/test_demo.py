@@ -1,0 +1,64 @@
+"""The whole path with the real simulator and real commands, as small as it can be."""
+
+import json
+from pathlib import Path
+
+import imageio.v3 as iio
+import pytest
+
+from smidgen.evaluation.records import read_record
+from smidgen.experiments import demo, side_by_side
+from smidgen.runtime.command_line import run_command
+
+SMALL = ["demonstrations=4", "validation=2", "steps=6", "episodes=2", "videos=1"]
+
+
+@pytest.mark.simulator
+@pytest.mark.slow
+def test_the_demo_goes_from_nothing_to_a_leaderboard_and_reuses_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [f"out={tmp_path / 'demo'}", *SMALL]
+    assert run_command(demo.demo, arguments) == 0
+    output = capsys.readouterr().out
+    out = tmp_path / "demo"
+    records = {path.stem: read_record(path) for path in (out / "results").glob("*.json") if ".host" not in path.name}
+    assert set(records) == {f"lift-{name}" for name in (*demo.BASELINES, "perceiver-raw", "perceiver-dft3d")}
+    assert records["lift-expert"]["success"]["k"] == 2
+    assert records["lift-perceiver-dft3d"]["collapse"]["cue_slope"] is not None
+    assert (out / "leaderboard.html").stat().st_size > 10_000
+    assert len(list((out / "videos").glob("*.mp4"))) == len(records)
+    assert "perceiver-raw" in output
+    assert str(out / "leaderboard.html") in output
+
+    before = {path: path.read_bytes() for path in (out / "results").glob("*.json")}
+    assert run_command(demo.demo, arguments) == 0
+    assert {path: path.read_bytes() for path in (out / "results").glob("*.json")} == before
+
+    gif = tmp_path / "pair.gif"
+    left, right = sorted((out / "videos").glob("*.mp4"))[:2]
+    pair = [f"left={left}", f"right={right}", f"out={gif}", "left_caption=one", "right_caption=two"]
+    assert run_command(side_by_side.side_by_side, pair) == 0
+    assert iio.improps(gif).n_images > 10
+
+
+def test_a_training_that_fails_is_shown_with_its_last_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = demo.DemoConfig(out=str(tmp_path), steps=2)
+    nowhere = tmp_path / "nowhere"
+    with pytest.raises(demo.UserError, match="training raw ended with exit code 2"):
+        demo.train_runs(config, nowhere, nowhere)
+    assert str(nowhere) in capsys.readouterr().out
+
+
+def test_the_overview_says_what_will_happen(capsys: pytest.CaptureFixture[str]) -> None:
+    text = demo.overview(demo.DemoConfig())
+    assert all(word in text for word in ("collect", "train", "evaluate", "rank", "minutes", "outputs/demo"))
+    assert run_command(demo.demo, ["--help"]) == 0
+    assert "demonstrations=" in capsys.readouterr().out
+
+
+def test_the_last_row_of_a_run_is_read_as_it_grows(tmp_path: Path) -> None:
+    metrics = tmp_path / "metrics.jsonl"
+    assert demo._last_row(metrics) == {}
+    metrics.write_text(json.dumps({"step": 1}) + "\n" + json.dumps({"step": 2, "cue_slope": 0.5}) + "\n")
+    assert demo._last_row(metrics)["step"] == 2

@@ -1,0 +1,66 @@
+"""What the README tells a newcomer to type works as written; long commands run in a smaller form."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+# What makes a long command small enough for a test; everything else of the line stays.
+SMALLER = {
+    "smidgen-collect": ["episodes=4", "workers=2"],
+    "smidgen-train": ["steps=4", "eval_every=2"],
+    "smidgen-eval": ["episodes=2", "videos=1"],
+}
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def commands() -> list[list[str]]:
+    (block,) = [block for block in blocks("sh") if "smidgen-collect" in block]
+    lines = [shlex.split(line, comments=True) for line in block.splitlines()]
+    return [line for line in lines if line and line[0] != "."]
+
+
+@pytest.mark.simulator
+@pytest.mark.slow
+def test_the_steps_work_as_written(tmp_path: Path) -> None:
+    for program, *arguments in commands():
+        if program == "tensorboard":
+            program, arguments = "tensorboard", [*arguments, "--inspect"]
+        smaller = SMALLER.get(program, [])
+        kept = [entry for entry in arguments if entry.split("=")[0] not in {key.split("=")[0] for key in smaller}]
+        executable = Path(sys.executable).with_name(program)
+        command = [str(executable), *kept, *smaller]
+        process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert process.returncode == 0, f"{command}: {process.stderr[-2000:]}"
+    assert (tmp_path / "outputs" / "leaderboard.html").exists()
+
+
+@pytest.mark.simulator
+@pytest.mark.parametrize("index", range(len(blocks("python"))))
+def test_the_python_works_as_written(index: int, tmp_path: Path) -> None:
+    process = subprocess.run(
+        [sys.executable, "-c", blocks("python")[index]], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert process.returncode == 0, process.stderr
+
+
+def test_links_lead_somewhere() -> None:
+    root = Path(__file__).parent.parent
+    targets = re.findall(r"\]\(([^)#]+)\)", README)
+    assert targets
+    assert [target for target in targets if not (root / target).exists()] == []
+
+
+def test_the_leaderboard_is_what_the_records_give() -> None:
+    root = Path(__file__).parent.parent
+    program = Path(sys.executable).with_name("smidgen-leaderboard")
+    command = [str(program), "results=results", "readme=README.md", "check=true"]
+    process = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
