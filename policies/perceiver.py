@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from smidgen.policies.attention import ByteCrossAttention
+from smidgen.policies.input_pipeline import InputPipeline
 from smidgen.policies.positions import PositionEncoding
-from smidgen.policies.standardise import InputPipeline
 from smidgen.policies.transforms import build_transform
 from smidgen.runtime.errors import UserError
 

@@ -11,10 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from smidgen.policies.input_pipeline import InputPipeline
 from smidgen.policies.standardise import (
     QUANTISATION_NOISE,
     STANDARDISERS,
-    InputPipeline,
     RunningMoments,
     build_standardiser,
 )

@@ -1,0 +1,107 @@
+"""What a Perceiver's bytes go through first: a standardisation slot, the input transform, another slot.
+
+Shape suffixes: B batch, N or M tokens, C or D channels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from smidgen.policies.standardise import (
+    QUANTISATION_NOISE,
+    Standardiser,
+    TokenBatches,
+    build_standardiser,
+    in_pieces,
+)
+from smidgen.policies.transforms import InputTransform
+from smidgen.runtime.errors import UserError
+
+
+class InputPipeline(nn.Module):
+    """Standardise, transform, standardise: everything between a frame's bytes and the attention.
+
+    The floor under a deviation is the quantisation noise of a byte, carried through whatever stands before the slot:
+    ``floor_scale / (255 sqrt 12)`` before the transform; after it, times the gains of the first slot and the transform.
+
+    Args:
+        transform: The input transform.
+        before: Standardisation of the tokens that enter the transform, one of ``STANDARDISERS``.
+        after: Standardisation of the tokens that leave it.
+        floor_scale: Multiplies the floor, to see whether a result hangs on it.
+    """
+
+    def __init__(
+        self, transform: InputTransform, *, before: str = "none", after: str = "none", floor_scale: float = 1.0
+    ) -> None:
+        super().__init__()
+        if not floor_scale > 0:
+            raise UserError(f"floor_scale must be above 0, got {floor_scale}; 1 is the quantisation noise of a byte")
+        self.floor = floor_scale * QUANTISATION_NOISE
+        self.before = build_standardiser(before, math.prod(transform.input_grid), transform.input_channels, self.floor)
+        self.transform = transform
+        self.after = build_standardiser(after, transform.num_tokens, transform.channels, self.floor * transform.gain)
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Axis lengths of the output's grid."""
+        return self.transform.grid
+
+    @property
+    def channels(self) -> int:
+        """Number D of output channels."""
+        return self.transform.channels
+
+    @property
+    def num_tokens(self) -> int:
+        """Number M of output tokens."""
+        return self.transform.num_tokens
+
+    @property
+    def needs_fit(self) -> bool:
+        """Whether anything here learns from data."""
+        return self.before.needs_fit or self.transform.needs_fit or self.after.needs_fit
+
+    @torch.no_grad()
+    def fit(self, batches: TokenBatches) -> None:
+        """Fits the three parts in order, each on what the parts before it make of the training tokens.
+
+        Args:
+            batches: Training tokens x_BNC in [0, 1]: one tensor, or batches that can be gone through once per part that
+                learns (a list, or an object whose ``__iter__`` starts afresh; not a generator).
+
+        Raises:
+            UserError: No tokens, tokens of another shape, or a generator where several passes are needed.
+        """
+        parts: list[Standardiser | InputTransform] = [self.before, self.transform, self.after]
+        num_passes = sum(part.needs_fit for part in parts)
+        if num_passes > 1 and isinstance(batches, Iterator):
+            raise UserError(
+                f"fitting takes {num_passes} passes over the training tokens, got an iterator that can be used once; "
+                f"pass a list or an object whose __iter__ starts afresh"
+            )
+        for index, part in enumerate(parts):
+            if part is self.after:
+                self.after.floor = self.floor * self.before.gain * self.transform.gain
+            if part.needs_fit:
+                part.fit(_mapped(batches, parts[:index]))
+
+    def forward(self, x_BNC: Float[Tensor, "batch tokens channels"]) -> Float[Tensor, "batch tokens_out channels_out"]:
+        """Maps tokens in [0, 1] to what the attention reads."""
+        return self.after(self.transform(self.before(x_BNC)))
+
+    def inverse(self, z_BMD: Float[Tensor, "batch tokens_out channels_out"]) -> Float[Tensor, "batch tokens channels"]:
+        """Undoes ``forward`` (up to what the slot ``example`` loses)."""
+        return self.before.inverse(self.transform.inverse(self.after.inverse(z_BMD)))
+
+
+def _mapped(batches: TokenBatches, parts: list[Standardiser | InputTransform]) -> Iterator[Tensor]:
+    for x in in_pieces(batches):
+        for part in parts:
+            x = part(x)
+        yield x
