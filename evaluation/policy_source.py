@@ -142,5 +142,5 @@ def _add_checkpoint(card: PolicyCard, path: str) -> None:
     if not isinstance(seeds, list) or not all(type(seed) is int for seed in seeds):
         raise UserError(f"{path}: provenance.data_set_seeds should be a list of seeds, is {seeds!r:.40}")
     card["data_set_seeds"] = [min(seeds), max(seeds)] if seeds else []
-    card["training"] = {name: provenance[name] for name in ("step", "training_config") if name in provenance}
-    card["training"]["num_demonstrations"] = len(seeds)
+    training = {name: provenance[name] for name in ("step", "training_config") if name in provenance}
+    card["training"] = {**training, "num_demonstrations": len(seeds)}

@@ -119,7 +119,7 @@ def test_a_longer_history_than_stored_repeats_the_first_frame(demos: EpisodeStor
 
 def test_seeds_that_a_policy_was_trained_on_are_refused(demos: EpisodeStore, tmp_path: Path) -> None:
     trained_on_test = save_run(tmp_path / "cheat", demos, seeds=[0, 3_000_000])
-    with pytest.raises(UserError, match="inside an evaluation.s range; refused"):
+    with pytest.raises(UserError, match=r"inside an evaluation.s range; refused"):
         make_plan(settings(trained_on_test, tmp_path, demos))
     trained_on_held_out = save_run(tmp_path / "leak", demos, seeds=list(demos.seeds[:2]))
     with pytest.raises(UserError, match="expected held-out demonstrations"):
