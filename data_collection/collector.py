@@ -126,8 +126,8 @@ class Collector:
         experts = []
         while not done:
             frames, eef_state, state = env.render_frames(), env.eef_state(), env.get_state()
-            experts.append(copy.deepcopy(expert))
             target = expert.act(env.privileged())
+            experts.append(copy.deepcopy(expert))
             if not (np.isfinite(state).all() and np.isfinite(target).all()):
                 raise DivergedError(f"seed {seed}, step {len(steps)}: state or target is not finite")
             phase = np.int16(expert.phases.index(expert.phase))
@@ -168,7 +168,7 @@ class Collector:
         pose = env.cue_pose()
         env.move_cue(rng)
         pose_moved = env.cue_pose()
-        target_moved = expert.act(env.privileged())
+        target_moved = expert.target(env.privileged())
         window = np.maximum(np.arange(step - self._config.history + 1, step + 1), 0)
         frames_moved, frames_hidden = self._render_again(episode, window, pose_moved)
         return {

@@ -21,14 +21,14 @@ class Expert(abc.ABC):
     """Solves one task from privileged state.
 
     The commanded target is what demonstrations are labelled with. It depends on the present state and the phase alone,
-    so a copy of an expert asked about an altered state gives the counterfactual label.
+    so :meth:`target` can be asked about an altered state.
 
     Args:
         action_spec: The task's action layout.
     """
 
     phases: ClassVar[tuple[str, ...]]
-    # Phases before contact, in which the cue could lie elsewhere and the task would still make sense.
+    # Phases in which the cue could lie elsewhere in its range without touching the robot.
     cue_phases: ClassVar[tuple[str, ...]]
 
     def __init__(self, action_spec: ActionSpec) -> None:
@@ -61,9 +61,22 @@ class Expert(abc.ABC):
         phase = self.next_phase(privileged)
         if phase != self.phase:
             self._enter(phase)
-        action = self.command(privileged)
+        action = self.target(privileged)
         self.steps_in_phase += 1
-        return np.clip(action, self.action_spec.low, self.action_spec.high)
+        return action
+
+    def target(self, privileged: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The target of the present phase, whichever phase the state calls for; changes nothing.
+
+        Asked about a state with the cue moved, this is the counterfactual label: where the same motion would go.
+
+        Args:
+            privileged: The environment's :meth:`privileged` state, possibly altered.
+
+        Returns:
+            (A,) in the task's action specification, inside its box.
+        """
+        return np.clip(self.command(privileged), self.action_spec.low, self.action_spec.high)
 
     @abc.abstractmethod
     def next_phase(self, privileged: Mapping[str, np.ndarray]) -> str:

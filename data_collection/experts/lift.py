@@ -26,7 +26,7 @@ class LiftExpert(Expert):
     """Four phases; sideways motion happens above the cube only."""
 
     phases: ClassVar[tuple[str, ...]] = ("reach", "descend", "grasp", "raise")
-    cue_phases: ClassVar[tuple[str, ...]] = ("reach", "descend")
+    cue_phases: ClassVar[tuple[str, ...]] = ("reach",)
 
     def reset(self, seed: int) -> None:
         """Starts an episode with nothing in hand."""
