@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types unit lock clean
+.PHONY: help setup demo bench test lint types unit lock clean
 
 BIN := .venv/bin
 STAMP := .venv/smidgen.stamp
@@ -20,6 +20,11 @@ $(STAMP): requirements.lock pyproject.toml $(wildcard install/*)
 
 demo: $(STAMP) ## The whole path on Lift: demonstrations, training, evaluation, leaderboard (ARGS="key=value ...").
 	@$(BIN)/python -m smidgen.experiments.demo $(ARGS)
+
+bench: $(STAMP) ## Speed and memory against what a user would run instead, into results/bench (BENCH=name for one).
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement install/bench.txt \
+		|| echo "some peers could not be installed; their rows will say so"
+	@$(BIN)/python -m smidgen.experiments.bench $(if $(BENCH),name=$(BENCH)) page=docs/benchmarks.md $(ARGS)
 
 test: lint types unit ## Everything that CI runs: lint, types and all tests (under 10 minutes on 2 cores).
 

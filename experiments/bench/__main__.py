@@ -1,0 +1,66 @@
+"""``make bench``, or ``python -m smidgen.experiments.bench [name=train_step] [key=value ...]``.
+
+Measures speed and memory against what a user would run instead, on this machine, in turn. Writes OUT/<name>.json and
+prints one table. A small variant: ``name=train_step repeats=1 image_size=16 batch_size=2``, half a minute.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+from smidgen.experiments.bench.benchmarks import BENCHMARKS
+from smidgen.experiments.bench.config import ALL, BenchConfig
+from smidgen.experiments.bench.record import Row, machine, write_rows
+from smidgen.experiments.bench.tables import print_table, update_page
+from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
+from smidgen.runtime.errors import unknown_name
+
+USAGE = "python -m smidgen.experiments.bench [name=NAME] [key=value ...]"
+SUMMARY = f"""
+Measures speed and memory against what a user would run instead, in turn on this machine; prints one
+table of ratios and writes OUT/NAME.json. Names: {", ".join(BENCHMARKS)}.
+"""
+
+
+def run_benchmarks(config: BenchConfig) -> list[Row]:
+    """Runs one benchmark or all; each one's record is written as soon as it is done.
+
+    Raises:
+        UserError: If there is no benchmark of that name.
+    """
+    names = list(BENCHMARKS) if config.name == ALL else [config.name]
+    for name in names:
+        if name not in BENCHMARKS:
+            raise unknown_name("benchmark", name, [*BENCHMARKS, ALL])
+    machine()
+    rows: list[Row] = []
+    for name in names:
+        started = time.monotonic()
+        measured = BENCHMARKS[name](config)
+        write_rows(Path(config.out) / f"{name}.json", measured)
+        print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+        rows += measured
+    return rows
+
+
+def bench(arguments: list[str]) -> None:
+    """The command."""
+    if wants_help(arguments):
+        print(command_help(USAGE, SUMMARY, BenchConfig))
+        return
+    config = compose_config(BenchConfig, arguments)
+    print_table(run_benchmarks(config))
+    if config.page is not None:
+        update_page(Path(config.page), Path(config.out))
+    print(f"records: {config.out}")
+
+
+def main() -> int:
+    """Entry point."""
+    return run_command(bench)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

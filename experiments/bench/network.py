@@ -1,0 +1,193 @@
+"""Benchmarks of the network: training step, its memory and growth, the transforms' share, and latency."""
+
+from __future__ import annotations
+
+import functools
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+
+from smidgen.experiments.bench.config import BenchConfig
+from smidgen.experiments.bench.peers import OURS, TrainingStep, absent, has_peer
+from smidgen.experiments.bench.record import Row, make_row
+from smidgen.experiments.bench.timing import alternate, peak_above_idle_mb
+from smidgen.policies.perceiver import Perceiver
+from smidgen.policies.perceiver_policy import one_thread
+from smidgen.policies.standardise import STANDARDISERS
+from smidgen.policies.transforms import TRANSFORMS
+
+STEP_PEERS = ("perceiver-pytorch", "transformers")
+STEP_GOALS = {
+    "perceiver-pytorch": ("ratio >= 6", "ratio >= 10"),
+    "transformers": ("ratio >= 5", "ratio >= 8"),
+}
+
+
+def with_threads(function: Callable[[BenchConfig], list[Row]]) -> Callable[[BenchConfig], list[Row]]:
+    """Runs a benchmark on ``config.threads`` PyTorch threads and restores their number."""
+
+    @functools.wraps(function)
+    def measured(config: BenchConfig) -> list[Row]:
+        before = torch.get_num_threads()
+        torch.set_num_threads(config.threads)
+        try:
+            return function(config)
+        finally:
+            torch.set_num_threads(before)
+
+    return measured
+
+
+@with_threads
+def train_step(config: BenchConfig) -> list[Row]:
+    """Forward, backward and Adam on one batch, on the CPU and, where there is one, on a GPU."""
+    return [*_step_rows(config, "cpu"), _latent_stack_row(config), *_gpu_rows(config)]
+
+
+def _step_rows(config: BenchConfig, device: str) -> list[Row]:
+    names = [OURS, *(peer for peer in STEP_PEERS if has_peer(peer))]
+    steps = {name: TrainingStep(name, config.batch_size, config.image_size, device=device) for name in names}
+    seconds = alternate(steps, config.repeats)
+    rows = []
+    for peer, (must_reach, aim) in STEP_GOALS.items():
+        theirs = seconds[peer] * 1e3 if peer in seconds else None
+        name = f"train_step: {device}, against {peer}"
+        note = "" if peer in seconds else absent(peer)
+        goals = {"must_reach": must_reach, "aim": aim} if device == "cpu" else {}
+        rows.append(make_row(name, "ms", seconds[OURS] * 1e3, theirs, peer=peer, note=note, **goals))
+    return rows
+
+
+def _gpu_rows(config: BenchConfig) -> list[Row]:
+    if not torch.cuda.is_available():
+        note = "no CUDA device here; on a machine with one: make bench BENCH=train_step"
+        return [make_row("train_step: cuda", "ms", None, peer="perceiver-pytorch", note=note)]
+    return _step_rows(config, "cuda")
+
+
+def _latent_stack_row(config: BenchConfig) -> Row:
+    """Bytes to latents (the cross-attention and its MLP) against the latent layers and the decoder."""
+    network = TrainingStep(OURS, config.batch_size, config.image_size).network
+    assert isinstance(network, Perceiver)
+    frames = torch.randint(0, 256, (config.batch_size, *network.frame_shape), dtype=torch.uint8)
+    latents = torch.randn(config.batch_size, network.config.num_latents, network.config.latent_dim, requires_grad=True)
+
+    def attend() -> None:
+        network.encoder(network.input_pipeline(network.tokens(frames))).sum().backward()
+
+    def think() -> None:
+        inner = latents
+        for layer in network.layers:
+            inner = layer(inner)
+        network.decoder(inner).sum().backward()
+
+    seconds = alternate({"attend": attend, "think": think}, config.repeats)
+    name = "train_step: cross-attention against our own latent stack"
+    times = (seconds["attend"] * 1e3, seconds["think"] * 1e3)
+    return make_row(name, "ms", *times, peer="latent layers and decoder", aim="ratio >= 1", note="forward and backward")
+
+
+def train_memory(config: BenchConfig) -> list[Row]:
+    """Peak memory of a training step above the idle process, each in processes of its own."""
+    sizes = (config.batch_size, config.image_size, config.threads)
+    installed = [OURS, *(peer for peer in STEP_PEERS if has_peer(peer))]
+    peaks: dict[str, list[float]] = {name: [] for name in installed}
+    for _ in range(min(config.repeats, 3)):
+        for name in installed:
+            peaks[name].append(peak_above_idle_mb(name, *sizes))
+    median = {name: statistics.median(values) for name, values in peaks.items()}
+    rows = []
+    for peer in STEP_PEERS:
+        goals = {"must_reach": "ratio >= 4", "aim": "ratio >= 10"} if peer == "perceiver-pytorch" else {}
+        note = "" if peer in median else absent(peer)
+        name = f"train_memory: peak above idle, against {peer}"
+        rows.append(make_row(name, "MB", median[OURS], median.get(peer), peer=peer, note=note, **goals))
+    return rows
+
+
+@with_threads
+def growth(config: BenchConfig) -> list[Row]:
+    """How the step's time grows with tokens (four times twice) and with bands (1 to 128 an axis)."""
+    sides = [config.image_size // 2, config.image_size, config.image_size * 2]
+    tokens = {side: TrainingStep(OURS, config.batch_size, side) for side in sides}
+    by_side = alternate({str(side): step for side, step in tokens.items()}, config.repeats)
+    del tokens
+    bands = {count: TrainingStep(OURS, config.batch_size, config.image_size, count) for count in (1, 6, 16, 64, 128)}
+    by_band = alternate({str(count): step for count, step in bands.items()}, config.repeats)
+    del bands
+    rows = [make_row(f"growth: {3 * side * side:,} tokens", "ms", by_side[str(side)] * 1e3) for side in sides]
+    low, high = by_side[str(sides[0])], by_side[str(sides[2])]
+    must = "ours <= 17.6"
+    rows.append(make_row("growth: 16 times the tokens", "x time", high / low, must_reach=must, note="linear: 16"))
+    rows += [make_row(f"growth: {count} bands an axis", "ms", time * 1e3) for count, time in by_band.items()]
+    return [*rows, *_band_growth_rows(config, by_band)]
+
+
+def _band_growth_rows(config: BenchConfig, by_band: dict[str, float]) -> list[Row]:
+    """Growth in bands as a factor; the peer at two points and on a quarter of the batch, because it takes gigabytes."""
+    flat = make_row(
+        "growth: 1 to 128 bands", "x time", by_band["128"] / by_band["1"], aim="ours <= 1.1", note="flat: 1"
+    )
+    ours = by_band["64"] / by_band["6"]
+    peer, name, must = "perceiver-pytorch", "growth: 6 to 64 bands", "ours <= 1.1"
+    if not has_peer(peer):
+        return [flat, make_row(name, "x time", ours, peer=peer, must_reach=must, note=absent(peer))]
+    batch = max(1, config.batch_size // 4)
+    steps = {str(bands): TrainingStep(peer, batch, config.image_size, bands) for bands in (6, 64)}
+    seconds = alternate(steps, min(config.repeats, 3))
+    theirs = seconds["64"] / seconds["6"]
+    note = f"the peer on a batch of {batch}"
+    return [flat, make_row(name, "x time", ours, theirs, peer=peer, must_reach=must, note=note)]
+
+
+@with_threads
+def transforms(config: BenchConfig) -> list[Row]:
+    """Each input transform's share of the training step, with every standardisation after it."""
+    return [_transform_row(config, transform, after) for transform in TRANSFORMS for after in STANDARDISERS]
+
+
+def _transform_row(config: BenchConfig, transform: str, after: str) -> Row:
+    step = TrainingStep(OURS, config.batch_size, config.image_size, transform=transform, standardise_after=after)
+    network = step.network
+    assert isinstance(network, Perceiver)
+    tokens = network.tokens(step.frames)
+    pipeline = torch.no_grad()(lambda: network.input_pipeline(tokens))
+    seconds = alternate({"step": step, "pipeline": pipeline}, config.repeats)
+    share_percent = 100.0 * seconds["pipeline"] / seconds["step"]
+    name = f"transforms: {transform}, standardised after: {after}"
+    note = f"of a step of {seconds['step'] * 1e3:.0f} ms"
+    return make_row(name, "% of step", share_percent, must_reach="ours <= 5", note=note)
+
+
+def latency(config: BenchConfig) -> list[Row]:
+    """One observation through the network on one thread, median and 99th percentile."""
+    peer = "perceiver-pytorch"
+    names = [OURS, *([peer] if has_peer(peer) else [])]
+    with one_thread(), torch.no_grad():
+        steps = {name: TrainingStep(name, 1, config.image_size) for name in names}
+        for step in steps.values():
+            step.network.eval()
+            step.predict()
+        times_ms: dict[str, list[float]] = {name: [] for name in names}
+        for _ in range(config.repeats):
+            for name in names:
+                times_ms[name] += [_call_ms(steps[name].predict) for _ in range(config.latency_calls)]
+    note = "" if peer in steps else absent(peer)
+    rows = []
+    for percentile, aim in ((50, ""), (99, "ours <= 25")):
+        figures = [_percentile(times_ms[name], percentile) for name in names]
+        name = f"latency: one observation, one thread, p{percentile}"
+        rows.append(make_row(name, "ms", *figures, peer=peer, must_reach="ratio >= 5", aim=aim, note=note))
+    return rows
+
+
+def _call_ms(function: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    function()
+    return (time.perf_counter() - started) * 1e3
+
+
+def _percentile(values: list[float], percentile: int) -> float:
+    return float(torch.tensor(values).quantile(percentile / 100))

@@ -1,0 +1,83 @@
+"""Rows as a table: on the terminal, and in a Markdown page between two markers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from smidgen.experiments.bench.benchmarks import BENCHMARKS
+from smidgen.experiments.bench.record import Row, read_rows
+from smidgen.runtime.errors import UserError
+from smidgen.runtime.files import write_atomic
+
+HEADINGS = ("what", "peer", "ours", "theirs", "ratio", "must reach", "aim")
+BEGIN, END = "<!-- benchmark table: begin -->", "<!-- benchmark table: end -->"
+_ANSWERS = {True: "met", False: "missed", None: "not measured"}
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    """A row's figures in words, in the order of :data:`HEADINGS`."""
+    figures = [_figure(row.ours, row.unit), _figure(row.theirs, row.unit)]
+    ratio = "-" if row.ratio is None else f"{row.ratio:.2g} x" if row.ratio < 10 else f"{row.ratio:,.0f} x"
+    return (row.name, row.peer, *figures, ratio, _answer(row, row.must_reach), _answer(row, row.aim))
+
+
+def _figure(value: float | None, unit: str) -> str:
+    return "-" if value is None else f"{value:,.0f} {unit}" if abs(value) >= 100 else f"{value:.3g} {unit}"
+
+
+def _answer(row: Row, condition: str) -> str:
+    return f"{condition}: {_ANSWERS[row.meets(condition)]}" if condition else ""
+
+
+def print_table(rows: list[Row]) -> None:
+    """Prints all rows, and below them the notes."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="ratio: how many times better ours is", title_justify="left")
+    for heading in HEADINGS:
+        table.add_column(heading, justify="right" if heading in ("ours", "theirs", "ratio") else "left")
+    for row in rows:
+        table.add_row(*cells(row))
+    console = Console()
+    # Wider than a narrow terminal rather than broken into unreadable columns.
+    wide = max(console.width, console.measure(table, options=console.options.update(max_width=400)).maximum)
+    Console(width=wide).print(table)
+    for row in rows:
+        if row.note:
+            print(f"{row.name}: {row.note}")
+
+
+def stored_rows(directory: Path) -> list[Row]:
+    """All rows of a directory of records, in the registry's order."""
+    paths = [directory / f"{name}.json" for name in BENCHMARKS]
+    return [row for path in paths if path.exists() for row in read_rows(path)]
+
+
+def markdown_table(rows: list[Row]) -> str:
+    """The rows as Markdown, with the machines and commits they come from."""
+    if not rows:
+        return "No record yet: `make bench` writes them."
+    lines = [_markdown_line(HEADINGS), _markdown_line(["---"] * len(HEADINGS))]
+    lines += [_markdown_line(cells(row)) for row in rows]
+    origins = sorted({f"`{row.commit}` on {row.machine}" for row in rows})
+    return "\n".join([*lines, "", "Measured: " + "; ".join(origins) + "."])
+
+
+def _markdown_line(texts: tuple[str, ...] | list[str]) -> str:
+    return "| " + " | ".join(texts) + " |"
+
+
+def update_page(page: Path, directory: Path) -> None:
+    """Writes the table of a directory's records between the markers of a Markdown page.
+
+    Raises:
+        UserError: If the page is missing or has not both markers.
+    """
+    text = page.read_text(encoding="utf-8") if page.is_file() else ""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise UserError(f"{page}: expected a page with the lines {BEGIN!r} and {END!r}")
+    table = markdown_table(stored_rows(directory))
+    write_atomic(page, f"{before}{BEGIN}\n\n{table}\n\n{END}{after}".encode())

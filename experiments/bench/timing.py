@@ -1,0 +1,64 @@
+"""How times and memory are taken: contestants in turn, medians, and a fresh process for every peak."""
+
+from __future__ import annotations
+
+import gc
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+
+KIB_PER_MB = 1e6 / 1024
+PROBE = "smidgen.experiments.bench.memory"
+
+
+def alternate(contestants: Mapping[str, Callable[[], object]], repeats: int, calls: int = 1) -> dict[str, float]:
+    """Times functions in turn, so that a change in the machine's load meets all of them.
+
+    Args:
+        contestants: Functions without arguments, by name; each is called once before the clock starts.
+        repeats: Rounds; in each, every function is timed once.
+        calls: Calls inside one measurement.
+
+    Returns:
+        Median seconds per call, by name.
+    """
+    for function in contestants.values():
+        function()
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(repeats):
+        for name, function in contestants.items():
+            seconds[name].append(seconds_of(function, calls) / calls)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def seconds_of(function: Callable[[], object], calls: int = 1) -> float:
+    """Wall seconds of some calls, with the collector of garbage held off."""
+    gc.collect()
+    gc.disable()
+    try:
+        started = time.perf_counter()
+        for _ in range(calls):
+            function()
+        return time.perf_counter() - started
+    finally:
+        gc.enable()
+
+
+def peak_mb() -> float:
+    """Peak resident memory of this process so far, in megabytes (1e6 bytes)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / KIB_PER_MB
+
+
+def peak_above_idle_mb(contestant: str, batch_size: int, image_size: int, threads: int) -> float:
+    """Peak memory of a contestant's training step above its idle process, taken in a process of its own."""
+    arguments = [contestant, str(batch_size), str(image_size), str(threads)]
+    done = subprocess.run(
+        [sys.executable, "-m", PROBE, *arguments], capture_output=True, text=True, check=False, env=dict(os.environ)
+    )
+    if done.returncode:
+        raise RuntimeError(f"the memory probe of {contestant} ended with {done.returncode}: {done.stderr[-2000:]}")
+    return float(done.stdout.split()[-1])
