@@ -66,7 +66,7 @@ def _plain_lines(total: int, label: str, done: int) -> Callable[[int, str], None
         nonlocal last, count
         count += num_items
         now = time.monotonic()
-        if now - last >= PLAIN_INTERVAL_S or count >= total:
+        if now - last >= PLAIN_INTERVAL_S or (num_items and count >= total):
             last = now
             print(f"{label}: {count}/{total} after {now - started:.0f} s {note}".rstrip(), file=sys.stderr, flush=True)
 
