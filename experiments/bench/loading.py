@@ -19,16 +19,23 @@ from smidgen.experiments.bench.peers import HORIZON, NUM_FRAMES, OURS, TrainingS
 from smidgen.experiments.bench.record import Row, make_row
 from smidgen.experiments.bench.simulation import demonstrations
 from smidgen.experiments.bench.timing import alternate, seconds_of
+from smidgen.policies.perceiver_policy import one_thread
 from smidgen.training.windows import EpochSampler, Windows
 
 PEER = "HDF5 as robomimic's SequenceDataset reads it"
 Reader = Callable[[], object]
 
 
-@with_threads
 def windows(config: BenchConfig) -> list[Row]:
-    """Random windows per second, page cache warm and cold, and what share of its time a training step waits."""
+    """Random training windows per second, page cache warm and cold, and what share of its time a training step waits."""
     store = EpisodeStore.open(demonstrations(config))
+    # As in a DataLoader's worker: on a busy machine, threads that wait for one another would be all that is measured.
+    with one_thread():
+        rows = _reading_rows(config, store)
+    return [*rows, *_waiting_rows(config, store)]
+
+
+def _reading_rows(config: BenchConfig, store: EpisodeStore) -> list[Row]:
     openers: dict[str, Callable[[], Reader]] = {OURS: lambda: _our_reader(config, store)}
     paths = {OURS: sorted(store.directory.rglob("*.np[yz]"))}
     if has_peer("h5py"):
@@ -38,11 +45,11 @@ def windows(config: BenchConfig) -> list[Row]:
     rows = []
     for cache in ("warm", "cold"):
         seconds = _seconds_per_batch(config, openers, paths, is_cold=cache == "cold")
-        figures = [config.batch_size / seconds[name] if name in seconds else None for name in (OURS, "peer")]
-        name, note = f"windows: random training windows, {cache} page cache", "" if figures[1] else absent("h5py")
-        goals = {"must_reach": "ratio >= 5", "aim": "ratio >= 10"}
-        rows.append(make_row(name, "/s", *figures, peer=PEER, more_is_better=True, note=note, **goals))
-    return [*rows, _waiting_row(config, store)]
+        ours, theirs = (config.batch_size / seconds[name] if name in seconds else None for name in (OURS, "peer"))
+        name, note = f"windows: random training windows, {cache} page cache", "" if theirs else absent("h5py")
+        goals = ("ratio >= 5", "ratio >= 10")
+        rows.append(make_row(name, "/s", ours, theirs, peer=PEER, more_is_better=True, goals=goals, note=note))
+    return rows
 
 
 def _seconds_per_batch(
@@ -83,12 +90,14 @@ def _our_reader(config: BenchConfig, store: EpisodeStore) -> Reader:
     return read
 
 
-def _waiting_row(config: BenchConfig, store: EpisodeStore) -> Row:
+@with_threads
+def _waiting_rows(config: BenchConfig, store: EpisodeStore) -> list[Row]:
     step = TrainingStep(OURS, config.batch_size, config.image_size)
     seconds = alternate({"read": _our_reader(config, store), "step": step}, config.repeats, calls=3)
     share_percent = 100.0 * seconds["read"] / (seconds["read"] + seconds["step"])
     name = "windows: share of its time that a training step waits for data, warm"
-    return make_row(name, "%", share_percent, aim="ours <= 2", note="read in line, as the training loop does")
+    note = "read in line, as the training loop does"
+    return [make_row(name, "%", share_percent, goals=("", "ours <= 2"), note=note)]
 
 
 def write_hdf5(store: EpisodeStore, path: Path) -> Path:

@@ -10,22 +10,22 @@ import sys
 import torch
 
 from smidgen.experiments.bench.peers import TrainingStep
-from smidgen.experiments.bench.timing import peak_mb
+from smidgen.experiments.bench.timing import resident_mb
 
 IMAGE_SIZE_OF_WARM_UP = 8
 
 
 def main(contestant: str, batch_size: str, image_size: str, threads: str) -> None:
-    """Builds network and batch, notes the peak, makes two steps, and prints how far it has risen."""
+    """Builds network and batch, notes its memory, makes two steps, and prints how far the peak lies above."""
     torch.set_num_threads(int(threads))
     # What PyTorch loads and starts on first use belongs to the idle process.
     TrainingStep(contestant, 1, IMAGE_SIZE_OF_WARM_UP)()
     step = TrainingStep(contestant, int(batch_size), int(image_size))
-    idle_mb = peak_mb()
+    idle_mb = resident_mb("VmRSS")
     # Adam's moments come with the first step, and stand beside the second's activations.
     step()
     step()
-    print(peak_mb() - idle_mb)
+    print(resident_mb("VmHWM") - idle_mb)
 
 
 if __name__ == "__main__":

@@ -76,15 +76,14 @@ def make_row(
     *,
     peer: str = "",
     more_is_better: bool = False,
-    must_reach: str = "",
-    aim: str = "",
+    goals: tuple[str, str] = ("", ""),
     note: str = "",
 ) -> Row:
-    """Makes a row of two figures, with this machine and this commit."""
+    """Makes a row of two figures, with this machine and this commit; the goals are what must be reached and the aim."""
     ratio = None
     if ours and theirs:
         ratio = ours / theirs if more_is_better else theirs / ours
-    return Row(name, peer, ours, theirs, unit, ratio, machine(), commit(), must_reach, aim, note)
+    return Row(name, peer, ours, theirs, unit, ratio, machine(), commit(), *goals, note)
 
 
 @functools.cache

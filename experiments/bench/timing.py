@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import gc
 import os
-import resource
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
-KIB_PER_MB = 1e6 / 1024
 PROBE = "smidgen.experiments.bench.memory"
 
 
@@ -48,9 +47,14 @@ def seconds_of(function: Callable[[], object], calls: int = 1) -> float:
         gc.enable()
 
 
-def peak_mb() -> float:
-    """Peak resident memory of this process so far, in megabytes (1e6 bytes)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / KIB_PER_MB
+def resident_mb(field: str) -> float:
+    """Resident memory of this process in megabytes (1e6 bytes): ``VmRSS`` now, or ``VmHWM`` at its peak so far.
+
+    Read from /proc, because ``ru_maxrss`` survives ``exec``: a process starts with its parent's peak there.
+    """
+    lines = Path("/proc/self/status").read_text().splitlines()
+    (kib,) = [line.split()[1] for line in lines if line.startswith(f"{field}:")]
+    return int(kib) * 1024 / 1e6
 
 
 def peak_above_idle_mb(contestant: str, batch_size: int, image_size: int, threads: int) -> float:
