@@ -8,6 +8,7 @@ import pytest
 from smidgen.envs import rendering
 from smidgen.envs.meshes import cache_directory
 from smidgen.envs.selfcheck import PixelError, prove_pixels, record_references
+from smidgen.envs.simulator import RobosuiteLift, quiet_robosuite
 from smidgen.envs.tasks import make_env
 
 pytestmark = pytest.mark.simulator
@@ -100,3 +101,29 @@ def test_an_altered_mesh_in_the_cache_is_made_again(tmp_path: Path, monkeypatch:
     env.reset(seed=0)
     assert np.array_equal(env.render_frames(), before)
     assert victim.read_bytes() == intact
+
+
+def test_the_stock_profile_is_robosuites_own_picture() -> None:
+    env = make_env("lift", render_profile="stock")
+    env.reset(seed=3)
+    with quiet_robosuite():
+        stock = RobosuiteLift(
+            robots="Panda",
+            renderer="mujoco",
+            has_offscreen_renderer=True,
+            use_camera_obs=True,
+            camera_names=["agentview"],
+            camera_heights=64,
+            camera_widths=64,
+            hard_reset=False,
+        )
+        stock.reset()
+    model, data = stock.sim.model._model, stock.sim.data._data
+    for geom in ("cube_g0", "cube_g0_vis"):  # robosuite draws the cube's size; ours is fixed
+        model.geom_size[model.geom(geom).id] = env.model.geom_size[env.model.geom(geom).id]
+    data.qpos[:] = env.data.qpos
+    stock.sim.forward()
+    theirs = stock.sim.render(width=64, height=64, camera_name="agentview")[::-1]
+    assert np.array_equal(env.render_frames()[0], theirs)
+    env.close()
+    stock.close()
