@@ -6,6 +6,7 @@ prints one table. A small variant: ``name=train_step repeats=1 image_size=16 bat
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -34,7 +35,8 @@ def run_benchmarks(config: BenchConfig) -> list[Row]:
     for name in names:
         if name not in BENCHMARKS:
             raise unknown_name("benchmark", name, [*BENCHMARKS, ALL])
-    machine()
+    print(f"measuring on {machine()}", file=sys.stderr)
+    _warn_of_a_busy_machine()
     rows: list[Row] = []
     for name in names:
         started = time.monotonic()
@@ -43,6 +45,16 @@ def run_benchmarks(config: BenchConfig) -> list[Row]:
         print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
         rows += measured
     return rows
+
+
+def _warn_of_a_busy_machine() -> None:
+    load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
+    if load > cores / 2:
+        print(
+            f"warning: load {load:.1f} on {cores} cores: other processes are at work, and times, most of all those on "
+            "several threads, can be several times too long for both sides; measure again on an idle machine",
+            file=sys.stderr,
+        )
 
 
 def bench(arguments: list[str]) -> None:

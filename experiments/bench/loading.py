@@ -27,7 +27,7 @@ Reader = Callable[[], object]
 
 
 def windows(config: BenchConfig) -> list[Row]:
-    """Random training windows per second, page cache warm and cold, and what share of its time a training step waits."""
+    """Random training windows per second, page cache warm and cold, and how much of its time a training step waits."""
     store = EpisodeStore.open(demonstrations(config))
     # As in a DataLoader's worker: on a busy machine, threads that wait for one another would be all that is measured.
     with one_thread():
@@ -93,7 +93,7 @@ def _our_reader(config: BenchConfig, store: EpisodeStore) -> Reader:
 @with_threads
 def _waiting_rows(config: BenchConfig, store: EpisodeStore) -> list[Row]:
     step = TrainingStep(OURS, config.batch_size, config.image_size)
-    seconds = alternate({"read": _our_reader(config, store), "step": step}, config.repeats, calls=3)
+    seconds = alternate({"read": _our_reader(config, store), "step": step}, config.repeats)
     share_percent = 100.0 * seconds["read"] / (seconds["read"] + seconds["step"])
     name = "windows: share of its time that a training step waits for data, warm"
     note = "read in line, as the training loop does"

@@ -17,7 +17,7 @@ _ANSWERS = {True: "met", False: "missed", None: "not measured"}
 def cells(row: Row) -> tuple[str, ...]:
     """A row's figures in words, in the order of :data:`HEADINGS`."""
     figures = [_figure(row.ours, row.unit), _figure(row.theirs, row.unit)]
-    ratio = "-" if row.ratio is None else f"{row.ratio:.2g} x" if row.ratio < 10 else f"{row.ratio:,.0f} x"
+    ratio = "-" if row.ratio is None else f"{row.ratio:,.2f} x"
     return (row.name, row.peer, *figures, ratio, _answer(row, row.must_reach), _answer(row, row.aim))
 
 

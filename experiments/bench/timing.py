@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import os
 import statistics
 import subprocess
@@ -11,26 +12,32 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+# Shorter measurements are mostly the scheduler's.
+LEAST_S = 0.3
 PROBE = "smidgen.experiments.bench.memory"
 
 
-def alternate(contestants: Mapping[str, Callable[[], object]], repeats: int, calls: int = 1) -> dict[str, float]:
+def alternate(
+    contestants: Mapping[str, Callable[[], object]], repeats: int, least_s: float = LEAST_S
+) -> dict[str, float]:
     """Times functions in turn, so that a change in the machine's load meets all of them.
 
     Args:
-        contestants: Functions without arguments, by name; each is called once before the clock starts.
+        contestants: Functions without arguments, by name; each is called twice before its measurements count.
         repeats: Rounds; in each, every function is timed once.
-        calls: Calls inside one measurement.
+        least_s: A measurement makes as many calls as fill this time, and at least one.
 
     Returns:
         Median seconds per call, by name.
     """
-    for function in contestants.values():
+    calls: dict[str, int] = {}
+    for name, function in contestants.items():
         function()
+        calls[name] = max(1, math.ceil(least_s / seconds_of(function)))
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(repeats):
         for name, function in contestants.items():
-            seconds[name].append(seconds_of(function, calls) / calls)
+            seconds[name].append(seconds_of(function, calls[name]) / calls[name])
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 

@@ -155,8 +155,8 @@ def test_a_file_that_holds_no_rows_is_named(tmp_path: Path) -> None:
 
 def test_contestants_take_turns() -> None:
     calls: list[str] = []
-    alternate({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, repeats=2, calls=2)
-    assert calls == ["a", "b", "a", "a", "b", "b", "a", "a", "b", "b"]
+    alternate({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, repeats=2, least_s=0.0)
+    assert calls == ["a", "a", "b", "b", "a", "b", "a", "b"]
 
 
 @pytest.mark.parametrize("finished_s", [[10.0, 11.0, 12.0, 13.0, 14.0, 15.0]])
