@@ -21,7 +21,7 @@ from smidgen.runtime.files import write_atomic
 CAPTION_HEIGHT_PX = 28
 GAP_PX = 12
 PAUSE_MS = 1200
-NUM_COLOURS = 64
+NUM_COLOURS = 256
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def compose_frames(left: np.ndarray, right: np.ndarray, captions: tuple[str, str
             x = index * (width + GAP_PX)
             draw.text((x + width / 2, CAPTION_HEIGHT_PX / 2), caption, fill="black", font=font, anchor="mm")
             canvas.paste(Image.fromarray(frame), (x, CAPTION_HEIGHT_PX))
-        pictures.append(canvas.quantize(NUM_COLOURS, dither=Image.Dither.NONE))
+        pictures.append(canvas.quantize(NUM_COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE))
     return pictures
 
 
