@@ -52,7 +52,8 @@ def _warn_of_a_busy_machine() -> None:
     if load > cores / 2:
         print(
             f"warning: load {load:.1f} on {cores} cores: other processes are at work, and times, most of all those on "
-            "several threads, can be several times too long for both sides; measure again on an idle machine",
+            "several threads, can be several times too long for both sides; measure again on an idle machine, "
+            "or with OMP_WAIT_POLICY=passive",
             file=sys.stderr,
         )
 

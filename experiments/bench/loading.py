@@ -93,7 +93,7 @@ def _our_reader(config: BenchConfig, store: EpisodeStore) -> Reader:
 @with_threads
 def _waiting_rows(config: BenchConfig, store: EpisodeStore) -> list[Row]:
     step = TrainingStep(OURS, config.batch_size, config.image_size)
-    seconds = alternate({"read": _our_reader(config, store), "step": step}, config.repeats)
+    seconds = alternate({"read": _our_reader(config, store), "step": step}, config.repeats, config.least_s)
     share_percent = 100.0 * seconds["read"] / (seconds["read"] + seconds["step"])
     name = "windows: share of its time that a training step waits for data, warm"
     note = "read in line, as the training loop does"

@@ -55,7 +55,7 @@ def train_step(config: BenchConfig) -> list[Row]:
 def _step_rows(config: BenchConfig, device: str) -> list[Row]:
     names = [OURS, *(peer for peer in STEP_PEERS if has_peer(peer))]
     steps = {name: TrainingStep(name, config.batch_size, config.image_size, device=device) for name in names}
-    seconds = alternate(steps, config.repeats)
+    seconds = alternate(steps, config.repeats, config.least_s)
     rows = []
     for peer, goals in STEP_GOALS.items():
         theirs = seconds[peer] * 1e3 if peer in seconds else None
@@ -89,7 +89,7 @@ def _latent_stack_row(config: BenchConfig) -> Row:
             inner = layer(inner)
         network.decoder(inner).sum().backward()
 
-    seconds = alternate({"attend": attend, "think": think}, config.repeats)
+    seconds = alternate({"attend": attend, "think": think}, config.repeats, config.least_s)
     name = "train_step: cross-attention against our own latent stack"
     times = (seconds["attend"] * 1e3, seconds["think"] * 1e3)
     return make_row(
@@ -120,10 +120,10 @@ def growth(config: BenchConfig) -> list[Row]:
     """How the step's time grows with tokens (four times twice) and with bands (1 to 128 an axis)."""
     sides = [config.image_size // 2, config.image_size, config.image_size * 2]
     tokens = {side: TrainingStep(OURS, config.batch_size, side) for side in sides}
-    by_side = alternate({str(side): step for side, step in tokens.items()}, config.repeats)
+    by_side = alternate({str(side): step for side, step in tokens.items()}, config.repeats, config.least_s)
     del tokens
     bands = {count: TrainingStep(OURS, config.batch_size, config.image_size, count) for count in (1, 6, 16, 64, 128)}
-    by_band = alternate({str(count): step for count, step in bands.items()}, config.repeats)
+    by_band = alternate({str(count): step for count, step in bands.items()}, config.repeats, config.least_s)
     del bands
     rows = [make_row(f"growth: {3 * side * side:,} tokens", "ms", by_side[str(side)] * 1e3) for side in sides]
     low, high = by_side[str(sides[0])], by_side[str(sides[2])]
@@ -144,7 +144,7 @@ def _band_growth_rows(config: BenchConfig, by_band: dict[str, float]) -> list[Ro
         return [flat, make_row(name, "x time", ours, peer=peer, goals=goals, note=absent(peer))]
     batch = max(1, config.batch_size // 4)
     steps = {str(bands): TrainingStep(peer, batch, config.image_size, bands) for bands in (6, 64)}
-    seconds = alternate(steps, min(config.repeats, 3))
+    seconds = alternate(steps, min(config.repeats, 3), config.least_s)
     theirs = seconds["64"] / seconds["6"]
     note = f"the peer on a batch of {batch}"
     return [flat, make_row(name, "x time", ours, theirs, peer=peer, goals=goals, note=note)]
@@ -162,7 +162,7 @@ def _transform_row(config: BenchConfig, transform: str, after: str) -> Row:
     assert isinstance(network, Perceiver)
     tokens = network.tokens(step.frames)
     pipeline = torch.no_grad()(lambda: network.input_pipeline(tokens))
-    seconds = alternate({"step": step, "pipeline": pipeline}, config.repeats)
+    seconds = alternate({"step": step, "pipeline": pipeline}, config.repeats, config.least_s)
     share_percent = 100.0 * seconds["pipeline"] / seconds["step"]
     name = f"transforms: {transform}, standardised after: {after}"
     note = f"of a step of {seconds['step'] * 1e3:.0f} ms"

@@ -12,14 +12,10 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-# Shorter measurements are mostly the scheduler's.
-LEAST_S = 0.3
 PROBE = "smidgen.experiments.bench.memory"
 
 
-def alternate(
-    contestants: Mapping[str, Callable[[], object]], repeats: int, least_s: float = LEAST_S
-) -> dict[str, float]:
+def alternate(contestants: Mapping[str, Callable[[], object]], repeats: int, least_s: float) -> dict[str, float]:
     """Times functions in turn, so that a change in the machine's load meets all of them.
 
     Args:
