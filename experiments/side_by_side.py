@@ -5,8 +5,10 @@ Makes the README's picture from the videos that ``smidgen-eval`` wrote; a second
 
 from __future__ import annotations
 
+import gc
 import io
 import sys
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -44,7 +46,12 @@ def read_video(path: str) -> np.ndarray:
     """
     if not Path(path).is_file():
         raise UserError(f"{path} does not exist; smidgen-eval writes videos beside its records")
-    return iio.imread(path, plugin="FFMPEG")
+    with warnings.catch_warnings():
+        # imageio-ffmpeg leaves the pipes to its process for the garbage collector to close.
+        warnings.simplefilter("ignore", ResourceWarning)
+        frames = iio.imread(path, plugin="FFMPEG")
+        gc.collect()
+    return frames
 
 
 def compose_frames(left: np.ndarray, right: np.ndarray, captions: tuple[str, str]) -> list[Image.Image]:
