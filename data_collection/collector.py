@@ -31,13 +31,8 @@ SPLITS = ("demonstrations", "validation")
 _NOISE_STREAM, _PAIRS_STREAM = 1, 2
 # Where the data lie and how many processes made them leave no trace in the data.
 _NOT_IDENTITY = ("out", "workers")
-
-
-class DivergedError(RuntimeError):
-    """The simulation ran into NaN or infinity."""
-
-
-SIMULATOR_ERRORS = (SimulatorError, DivergedError, FloatingPointError, np.linalg.LinAlgError)
+# End an attempt as a failure that counts.
+SIMULATOR_ERRORS = (SimulatorError, FloatingPointError, np.linalg.LinAlgError)
 
 
 @dataclass(frozen=True)
@@ -129,7 +124,7 @@ class Collector:
             target = expert.act(env.privileged())
             experts.append(copy.deepcopy(expert))
             if not (np.isfinite(state).all() and np.isfinite(target).all()):
-                raise DivergedError(f"seed {seed}, step {len(steps)}: state or target is not finite")
+                raise SimulatorError(f"seed {seed}, step {len(steps)}: state or target is not finite")
             phase = np.int16(expert.phases.index(expert.phase))
             _, _, terminated, truncated, info = env.step(self._executed(target, noise))
             done = terminated or truncated

@@ -2,4 +2,4 @@
 
 
 class SimulatorError(RuntimeError):
-    """The simulation diverged; MuJoCo has reset itself, and nothing of this episode can be used from here on."""
+    """The simulation diverged (MuJoCo then resets itself): nothing of this episode can be used from here on."""

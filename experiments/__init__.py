@@ -1,1 +1,1 @@
-"""Suites of idempotent jobs over tasks, policies, transforms, optimisers and seeds."""
+"""Whole experiments over the other folders: the demo, the benchmarks, the README's picture."""

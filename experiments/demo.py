@@ -63,7 +63,7 @@ def overview(config: DemoConfig) -> str:
   3. evaluate   both and {len(BASELINES)} baselines, closed-loop, on {config.episodes} unseen episodes each
   4. rank       a leaderboard here on the terminal, and a page with curves and videos
 
-Most of the time goes into training. On 2 CPU cores all of it takes about 10 minutes, after the set-up.
+Most of the time goes into training. On 2 CPU cores all of it takes about 11 minutes, after the set-up.
 Everything is written to {config.out}; stopped, the same command goes on where it was.
 """
 

@@ -32,7 +32,7 @@ def commands() -> list[list[str]]:
 def test_the_steps_work_as_written(tmp_path: Path) -> None:
     for program, *arguments in commands():
         if program == "tensorboard":
-            program, arguments = "tensorboard", [*arguments, "--inspect"]
+            arguments = [*arguments, "--inspect"]
         smaller = SMALLER.get(program, [])
         kept = [entry for entry in arguments if entry.split("=")[0] not in {key.split("=")[0] for key in smaller}]
         executable = Path(sys.executable).with_name(program)

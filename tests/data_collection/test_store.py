@@ -31,7 +31,7 @@ def test_failed_attempts_are_kept_and_stay_out_of_training(finished_set):
     failed, broken = store.episode(3), store.episode(4)
     assert (failed.success, failed.success_once, failed.error) == (False, False, None)
     assert failed.num_steps == 14
-    assert (broken.success, broken.error, broken.num_steps) == (False, "DivergedError", 0)
+    assert (broken.success, broken.error, broken.num_steps) == (False, "SimulatorError", 0)
     assert broken.frames.shape == (0, 1, 8, 8, 3)
 
 
