@@ -18,10 +18,10 @@ from smidgen.envs.specs import TaskSpec
 from smidgen.envs.tasks import get_task
 from smidgen.evaluation.held_out import spread_steps
 from smidgen.evaluation.items import World, make_simulator
+from smidgen.evaluation.json_types import NAME_PATTERN
 from smidgen.evaluation.policy_source import PolicySource, build_card
 from smidgen.evaluation.protocol import HOLD_STEPS, PROTOCOL_VERSION, SPLITS, evaluation_seeds
 from smidgen.evaluation.record_schema import SCHEMA_VERSION, PolicyCard
-from smidgen.evaluation.record_validation import NAME_PATTERN
 from smidgen.evaluation.records import record_path
 from smidgen.evaluation.statistics import CONFIDENCE
 from smidgen.evaluation.videos import video_name

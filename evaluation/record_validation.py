@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-import sys
-import types
 import typing
 from collections.abc import Sequence
 from typing import Any
 
 from smidgen.envs.seeds import SEED_RANGES
+from smidgen.evaluation.json_types import NAME_PATTERN, check_type, refuse
 from smidgen.evaluation.protocol import LABELS, SPLITS, SUCCESS
 from smidgen.evaluation.record_schema import (
     KINDS,
@@ -21,11 +20,6 @@ from smidgen.evaluation.record_schema import (
     count_errors,
     success_rate,
 )
-from smidgen.runtime.errors import UserError
-
-# Beyond this, other JSON readers lose digits.
-MAX_INTEGER = 2**53
-NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 
 
 def validate_record(record: object, source: str) -> None:
@@ -39,8 +33,8 @@ def validate_record(record: object, source: str) -> None:
         UserError: Naming source, field, expected and got.
     """
     if isinstance(record, dict) and record.get("schema_version") != SCHEMA_VERSION:
-        _refuse(source, "schema_version", f"{SCHEMA_VERSION}", record.get("schema_version"))
-    _check_type(record, Record, source, "")
+        refuse(source, "schema_version", f"{SCHEMA_VERSION}", record.get("schema_version"))
+    check_type(record, Record, source)
     checked = typing.cast(Record, record)
     _check_names(checked, source)
     _check_seeds(checked, source)
@@ -51,81 +45,13 @@ def validate_record(record: object, source: str) -> None:
     _check_videos(checked, source)
 
 
-def _refuse(source: str, field: str, expected: str, got: object) -> typing.NoReturn:
-    shown = repr(got)
-    shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
-    raise UserError(f"{source}: field {field or '(top level)'}: expected {expected}, got {shown}")
-
-
-def _check_type(value: Any, hint: Any, source: str, field: str) -> None:
-    """Checks parsed JSON against a type hint made of TypedDict, list, dict, unions and scalars."""
-    if typing.is_typeddict(hint):
-        _check_mapping(value, hint, source, field)
-    elif typing.get_origin(hint) is list:
-        if not isinstance(value, list):
-            _refuse(source, field, "a list", value)
-        for index, entry in enumerate(value):
-            _check_type(entry, typing.get_args(hint)[0], source, f"{field}[{index}]")
-    elif typing.get_origin(hint) is dict:
-        if not isinstance(value, dict):
-            _refuse(source, field, "an object", value)
-        for key, entry in value.items():
-            _check_type(entry, typing.get_args(hint)[1], source, f"{field}.{key}")
-    elif isinstance(hint, types.UnionType):
-        if value is not None:
-            _check_type(value, typing.get_args(hint)[0], source, field)
-    elif hint is Any:
-        _check_free(value, source, field)
-    else:
-        _check_scalar(value, hint, source, field)
-
-
-def _check_free(value: Any, source: str, field: str) -> None:
-    """Checks that free JSON holds no number that JSON cannot say."""
-    # A list instead of recursion: the depth is the file's choice.
-    unchecked = [value]
-    while unchecked:
-        part = unchecked.pop()
-        if isinstance(part, dict | list):
-            unchecked.extend(part.values() if isinstance(part, dict) else part)
-        elif isinstance(part, float) and not math.isfinite(part):
-            _refuse(source, field, "finite numbers", part)
-
-
-def _check_mapping(value: Any, hint: Any, source: str, field: str) -> None:
-    if not isinstance(value, dict):
-        _refuse(source, field, "an object", value)
-    hints = typing.get_type_hints(hint)
-    prefix = f"{field}." if field else ""
-    for name in sorted(set(hints) - set(value)):
-        _refuse(source, f"{prefix}{name}", "a value", "nothing (missing)")
-    for name in sorted(set(value) - set(hints)):
-        _refuse(source, f"{prefix}{name}", f"no such field (valid: {', '.join(sorted(hints))})", value[name])
-    for name, entry_hint in hints.items():
-        _check_type(value[name], entry_hint, source, f"{prefix}{name}")
-
-
-def _check_scalar(value: Any, hint: type, source: str, field: str) -> None:
-    # bool is an int to Python, not to a reader of the record.
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if hint is float:
-        # A comparison, because a forged integer may be too large to become a float; NaN fails it too.
-        fits, expected = is_number and abs(value) <= sys.float_info.max, "a finite number"
-    elif hint is int:
-        fits, expected = is_number and isinstance(value, int) and abs(value) <= MAX_INTEGER, "an integer below 2^53"
-    else:
-        fits, expected = isinstance(value, hint), {bool: "true or false", str: "a string"}[hint]
-    if not fits:
-        _refuse(source, field, expected, value)
-
-
 def _check_names(record: Record, source: str) -> None:
     names = {"task": record["task"], "policy.name": record["policy"]["name"]}
     for field, name in names.items():
         if not NAME_PATTERN.fullmatch(name):
-            _refuse(source, field, "letters, digits, '.', '_', '+' and '-'", name)
+            refuse(source, field, "letters, digits, '.', '_', '+' and '-'", name)
     if record["policy"]["kind"] not in KINDS:
-        _refuse(source, "policy.kind", f"one of {', '.join(KINDS)}", record["policy"]["kind"])
+        refuse(source, "policy.kind", f"one of {', '.join(KINDS)}", record["policy"]["kind"])
     hashes: dict[str, str | None] = {
         "policy.checkpoint_sha256": record["policy"]["checkpoint_sha256"],
         "policy.data_set_sha256": record["policy"]["data_set_sha256"],
@@ -133,31 +59,31 @@ def _check_names(record: Record, source: str) -> None:
     }
     for field, digest in hashes.items():
         if digest is not None and not re.fullmatch(r"[0-9a-f]{64}", digest):
-            _refuse(source, field, "64 hexadecimal digits or null", digest)
+            refuse(source, field, "64 hexadecimal digits or null", digest)
 
 
 def _check_seeds(record: Record, source: str) -> None:
     protocol = record["protocol"]
     if protocol["split"] not in SPLITS:
-        _refuse(source, "protocol.split", " or ".join(SPLITS), protocol["split"])
+        refuse(source, "protocol.split", " or ".join(SPLITS), protocol["split"])
     if not 0 < protocol["confidence"] < 1:
-        _refuse(source, "protocol.confidence", "a level between 0 and 1", protocol["confidence"])
+        refuse(source, "protocol.confidence", "a level between 0 and 1", protocol["confidence"])
     allowed = SEED_RANGES[protocol["split"]]
     seeds = [row["seed"] for row in record["episodes"]]
     if len(set(seeds)) != len(seeds):
-        _refuse(source, "episodes", "every seed once", f"seed {_first_repeated(seeds)} twice")
+        refuse(source, "episodes", "every seed once", f"seed {_first_repeated(seeds)} twice")
     if not seeds or len(seeds) != protocol["episodes"]:
-        _refuse(source, "episodes", f"{protocol['episodes']} rows (protocol.episodes), not none", len(seeds))
+        refuse(source, "episodes", f"{protocol['episodes']} rows (protocol.episodes), not none", len(seeds))
     for index, seed in enumerate(seeds):
         if seed not in allowed:
-            _refuse(source, f"episodes[{index}].seed", f"a seed of the {protocol['split']} range {allowed}", seed)
+            refuse(source, f"episodes[{index}].seed", f"a seed of the {protocol['split']} range {allowed}", seed)
         if seed != protocol["seed_start"] + index:
-            _refuse(source, f"episodes[{index}].seed", f"{protocol['seed_start'] + index} (consecutive seeds)", seed)
+            refuse(source, f"episodes[{index}].seed", f"{protocol['seed_start'] + index} (consecutive seeds)", seed)
     bounds = record["policy"]["data_set_seeds"]
     if bounds and (len(bounds) != 2 or bounds[0] > bounds[1]):
-        _refuse(source, "policy.data_set_seeds", "[first, last] or []", bounds)
+        refuse(source, "policy.data_set_seeds", "[first, last] or []", bounds)
     if bounds and bounds[0] <= seeds[-1] and seeds[0] <= bounds[1]:
-        _refuse(source, "policy.data_set_seeds", "seeds apart from the test seeds", bounds)
+        refuse(source, "policy.data_set_seeds", "seeds apart from the test seeds", bounds)
 
 
 def _first_repeated(seeds: Sequence[int]) -> int:
@@ -168,19 +94,19 @@ def _first_repeated(seeds: Sequence[int]) -> int:
 def _check_episode(row: EpisodeRow, horizon: int, source: str, field: str) -> None:
     first = row["first_success_step"]
     if row["label"] not in LABELS:
-        _refuse(source, f"{field}.label", f"one of {', '.join(LABELS)}", row["label"])
+        refuse(source, f"{field}.label", f"one of {', '.join(LABELS)}", row["label"])
     if row["success"] != (row["label"] == SUCCESS):
-        _refuse(source, f"{field}.label", f"{SUCCESS!r} exactly where success is true", row["label"])
+        refuse(source, f"{field}.label", f"{SUCCESS!r} exactly where success is true", row["label"])
     if row["success"] and not row["success_once"]:
-        _refuse(source, f"{field}.success_once", "true where success is true", False)
+        refuse(source, f"{field}.success_once", "true where success is true", False)
     if not 0 <= row["num_steps"] <= horizon:
-        _refuse(source, f"{field}.num_steps", f"0..{horizon} (protocol.horizon)", row["num_steps"])
+        refuse(source, f"{field}.num_steps", f"0..{horizon} (protocol.horizon)", row["num_steps"])
     if (first is not None) != row["success_once"]:
-        _refuse(source, f"{field}.first_success_step", "a step exactly where success_once is true", first)
+        refuse(source, f"{field}.first_success_step", "a step exactly where success_once is true", first)
     if first is not None and not 0 <= first <= row["num_steps"]:
-        _refuse(source, f"{field}.first_success_step", f"0..{row['num_steps']} (num_steps)", first)
+        refuse(source, f"{field}.first_success_step", f"0..{row['num_steps']} (num_steps)", first)
     if row["success_at_reset"] != (first == 0):
-        _refuse(source, f"{field}.success_at_reset", "true where first_success_step is 0", row["success_at_reset"])
+        refuse(source, f"{field}.success_at_reset", "true where first_success_step is 0", row["success_at_reset"])
 
 
 def _check_counts(record: Record, source: str) -> None:
@@ -193,25 +119,25 @@ def _check_counts(record: Record, source: str) -> None:
         for name, value in success_rate(flags, confidence).items():
             got = typing.cast(dict[str, float], stored)[name]
             if not math.isclose(got, typing.cast(float, value), abs_tol=1e-9):
-                _refuse(source, f"{field}.{name}", f"{value} (recomputed from episodes)", got)
+                refuse(source, f"{field}.{name}", f"{value} (recomputed from episodes)", got)
     if record["errors"] != count_errors(episodes):
-        _refuse(source, "errors", f"{count_errors(episodes)} (counted in episodes)", record["errors"])
+        refuse(source, "errors", f"{count_errors(episodes)} (counted in episodes)", record["errors"])
 
 
 def _check_collapse(collapse: Collapse, source: str) -> None:
     for name in ("r2", "explained_variance"):
         values = typing.cast(dict[str, Any], collapse)[name]
         if values is not None and len(values) != len(collapse["coordinates"]):
-            _refuse(source, f"collapse.{name}", f"{len(collapse['coordinates'])} values (collapse.coordinates)", values)
+            refuse(source, f"collapse.{name}", f"{len(collapse['coordinates'])} values (collapse.coordinates)", values)
     for name, value in collapse.items():
         if value is None and name not in collapse["reasons"]:
-            _refuse(source, f"collapse.reasons.{name}", f"why collapse.{name} is null", "nothing (missing)")
+            refuse(source, f"collapse.reasons.{name}", f"why collapse.{name} is null", "nothing (missing)")
 
 
 def _check_videos(record: Record, source: str) -> None:
     seeds = {row["seed"] for row in record["episodes"]}
     for index, video in enumerate(record["videos"]):
         if video["seed"] not in seeds:
-            _refuse(source, f"videos[{index}].seed", "a seed of the episodes", video["seed"])
+            refuse(source, f"videos[{index}].seed", "a seed of the episodes", video["seed"])
         if not (NAME_PATTERN.fullmatch(video["file"]) and video["file"].endswith(".mp4")):
-            _refuse(source, f"videos[{index}].file", "a bare file name that ends with .mp4", video["file"])
+            refuse(source, f"videos[{index}].file", "a bare file name that ends with .mp4", video["file"])
