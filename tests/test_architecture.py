@@ -30,8 +30,10 @@ MAY_IMPORT = {
 # training meets evaluation here: measures and statistics over tensors, which import nothing of ours.
 SHARED_LEAVES = {"smidgen.evaluation.collapse", "smidgen.evaluation.statistics"}
 LEAF_IMPORTS = {"torch", "numpy", "scipy"} | set(sys.stdlib_module_names)
-# The episode store is all that training sees of data_collection.
-STORE_MODULES = {f"smidgen.data_collection.{name}" for name in ("store", "episode", "manifest", "array_files")}
+# The episode store and the synthetic ladder are all that training sees of data_collection.
+STORE_MODULES = {
+    f"smidgen.data_collection.{name}" for name in ("store", "episode", "manifest", "array_files", "synthetic")
+}
 SIMULATORS = {"robosuite", "mujoco", "OpenGL", "mink"}
 FORBIDDEN_STEMS = {"utils", "util", "misc", "helpers", "helper"}
 MAX_MODULE_LINES = 300

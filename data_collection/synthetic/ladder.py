@@ -1,0 +1,98 @@
+"""The ladder: data sets without a simulator, each of which asks one question about what an input transform does.
+
+    data = make_ladder(LadderConfig(kind="one_token", grid=(3, 64, 64)), seed=0)
+    data.x_BNC, data.y_BA                # float32 tokens (4, 12288, 1), standardised targets (4, 1)
+
+A data set is a function of config and seed alone. Two configs under one seed share their draws wherever they draw the
+same thing, so that arms which differ in one field are compared on the same places and the same noise.
+
+Axes: B examples, N tokens (frames, rows, columns, in this order), C channels, A target coordinates, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from smidgen.data_collection.synthetic.config import LadderConfig
+from smidgen.data_collection.synthetic.rungs import Array, Rung, tokens_that_change
+from smidgen.runtime.errors import unknown_name
+
+LADDERS: dict[str, Callable[[LadderConfig, np.random.Generator], Rung]] = {
+    "one_token": tokens_that_change,
+    "k_tokens": tokens_that_change,
+}
+
+_LAYOUT_STREAM, _TRAIN_STREAM, _HELD_OUT_STREAM = range(3)
+
+
+@dataclass(frozen=True, eq=False)
+class LadderData:
+    """A pool of examples and what to say about each.
+
+    Attributes:
+        x_BNC: Tokens of the pool.
+        y_BA: Their targets; every column has mean 0 and variance 1 over the classes.
+        x_held_out_BNC: Tokens held out; where nothing is random per example, the pool itself.
+        y_held_out_BA: Their targets, in the pool's units.
+        labels: Class of each example of the pool.
+        labels_held_out: Class of each held-out example.
+    """
+
+    x_BNC: Float[Tensor, "B N C"]
+    y_BA: Float[Tensor, "B A"]
+    x_held_out_BNC: Float[Tensor, "D N C"]
+    y_held_out_BA: Float[Tensor, "D A"]
+    labels: Int[Tensor, " B"]
+    labels_held_out: Int[Tensor, " D"]
+
+
+def make_ladder(config: LadderConfig, seed: int) -> LadderData:
+    """Makes the data set of a config and a seed.
+
+    Raises:
+        UserError: If the rung does not fit on the grid.
+    """
+    if config.kind not in LADDERS:
+        raise unknown_name("ladder kind", config.kind, LADDERS)
+    rung = LADDERS[config.kind](config, _generator(seed, _LAYOUT_STREAM))
+    num_train, num_held_out = config.pool_sizes
+    labels = np.arange(num_train) % config.num_classes
+    y_KA = _standardised(rung.values_KA)
+    x_BNC = _pool(config, rung, labels, _generator(seed, _TRAIN_STREAM))
+    if config.is_random:
+        labels_held_out = np.arange(num_held_out) % config.num_classes
+        x_held_out_BNC = _pool(config, rung, labels_held_out, _generator(seed, _HELD_OUT_STREAM))
+    else:
+        labels_held_out, x_held_out_BNC = labels, x_BNC
+    return LadderData(
+        x_BNC=torch.from_numpy(x_BNC),
+        y_BA=torch.from_numpy(y_KA[labels]),
+        x_held_out_BNC=torch.from_numpy(x_held_out_BNC),
+        y_held_out_BA=torch.from_numpy(y_KA[labels_held_out]),
+        labels=torch.from_numpy(labels),
+        labels_held_out=torch.from_numpy(labels_held_out),
+    )
+
+
+def _pool(config: LadderConfig, rung: Rung, labels: Array, examples: np.random.Generator) -> Array:
+    x_BNC = rung.draw(labels, examples)
+    if config.background == "noise":
+        # One example after the other: a larger pool begins with the smaller one.
+        for x_NC in x_BNC:
+            x_NC += np.float32(config.noise_sd) * examples.standard_normal(x_NC.shape, dtype=np.float32)
+    x_BNC *= np.float32(config.scale)
+    return x_BNC
+
+
+def _standardised(values_KA: Array) -> Array:
+    return ((values_KA - values_KA.mean(axis=0)) / values_KA.std(axis=0)).astype(np.float32)
+
+
+def _generator(seed: int, stream: int) -> np.random.Generator:
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stream,)))
