@@ -20,6 +20,8 @@ columns.
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,6 +33,8 @@ from torch.autograd.function import once_differentiable
 # Scores that are worked on at a time: on a CPU what stays in cache, on an accelerator what fits in memory.
 CPU_BLOCK_SCORES = 2**19
 ACCELERATOR_BLOCK_SCORES = 2**28
+
+_kept = threading.local()
 
 Sums = tuple[
     Float[Tensor, "batch rows channels"],
@@ -82,12 +86,11 @@ class _FoldedAttention(torch.autograd.Function):
         ctx: Any, x_BCN: Tensor, g_BN: Tensor | None, a_RC: Tensor, p_RI: Tensor | None, q_RJ: Tensor | None
     ) -> tuple[Tensor | None, ...]:
         tokens = _Tokens(x_BCN, g_BN)
-        positions_RN = _position_scores(p_RI, q_RJ)
         score_maps_RF = tokens.score_maps(a_RC)
         blocks, (scratch,) = _blocks_and_scratch(x_BCN, a_RC, 1)
         results = []
         for block in blocks:
-            weights_bRN = tokens.softmax(block, score_maps_RF, positions_RN, scratch)
+            weights_bRN = tokens.softmax(block, score_maps_RF, p_RI, q_RJ, scratch)
             results.append((*tokens.sums(block, weights_bRN, p_RI, q_RJ), tokens.factor(block, weights_bRN)))
         *sums, factor_BR1 = _joined(results)
         if factor_BR1 is not None:
@@ -101,7 +104,6 @@ class _FoldedAttention(torch.autograd.Function):
         x_BCN, g_BN, a_RC, p_RI, q_RJ, factor_BR1, *sums = ctx.saved_tensors
         wants_x, wants_g = ctx.needs_input_grad[:2]
         tokens = _Tokens(x_BCN, g_BN)
-        positions_RN = _position_scores(p_RI, q_RJ)
         score_maps_RF = tokens.score_maps(a_RC)
         d_content, d_rows, d_columns, inner_BR1 = _gradient_maps(d_sums, sums, factor_BR1)
         gradient_maps_BRF = tokens.gradient_maps(d_content, inner_BR1)
@@ -109,15 +111,14 @@ class _FoldedAttention(torch.autograd.Function):
         blocks, (scratch, gradient_scratch) = _blocks_and_scratch(x_BCN, a_RC, 2)
         d_tokens = []
         for block in blocks:
-            weights_bRN = tokens.softmax(block, score_maps_RF, positions_RN, scratch)
+            weights_bRN = tokens.softmax(block, score_maps_RF, p_RI, q_RJ, scratch)
             columns, rows = (None if part is None else part[block] for part in (d_columns, d_rows))
-            d_positions = _position_scores(rows, columns, out=gradient_scratch[: len(weights_bRN)])
-            d_t_bRN = tokens.scores(block, gradient_maps_BRF[block], d_positions, gradient_scratch).mul_(weights_bRN)
+            d_t_bRN = tokens.scores(block, gradient_maps_BRF[block], rows, columns, gradient_scratch).mul_(weights_bRN)
             for total, part in zip(d_maps, tokens.sums(block, d_t_bRN, p_RI, q_RJ), strict=True):
                 if total is not None and part is not None:
                     total += part.sum(0)
             if wants_x or wants_g:
-                maps = (a_RC, positions_RN, d_content[block], inner_BR1[block])
+                maps = (a_RC, _position_scores(p_RI, q_RJ) if wants_g else None, d_content[block], inner_BR1[block])
                 d_tokens.append(tokens.gradients(block, weights_bRN, d_t_bRN, *maps))
         d_x, d_g = _joined(d_tokens) if d_tokens else (None, None)
         return d_x if wants_x else None, d_g if wants_g else None, *d_maps
@@ -152,22 +153,27 @@ class _Tokens:
         log_g = [] if self.g_B1N is None else [torch.zeros_like(inner_BR1)]
         return torch.cat([content_BRC, *log_g, -inner_BR1], dim=-1)
 
-    def scores(self, block: slice, maps: Tensor, positions: Tensor | None, scratch: Tensor) -> Tensor:
+    def scores(
+        self, block: slice, maps: Tensor, rows: Tensor | None, columns: Tensor | None, scratch: Tensor
+    ) -> Tensor:
         """g times the positions' scores, plus maps of the first features (as many as there are maps); into scratch."""
         features_bFN = self.features_BFN[block, : maps.shape[-1]]
         maps_bRF = maps.expand(len(features_bFN), -1, -1)
         scores_bRN = scratch[: len(features_bFN)]
+        positions = _position_scores(rows, columns, out=scores_bRN)
         if positions is None:
             return torch.bmm(maps_bRF, features_bFN, out=scores_bRN)
-        if self.g_B1N is None:
-            scores_bRN.copy_(positions)
-        else:
+        if self.g_B1N is not None:
             torch.mul(positions, self.g_B1N[block], out=scores_bRN)
+        elif positions is not scores_bRN:
+            scores_bRN.copy_(positions)
         return scores_bRN.baddbmm_(maps_bRF, features_bFN)
 
-    def softmax(self, block: slice, maps_RF: Tensor, positions_RN: Tensor | None, scratch: Tensor) -> Tensor:
+    def softmax(
+        self, block: slice, maps_RF: Tensor, p_RI: Tensor | None, q_RJ: Tensor | None, scratch: Tensor
+    ) -> Tensor:
         """Softmax over tokens of g t + log g, or of t; into scratch."""
-        scores_bRN = self.scores(block, maps_RF, positions_RN, scratch)
+        scores_bRN = self.scores(block, maps_RF, p_RI, q_RJ, scratch)
         return torch.softmax(scores_bRN, dim=-1, out=scores_bRN)
 
     def factor(self, block: slice, weights_bRN: Tensor) -> Tensor | None:
@@ -217,12 +223,26 @@ def _gradient_maps(
 
 
 def _blocks_and_scratch(x_BCN: Tensor, a_RC: Tensor, count: int) -> tuple[list[slice], list[Tensor]]:
-    """Blocks of examples whose scores fit the limit, and memory for one's, taken once: new memory costs page faults."""
+    """Blocks of examples whose scores fit the limit, and memory for one's."""
     limit = CPU_BLOCK_SCORES if x_BCN.device.type == "cpu" else ACCELERATOR_BLOCK_SCORES
     num_examples, _, num_tokens = x_BCN.shape
     size = min(num_examples, max(1, limit // (len(a_RC) * num_tokens)))
     blocks = [slice(start, start + size) for start in range(0, num_examples, size)]
-    return blocks, [x_BCN.new_empty(size, len(a_RC), num_tokens) for _ in range(count)]
+    return blocks, [_scratch(x_BCN, index, (size, len(a_RC), num_tokens)) for index in range(count)]
+
+
+def _scratch(like: Tensor, index: int, shape: tuple[int, ...]) -> Tensor:
+    """Memory that a thread keeps from call to call on a CPU, where new memory costs a page fault every 4 KiB."""
+    size = math.prod(shape)
+    key = (index, like.dtype, like.device)
+    kept: dict[Any, Tensor] = _kept.__dict__
+    # Autograd may be off, on, or forbidden; what is kept belongs to none of these.
+    if like.device.type != "cpu":
+        return like.new_empty(shape)
+    if key not in kept or kept[key].numel() < size:
+        with torch.inference_mode(False):
+            kept[key] = torch.empty(size, dtype=like.dtype, device=like.device)
+    return kept[key][:size].view(shape)
 
 
 def _joined(blocks: Sequence[tuple[Tensor | None, ...]]) -> list[Tensor | None]:
@@ -230,8 +250,13 @@ def _joined(blocks: Sequence[tuple[Tensor | None, ...]]) -> list[Tensor | None]:
 
 
 def _position_scores(rows: Tensor | None, columns: Tensor | None, out: Tensor | None = None) -> Tensor | None:
-    """(..., I) and (..., J) to (..., I J)."""
+    """(..., I) and (..., J) to (..., I J), into ``out`` where given; columns alone are given back as they are."""
     if rows is None or columns is None:
         return columns
-    on_grid = None if out is None else out.unflatten(-1, (rows.shape[-1], columns.shape[-1]))
-    return torch.add(rows[..., :, None], columns[..., None, :], out=on_grid).flatten(-2)
+    if out is None:
+        return torch.add(rows[..., :, None], columns[..., None, :]).flatten(-2)
+    num_rows, num_columns = rows.shape[-1], columns.shape[-1]
+    on_grid = out.unflatten(-1, (num_rows, num_columns))
+    rows, columns = rows.expand(*out.shape[:-1], num_rows), columns.expand(*out.shape[:-1], num_columns)
+    torch.add(rows[..., :, None], columns[..., None, :], out=on_grid)
+    return out
