@@ -20,12 +20,22 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from smidgen.data_collection.synthetic.config import LadderConfig
-from smidgen.data_collection.synthetic.rungs import Array, Rung, tokens_that_change
+from smidgen.data_collection.synthetic.rungs import (
+    Array,
+    Rung,
+    moving_blob,
+    periodic,
+    texture,
+    tokens_that_change,
+)
 from smidgen.runtime.errors import unknown_name
 
 LADDERS: dict[str, Callable[[LadderConfig, np.random.Generator], Rung]] = {
     "one_token": tokens_that_change,
     "k_tokens": tokens_that_change,
+    "moving_blob": moving_blob,
+    "periodic": periodic,
+    "texture": texture,
 }
 
 _LAYOUT_STREAM, _TRAIN_STREAM, _HELD_OUT_STREAM = range(3)
@@ -62,14 +72,14 @@ def make_ladder(config: LadderConfig, seed: int) -> LadderData:
         raise unknown_name("ladder kind", config.kind, LADDERS)
     rung = LADDERS[config.kind](config, _generator(seed, _LAYOUT_STREAM))
     num_train, num_held_out = config.pool_sizes
-    labels = np.arange(num_train) % config.num_classes
-    y_KA = _standardised(rung.values_KA)
+    every_class_in_turn = np.arange(num_train) % config.num_classes, np.arange(num_held_out) % config.num_classes
+    labels, labels_held_out = rung.splits or every_class_in_turn
+    y_KA = _standardised(rung.values_KA, labels)
     x_BNC = _pool(config, rung, labels, _generator(seed, _TRAIN_STREAM))
     if config.is_random:
-        labels_held_out = np.arange(num_held_out) % config.num_classes
         x_held_out_BNC = _pool(config, rung, labels_held_out, _generator(seed, _HELD_OUT_STREAM))
     else:
-        labels_held_out, x_held_out_BNC = labels, x_BNC
+        x_held_out_BNC = x_BNC
     return LadderData(
         x_BNC=torch.from_numpy(x_BNC),
         y_BA=torch.from_numpy(y_KA[labels]),
@@ -90,8 +100,10 @@ def _pool(config: LadderConfig, rung: Rung, labels: Array, examples: np.random.G
     return x_BNC
 
 
-def _standardised(values_KA: Array) -> Array:
-    return ((values_KA - values_KA.mean(axis=0)) / values_KA.std(axis=0)).astype(np.float32)
+def _standardised(values_KA: Array, labels: Array) -> Array:
+    """Values in units in which the classes of the pool, each counted once, have mean 0 and variance 1."""
+    values_KA = values_KA - values_KA[np.unique(labels)].mean(axis=0)
+    return (values_KA / values_KA[np.unique(labels)].std(axis=0)).astype(np.float32)
 
 
 def _generator(seed: int, stream: int) -> np.random.Generator:
