@@ -46,6 +46,10 @@ class RenderProfile:
 
 RENDER_PROFILES: dict[str, RenderProfile] = {
     "v0": RenderProfile("v0", shadows=False, reflections=False, num_samples=0, mesh_fraction=0.12, min_faces=1200),
+    # What v0 is compared with: its flags, and every triangle of every mesh.
+    "whole_meshes": RenderProfile(
+        "whole_meshes", shadows=False, reflections=False, num_samples=0, mesh_fraction=1.0, min_faces=0
+    ),
     "stock": RenderProfile("stock", shadows=True, reflections=True, num_samples=4, mesh_fraction=1.0, min_faces=0),
 }
 

@@ -1,0 +1,145 @@
+"""``python -m smidgen.experiments.mesh_pictures``: every task drawn with whole and with decimated meshes, side by side.
+
+Writes docs/meshes.png and the table in docs/meshes.md. A small variant: ``tasks=[lift]``; about 5 s a task.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from smidgen.envs.tasks import TASKS, get_task, make_env
+from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
+from smidgen.runtime.files import write_atomic
+
+USAGE = "python -m smidgen.experiments.mesh_pictures [key=value ...]"
+SUMMARY = """
+Draws every task's first frame with whole meshes and with the decimated ones that v0 shows, both with v0's
+flags, and computes how far they differ. Writes a picture and a table.
+"""
+BEGIN, END = "<!-- mesh table: begin -->", "<!-- mesh table: end -->"
+# Of the frames below, as many pixels a side.
+ENLARGEMENT = 3
+DIFFERENCE_GAIN = 8
+CAPTION_HEIGHT_PX = 20
+GAP_PX = 6
+
+
+@dataclass(frozen=True)
+class MeshPicturesConfig:
+    """What is drawn, and where to."""
+
+    tasks: tuple[str, ...] = field(default=tuple(TASKS), metadata={"help": "tasks to draw"})
+    image_size: int = field(default=64, metadata={"help": "rows and columns of a frame"})
+    num_seeds: int = field(default=8, metadata={"help": "demonstration seeds that the figures are averaged over"})
+    picture: str = field(default="docs/meshes.png", metadata={"help": "PNG to write"})
+    page: str = field(default="docs/meshes.md", metadata={"help": "page whose table is computed anew"})
+
+
+@dataclass(frozen=True, eq=False)
+class MeshComparison:
+    """One task's frames with whole and with decimated meshes.
+
+    Attributes:
+        task: The task.
+        whole: (S, H, W, 3) uint8 with every triangle.
+        decimated: The same states as v0 draws them.
+        difference_grey: Mean absolute difference, in grey levels of 0 to 255.
+        silhouette_overlap: Intersection over union of the cue's pixels in both.
+    """
+
+    task: str
+    whole: np.ndarray
+    decimated: np.ndarray
+    difference_grey: float
+    silhouette_overlap: float
+
+
+def compare_meshes(task: str, image_size: int, num_seeds: int) -> MeshComparison:
+    """Renders the first frames of some episodes with both kinds of meshes.
+
+    Args:
+        task: A name in ``TASKS``.
+        image_size: Rows and columns.
+        num_seeds: Demonstration seeds 0 to ``num_seeds`` - 1.
+    """
+    frames: dict[str, np.ndarray] = {}
+    masks: dict[str, np.ndarray] = {}
+    for profile in ("whole_meshes", "v0"):
+        env = make_env(task, image_size=image_size, render_profile=profile, cameras=get_task(task).cameras[:1])
+        try:
+            shown = [_shown_and_mask(env, seed) for seed in range(num_seeds)]
+        finally:
+            env.close()
+        frames[profile], masks[profile] = (np.stack(part) for part in zip(*shown, strict=True))
+    whole, decimated = frames["whole_meshes"], frames["v0"]
+    difference = np.abs(whole.astype(float) - decimated).mean()
+    union = (masks["whole_meshes"] | masks["v0"]).sum()
+    overlap = (masks["whole_meshes"] & masks["v0"]).sum() / union if union else 1.0
+    return MeshComparison(task, whole, decimated, float(difference), float(overlap))
+
+
+def _shown_and_mask(env: Any, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """A reset's frame (H, W, 3), and which pixels (H, W) change when the cue is hidden."""
+    env.reset(seed=seed)
+    frame = env.render_frames()[0]
+    with env.cue_hidden():
+        return frame, (frame != env.render_frames()[0]).any(-1)
+
+
+def draw_comparisons(comparisons: list[MeshComparison]) -> Image.Image:
+    """One row a task: whole, decimated, and the enlarged difference."""
+    side = comparisons[0].whole.shape[1] * ENLARGEMENT
+    row_height = side + CAPTION_HEIGHT_PX + GAP_PX
+    sheet = Image.new("RGB", (3 * side + 2 * GAP_PX, row_height * len(comparisons)), "white")
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    for index, comparison in enumerate(comparisons):
+        difference = np.abs(comparison.whole[0].astype(int) - comparison.decimated[0])
+        pictures = {
+            f"{comparison.task}: every triangle": comparison.whole[0],
+            "decimated (v0)": comparison.decimated[0],
+            f"difference x {DIFFERENCE_GAIN}": np.minimum(255, DIFFERENCE_GAIN * difference).astype(np.uint8),
+        }
+        for column, (caption, pixels) in enumerate(pictures.items()):
+            left, top = column * (side + GAP_PX), index * row_height
+            pen.text((left + 2, top + 2), caption, fill="black", font=font)
+            enlarged = Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST)
+            sheet.paste(enlarged, (left, top + CAPTION_HEIGHT_PX))
+    return sheet
+
+
+def mesh_table(comparisons: list[MeshComparison]) -> str:
+    """The page's table, in Markdown."""
+    lines = ["| task | mean difference, grey levels of 255 | overlap of the cue's silhouettes |", "| --- | ---: | ---: |"]
+    lines += [f"| {c.task} | {c.difference_grey:.2f} | {100 * c.silhouette_overlap:.0f} % |" for c in comparisons]
+    return "\n".join(lines)
+
+
+def write_comparisons(config: MeshPicturesConfig) -> None:
+    """Draws, computes and writes everything."""
+    comparisons = [compare_meshes(task, config.image_size, config.num_seeds) for task in config.tasks]
+    path = Path(config.picture)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draw_comparisons(comparisons).quantize(128).save(path, optimize=True)
+    table = mesh_table(comparisons)
+    print(table)
+    page = Path(config.page)
+    before, rest = page.read_text().split(BEGIN)
+    write_atomic(page, f"{before}{BEGIN}\n\n{table}\n\n{END}{rest.split(END)[1]}".encode())
+
+
+def run(arguments: list[str]) -> None:
+    """Body of the command."""
+    if wants_help(arguments):
+        print(command_help(USAGE, SUMMARY, MeshPicturesConfig))
+        return
+    write_comparisons(compose_config(MeshPicturesConfig, arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(run))
