@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 ACTION_KINDS = ("position", "gripper", "yaw")
+TABLE_HEIGHT_M = 0.8
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ class TaskSpec:
         cameras: Cameras whose frames a policy sees by default.
         control_hz: Control steps per second of simulated time.
         hold_steps: Consecutive successful steps that make an episode a success.
+        has_start_noise: Whether a reset's seed also drives where the robot starts; without, only the cue tells
+            episodes apart.
     """
 
     name: str
@@ -81,3 +84,4 @@ class TaskSpec:
     cameras: tuple[str, ...] = ("agentview",)
     control_hz: int = 20
     hold_steps: int = 10
+    has_start_noise: bool = True

@@ -10,10 +10,8 @@ from typing import Any
 import gymnasium
 from gymnasium.envs.registration import load_env_creator
 
-from smidgen.envs.specs import ActionSpec, TaskSpec
+from smidgen.envs.specs import TABLE_HEIGHT_M, ActionSpec, TaskSpec
 from smidgen.runtime.errors import unknown_name
-
-TABLE_HEIGHT_M = 0.8
 
 _POSITION_AND_GRIPPER = ActionSpec(
     names=("x_m", "y_m", "z_m", "gripper"),
