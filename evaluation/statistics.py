@@ -1,7 +1,9 @@
-"""Intervals for success rates: k successes out of n episodes, never a bare percentage.
+"""Intervals for success rates (k successes out of n episodes, never a bare percentage), and Holm's correction.
 
 A leaf module (SciPy alone), so that training and outside code may import it.
 """
+
+from collections.abc import Sequence
 
 from scipy.stats import binomtest
 
@@ -28,3 +30,27 @@ def wilson_interval(k: int, n: int, confidence: float = CONFIDENCE) -> tuple[flo
         raise ValueError(f"expected 0 <= k <= n and n >= 1, got k={k}, n={n}; pass counts of episodes")
     interval = binomtest(k, n).proportion_ci(confidence_level=confidence, method="wilson")
     return float(interval.low), float(interval.high)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjustment: rejecting where the result is <= alpha keeps the family-wise error at alpha.
+
+    Args:
+        p_values: One for each hypothesis, in [0, 1].
+
+    Returns:
+        Adjusted p-values in the same order, each at least its original and at most 1.
+
+    Raises:
+        ValueError: If a value is outside [0, 1].
+
+    Source: S. Holm, "A simple sequentially rejective multiple test procedure", Scand. J. Statistics 6, 1979.
+    """
+    if any(not 0 <= p_value <= 1 for p_value in p_values):
+        raise ValueError(f"expected p-values in [0, 1], got {list(p_values)}")
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index])
+    for rank, index in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted

@@ -1,0 +1,103 @@
+"""From a comparison of the plan to one measured effect; the kinds are explained in plan.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from smidgen.evaluation.claims.plan import Comparison
+from smidgen.evaluation.claims.records import ARMS_FOLDER, SeedRecord, Suite
+from smidgen.evaluation.json_types import refuse
+from smidgen.evaluation.survival import Effect, EscapeTimes, log_ratio, mean_difference
+
+FVU = "fvu_held_out"
+
+
+@dataclass(frozen=True)
+class Term:
+    """Some runs, and how their log restricted mean counts in an effect."""
+
+    runs: EscapeTimes
+    weight: float
+
+
+def horizon(comparison: Comparison, suite: Suite) -> int:
+    """The tau of a comparison: the smallest ``max_steps`` of its arms."""
+    return min(suite.plan.arms[name].max_steps for name in comparison.arms)
+
+
+def measure(comparison: Comparison, suite: Suite) -> Effect:
+    """Measures a comparison, all of whose arms have finished.
+
+    Raises:
+        UserError: If a record lacks the choices that a comparison of kind ``regret`` needs.
+    """
+    if comparison.kind == "fvu":
+        return _fvu_difference(comparison, suite)
+    terms = _TERMS[comparison.kind](comparison, suite)
+    return log_ratio([term.runs for term in terms], [term.weight for term in terms], horizon(comparison, suite))
+
+
+def _ratio(comparison: Comparison, suite: Suite) -> list[Term]:
+    slow = [Term(suite.escape_times(name), 1 / len(comparison.slow)) for name in comparison.slow]
+    return slow + [Term(suite.escape_times(name), -1 / len(comparison.fast)) for name in comparison.fast]
+
+
+def _interaction(comparison: Comparison, suite: Suite) -> list[Term]:
+    (slow_first, slow_second), (fast_first, fast_second) = comparison.slow, comparison.fast
+    weights = ((slow_first, 1.0), (fast_first, -1.0), (slow_second, -1.0), (fast_second, 1.0))
+    return [Term(suite.escape_times(name), weight) for name, weight in weights]
+
+
+def _regret(comparison: Comparison, suite: Suite) -> list[Term]:
+    share = 1 / len(comparison.slow)
+    terms = []
+    for slow, fast in zip(comparison.slow, comparison.fast, strict=True):
+        candidates = {name: suite.escape_times(name) for name in (slow, fast)}
+        terms.append(Term(_chosen(comparison, suite, slow, candidates), -share))
+        if comparison.against == "coin":
+            terms += [Term(runs, share / 2) for runs in candidates.values()]
+        else:
+            terms.append(Term(candidates[slow], share))
+    return terms
+
+
+def _chosen(comparison: Comparison, suite: Suite, slow: str, candidates: dict[str, EscapeTimes]) -> EscapeTimes:
+    """On each seed, the run of the candidate that the rule chooses there."""
+    file = f"{ARMS_FOLDER}/{slow}.json"
+    choices = suite.arms[slow].choices.get(comparison.rule)
+    if choices is None:
+        refuse(file, f"choices.{comparison.rule}", "the rule's choice for each seed", "nothing (missing)")
+    times, escaped = [], []
+    for seed in suite.plan.seeds:
+        name = choices[str(seed)]
+        if name not in candidates:
+            refuse(file, f"choices.{comparison.rule}.{seed}", f"one of {', '.join(candidates)}", name)
+        place = candidates[name].seeds.index(seed)
+        times.append(candidates[name].times[place])
+        escaped.append(candidates[name].escaped[place])
+    return EscapeTimes(suite.plan.seeds, tuple(times), tuple(escaped))
+
+
+_TERMS: dict[str, Callable[[Comparison, Suite], list[Term]]] = {
+    "ratio": _ratio,
+    "interaction": _interaction,
+    "regret": _regret,
+}
+
+
+def _fvu_difference(comparison: Comparison, suite: Suite) -> Effect:
+    seeds = suite.plan.seeds
+    sides = [[_mean_fvu(suite, arms, seed) for seed in seeds] for arms in (comparison.slow, comparison.fast)]
+    return mean_difference(sides[0], sides[1], seeds, seeds)
+
+
+def _mean_fvu(suite: Suite, arms: tuple[str, ...], seed: int) -> float:
+    runs = [run for name in arms for run in suite.arms[name].seeds if run.seed == seed]
+    return sum(map(held_out_fvu, runs)) / len(runs)
+
+
+def held_out_fvu(run: SeedRecord) -> float:
+    """Held-out FVU at the end of a run, at most 1: a policy worse than the mean is blind, and so is a diverged one."""
+    fvu = run.final.get(FVU)
+    return 1.0 if fvu is None else min(fvu, 1.0)

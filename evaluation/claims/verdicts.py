@@ -1,0 +1,248 @@
+"""Verdicts: ``holds``, ``fails`` or ``inconclusive``, computed from effects and their intervals and from nothing else.
+
+One comparison. Predicted ``slow_is_slower``: it *holds* if the 95 % interval excludes 1 in the predicted direction and
+the ratio is at least 1.5; it *fails* if the interval lies inside [0.8, 1.25] or excludes 1 the other way; else it is
+*inconclusive*. ``not_slower`` is the mirror image (holds where the other fails, fails where it holds). ``equal``
+holds if the interval lies inside [0.8, 1.25] and fails if it excludes 1 with a ratio of at least 1.5, or at most 1/1.5.
+A difference of FVUs obeys the same rule with 0 for 1, 0.1 for 1.5 and [-0.05, 0.05] for [0.8, 1.25]. Where no run of
+any arm escaped, the ratio is 1 without width: ``slow_is_slower`` fails (no gain within the horizon), but nothing was
+shown to be absent, so that the other two are inconclusive.
+
+Several. A hypothesis with rule ``all`` holds if all its comparisons hold and fails if one fails; with ``any`` it holds
+if one holds and fails if all fail. The p-value of a verdict is the smallest level at which its interval (1 - level)
+still gives it. Where every part has to bear the verdict, the largest p-value counts; where one part of k is enough,
+the smallest of those times k.
+
+Holm. These p-values, one per hypothesis of the plan (1 for one that is inconclusive or not run), are adjusted by Holm's
+method: a verdict whose adjusted p-value exceeds 0.05 is demoted to inconclusive. Claims follow from the hypotheses
+after that; a single comparison that a claim rests on is tested at 0.05 over the number of hypotheses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from smidgen.evaluation.claims.effects import measure
+from smidgen.evaluation.claims.plan import NEGATION, Claim, Comparison, Hypothesis
+from smidgen.evaluation.claims.records import Suite
+from smidgen.evaluation.statistics import CONFIDENCE, holm
+from smidgen.evaluation.survival import Effect
+
+HOLDS, FAILS, INCONCLUSIVE, NOT_RUN = "holds", "fails", "inconclusive", "not run yet"
+LEVEL = 1 - CONFIDENCE
+_OPPOSITE = {HOLDS: FAILS, FAILS: HOLDS}
+
+
+@dataclass(frozen=True)
+class Margins:
+    """What counts as no effect, as an effect in either direction, and as none within a band."""
+
+    null: float
+    effect: float
+    reverse_effect: float
+    band: tuple[float, float]
+
+
+RATIO_MARGINS = Margins(null=1.0, effect=1.5, reverse_effect=1 / 1.5, band=(0.8, 1.25))
+FVU_MARGINS = Margins(null=0.0, effect=0.1, reverse_effect=-0.1, band=(-0.05, 0.05))
+
+# For each prediction: what makes it hold, what makes it fail.
+_GROUNDS = {
+    "slow_is_slower": (("slower",), ("band", "faster")),
+    "not_slower": (("band", "faster"), ("slower",)),
+    "equal": (("band",), ("slower", "much_faster")),
+}
+
+
+def grounds(value: float, low: float, high: float, margins: Margins = RATIO_MARGINS) -> set[str]:
+    """Which findings an effect and its interval allow, of ``slower``, ``faster``, ``much_faster`` and ``band``."""
+    found = {
+        "slower": low > margins.null and value >= margins.effect,
+        "faster": high < margins.null,
+        "much_faster": high < margins.null and value <= margins.reverse_effect,
+        "band": margins.band[0] <= low and high <= margins.band[1],
+    }
+    return {name for name, is_found in found.items() if is_found}
+
+
+def verdict(
+    value: float, low: float, high: float, predicted: str = "slow_is_slower", margins: Margins = RATIO_MARGINS
+) -> str:
+    """The verdict on one comparison.
+
+    Args:
+        value: Ratio (or difference).
+        low: Lower end of its interval.
+        high: Upper end.
+        predicted: One of `smidgen.evaluation.claims.plan.PREDICTIONS`.
+        margins: Of a ratio by default.
+    """
+    found = grounds(value, low, high, margins)
+    for_it, against_it = _GROUNDS[predicted]
+    return HOLDS if found & set(for_it) else FAILS if found & set(against_it) else INCONCLUSIVE
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A verdict and the smallest level at which it still stands (1 where there is none)."""
+
+    verdict: str
+    p_value: float = 1.0
+
+
+def judge_effect(effect: Effect, predicted: str, margins: Margins = RATIO_MARGINS) -> Outcome:
+    """Verdict at 95 % confidence, with its p-value."""
+    low, high = effect.interval(CONFIDENCE)
+    reached = verdict(effect.value, low, high, predicted, margins)
+    if reached == INCONCLUSIVE:
+        return Outcome(INCONCLUSIVE)
+    against_null = effect.p_value(margins.null)
+    levels = dict.fromkeys(("slower", "faster", "much_faster"), against_null)
+    # The interval leaves the band at the margin that is nearer.
+    levels["band"] = max(effect.p_value(margin) for margin in margins.band)
+    bearing = _GROUNDS[predicted][0 if reached == HOLDS else 1]
+    found = grounds(effect.value, low, high, margins)
+    return Outcome(reached, min(levels[name] for name in bearing if name in found))
+
+
+def join(outcomes: Sequence[Outcome], rule: str) -> Outcome:
+    """Joins outcomes by ``all`` or ``any``; not run if one is not run."""
+    if any(outcome.verdict == NOT_RUN for outcome in outcomes):
+        return Outcome(NOT_RUN)
+    needs_every, needs_one = (HOLDS, FAILS) if rule == "all" else (FAILS, HOLDS)
+    decisive = [outcome.p_value for outcome in outcomes if outcome.verdict == needs_one]
+    if decisive:
+        return Outcome(needs_one, min(1.0, len(outcomes) * min(decisive)))
+    if all(outcome.verdict == needs_every for outcome in outcomes):
+        return Outcome(needs_every, max(outcome.p_value for outcome in outcomes))
+    return Outcome(INCONCLUSIVE)
+
+
+@dataclass(frozen=True)
+class JudgedComparison:
+    """A comparison with its effect (None until every arm has finished) and its outcome at 95 % confidence."""
+
+    comparison: Comparison
+    effect: Effect | None
+    outcome: Outcome
+    num_escaped: int
+    num_runs: int
+
+
+@dataclass(frozen=True)
+class JudgedHypothesis:
+    """A hypothesis with its verdict.
+
+    Attributes:
+        name: In the plan.
+        hypothesis: What the plan says.
+        comparisons: In the order of the plan.
+        outcome: Before Holm's correction.
+        p_holm: Adjusted p-value.
+        verdict: After the correction.
+        num_finished: Arms with a record.
+        num_arms: Arms that it needs.
+    """
+
+    name: str
+    hypothesis: Hypothesis
+    comparisons: tuple[JudgedComparison, ...]
+    outcome: Outcome
+    p_holm: float
+    verdict: str
+    num_finished: int
+    num_arms: int
+
+    @property
+    def was_demoted(self) -> bool:
+        """Whether Holm's correction took a verdict away."""
+        return self.verdict != self.outcome.verdict
+
+
+@dataclass(frozen=True)
+class JudgedClaim:
+    """A claim, its verdict, and the verdict of each entry that it rests on (as it counts: turned round after "not")."""
+
+    name: str
+    claim: Claim
+    verdict: str
+    parts: tuple[tuple[str, str], ...]
+    num_finished: int
+    num_arms: int
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Every verdict of a suite."""
+
+    suite: Suite
+    hypotheses: dict[str, JudgedHypothesis]
+    claims: dict[str, JudgedClaim]
+
+
+def judge(suite: Suite) -> Judgement:
+    """Computes every verdict of a suite."""
+    compared = {
+        name: tuple(_judge_comparison(comparison, suite) for comparison in hypothesis.comparisons)
+        for name, hypothesis in suite.plan.hypotheses.items()
+    }
+    outcomes = {name: _join_groups(suite.plan.hypotheses[name], parts) for name, parts in compared.items()}
+    adjusted = dict(zip(outcomes, holm([outcome.p_value for outcome in outcomes.values()]), strict=True))
+    hypotheses = {
+        name: JudgedHypothesis(
+            name=name,
+            hypothesis=hypothesis,
+            comparisons=compared[name],
+            outcome=outcomes[name],
+            p_holm=adjusted[name],
+            verdict=_demoted(outcomes[name].verdict, adjusted[name]),
+            num_finished=len(suite.finished(hypothesis.arms)),
+            num_arms=len(hypothesis.arms),
+        )
+        for name, hypothesis in suite.plan.hypotheses.items()
+    }
+    claims = {name: _judge_claim(name, claim, hypotheses, suite) for name, claim in suite.plan.claims.items()}
+    return Judgement(suite, hypotheses, claims)
+
+
+def _demoted(reached: str, p_value: float) -> str:
+    return INCONCLUSIVE if reached in _OPPOSITE and p_value > LEVEL else reached
+
+
+def _judge_comparison(comparison: Comparison, suite: Suite) -> JudgedComparison:
+    finished = suite.finished(comparison.arms)
+    num_escaped = sum(suite.escape_times(name).num_escaped for name in finished)
+    num_runs = len(finished) * len(suite.plan.seeds)
+    if len(finished) < len(comparison.arms):
+        return JudgedComparison(comparison, None, Outcome(NOT_RUN), num_escaped, num_runs)
+    effect = measure(comparison, suite)
+    outcome = judge_effect(effect, comparison.predicted, FVU_MARGINS if comparison.kind == "fvu" else RATIO_MARGINS)
+    if num_escaped == 0 and comparison.predicted != "slow_is_slower":
+        outcome = Outcome(INCONCLUSIVE)
+    return JudgedComparison(comparison, effect, outcome, num_escaped, num_runs)
+
+
+def _join_groups(hypothesis: Hypothesis, parts: Sequence[JudgedComparison]) -> Outcome:
+    groups: dict[str, list[Outcome]] = {}
+    for part in parts:
+        # Names hold no slash: a comparison on its own cannot fall into a group.
+        groups.setdefault(part.comparison.group or f"/{part.comparison.name}", []).append(part.outcome)
+    return join([join(outcomes, "any") for outcomes in groups.values()], hypothesis.rule)
+
+
+def _judge_claim(name: str, claim: Claim, hypotheses: dict[str, JudgedHypothesis], suite: Suite) -> JudgedClaim:
+    parts, arms = [], []
+    for entry in claim.hypotheses:
+        hypothesis, _, comparison = entry.removeprefix(NEGATION).partition("/")
+        judged = hypotheses[hypothesis]
+        reached, needed = judged.verdict, judged.hypothesis.arms
+        if comparison:
+            part = next(each for each in judged.comparisons if each.comparison.name == comparison)
+            reached = _demoted(part.outcome.verdict, part.outcome.p_value * len(hypotheses))
+            needed = part.comparison.arms
+        parts.append((entry, _OPPOSITE.get(reached, reached) if entry.startswith(NEGATION) else reached))
+        arms += needed
+    needed = tuple(dict.fromkeys(arms))
+    joined = join([Outcome(reached) for _, reached in parts], claim.rule).verdict
+    return JudgedClaim(name, claim, joined, tuple(parts), len(suite.finished(needed)), len(needed))
