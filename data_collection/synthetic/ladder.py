@@ -20,6 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from smidgen.data_collection.synthetic.config import LadderConfig
+from smidgen.data_collection.synthetic.pictures import robot_pictures
 from smidgen.data_collection.synthetic.rungs import (
     Array,
     Rung,
@@ -28,7 +29,6 @@ from smidgen.data_collection.synthetic.rungs import (
     texture,
     tokens_that_change,
 )
-from smidgen.runtime.errors import unknown_name
 
 LADDERS: dict[str, Callable[[LadderConfig, np.random.Generator], Rung]] = {
     "one_token": tokens_that_change,
@@ -36,6 +36,7 @@ LADDERS: dict[str, Callable[[LadderConfig, np.random.Generator], Rung]] = {
     "moving_blob": moving_blob,
     "periodic": periodic,
     "texture": texture,
+    "frames": robot_pictures,
 }
 
 _LAYOUT_STREAM, _TRAIN_STREAM, _HELD_OUT_STREAM = range(3)
@@ -61,6 +62,11 @@ class LadderData:
     labels: Int[Tensor, " B"]
     labels_held_out: Int[Tensor, " D"]
 
+    @property
+    def held_out_is_pool(self) -> bool:
+        """Whether nothing is random per example, so that the held-out examples are those of the pool."""
+        return self.x_held_out_BNC is self.x_BNC
+
 
 def make_ladder(config: LadderConfig, seed: int) -> LadderData:
     """Makes the data set of a config and a seed.
@@ -68,43 +74,48 @@ def make_ladder(config: LadderConfig, seed: int) -> LadderData:
     Raises:
         UserError: If the rung does not fit on the grid.
     """
-    if config.kind not in LADDERS:
-        raise unknown_name("ladder kind", config.kind, LADDERS)
-    rung = LADDERS[config.kind](config, _generator(seed, _LAYOUT_STREAM))
+    rung = make_rung(config, seed)
     num_train, num_held_out = config.pool_sizes
     every_class_in_turn = np.arange(num_train) % config.num_classes, np.arange(num_held_out) % config.num_classes
     labels, labels_held_out = rung.splits or every_class_in_turn
-    y_KA = _standardised(rung.values_KA, labels)
-    x_BNC = _pool(config, rung, labels, _generator(seed, _TRAIN_STREAM))
-    if config.is_random:
-        x_held_out_BNC = _pool(config, rung, labels_held_out, _generator(seed, _HELD_OUT_STREAM))
-    else:
-        x_held_out_BNC = x_BNC
+    y_KA = standardised_values(rung.values_KA, labels)
+    x_BNC = _pool(config, rung, labels, seed, _TRAIN_STREAM)
+    x_held_out_BNC = _pool(config, rung, labels_held_out, seed, _HELD_OUT_STREAM) if config.is_random else x_BNC
     return LadderData(
-        x_BNC=torch.from_numpy(x_BNC),
+        x_BNC=x_BNC,
         y_BA=torch.from_numpy(y_KA[labels]),
-        x_held_out_BNC=torch.from_numpy(x_held_out_BNC),
+        x_held_out_BNC=x_held_out_BNC,
         y_held_out_BA=torch.from_numpy(y_KA[labels_held_out]),
         labels=torch.from_numpy(labels),
         labels_held_out=torch.from_numpy(labels_held_out),
     )
 
 
-def _pool(config: LadderConfig, rung: Rung, labels: Array, examples: np.random.Generator) -> Array:
-    x_BNC = rung.draw(labels, examples)
-    if config.background == "noise":
-        # One example after the other: a larger pool begins with the smaller one.
-        for x_NC in x_BNC:
-            x_NC += np.float32(config.noise_sd) * examples.standard_normal(x_NC.shape, dtype=np.float32)
-    x_BNC *= np.float32(config.scale)
-    return x_BNC
+def make_rung(config: LadderConfig, seed: int) -> Rung:
+    """What a seed fixes of a data set, without its examples.
+
+    Raises:
+        UserError: If the rung does not fit on the grid.
+    """
+    return LADDERS[config.kind](config, _generator(seed, _LAYOUT_STREAM))
 
 
-def _standardised(values_KA: Array, labels: Array) -> Array:
+def standardised_values(values_KA: Array, labels: Array) -> Array:
     """Values in units in which the classes of the pool, each counted once, have mean 0 and variance 1."""
     values_KA = values_KA - values_KA[np.unique(labels)].mean(axis=0)
     return (values_KA / values_KA[np.unique(labels)].std(axis=0)).astype(np.float32)
 
 
-def _generator(seed: int, stream: int) -> np.random.Generator:
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stream,)))
+def _pool(config: LadderConfig, rung: Rung, labels: Array, seed: int, stream: int) -> Tensor:
+    # Examples and noise have streams of their own, in the examples' order: a larger pool begins with the smaller one.
+    x_BNC = rung.draw(labels, _generator(seed, stream, 0))
+    if config.background == "noise":
+        noise = _generator(seed, stream, 1)
+        for x_NC in x_BNC:
+            x_NC += np.float32(config.noise_sd) * noise.standard_normal(x_NC.shape, dtype=np.float32)
+    x_BNC *= np.float32(config.scale)
+    return torch.from_numpy(x_BNC)
+
+
+def _generator(seed: int, *stream: int) -> np.random.Generator:
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=stream))
