@@ -76,11 +76,11 @@ class ByteCrossAttention(nn.Module):
         """The attention weights themselves, over tokens they sum to 1; for maps and entropies, B H L M numbers."""
         x_BCM = self._content(x_BMC)
         weights_BRM = attention_map(x_BCM, self._scale(x_BCM), *self._score_maps(queries_LE))
-        return weights_BRM.unflatten(1, (self.num_heads, -1))
+        return self.positions.restore(weights_BRM).unflatten(1, (self.num_heads, -1))
 
     def _content(self, x_BMC: Tensor) -> Tensor:
-        """Channels first, as everything here reads them."""
-        return x_BMC.to(self.to_key.weight.dtype).transpose(1, 2).contiguous()
+        """Channels first, and tokens in the order of their places, as everything here reads them."""
+        return self.positions.arrange(x_BMC.to(self.to_key.weight.dtype).transpose(1, 2)).contiguous()
 
     def _score_maps(self, queries_LE: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Folds queries, keys and LayerNorm into maps of the content and of the grid's rows and columns."""

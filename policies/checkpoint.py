@@ -204,6 +204,6 @@ def _refuse_forged_sizes(config: PerceiverPolicyConfig, interface: Interface) ->
     axes = [config.num_frames, interface.image_size, interface.image_size, bytes_per_pixel]
     if math.prod(axes) > 3 * _MAX_TOKENS:
         raise UserError(f"{math.prod(axes)} input bytes are more than the {3 * _MAX_TOKENS} that can be")
-    longest = math.prod(axes) if config.position_encoding == "one_d" else max(axes)
+    longest = math.prod(axes) if config.position_encoding in ("one_d", "aliased") else max(axes)
     if config.num_bands is not None and config.num_bands * longest > _MAX_POSITION_NUMBERS:
         raise UserError(f"num_bands {config.num_bands} is too large for a grid of {axes}")

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from jaxtyping import Float, UInt8
@@ -19,8 +20,8 @@ from torch.nn import functional
 
 from smidgen.policies.attention import ByteCrossAttention
 from smidgen.policies.input_pipeline import InputPipeline
-from smidgen.policies.positions import PositionEncoding
-from smidgen.policies.transforms import build_transform
+from smidgen.policies.positions import POSITION_ENCODINGS, PositionEncoding
+from smidgen.policies.transforms import TRANSFORMS, build_transform
 from smidgen.runtime.errors import UserError
 
 
@@ -28,9 +29,11 @@ from smidgen.runtime.errors import UserError
 class PerceiverConfig:
     """What decides a Perceiver, apart from the shapes of its input and output."""
 
-    transform: str = field(default="raw", metadata={"help": "input transform: raw, dft1d, dft3d"})
+    transform: str = field(default="raw", metadata={"help": f"input transform: {', '.join(TRANSFORMS)}"})
     transform_scale: str = field(default="ortho", metadata={"help": "ortho (isometry) or none (unnormalised)"})
     full_spectrum: bool = field(default=False, metadata={"help": "Fourier transforms: all coefficients, not half"})
+    drop_dc: bool = field(default=False, metadata={"help": "Fourier and their cousins: coefficient 0 (the mean) is 0"})
+    transform_seed: int = field(default=0, metadata={"help": "random_orthogonal: which rotation"})
     standardise_before: str = field(
         default="none", metadata={"help": "before the transform: none, global, example, centre, token"}
     )
@@ -39,7 +42,7 @@ class PerceiverConfig:
     )
     floor_scale: float = field(default=1.0, metadata={"help": "floor under a deviation, in quantisation noises"})
     byte_tokens: bool = field(default=False, metadata={"help": "one token per byte instead of one per pixel"})
-    position_encoding: str = field(default="per_axis", metadata={"help": "positions: per_axis, one_d, none"})
+    position_encoding: str = field(default="per_axis", metadata={"help": f"positions: {', '.join(POSITION_ENCODINGS)}"})
     num_bands: int | None = field(
         default=None, metadata={"help": "Fourier bands per axis; null: half of each axis's length"}
     )
@@ -53,6 +56,12 @@ class PerceiverConfig:
     mlp_ratio: int = field(default=4, metadata={"help": "width of an MLP's hidden layer, in latent widths"})
     horizon: int = field(default=8, metadata={"help": "future steps predicted at once"})
     state_dim: int = field(default=0, metadata={"help": "coordinates of the state input; 0: frames only"})
+
+
+def transform_settings(config: PerceiverConfig) -> dict[str, Any]:
+    """The transform's own options; what is at its default is left out, so that any transform can be built."""
+    given = {"full": config.full_spectrum, "drop_dc": config.drop_dc, "seed": config.transform_seed}
+    return {"scale": config.transform_scale} | {name: value for name, value in given.items() if value}
 
 
 class Perceiver(nn.Module):
@@ -76,9 +85,8 @@ class Perceiver(nn.Module):
         self.config = config
         self.frame_shape = (*grid, channels)
         token_grid, token_channels = (self.frame_shape, 1) if config.byte_tokens else (tuple(grid), channels)
-        options = {"scale": config.transform_scale} | ({"full": True} if config.full_spectrum else {})
         self.input_pipeline = InputPipeline(
-            build_transform(config.transform, token_grid, token_channels, **options),
+            build_transform(config.transform, token_grid, token_channels, **transform_settings(config)),
             before=config.standardise_before,
             after=config.standardise_after,
             floor_scale=config.floor_scale,
@@ -253,7 +261,7 @@ def _check_sizes(config: PerceiverConfig) -> None:
     for name in ("num_latents", "latent_dim", "num_cross_heads", "num_heads", "mlp_ratio", "horizon"):
         if getattr(config, name) < 1:
             raise UserError(f"expected {name} of at least 1, got {getattr(config, name)}")
-    for name in ("num_layers", "state_dim"):
+    for name in ("num_layers", "state_dim", "transform_seed"):
         if getattr(config, name) < 0:
             raise UserError(f"expected {name} of at least 0, got {getattr(config, name)}")
     if config.latent_dim % config.num_heads:

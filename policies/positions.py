@@ -10,16 +10,18 @@ Shape suffixes: N tokens, P position features, K bands, R rows (any number of li
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from smidgen.policies.constants import LazyConstant
 from smidgen.runtime.errors import UserError, unknown_name
 
-POSITION_ENCODINGS = ("per_axis", "one_d", "none")
+POSITION_ENCODINGS = ("per_axis", "one_d", "permuted", "aliased", "none")
+ALIASED_BANDS = 16
 
 # An axis with every integer frequency is projected by FFT from this length on, where a table would not fit in memory.
 MIN_FFT_LENGTH = 1024
@@ -47,8 +49,8 @@ class AxisFeatures:
         self.num_bands = num_bands
         self.num_features = 2 * num_bands + 1
         self.uses_fft = length >= MIN_FFT_LENGTH and num_bands == self.nyquist
-        self._tables = _Constants(self._table)
-        self._coordinates = _Constants(self._coordinate)
+        self._tables = LazyConstant(self._table)
+        self._coordinates = LazyConstant(self._coordinate)
 
     def _coordinate(self) -> Tensor:
         return torch.linspace(-1.0, 1.0, self.length, dtype=torch.float64) if self.length > 1 else torch.zeros(1)
@@ -155,33 +157,15 @@ def _wave_layout(coordinate: Tensor) -> tuple[int, int, int, Tensor]:
     return length - 1, length // 2, (length - 1) // 2, (1 - 2 * (k % 2)).to(coordinate.dtype)
 
 
-class _Constants:
-    """A float64 tensor made on demand, and kept in each type and on each device it was asked for.
-
-    Not a buffer: a module that was cast to float32 and back would have rounded it.
-    """
-
-    def __init__(self, make: Callable[[], Tensor]) -> None:
-        self.make = make
-        self.kept: dict[tuple[torch.dtype, torch.device], Tensor] = {}
-
-    def like(self, other: Tensor) -> Tensor:
-        """The tensor with the type and on the device of ``other``."""
-        key = (other.dtype, other.device)
-        if key not in self.kept:
-            # Made under inference mode, it could not take part in a later training step.
-            with torch.inference_mode(False):
-                self.kept[key] = self.make().to(other.device, other.dtype)
-        return self.kept[key]
-
-
 class PositionEncoding:
     """Position features of a grid: one ``AxisFeatures`` per encoded axis. Holds constants only, nothing learned.
 
     Args:
-        name: ``per_axis`` encodes every axis of the grid; ``one_d`` the flattened index alone; ``none`` nothing.
+        name: ``per_axis`` encodes every axis of the grid; ``one_d`` the flattened index alone; ``none`` nothing;
+            ``permuted`` gives each token another token's ``per_axis`` features, by one fixed permutation; ``aliased``
+            is ``one_d`` with so few bands that features repeat, about every 2 (K - 1) tokens.
         grid: Axis lengths of the grid.
-        num_bands: Frequencies per axis; None stands for half of each axis's length.
+        num_bands: Frequencies per axis; None stands for half of each axis's length (16 for ``aliased``).
 
     Attributes:
         axes: The encoded axes; empty for ``none``.
@@ -195,16 +179,37 @@ class PositionEncoding:
     def __init__(self, name: str, grid: tuple[int, ...], num_bands: int | None = None) -> None:
         if name not in POSITION_ENCODINGS:
             raise unknown_name("position encoding", name, POSITION_ENCODINGS)
-        self.axis_lengths: tuple[int, ...] = {"per_axis": tuple(grid), "one_d": (math.prod(grid),), "none": ()}[name]
         self.num_tokens = math.prod(grid)
+        flat = (self.num_tokens,)
+        lengths = {"per_axis": tuple(grid), "permuted": tuple(grid), "one_d": flat, "aliased": flat, "none": ()}
+        self.axis_lengths: tuple[int, ...] = lengths[name]
+        if name == "aliased" and num_bands is None:
+            num_bands = ALIASED_BANDS
+        self._is_permuted = name == "permuted"
+        self._places, self._tokens = LazyConstant(self._place_of_token), LazyConstant(self._token_of_place)
         self.axes = [AxisFeatures(length, num_bands) for length in self.axis_lengths]
         self.num_features = sum(axis.num_features for axis in self.axes)
-        self._moments = _Constants(self._token_moments)
+        self._moments = LazyConstant(self._token_moments)
 
     def features(self, like: Tensor) -> Float[Tensor, "tokens features"]:
         """Every token's features: the plain form, for tests and plots; N x P numbers."""
         columns = [self._over_grid(index, axis.table(like)) for index, axis in enumerate(self.axes)]
-        return torch.cat(columns, dim=-1).flatten(0, -2) if columns else like.new_zeros(self.num_tokens, 0)
+        table = torch.cat(columns, dim=-1).flatten(0, -2) if columns else like.new_zeros(self.num_tokens, 0)
+        return table[self._places.of(torch.int64, like.device)] if self._is_permuted else table
+
+    def arrange(self, x: Float[Tensor, "*leading tokens"]) -> Float[Tensor, "*leading tokens"]:
+        """Brings tokens into the order of their places on the grid, in which the other methods speak of them."""
+        return x.index_select(-1, self._tokens.of(torch.int64, x.device)) if self._is_permuted else x
+
+    def restore(self, x: Float[Tensor, "*leading tokens"]) -> Float[Tensor, "*leading tokens"]:
+        """Undoes ``arrange``."""
+        return x.index_select(-1, self._places.of(torch.int64, x.device)) if self._is_permuted else x
+
+    def _place_of_token(self) -> Tensor:
+        return torch.from_numpy(np.random.default_rng(0).permutation(self.num_tokens))
+
+    def _token_of_place(self) -> Tensor:
+        return self._place_of_token().argsort()
 
     def project(self, weights_RP: Float[Tensor, "rows features"]) -> list[Float[Tensor, "rows axis_length"]]:
         """Applies linear maps to the features; the sum over axes is a token's share."""
@@ -216,7 +221,7 @@ class PositionEncoding:
         return torch.cat([axis.collect(part) for axis, part in zip(self.axes, marginals, strict=True)], dim=-1)
 
     def token_moments(self, like: Tensor) -> tuple[Float[Tensor, " tokens"], Float[Tensor, " tokens"]]:
-        """Mean of each token's features and the sum of squares about it; both 0 where there are no features."""
+        """Mean of each place's features and the sum of squares about it; both 0 where there are no features."""
         mean, sum_squares = self._moments.like(like)
         return mean, sum_squares
 

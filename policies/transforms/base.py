@@ -1,0 +1,140 @@
+"""What every input transform is: a map of tokens on one grid to tokens on another.
+
+A transform takes tokens ``x_BNC`` whose N tokens lie on a grid (time, row, column[, byte]) in row-major order, and
+gives tokens ``z_BMD`` on a grid of its own, over which the positions are encoded. A linear transform mixes tokens only:
+every channel goes through the same map.
+
+Shape suffixes: B batch, N tokens in, C channels in, M tokens out, D channels out, G... the grid's axes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from smidgen.runtime.errors import UserError, unknown_name
+
+SCALES = ("ortho", "none")
+
+
+class InputTransform(nn.Module):
+    """Base class: an invertible map of tokens on one grid to tokens on another.
+
+    A subclass sets ``grid`` and ``channels`` to those of its output, and ``factor`` where it changes the scale. One
+    that learns from data sets ``needs_fit`` and overrides ``fit``.
+
+    Args:
+        grid: Axis lengths of the input's grid; their product is N.
+        channels: Number C of channels of a token.
+        scale: ``ortho`` keeps lengths (an isometry where the transform is linear and orthogonal); ``none`` leaves
+            the transform unnormalised: the same times the root of the number of tokens that it mixes.
+
+    Attributes:
+        grid: Axis lengths of the output's grid; their product is M.
+        channels: Number D of channels of an output token.
+        factor: What the transform multiplies its orthonormal form by.
+        floor: Least deviation that a transform which divides by deviations divides by; the input pipeline sets it.
+        needs_fit: Whether it learns from the training tokens before training, by ``fit``.
+        num_fit_passes: How often ``fit`` goes through the training tokens, where it does.
+        is_bijection: Whether ``inverse`` gives back every input.
+        is_orthonormal: Whether it keeps inner products with scale ``ortho``.
+        is_learned: Whether it has parameters, which training changes.
+    """
+
+    needs_fit: ClassVar[bool] = False
+    num_fit_passes: ClassVar[int] = 1
+    is_bijection: ClassVar[bool] = True
+    is_orthonormal: ClassVar[bool] = True
+    is_learned: ClassVar[bool] = False
+
+    def __init__(self, grid: tuple[int, ...], channels: int, *, scale: str = "ortho") -> None:
+        super().__init__()
+        if not grid or min(grid) < 1 or channels < 1:
+            raise UserError(
+                f"an input transform needs at least one axis, and axes and channels of at least 1; "
+                f"got grid {tuple(grid)} with {channels} channels; check the number and the size of the frames"
+            )
+        if scale not in SCALES:
+            raise unknown_name("transform scale", scale, SCALES)
+        self.input_grid = tuple(grid)
+        self.input_channels = channels
+        self.scale = scale
+        self.grid = self.input_grid
+        self.channels = channels
+        self.factor = 1.0
+        self.floor = 0.0
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """Lengths of the axes that positions are encoded over."""
+        return self.grid
+
+    @property
+    def num_tokens(self) -> int:
+        """Number M of output tokens."""
+        return math.prod(self.grid)
+
+    @property
+    def gain(self) -> float:
+        """Factor by which the transform multiplies the deviation of white noise."""
+        return self.factor
+
+    def fit(self, batches: Tensor | Iterable[Tensor]) -> None:
+        """Learns from training tokens x_BNC (one tensor, or batches); fixed transforms learn nothing."""
+
+    def forward(self, x_BNC: Float[Tensor, "batch tokens channels"]) -> Float[Tensor, "batch tokens_out channels_out"]:
+        """Transforms tokens."""
+        raise NotImplementedError
+
+    def inverse(self, z_BMD: Float[Tensor, "batch tokens_out channels_out"]) -> Float[Tensor, "batch tokens channels"]:
+        """Gives back the tokens that ``forward`` would map to ``z_BMD``.
+
+        Raises:
+            UserError: If the transform is no bijection.
+        """
+        raise NotImplementedError
+
+    def extra_repr(self) -> str:
+        """Grid and channels, for ``repr``."""
+        return f"grid={self.input_grid} -> {self.grid}, channels={self.input_channels} -> {self.channels}"
+
+    def _set_factor(self, num_mixed: int) -> None:
+        self.factor = 1.0 if self.scale == "ortho" else math.sqrt(num_mixed)
+
+
+class Raw(InputTransform):
+    """The identity: tokens as they come, whatever the scale."""
+
+    def forward(self, x_BNC: Float[Tensor, "batch tokens channels"]) -> Float[Tensor, "batch tokens channels"]:
+        """Gives the tokens back unchanged."""
+        return x_BNC
+
+    def inverse(self, z_BMD: Float[Tensor, "batch tokens channels"]) -> Float[Tensor, "batch tokens channels"]:
+        """Gives the tokens back unchanged."""
+        return z_BMD
+
+
+def on_grid(x_BNC: Tensor, grid: tuple[int, ...]) -> Tensor:
+    """Tokens (B, N, C) to (B, C, *grid), at least float32: half-precision FFTs want powers of two."""
+    x_BNC = x_BNC if x_BNC.dtype == torch.float64 else x_BNC.float()
+    return x_BNC.transpose(1, 2).unflatten(2, grid)
+
+
+def as_tokens(z: Tensor) -> Tensor:
+    """(B, D, *grid) to tokens (B, M, D), the channels slowest in memory, as the attention reads them."""
+    return z.flatten(2).transpose(1, 2)
+
+
+def volume_axes(grid: tuple[int, ...]) -> tuple[int, ...]:
+    """The axes that a transform over time, row and column mixes: the first three, or all of fewer."""
+    return tuple(range(min(3, len(grid))))
+
+
+def frame_axes(grid: tuple[int, ...]) -> tuple[int, ...]:
+    """The axes that a transform of single frames mixes: row and column, or all of fewer than three."""
+    return (1, 2) if len(grid) > 2 else tuple(range(len(grid)))

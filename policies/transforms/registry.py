@@ -1,0 +1,56 @@
+"""The input transforms by name."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from smidgen.policies.transforms.base import InputTransform, Raw
+from smidgen.policies.transforms.fourier import DFT1D, DFT2D, DFT3D, Hartley
+from smidgen.policies.transforms.per_axis import DCT, Hadamard
+from smidgen.policies.transforms.random_orthogonal import RandomOrthogonal
+from smidgen.policies.transforms.wavelets import Daubechies, Haar
+from smidgen.runtime.errors import unknown_name
+
+TRANSFORMS: dict[str, type[InputTransform]] = {
+    "raw": Raw,
+    "dft1d": DFT1D,
+    "dft2d": DFT2D,
+    "dft3d": DFT3D,
+    "dct": DCT,
+    "hartley": Hartley,
+    "hadamard": Hadamard,
+    "haar": Haar,
+    "daubechies": Daubechies,
+    "random_orthogonal": RandomOrthogonal,
+}
+
+
+def transform_options(name: str) -> list[str]:
+    """Names of a transform's own options.
+
+    Raises:
+        UserError: Unknown transform.
+    """
+    if name not in TRANSFORMS:
+        raise unknown_name("transform", name, TRANSFORMS)
+    return [key for key, p in inspect.signature(TRANSFORMS[name]).parameters.items() if p.kind is p.KEYWORD_ONLY]
+
+
+def build_transform(name: str, grid: tuple[int, ...], channels: int, **options: Any) -> InputTransform:
+    """Builds an input transform by name.
+
+    Args:
+        name: One of ``TRANSFORMS``.
+        grid: Axis lengths of the input's grid: (T, H, W), (T, H, W, 3) for tokens of single bytes, or any other.
+        channels: Number of channels of a token.
+        **options: The transform's own, such as ``scale="none"`` or ``full=True``.
+
+    Raises:
+        UserError: Unknown name or option, an empty grid, or one that the transform cannot take.
+    """
+    valid = transform_options(name)
+    for key in options:
+        if key not in valid:
+            raise unknown_name(f"option of transform {name!r}", key, valid)
+    return TRANSFORMS[name](tuple(grid), channels, **options)
