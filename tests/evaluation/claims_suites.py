@@ -55,7 +55,7 @@ def ratio(slow: str, fast: str, predicted: str = "slow_is_slower", **changes: An
 def seed_record(seed: int, escape: int | None, max_steps: int = MAX_STEPS, fvu: float | None = 0.1) -> SeedRecord:
     steps_run = max_steps if escape is None else min(escape + 200, max_steps)
     curve = []
-    for share in range(0, 11):
+    for share in range(11):
         step = steps_run * share // 10
         level = 0.0 if escape is None else 1 / (1 + math.exp(-(step - escape) / (0.05 * steps_run + 1)))
         curve.append((step, 1 - level, level))
