@@ -38,9 +38,10 @@ class SeedRecord:
 
     Attributes:
         seed: Of the plan's seeds.
-        lr: Learning rate.
-        escape_step: T0.5; None where the run did not escape in ``steps_run`` steps.
-        steps_run: Steps that were run; ``max_steps`` of the arm where the run neither escaped nor diverged.
+        lr: Learning rate, one of the plan's.
+        escape_step: T0.5, at most the arm's ``max_steps``; None where the run did not escape until then.
+        steps_run: Steps that were run; at least ``max_steps`` where the run neither escaped nor diverged (it may go on
+            for a while to see whether an escape lasts).
         curve: Step, loss and R^2 along the run; null where a value was not finite.
         final: Measures at the end by name (``fvu_held_out``, ``separation_ratio``, ...); null where not finite or not
             measured.
@@ -192,12 +193,12 @@ def _check_tuning(record: ArmRecord, plan: Plan, source: str) -> None:
 def _check_run(run: SeedRecord, record: ArmRecord, arm: ArmPlan, source: str, path: str) -> None:
     if run.lr != record.lr:
         refuse(source, f"{path}.lr", f"{record.lr} (lr of the arm)", run.lr)
-    if not 0 <= run.steps_run <= arm.max_steps:
-        refuse(source, f"{path}.steps_run", f"0..{arm.max_steps} (max_steps of the arm)", run.steps_run)
-    if run.escape_step is not None and (run.diverged or not 0 <= run.escape_step <= run.steps_run):
-        refuse(source, f"{path}.escape_step", f"0..{run.steps_run} (steps_run), or null if diverged", run.escape_step)
+    latest = min(run.steps_run, arm.max_steps)
+    if run.escape_step is not None and (run.diverged or not 0 <= run.escape_step <= latest):
+        refuse(source, f"{path}.escape_step", f"0..{latest}, or null if diverged", run.escape_step)
     if run.escape_step is None and not run.diverged and run.steps_run < arm.max_steps:
-        refuse(source, f"{path}.steps_run", f"{arm.max_steps}: the run neither escaped nor diverged", run.steps_run)
+        least = f"{arm.max_steps} or more: the run neither escaped nor diverged"
+        refuse(source, f"{path}.steps_run", least, run.steps_run)
     steps = [step for step, _, _ in run.curve]
     if steps != sorted(set(steps)) or (steps and not 0 <= steps[0] <= steps[-1] <= run.steps_run):
         refuse(source, f"{path}.curve", f"rising steps within 0..{run.steps_run}", steps)

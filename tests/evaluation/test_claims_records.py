@@ -101,7 +101,6 @@ def test_a_plan_that_is_wrong_is_refused_by_field(field: str, alter: Callable[[d
         ("seeds", change("seeds", to=[])),
         ("seeds", change("seeds", 1, "seed", to=0)),
         ("seeds[0].lr", change("seeds", 0, "lr", to=3e-4)),
-        ("seeds[0].steps_run", change("seeds", 0, "steps_run", to=10_001)),
         ("seeds[0].escape_step", change("seeds", 0, "escape_step", to=9_999)),
         ("seeds[0].steps_run", change("seeds", 0, "escape_step", to=None)),
         ("seeds[0].escape_step", change("seeds", 0, "diverged", to=True)),
@@ -161,3 +160,16 @@ def test_a_diverged_run_never_escapes() -> None:
     suite.arms["dft1d"] = ArmRecord.from_json(value, "dft1d.json")
     runs = suite.escape_times("dft1d")
     assert (runs.times[0], runs.escaped[0]) == (10_000, False)
+
+
+def test_a_run_may_go_on_after_the_last_step_to_see_whether_its_escape_lasts(tmp_path: Path) -> None:
+    suite = two_arms()
+    value = suite.arms["dft1d"].to_json()
+    value["seeds"][0] |= {"escape_step": 9_990, "steps_run": 10_190, "curve": []}
+    value["seeds"][1] |= {"escape_step": None, "steps_run": 10_100, "curve": []}
+    suite.arms["dft1d"] = ArmRecord.from_json(value, "dft1d.json")
+    runs = read_suite(write_suite(tmp_path, suite)).escape_times("dft1d")
+    assert (runs.times[:2], runs.escaped[:2]) == ((9_990, 10_000), (True, False))
+    value["seeds"][0]["escape_step"] = 10_010
+    with pytest.raises(UserError, match=r"seeds\[0\]\.escape_step: expected 0\.\.10000"):
+        write_arm_record(tmp_path, ArmRecord.from_json(value, "dft1d.json"), suite.plan)
