@@ -20,6 +20,12 @@ from torch import Tensor, nn
 
 from smidgen.policies.folded_attention import attention_map, folded_attention
 from smidgen.policies.positions import PositionEncoding
+from smidgen.policies.stacked_attention import (
+    PreparedTokens,
+    prepare_tokens,
+    prepared_attention_map,
+    stacked_attention,
+)
 from smidgen.runtime.errors import UserError
 
 
@@ -57,25 +63,35 @@ class ByteCrossAttention(nn.Module):
         self.split = _balanced_split(positions.axis_lengths)
 
     def forward(
-        self, queries_LE: Float[Tensor, "queries width"], x_BMC: Float[Tensor, "batch tokens channels"]
+        self, queries_LE: Float[Tensor, "queries width"], x_BMC: Float[Tensor, "batch tokens channels"] | PreparedTokens
     ) -> Float[Tensor, "batch queries width"]:
         """Attends to tokens.
 
         Args:
             queries_LE: Queries, the same for every example.
-            x_BMC: Content of the tokens.
+            x_BMC: Content of the tokens, or what ``prepare`` made of it.
         """
+        if isinstance(x_BMC, PreparedTokens):
+            return self.to_output(self._values(*stacked_attention(x_BMC, *self._score_maps(queries_LE))))
         with torch.autocast(x_BMC.device.type, enabled=False):
             x_BCM = self._content(x_BMC)
             sums = folded_attention(x_BCM, self._scale(x_BCM), *self._score_maps(queries_LE))
             return self.to_output(self._values(*sums))
 
+    def prepare(self, x_BMC: Float[Tensor, "batch tokens channels"]) -> PreparedTokens:
+        """Computes once what ``forward`` needs of tokens that do not change; nothing learned goes into it."""
+        x_BCM = self._content(x_BMC)
+        return prepare_tokens(x_BCM, self._scale(x_BCM))
+
     def attention_map(
-        self, queries_LE: Float[Tensor, "queries width"], x_BMC: Float[Tensor, "batch tokens channels"]
+        self, queries_LE: Float[Tensor, "queries width"], x_BMC: Float[Tensor, "batch tokens channels"] | PreparedTokens
     ) -> Float[Tensor, "batch heads queries tokens"]:
         """The attention weights themselves, over tokens they sum to 1; for maps and entropies, B H L M numbers."""
-        x_BCM = self._content(x_BMC)
-        weights_BRM = attention_map(x_BCM, self._scale(x_BCM), *self._score_maps(queries_LE))
+        if isinstance(x_BMC, PreparedTokens):
+            weights_BRM = prepared_attention_map(x_BMC, *self._score_maps(queries_LE))
+        else:
+            x_BCM = self._content(x_BMC)
+            weights_BRM = attention_map(x_BCM, self._scale(x_BCM), *self._score_maps(queries_LE))
         return self.positions.restore(weights_BRM).unflatten(1, (self.num_heads, -1))
 
     def _content(self, x_BMC: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from torch.nn import functional
 from smidgen.policies.attention import ByteCrossAttention
 from smidgen.policies.input_pipeline import InputPipeline
 from smidgen.policies.positions import POSITION_ENCODINGS, PositionEncoding
+from smidgen.policies.stacked_attention import PreparedTokens
 from smidgen.policies.transforms import TRANSFORMS, build_transform
 from smidgen.runtime.errors import UserError
 
@@ -135,24 +136,31 @@ class Perceiver(nn.Module):
 
     def forward(
         self,
-        frames_BTHWC: UInt8[Tensor, "b t h w c"] | Float[Tensor, "b t h w c"],
+        frames_BTHWC: UInt8[Tensor, "b t h w c"] | Float[Tensor, "b t h w c"] | PreparedTokens,
         state_BS: Float[Tensor, "b s"] | None = None,
     ) -> Float[Tensor, "b o a"]:
         """Predicts the next steps' normalised actions.
 
         Args:
-            frames_BTHWC: Frames, oldest first: bytes, or floats in [0, 1].
+            frames_BTHWC: Frames, oldest first: bytes, or floats in [0, 1]; or what ``prepare`` made of them.
             state_BS: Low-dimensional state (normalised), where ``state_dim`` is above 0.
 
         Raises:
             UserError: Frames or state of another shape than the network's.
         """
-        latents_BLE = self.encoder(self.input_pipeline(self.tokens(frames_BTHWC)))
+        if isinstance(frames_BTHWC, PreparedTokens):
+            latents_BLE = self.encoder(frames_BTHWC)
+        else:
+            latents_BLE = self.encoder(self.input_pipeline(self.tokens(frames_BTHWC)))
         if self.state_token is not None or state_BS is not None:
             latents_BLE = torch.cat([latents_BLE, self._state_latent(state_BS)], dim=1)
         for layer in self.layers:
             latents_BLE = layer(latents_BLE)
         return self.decoder(latents_BLE)
+
+    def prepare(self, frames_BTHWC: UInt8[Tensor, "b t h w c"] | Float[Tensor, "b t h w c"]) -> PreparedTokens:
+        """Computes what ``forward`` needs of frames before the first weight: once, for frames that do not change."""
+        return self.encoder.attention.prepare(self.input_pipeline(self.tokens(frames_BTHWC)))
 
     def attention_map(
         self, frames_BTHWC: UInt8[Tensor, "b t h w c"] | Float[Tensor, "b t h w c"]
@@ -196,10 +204,10 @@ class _Encoder(nn.Module):
         )
         self.mlp = _MLP(width, config.mlp_ratio)
 
-    def forward(self, x_BMD: Tensor) -> Tensor:
+    def forward(self, x_BMD: Tensor | PreparedTokens) -> Tensor:
         return self.mlp(self.latents + self.attention(self.query_norm(self.latents), x_BMD))
 
-    def attention_map(self, x_BMD: Tensor) -> Tensor:
+    def attention_map(self, x_BMD: Tensor | PreparedTokens) -> Tensor:
         return self.attention.attention_map(self.query_norm(self.latents), x_BMD)
 
 

@@ -1,0 +1,254 @@
+"""Trains the seeds of one arm of the claims side by side, as one batched model, until each escapes or time is up.
+
+    outcomes = train_side_by_side(LadderConfig(kind="one_token"), PerceiverConfig(horizon=1), LadderTraining(),
+                                  seeds=range(10), lrs=[1e-3] * 10)
+
+Equal, up to rounding, to training each seed alone: a seed has its own data set, initial weights and learning rate. One
+that has escaped or diverged leaves the batch, so that steps become cheaper.
+
+Shape suffixes: S seeds, B batch, N pool, O output steps (1), A outputs, P weights.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from smidgen.data_collection.synthetic import LadderConfig, LadderData, make_ladder, solvability_oracle
+from smidgen.policies.perceiver import Perceiver, PerceiverConfig
+from smidgen.runtime.errors import UserError
+from smidgen.training.escape import CONFIRM_STEPS, EscapeWatch, Measures, RunRecord, SeedOutcome, finite_or_none
+from smidgen.training.ladder_measures import describe, unexplained_variance
+from smidgen.training.optimiser import constant
+from smidgen.training.side_by_side_resume import load_state, save_state
+from smidgen.training.stacked_data import Examples, StackedPool
+from smidgen.training.stacked_network import StackedNetwork
+from smidgen.training.stacked_optimiser import StackedOptimiser
+from smidgen.training.windows import EpochSampler
+
+SAVE_EVERY_S = 60.0
+
+
+@dataclass(frozen=True)
+class LadderTraining:
+    """What one arm fixes beside data and network. The learning rate is constant after a linear warm-up."""
+
+    optimiser: str = field(default="adam", metadata={"help": "adam, adamw or lamb"})
+    betas: tuple[float, float] = field(default=(0.9, 0.999), metadata={"help": "decay of Adam's moments"})
+    weight_decay: float = field(default=0.0, metadata={"help": "weight decay"})
+    batch_size: int = field(default=4, metadata={"help": "examples per step; the whole pool where it is no larger"})
+    warmup_steps: int = field(default=100, metadata={"help": "linear warm-up"})
+    max_steps: int = field(default=10_000, metadata={"help": "a run that has not escaped by then is censored"})
+    clip_norm: float = field(default=0.0, metadata={"help": "largest gradient norm; 0: no limit"})
+    measure_every: int = field(default=10, metadata={"help": "steps between two measurements of R^2"})
+    confirm_steps: int = field(default=CONFIRM_STEPS, metadata={"help": "steps that R^2 must stay above 0.5"})
+
+
+def train_side_by_side(
+    data: LadderConfig,
+    network: PerceiverConfig,
+    training: LadderTraining,
+    seeds: Sequence[int],
+    lrs: Sequence[float],
+    *,
+    threads: int = 1,
+    resume: Path | None = None,
+) -> list[SeedOutcome]:
+    """Trains one network per seed.
+
+    Args:
+        data: The data set; each seed draws its own.
+        network: The architecture.
+        training: The rest of the arm.
+        seeds: One per run; one may occur several times, with several learning rates.
+        lrs: Learning rate of each run.
+        threads: CPU threads.
+        resume: File that holds the run's state about once a minute, and from which a killed run goes on to the same
+            outcome. It stays when the run ends, for the caller to remove once the outcomes are safe.
+
+    Raises:
+        UserError: If the arm cannot be trained, or ``resume`` holds another run's state.
+    """
+    if len(seeds) != len(lrs) or not seeds:
+        raise UserError(f"expected one learning rate per seed, got {len(lrs)} for {len(seeds)} seeds")
+    if network.horizon != 1 or network.state_dim:
+        raise UserError(
+            f"the ladder's targets are single values: expected horizon=1 and state_dim=0, got horizon="
+            f"{network.horizon} and state_dim={network.state_dim}"
+        )
+    threads_before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        run = SideBySide(data, network, training, seeds, lrs)
+        if resume is not None:
+            run.load(resume)
+        run.train(resume)
+        return run.outcomes()
+    finally:
+        torch.set_num_threads(threads_before)
+
+
+class SideBySide:
+    """Runs in progress; those still in the batch are its rows.
+
+    Attributes:
+        step: Steps taken.
+        rows: Which run each row of the batch is.
+    """
+
+    def __init__(
+        self,
+        data: LadderConfig,
+        network: PerceiverConfig,
+        training: LadderTraining,
+        seeds: Sequence[int],
+        lrs: Sequence[float],
+    ) -> None:
+        self.training = training
+        self.seeds, self.lrs = list(seeds), [float(lr) for lr in lrs]
+        configs = {"data": asdict(data), "network": asdict(network), "training": asdict(training)}
+        self.settings = {**configs, "seeds": self.seeds, "lrs": self.lrs}
+        sets = {seed: make_ladder(data, seed) for seed in dict.fromkeys(self.seeds)}
+        own = [sets[seed] for seed in self.seeds]
+        networks = [_initial_network(network, data.grid, sets[seed], seed) for seed in self.seeds]
+        self.network = StackedNetwork(networks)
+        frames = [_frames(d.x_BNC, data.grid) for d in own]
+        self.pool = StackedPool(networks, frames, [d.y_BA for d in own], [d.labels for d in own])
+        # Where nothing is random, held-out examples are those of the pool.
+        self.held_out = self.pool
+        if data.is_random:
+            frames = [_frames(d.x_held_out_BNC, data.grid) for d in own]
+            targets, labels = [d.y_held_out_BA for d in own], [d.labels_held_out for d in own]
+            self.held_out = StackedPool(networks, frames, targets, labels)
+        self.optimiser = StackedOptimiser(
+            training.optimiser,
+            self.network.weights_SP,
+            self.network.sizes,
+            betas=training.betas,
+            weight_decay=training.weight_decay,
+        )
+        self.samplers = [EpochSampler(self.pool.size, training.batch_size, seed) for seed in self.seeds]
+        self.step = 0
+        self.rows = list(range(len(self.seeds)))
+        oracle = {seed: finite_or_none(solvability_oracle(ladder)) for seed, ladder in sets.items()}
+        self.records = [RunRecord(EscapeWatch(training.confirm_steps), oracle[seed]) for seed in self.seeds]
+
+    def train(self, resume: Path | None = None) -> None:
+        """Trains until no run is left in the batch."""
+        saved_at = time.monotonic()
+        while self.rows:
+            self._take_step()
+            if resume is not None and time.monotonic() - saved_at > SAVE_EVERY_S:
+                self.save(resume)
+                saved_at = time.monotonic()
+
+    def outcomes(self) -> list[SeedOutcome]:
+        """What came of each run, in the order of the seeds."""
+        return [record.outcome(seed, lr) for seed, lr, record in zip(self.seeds, self.lrs, self.records, strict=True)]
+
+    def save(self, path: Path) -> None:
+        """Writes everything that an exact continuation needs."""
+        tensors = {"weights": self.network.weights_SP, **self.optimiser.state()}
+        memory = {"step": self.step, "rows": self.rows, "records": [asdict(record) for record in self.records]}
+        save_state(path, self.settings, tensors, memory)
+
+    def load(self, path: Path) -> None:
+        """Goes on from what ``save`` wrote, if it is there.
+
+        Raises:
+            UserError: If it is damaged, or another run's.
+        """
+        state = load_state(path, self.settings)
+        if state is None:
+            return
+        tensors, memory = state
+        self._keep(memory["rows"])
+        self.network.weights_SP = tensors.pop("weights")
+        self.optimiser.load_state(tensors, memory["step"])
+        self.step = memory["step"]
+        self.records = [RunRecord.from_json(record) for record in memory["records"]]
+
+    def _take_step(self) -> None:
+        """Measures where a measurement is due, lets runs that have ended go, and takes a step with the others."""
+        examples = self._examples()
+        gradient_SP, predicted_SBOA = self.network.gradient(*examples)
+        if self.step % self.training.measure_every == 0 or self.step == self.training.max_steps:
+            staying = self._measure(predicted_SBOA, examples.target_SBOA)
+            if len(staying) < len(self.rows):
+                gradient_SP = gradient_SP[staying]
+                self._keep([self.rows[row] for row in staying])
+            if not self.rows:
+                return
+        if self.training.clip_norm:
+            norm_S1 = torch.linalg.vector_norm(gradient_SP, dim=1, keepdim=True)
+            gradient_SP = gradient_SP * (self.training.clip_norm / (norm_S1 + 1e-6)).clamp(max=1.0)
+        factor = constant(self.step, self.training.max_steps, self.training.warmup_steps)
+        lr_S = torch.tensor([self.lrs[run] * factor for run in self.rows])
+        self.optimiser.step(self.network.weights_SP, gradient_SP, lr_S)
+        self.step += 1
+
+    def _examples(self) -> Examples:
+        """The next step's: the whole pool, or each run's own draw from it."""
+        if self.training.batch_size >= self.pool.size:
+            return self.pool.all()
+        indices = [torch.from_numpy(self.samplers[run].indices(self.step)) for run in self.rows]
+        return self.pool.batch(torch.stack(indices))
+
+    def _measure(self, predicted_SBOA: Tensor, target_SBOA: Tensor) -> list[int]:
+        """Takes in a measurement; gives the rows whose run goes on."""
+        losses = (predicted_SBOA - target_SBOA).square().mean((1, 2, 3)).tolist()
+        if self.held_out is not self.pool or self.training.batch_size < self.pool.size:
+            held_out = self.held_out.all()
+            with torch.no_grad():
+                predicted_SBOA, target_SBOA = self.network.predict(held_out.inputs), held_out.target_SBOA
+        r2s = (1 - unexplained_variance(predicted_SBOA, target_SBOA)).tolist()
+        if self.step == 0:
+            for run, measures in zip(self.rows, self._describe(range(len(self.rows))), strict=True):
+                self.records[run].initial = measures
+        going_on = []
+        for row, (run, loss, r2) in enumerate(zip(self.rows, losses, r2s, strict=True)):
+            record = self.records[run]
+            record.steps_run = self.step
+            record.diverged = not math.isfinite(loss)
+            escaped = record.watch.update(self.step, loss, r2)
+            # A run that is above one half at the last step goes on until it is known whether it stays there.
+            is_out_of_time = self.step >= self.training.max_steps and record.watch.above_since is None
+            if not (escaped or record.diverged or is_out_of_time):
+                going_on.append(row)
+        ended = [row for row in range(len(self.rows)) if row not in going_on]
+        for row, measures in zip(ended, self._describe(ended), strict=True):
+            self.records[self.rows[row]].final = measures
+        return going_on
+
+    def _describe(self, rows: Sequence[int]) -> list[Measures]:
+        index = torch.tensor(rows, dtype=torch.int64)
+        return describe(*(part.taken(index) for part in (self.network, self.pool, self.held_out)))
+
+    def _keep(self, runs: list[int]) -> None:
+        """Leaves only these runs in the batch."""
+        index = torch.tensor([self.rows.index(run) for run in runs], dtype=torch.int64)
+        is_same_pool = self.held_out is self.pool
+        self.network, self.optimiser = self.network.taken(index), self.optimiser.taken(index)
+        self.pool = self.pool.taken(index)
+        self.held_out = self.pool if is_same_pool else self.held_out.taken(index)
+        self.rows = runs
+
+
+def _initial_network(config: PerceiverConfig, grid: tuple[int, int, int], data: LadderData, seed: int) -> Perceiver:
+    """A network with the seed's initial weights, its input fitted on the seed's pool."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        channels, features = data.x_BNC.shape[2], data.y_BA.shape[1]
+        network = Perceiver(config, grid=grid, channels=channels, action_features=features)
+    network.fit_input(_frames(data.x_BNC, grid))
+    return network
+
+
+def _frames(x_BNC: Tensor, grid: tuple[int, int, int]) -> Tensor:
+    return x_BNC.unflatten(1, grid)

@@ -1,0 +1,121 @@
+"""Optimisers for several networks side by side: one row of weights and one learning rate per network.
+
+Equal to training each row with the optimiser of the same name in :data:`smidgen.training.optimiser.OPTIMISERS`.
+
+Shape suffixes: S networks, P weights of one network.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from smidgen.runtime.errors import unknown_name
+
+STACKED_OPTIMISERS = ("adam", "adamw", "lamb")
+ADAM_EPSILON = 1e-8
+LAMB_EPSILON = 1e-6
+# The largest weight norm that LAMB's trust ratio counts.
+LAMB_MAX_NORM = 10.0
+
+
+class StackedOptimiser:
+    """Moments of the gradients, and the update.
+
+    Args:
+        name: One of :data:`STACKED_OPTIMISERS`: Adam (Kingma and Ba, 2015), AdamW (Loshchilov and Hutter, 2019), LAMB
+            (You et al., 2020; without bias correction, as in the third version of the paper).
+        weights_SP: Weights that ``step`` will change, for their shape.
+        sizes: Numbers of weights of each parameter tensor, of which LAMB takes the norms.
+        betas: Decay of the two moments.
+        weight_decay: Factor; added to the gradient by ``adam``, taken off the weights by the others.
+
+    Raises:
+        UserError: If the name is unknown.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        weights_SP: Float[Tensor, "networks weights"],
+        sizes: Sequence[int],
+        *,
+        betas: tuple[float, float],
+        weight_decay: float,
+    ) -> None:
+        if name not in STACKED_OPTIMISERS:
+            raise unknown_name("optimiser", name, STACKED_OPTIMISERS)
+        self.name = name
+        self.sizes = list(sizes)
+        self.betas = betas
+        self.weight_decay = weight_decay
+        self.num_steps = 0
+        self.mean_SP = torch.zeros_like(weights_SP)
+        self.square_SP = torch.zeros_like(weights_SP)
+
+    def taken(self, rows: Tensor) -> StackedOptimiser:
+        """The optimiser of these rows alone."""
+        optimiser = copy.copy(self)
+        optimiser.mean_SP, optimiser.square_SP = self.mean_SP[rows], self.square_SP[rows]
+        return optimiser
+
+    def state(self) -> dict[str, Tensor]:
+        """Its tensors; with the number of steps they are all that it remembers."""
+        return {"mean": self.mean_SP, "square": self.square_SP}
+
+    def load_state(self, tensors: dict[str, Tensor], num_steps: int) -> None:
+        """Restores what ``state`` gave."""
+        self.mean_SP, self.square_SP, self.num_steps = tensors["mean"], tensors["square"], num_steps
+
+    @torch.no_grad()
+    def step(
+        self,
+        weights_SP: Float[Tensor, "networks weights"],
+        gradient_SP: Float[Tensor, "networks weights"],
+        lr_S: Float[Tensor, " networks"],
+    ) -> None:
+        """Changes the weights in place.
+
+        Args:
+            weights_SP: The weights.
+            gradient_SP: Their gradient.
+            lr_S: Learning rate of each row at this step.
+        """
+        self.num_steps += 1
+        lr_S1 = lr_S[:, None]
+        beta1, beta2 = self.betas
+        if self.weight_decay and self.name == "adam":
+            gradient_SP = gradient_SP.add(weights_SP, alpha=self.weight_decay)
+        elif self.weight_decay:
+            weights_SP.mul_(1 - lr_S1 * self.weight_decay)
+        self.mean_SP.lerp_(gradient_SP, 1 - beta1)
+        self.square_SP.mul_(beta2).addcmul_(gradient_SP, gradient_SP, value=1 - beta2)
+        update_SP = self.square_SP.sqrt()
+        if self.name == "lamb":
+            update_SP = torch.div(self.mean_SP, update_SP.add_(LAMB_EPSILON), out=update_SP)
+            weights_SP.sub_(update_SP.mul_(self._trust(weights_SP, update_SP)).mul_(lr_S1))
+            return
+        update_SP.div_((1 - beta2**self.num_steps) ** 0.5).add_(ADAM_EPSILON)
+        update_SP = torch.div(self.mean_SP, update_SP, out=update_SP)
+        weights_SP.sub_(update_SP.mul_(lr_S1 / (1 - beta1**self.num_steps)))
+
+    def preconditioner(self) -> Float[Tensor, "networks weights"]:
+        """What the update divides the mean gradient by: Adam's sqrt(v) + epsilon, with both bias corrections."""
+        beta1, beta2 = self.betas
+        debiased_SP = self.square_SP / (1 - beta2**self.num_steps)
+        return (debiased_SP.sqrt() + ADAM_EPSILON) * (1 - beta1**self.num_steps)
+
+    def _trust(self, weights_SP: Tensor, update_SP: Tensor) -> Tensor:
+        """LAMB's ratio of norms of each row's every tensor, repeated over the tensor's weights."""
+        norms = [
+            torch.stack([torch.linalg.vector_norm(part, dim=1) for part in matrix.split(self.sizes, dim=1)], 1)
+            for matrix in (weights_SP, update_SP)
+        ]
+        weight_norms, update_norms = norms[0].clamp(max=LAMB_MAX_NORM), norms[1]
+        is_defined = (weight_norms != 0) & (update_norms != 0)
+        ratios = torch.where(is_defined, weight_norms / (update_norms + LAMB_EPSILON), 1.0)
+        return ratios.repeat_interleave(torch.tensor(self.sizes), dim=1)
