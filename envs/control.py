@@ -8,6 +8,7 @@ the cost: robosuite's Python computes inverses, pseudo-inverses and copies that 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -41,6 +42,23 @@ class ArmIndices:
     dofs: slice
     actuators: slice
     gripper_actuators: tuple[int, ...]
+
+
+def arm_indices(model: mujoco.MjModel, robot: Any) -> ArmIndices:
+    """Looks a robosuite robot's right arm up in the compiled model."""
+    joints = [model.joint(name) for name in robot.robot_model.arm_joints]
+    qpos, dofs = ([int(joint.qposadr[0]) for joint in joints], [int(joint.dofadr[0]) for joint in joints])
+    actuators = [model.actuator(name).id for name in robot.robot_model.arm_actuators]
+    for indices in (qpos, dofs, actuators):
+        assert indices == list(range(indices[0], indices[-1] + 1)), "an arm's indices are contiguous"
+    gripper = robot.gripper["right"]
+    return ArmIndices(
+        site=model.site(gripper.important_sites["grip_site"]).id,
+        qpos=slice(qpos[0], qpos[-1] + 1),
+        dofs=slice(dofs[0], dofs[-1] + 1),
+        actuators=slice(actuators[0], actuators[-1] + 1),
+        gripper_actuators=tuple(model.actuator(name).id for name in gripper.actuators),
+    )
 
 
 class OperationalSpaceController:

@@ -16,15 +16,15 @@ import numpy as np
 from gymnasium.spaces import Box
 from gymnasium.spaces import Dict as DictSpace
 
-from smidgen.envs.control import ArmIndices, OperationalSpaceController
+from smidgen.envs.control import OperationalSpaceController, arm_indices
 from smidgen.envs.fingerprint import environment_fingerprint
 from smidgen.envs.frozen_model import FrozenModel, build_simulation
 from smidgen.envs.rendering import HIDDEN_GROUP, FrameRenderer, get_render_profile, parse_image_size
 from smidgen.envs.simulator import quiet_robosuite
 from smidgen.envs.specs import TaskSpec
+from smidgen.envs.yaw import next_yaw, turned_about_vertical, yaw_between
 
 _STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS | mujoco.mjtState.mjSTATE_WARMSTART
-_NUM_FINGERS = 2
 
 
 class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray], abc.ABC):
@@ -63,7 +63,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray], abc.ABC):
         self.data: mujoco.MjData = self.simulation.sim.data._data
         self._num_substeps = round(1.0 / (self.task.control_hz * self.model.opt.timestep))
         self._robot = self.simulation.robots[0]
-        self._arm = self._arm_indices()
+        self._arm = arm_indices(self.model, self._robot)
         self._home_rotation = self._find_home_rotation()
         self._controller = OperationalSpaceController(self.model, self.data, self._arm)
         self._renderer: FrameRenderer | None = None
@@ -106,24 +106,6 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray], abc.ABC):
     @abc.abstractmethod
     def _cue_geoms(self) -> list[int]:
         """Geoms that show the cue."""
-
-    def _arm_indices(self) -> ArmIndices:
-        joints = [self.model.joint(name) for name in self._robot.robot_model.arm_joints]
-        qpos, dofs = (
-            [int(joint.qposadr[0]) for joint in joints],
-            [int(joint.dofadr[0]) for joint in joints],
-        )
-        actuators = [self.model.actuator(name).id for name in self._robot.robot_model.arm_actuators]
-        for indices in (qpos, dofs, actuators):
-            assert indices == list(range(indices[0], indices[-1] + 1)), "an arm's indices are contiguous"
-        gripper = self._robot.gripper["right"]
-        return ArmIndices(
-            site=self.model.site(gripper.important_sites["grip_site"]).id,
-            qpos=slice(qpos[0], qpos[-1] + 1),
-            dofs=slice(dofs[0], dofs[-1] + 1),
-            actuators=slice(actuators[0], actuators[-1] + 1),
-            gripper_actuators=tuple(self.model.actuator(name).id for name in gripper.actuators),
-        )
 
     def _find_home_rotation(self) -> np.ndarray:
         """How the gripper is turned at the robot's nominal start, before start noise: the rotation that is kept."""
@@ -191,9 +173,9 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray], abc.ABC):
         """The rotation that an action asks for: home, turned about the vertical where the task declares yaw."""
         if "yaw" not in self.task.action.kinds:
             return self._home_rotation
-        yaw = float(action[self.task.action.kinds.index("yaw")])
-        cos, sin = np.cos(yaw), np.sin(yaw)
-        return np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]]) @ self._home_rotation
+        asked_rad = float(action[self.task.action.kinds.index("yaw")])
+        present_rad = self.eef_yaw_rad()
+        return turned_about_vertical(self._home_rotation, next_yaw(asked_rad, present_rad))
 
     def _info(self) -> dict[str, Any]:
         return {"is_success": self.is_success(), "success_held_steps": self._held_steps}
@@ -206,8 +188,21 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray], abc.ABC):
         return observation
 
     def eef_state(self) -> np.ndarray:
-        """(4,) position of the point between the fingertips (m, world frame) and the gripper's opening (m)."""
-        return np.append(self.data.site_xpos[self._arm.site], self.gripper_opening_m())
+        """(E,) position of the grip site (m, world frame), the gripper's opening (m), and cos and sin of twice its yaw.
+
+        Opening and yaw are there where the task's action has them.
+        """
+        state = [self.data.site_xpos[self._arm.site]]
+        if self.task.action.gripper_index is not None:
+            state.append([self.gripper_opening_m()])
+        if "yaw" in self.task.action.kinds:
+            twice_rad = 2.0 * self.eef_yaw_rad()
+            state.append([np.cos(twice_rad), np.sin(twice_rad)])
+        return np.concatenate(state)
+
+    def eef_yaw_rad(self) -> float:
+        """How far the gripper is turned about the vertical from home, in (-pi, pi]."""
+        return yaw_between(self.data.site_xmat[self._arm.site].reshape(3, 3), self._home_rotation)
 
     def gripper_opening_m(self) -> float:
         """Distance between the fingertips in metres."""
@@ -259,7 +254,8 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray], abc.ABC):
             ValueError: If the vector has another length, as one of another task or version has.
         """
         size = mujoco.mj_stateSize(self.model, _STATE)
-        sizes = [size, len(self._controller.posture_rad), _NUM_FINGERS, len(self._task_state()), 2]
+        ours = (self._controller.posture_rad, self._controller.finger_command, self._task_state())
+        sizes = [size, *map(len, ours), 2]
         state = np.asarray(state, dtype=np.float64)
         if state.shape != (sum(sizes),):
             raise ValueError(f"a state of {self.task.env_id} holds {sum(sizes)} numbers, got shape {state.shape}")

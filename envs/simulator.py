@@ -7,5 +7,6 @@ from smidgen.envs.backend import choose_backend, quiet_robosuite
 choose_backend()
 with quiet_robosuite():
     from robosuite.environments.manipulation.lift import Lift as RobosuiteLift
+    from robosuite.environments.manipulation.stack import Stack as RobosuiteStack
 
-__all__ = ["RobosuiteLift", "quiet_robosuite"]
+__all__ = ["RobosuiteLift", "RobosuiteStack", "quiet_robosuite"]

@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium
 from gymnasium.envs.registration import load_env_creator
 
+from smidgen.envs.robosuite_tasks import ROBOSUITE_TASKS
 from smidgen.envs.specs import TABLE_HEIGHT_M, ActionSpec, TaskSpec
 from smidgen.runtime.errors import unknown_name
 
@@ -30,7 +31,7 @@ LIFT = TaskSpec(
     eef_state_names=("x_m", "y_m", "z_m", "gripper_opening_m"),
 )
 
-TASKS: dict[str, TaskSpec] = {task.name: task for task in (LIFT,)}
+TASKS: dict[str, TaskSpec] = {task.name: task for task in (LIFT, *ROBOSUITE_TASKS)}
 
 
 def get_task(name: str) -> TaskSpec:

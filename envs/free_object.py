@@ -1,0 +1,94 @@
+"""The base of tasks in which one free object is grasped: the object's pose is the episode's cue."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any
+
+import mujoco
+import numpy as np
+
+from smidgen.envs.robosuite_env import RobosuiteEnv
+
+
+class FreeObjectEnv(RobosuiteEnv):
+    """Adds what is known of the object: its pose, whether it is in hand, and where a reset could have put it."""
+
+    @property
+    @abc.abstractmethod
+    def manipulated_object(self) -> Any:
+        """robosuite's model of the object that is to be grasped."""
+
+    @property
+    @abc.abstractmethod
+    def object_rest_height_m(self) -> float:
+        """Height of the object's centre where it lies before it is grasped."""
+
+    @abc.abstractmethod
+    def goal_position_m(self) -> np.ndarray:
+        """(3,) where the object's centre has to go, in metres."""
+
+    def _after_build(self) -> None:
+        grasped, gripper = self.manipulated_object, self._robot.gripper["right"]
+        self._object_body = self.model.body(grasped.root_body).id
+        joint = self.model.joint(grasped.joints[0])
+        self._object_qpos = slice(int(joint.qposadr[0]), int(joint.qposadr[0]) + 7)
+        self._object_geoms = self._geom_ids(grasped.contact_geoms)
+        self._pads = [self._geom_ids(gripper.important_geoms[f"{side}_fingerpad"]) for side in ("left", "right")]
+
+    def _geom_ids(self, names: list[str]) -> list[int]:
+        return [self.model.geom(name).id for name in names]
+
+    def is_grasped(self) -> bool:
+        """Whether both fingertips touch the object."""
+        return all(self._are_touching(pad, self._object_geoms) for pad in self._pads)
+
+    def _are_touching(self, some: list[int], others: list[int]) -> bool:
+        pairs = self.data.contact.geom
+        some_first = np.isin(pairs[:, 0], some) & np.isin(pairs[:, 1], others)
+        return bool((some_first | np.isin(pairs[:, 0], others) & np.isin(pairs[:, 1], some)).any())
+
+    def object_position_m(self) -> np.ndarray:
+        """(3,) the object's centre in metres."""
+        return self.data.xpos[self._object_body].copy()
+
+    def object_yaw_rad(self) -> float:
+        """How far the object is turned about the vertical, in (-pi, pi]."""
+        rotation = self.data.xmat[self._object_body]
+        return float(np.arctan2(rotation[3], rotation[0]))
+
+    def privileged(self) -> dict[str, np.ndarray]:
+        """State for experts and failure labels.
+
+        Returns:
+            ``eef_position_m`` (3,), ``eef_yaw_rad`` () from home, ``gripper_opening_m`` (), ``object_position_m`` (3,),
+            ``object_yaw_rad`` (), ``object_rest_height_m`` () the object's height before it is grasped,
+            ``goal_position_m`` (3,) where its centre has to go, ``is_grasped`` () bool, ``is_success`` () bool.
+        """
+        return {
+            "eef_position_m": self.data.site_xpos[self._arm.site].copy(),
+            "eef_yaw_rad": np.float64(self.eef_yaw_rad()),
+            "gripper_opening_m": np.float64(self.gripper_opening_m()),
+            "object_position_m": self.object_position_m(),
+            "object_yaw_rad": np.float64(self.object_yaw_rad()),
+            "object_rest_height_m": np.float64(self.object_rest_height_m),
+            "goal_position_m": self.goal_position_m(),
+            "is_grasped": np.bool_(self.is_grasped()),
+            "is_success": np.bool_(self.is_success()),
+        }
+
+    def is_success(self) -> bool:
+        """robosuite's own rule for this task."""
+        return bool(self.simulation._check_success())
+
+    def cue_pose(self) -> np.ndarray:
+        """(7,) the object's position (m) and unit quaternion (w, x, y, z)."""
+        return self.data.qpos[self._object_qpos].copy()
+
+    def set_cue_pose(self, pose: np.ndarray) -> None:
+        """Puts the object at a (7,) pose, as it is now in every other respect."""
+        self.data.qpos[self._object_qpos] = pose
+        mujoco.mj_forward(self.model, self.data)
+
+    def _cue_geoms(self) -> list[int]:
+        return self._geom_ids(self.manipulated_object.visual_geoms)

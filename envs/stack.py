@@ -1,0 +1,58 @@
+"""Stack: put one cube on another (robosuite's Stack, Zhu et al. 2020, arXiv:2009.12293)."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+
+from smidgen.envs.free_object import FreeObjectEnv
+from smidgen.envs.frozen_model import FrozenModel
+from smidgen.envs.placement import sample_beside
+from smidgen.envs.robosuite_tasks import STACK
+from smidgen.envs.simulator import RobosuiteStack
+from smidgen.envs.specs import TABLE_HEIGHT_M, TaskSpec
+
+CUBE_HALF_SIZE_M = 0.02
+BASE_HALF_SIZE_M = 0.025
+LIFTED_M = 0.04
+
+
+class _StackSimulation(FrozenModel, RobosuiteStack):
+    """robosuite's Stack; both cubes' sizes are constants there."""
+
+
+class StackEnv(FreeObjectEnv):
+    """Two cubes lie at random within 8 cm of the table's centre, turned at random; the red one's place is the cue."""
+
+    task: ClassVar[TaskSpec] = STACK
+    simulation_class = _StackSimulation
+    object_rest_height_m = TABLE_HEIGHT_M + CUBE_HALF_SIZE_M
+
+    @property
+    def manipulated_object(self) -> Any:
+        """The red cube."""
+        return self.simulation.cubeA
+
+    def _after_build(self) -> None:
+        super()._after_build()
+        self._base_geoms = self._geom_ids(self.simulation.cubeB.contact_geoms)
+
+    def is_success(self) -> bool:
+        """Whether the red cube is above the table, touches the green one and is not in hand (robosuite's rule)."""
+        lifted = self.data.xpos[self._object_body][2] > TABLE_HEIGHT_M + LIFTED_M
+        return bool(lifted and self._are_touching(self._object_geoms, self._base_geoms) and not self.is_grasped())
+
+    def base_position_m(self) -> np.ndarray:
+        """(3,) the green cube's centre."""
+        return self.data.xpos[self.simulation.cubeB_body_id].copy()
+
+    def goal_position_m(self) -> np.ndarray:
+        """(3,) where the red cube's centre is once it lies on the green one."""
+        return self.base_position_m() + np.array([0.0, 0.0, BASE_HALF_SIZE_M + CUBE_HALF_SIZE_M])
+
+    def sample_cue_pose(self, rng: np.random.Generator) -> np.ndarray:
+        """Draws a place beside the green cube and a turn as resets do; the height is the present one."""
+        base = {self.simulation.cubeB.name: (self.base_position_m(), None, self.simulation.cubeB)}
+        pose = sample_beside(self.simulation.placement_initializer, self.simulation.cubeA, base, rng)
+        return np.concatenate([pose[:2], [self.cue_pose()[2]], pose[3:]])

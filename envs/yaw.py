@@ -1,0 +1,64 @@
+"""Turning a gripper about the vertical: yaw relative to home, modulo pi.
+
+After half a turn the two fingers are the same two again.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+# A target that crosses a quarter turn by less than this does not spin the hand by half a turn. Joint 7 reaches as far
+# everywhere above the tasks' tables.
+HYSTERESIS_RAD = 0.17
+
+
+def principal_yaw(yaw_rad: float) -> float:
+    """The equal yaw in [-pi/2, pi/2)."""
+    return float((yaw_rad + np.pi / 2) % np.pi - np.pi / 2)
+
+
+# A greater step would throw the arm onto another branch of its self-motion: near a straight wrist joints 5 and 7 turn
+# about the same axis, a fast turn swings joint 5 as much as joint 7, and joint 6 ends at its stop.
+LEAD_RAD = 0.2
+
+
+def next_yaw(yaw_rad: float, present_rad: float) -> float:
+    """Where a gripper is to turn to in this control step: towards the yaw asked for, by :data:`LEAD_RAD` at most.
+
+    Args:
+        yaw_rad: The yaw asked for, modulo pi.
+        present_rad: The gripper's yaw, between -pi and pi.
+
+    Returns:
+        A yaw in radians.
+    """
+    offset_rad = nearest_equal_yaw(yaw_rad, present_rad) - present_rad
+    return present_rad + float(np.clip(offset_rad, -LEAD_RAD, LEAD_RAD))
+
+
+def nearest_equal_yaw(yaw_rad: float, present_rad: float) -> float:
+    """Of the yaws equal modulo pi that the arm can reach, the nearest to how the gripper is turned now.
+
+    Args:
+        yaw_rad: The yaw asked for.
+        present_rad: The gripper's yaw, between -pi and pi.
+
+    Returns:
+        A yaw within a quarter turn from home plus :data:`HYSTERESIS_RAD`.
+    """
+    principal = principal_yaw(yaw_rad)
+    equals = (principal, principal - np.pi, principal + np.pi)
+    reachable = [equal for equal in equals if abs(equal) <= np.pi / 2 + HYSTERESIS_RAD]
+    return min(reachable, key=lambda equal: abs(equal - present_rad))
+
+
+def turned_about_vertical(rotation: np.ndarray, yaw_rad: float) -> np.ndarray:
+    """A (3, 3) rotation, turned by a yaw about the world's vertical axis."""
+    cos, sin = np.cos(yaw_rad), np.sin(yaw_rad)
+    return np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]]) @ rotation
+
+
+def yaw_between(rotation: np.ndarray, home: np.ndarray) -> float:
+    """The yaw in radians, in (-pi, pi], that takes one (3, 3) rotation nearest to another."""
+    offset = rotation @ home.T
+    return float(np.arctan2(offset[1, 0] - offset[0, 1], offset[0, 0] + offset[1, 1]))
