@@ -90,26 +90,42 @@ class _Project(torch.autograd.Function):
     """``AxisFeatures.project`` for every integer frequency, by FFT; its adjoint is ``_Collect``."""
 
     @staticmethod
-    def forward(ctx: Any, maps: Tensor, coordinate: Tensor) -> Tensor:
-        ctx.save_for_backward(coordinate)
+    def forward(maps: Tensor, coordinate: Tensor) -> Tensor:
         return _project_by_fft(maps, coordinate)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[1])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return _Collect.apply(gradient, *ctx.saved_tensors), None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], maps: Tensor, coordinate: Tensor) -> tuple[Tensor, int]:
+        assert in_dims[0] is not None and in_dims[1] is None, "networks differ in their weights, not in coordinates"
+        return _Project.apply(maps.movedim(in_dims[0], 0), coordinate), 0
 
 
 class _Collect(torch.autograd.Function):
     """``AxisFeatures.collect`` for every integer frequency, by FFT; its adjoint is ``_Project``."""
 
     @staticmethod
-    def forward(ctx: Any, weights: Tensor, coordinate: Tensor) -> Tensor:
-        ctx.save_for_backward(coordinate)
+    def forward(weights: Tensor, coordinate: Tensor) -> Tensor:
         return _collect_by_fft(weights, coordinate)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[1])
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return _Project.apply(gradient, *ctx.saved_tensors), None
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], weights: Tensor, coordinate: Tensor) -> tuple[Tensor, int]:
+        assert in_dims[0] is not None and in_dims[1] is None, "networks differ in their weights, not in coordinates"
+        return _Collect.apply(weights.movedim(in_dims[0], 0), coordinate), 0
 
 
 def _project_by_fft(maps: Tensor, coordinate: Tensor) -> Tensor:
