@@ -158,9 +158,10 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray], abc.ABC):
         if action.shape != self.action_space.shape or not np.isfinite(action).all():
             raise ValueError(f"expected {self.task.action.size} finite numbers {self.task.action.names}, got {action}")
         action = np.clip(action, self.action_space.low, self.action_space.high)
-        spec = self.task.action
-        gripper = None if spec.gripper_index is None else float(action[spec.gripper_index])
-        self._controller.step(action[spec.position_indices], self._target_rotation(action), gripper, self._num_substeps)
+        index = self.task.action.gripper_index
+        gripper = None if index is None else float(action[index])
+        position, rotation = self._target_position(action), self._target_rotation(action)
+        self._controller.step(position, rotation, gripper, self._num_substeps)
         # Kinematics and contacts of the state that the step ended in; velocities wait for the next step.
         mujoco.mj_fwdPosition(self.model, self.data)
         self._num_steps += 1
@@ -168,6 +169,9 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray], abc.ABC):
         terminated = self._held_steps >= self.task.hold_steps
         truncated = self._num_steps >= self.task.horizon and not terminated
         return self._observation(), float(self._held_steps > 0), terminated, truncated, self._info()
+
+    def _target_position(self, action: np.ndarray) -> np.ndarray:
+        return action[self.task.action.position_indices]
 
     def _target_rotation(self, action: np.ndarray) -> np.ndarray:
         """The rotation that an action asks for: home, turned about the vertical where the task declares yaw."""

@@ -11,6 +11,7 @@ import gymnasium
 from gymnasium.envs.registration import load_env_creator
 
 from smidgen.envs.robosuite_tasks import ROBOSUITE_TASKS
+from smidgen.envs.smidgen_tasks import SMIDGEN_TASKS
 from smidgen.envs.specs import TABLE_HEIGHT_M, ActionSpec, TaskSpec
 from smidgen.runtime.errors import unknown_name
 
@@ -31,7 +32,7 @@ LIFT = TaskSpec(
     eef_state_names=("x_m", "y_m", "z_m", "gripper_opening_m"),
 )
 
-TASKS: dict[str, TaskSpec] = {task.name: task for task in (LIFT, *ROBOSUITE_TASKS)}
+TASKS: dict[str, TaskSpec] = {task.name: task for task in (LIFT, *ROBOSUITE_TASKS, *SMIDGEN_TASKS)}
 
 
 def get_task(name: str) -> TaskSpec:

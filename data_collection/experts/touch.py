@@ -1,0 +1,33 @@
+"""The expert for the tasks made to be missed: it commands the place to touch, from the first step to the last."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+
+from smidgen.data_collection.experts.expert import Expert, is_near
+
+NEAR_M = 0.02
+
+
+class TouchExpert(Expert):
+    """Straight to the goal, and stay.
+
+    The label is the goal itself at every step, so that the mean of the labels is the mean goal: a policy that has
+    collapsed to the mean scores what chance is computed to be. Nothing lies on the table that a detour would have to
+    avoid, and if the arm is pushed away, the same command brings it back.
+    """
+
+    phases: ClassVar[tuple[str, ...]] = ("reach", "touch")
+    cue_phases: ClassVar[tuple[str, ...]] = ("reach",)
+
+    def next_phase(self, privileged: Mapping[str, np.ndarray]) -> str:
+        """Touching while near the goal, else reaching."""
+        near = is_near(privileged["eef_position_m"], privileged["goal_position_m"], NEAR_M)
+        return "touch" if near else "reach"
+
+    def command(self, privileged: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The next target: x, y, z (m)."""
+        return privileged["goal_position_m"].copy()

@@ -1,0 +1,65 @@
+"""What the tasks that are made to be missed declare of themselves. Imports no simulator.
+
+Everything but a small cue is the same in every episode, the robot's start included: a policy that does not notice the
+cue can only go to the mean goal, and :func:`chance_level` says how often that is near enough.
+"""
+
+from __future__ import annotations
+
+from smidgen.envs.goals import GoalRange
+from smidgen.envs.specs import TABLE_HEIGHT_M, ActionSpec, TaskSpec
+
+# At least one pixel's footprint on the table, anywhere in the ranges below: more cannot be asked of one pixel.
+TOLERANCE_M = 0.025
+# Wide, so that chance is low; in full view of the camera at the start, and within the arm's reach.
+DOT_GOALS = GoalRange(low_m=(-0.2, -0.2), high_m=(0.15, 0.2), tolerance_m=TOLERANCE_M)
+STRIPES_GOALS = GoalRange(low_m=(0.0, -0.28), high_m=(0.0, 0.28), tolerance_m=TOLERANCE_M)
+SPECK_LEVELS = (1, 2, 4, 16, 64)
+
+_POSITION = ActionSpec(
+    names=("x_m", "y_m", "z_m"),
+    kinds=("position", "position", "position"),
+    low=(-0.3, -0.3, TABLE_HEIGHT_M),
+    high=(0.3, 0.3, 1.2),
+)
+
+
+def _touch_task(name: str, class_name: str, module: str, summary: str) -> TaskSpec:
+    return TaskSpec(
+        name=name,
+        env_id=f"smidgen/{class_name}-v0",
+        entry_point=f"smidgen.envs.{module}:{class_name}Env",
+        summary=summary,
+        horizon=80,
+        action=_POSITION,
+        eef_state_names=_POSITION.names,
+        has_start_noise=False,
+    )
+
+
+SPECKS: dict[int, TaskSpec] = {
+    level: _touch_task(f"speck_{level}", f"Speck{level}", "speck", f"touch a dot of {level} of 64 x 64 pixels")
+    for level in SPECK_LEVELS
+}
+SPECK_NOISE = _touch_task(
+    "speck_noise", "SpeckNoise", "speck_noise", "touch a dot of 4 pixels in pixels that all carry noise"
+)
+BLINK = _touch_task("blink", "Blink", "blink", "touch a dot of 16 pixels that shows in one frame of three")
+STRIPES = _touch_task(
+    "stripes", "Stripes", "stripes", "touch the place that the frequency of a board's stripes stands for"
+)
+SMIDGEN_TASKS = (*SPECKS.values(), SPECK_NOISE, BLINK, STRIPES)
+
+GOAL_RANGES: dict[str, GoalRange] = {
+    **{task.name: DOT_GOALS for task in (*SPECKS.values(), SPECK_NOISE, BLINK)},
+    STRIPES.name: STRIPES_GOALS,
+}
+
+
+def chance_level(task: str) -> float | None:
+    """Success rate of a policy that always goes to the mean goal; None for a task without such a goal.
+
+    Args:
+        task: A task's name.
+    """
+    return GOAL_RANGES[task].chance() if task in GOAL_RANGES else None

@@ -1,0 +1,103 @@
+"""Speck: touch a dot on the table. Its few pixels are all that tells one episode from another."""
+
+from __future__ import annotations
+
+import math
+import xml.etree.ElementTree as ET
+from typing import Any, ClassVar
+
+import numpy as np
+
+from smidgen.envs.agentview import IMAGE_SIZE
+from smidgen.envs.dots import DOT_THICKNESS_M, dot_radius_m, draw_dot
+from smidgen.envs.smidgen_tasks import SPECKS
+from smidgen.envs.specs import TABLE_HEIGHT_M, TaskSpec
+from smidgen.envs.touch import TouchEnv, TouchSimulation, add_matt_material, add_picture, as_attribute
+
+# Dark, not black: noise added to it is not cut off either.
+DOT_RGBA = "0.15 0.15 0.15 1"
+
+
+class DotSimulation(TouchSimulation):
+    """The bare table with a dot on it."""
+
+    def _furnish(self, arena: Any) -> None:
+        body = ET.SubElement(arena.worldbody, "body", {"name": "dot", "pos": as_attribute(0, 0, TABLE_HEIGHT_M)})
+        half_m = DOT_THICKNESS_M / 2
+        add_picture(
+            body,
+            "dot",
+            type="cylinder",
+            material=add_matt_material(arena, "dot_matt", DOT_RGBA),
+            size=as_attribute(0.01, half_m),
+            pos=as_attribute(0, 0, half_m),
+        )
+
+
+class SpeckEnv(TouchEnv):
+    """The dot covers exactly ``num_pixels`` pixels of a 64 x 64 frame of the default camera when an episode starts.
+
+    Its radius follows from its place, so that it looks as large wherever it lies.
+    """
+
+    simulation_class = DotSimulation
+    num_pixels: ClassVar[int]
+
+    def _after_build(self) -> None:
+        self.min_image_height = math.ceil(IMAGE_SIZE / math.sqrt(self.num_pixels))
+        super()._after_build()
+        self._dot_body, self._dot_geom = self.model.body("dot").id, self.model.geom("dot").id
+
+    def goal_m(self) -> np.ndarray:
+        """(2,) x and y of the dot's centre."""
+        return self.cue_pose()
+
+    def cue_pose(self) -> np.ndarray:
+        """(2,) x and y of the dot's centre in metres."""
+        return self.model.body_pos[self._dot_body, :2].copy()
+
+    def _place_cue(self, pose: np.ndarray) -> None:
+        self.model.body_pos[self._dot_body, :2] = pose
+        self.model.geom_size[self._dot_geom, 0] = dot_radius_m(pose, self.num_pixels)
+
+    def sample_cue_pose(self, rng: np.random.Generator) -> np.ndarray:
+        """Draws a place as resets do: one at which the dot covers its number of pixels."""
+        return draw_dot(self.goals, self.num_pixels, rng)
+
+    def _cue_geoms(self) -> list[int]:
+        return [self._dot_geom]
+
+
+class Speck1Env(SpeckEnv):
+    """A dot of one pixel."""
+
+    task: ClassVar[TaskSpec] = SPECKS[1]
+    num_pixels = 1
+
+
+class Speck2Env(SpeckEnv):
+    """A dot of two pixels."""
+
+    task: ClassVar[TaskSpec] = SPECKS[2]
+    num_pixels = 2
+
+
+class Speck4Env(SpeckEnv):
+    """A dot of four pixels."""
+
+    task: ClassVar[TaskSpec] = SPECKS[4]
+    num_pixels = 4
+
+
+class Speck16Env(SpeckEnv):
+    """A dot of sixteen pixels."""
+
+    task: ClassVar[TaskSpec] = SPECKS[16]
+    num_pixels = 16
+
+
+class Speck64Env(SpeckEnv):
+    """A dot of sixty-four pixels."""
+
+    task: ClassVar[TaskSpec] = SPECKS[64]
+    num_pixels = 64
