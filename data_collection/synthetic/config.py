@@ -10,6 +10,8 @@ from smidgen.runtime.errors import UserError, unknown_name
 KINDS = ("one_token", "k_tokens", "moving_blob", "periodic", "texture", "frames")
 BACKGROUNDS = ("constant", "noise")
 POSITIONS = ("random", "first")
+# Mid-grey, as pictures have it: a level of 0 would hide what the DC token does.
+LEVEL = 0.5
 # Pool sizes where every example is drawn afresh and none are asked for.
 DEFAULT_NUM_TRAIN, DEFAULT_NUM_HELD_OUT = 256, 64
 
@@ -33,7 +35,7 @@ class LadderConfig:
     )
     background: str = field(default="constant", metadata={"help": "constant, or noise drawn afresh for every example"})
     noise_sd: float = field(default=0.0, metadata={"help": "deviation of the noise, in units of the largest change"})
-    level: float = field(default=0.5, metadata={"help": "grey level of the background"})
+    level: float = field(default=LEVEL, metadata={"help": "grey level of the background"})
     scale: float = field(default=1.0, metadata={"help": "multiplies every token"})
     frequency_shift: float = field(
         default=0.25, metadata={"help": "between classes of periodic, in cycles per picture width (DFT bins)"}
@@ -100,6 +102,8 @@ class LadderConfig:
             raise UserError(f"num_changed={self.num_changed} belongs to kind=k_tokens, not to {self.kind}")
         if self.random_phase and self.kind != "periodic":
             raise UserError(f"random_phase belongs to kind=periodic, not to {self.kind}")
+        if self.kind == "frames" and self.level != LEVEL:
+            raise UserError(f"level={self.level} has no effect on kind=frames: its pictures have levels of their own")
         if self.frames and self.kind != "frames":
             raise UserError(f"frames={self.frames} belongs to kind=frames, not to {self.kind}")
 
@@ -109,5 +113,6 @@ class LadderConfig:
                 f"nothing is random here, the pool is its {self.num_classes} examples and held-out the same: leave "
                 f"num_train and num_held_out at 0, got {self.num_train} and {self.num_held_out}"
             )
-        if self.is_random and self.kind != "frames" and self.pool_sizes[0] < self.num_classes:
-            raise UserError(f"num_train={self.num_train} should be at least num_classes={self.num_classes}")
+        least = 2 if self.kind == "frames" else self.num_classes
+        if self.is_random and self.pool_sizes[0] < least:
+            raise UserError(f"num_train={self.num_train} should be at least {least}, the number of different targets")

@@ -2,13 +2,12 @@
 
 - ``linear``: ridge regression on the raw tokens, through the Gram matrix.
 - ``sparse``: ridge regression on the few tokens that go best with a target, for a change that hides among many tokens:
-  the ridge on all of them needs a signal of about ``noise_sd^2 sqrt(N / B)``, far more than whoever knows that few
-  tokens matter.
+  ridge regression on all of them loses it once the noise of N tokens in B examples, ``s^2 N / B``, exceeds it.
 - ``quadratic``: ridge regression on all products of two tokens, for a target that no single token goes with (gratings
   of random phase); their inner products are the squares of the Gram matrix's entries.
 
-Beside them, what the very best rule gets on a noisy background: :func:`matched_filter_r2` in closed form and
-:func:`bayes_r2` on the held-out examples themselves.
+Beside them, for a noisy background: what to expect of the linear probe (:func:`interpolation_r2`), and what the very
+best rules get, :func:`matched_filter_r2` in closed form and :func:`bayes_r2` on the held-out examples themselves.
 
 Axes: B examples of the pool, D held out, N tokens, C channels, F = N C inputs, A target coordinates, K classes.
 """
@@ -18,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy import special
+from scipy import linalg, special
 
 from smidgen.data_collection.synthetic.config import LadderConfig
 from smidgen.data_collection.synthetic.ladder import LadderData, make_ladder, make_rung, standardised_values
@@ -58,20 +57,18 @@ def sparse_probe(data: LadderData) -> float:
     example a class cannot be halved, and takes the largest number.
     """
     x_BF, x_DF, y_BA, y_DA = _arrays(data)
-    half = len(x_BF) // 2
-    counts = [count for count in _SPARSE_COUNTS if count <= x_BF.shape[1]]
+    ranked = _most_correlated(x_BF, y_BA)
+    counts = [count for count in _SPARSE_COUNTS if count <= len(ranked)]
     if data.held_out_is_pool:
-        counts = counts[-1:]
-    halves = (slice(None, half), slice(half, None))
-
-    def score(count: int) -> float:
-        return sum(
-            _sparse_r2(x_BF[fitted], y_BA[fitted], x_BF[other], y_BA[other], count, _RIDGES)
-            for fitted, other in (halves, halves[::-1])
-        )
-
-    best = max(counts, key=score) if len(counts) > 1 else counts[0]
-    return _sparse_r2(x_BF, y_BA, x_DF, y_DA, best, _ridges(data))
+        return _sparse_r2(x_BF, y_BA, x_DF, y_DA, ranked[: counts[-1]], _ridges(data))
+    half = len(x_BF) // 2
+    scores = dict.fromkeys(counts, 0.0)
+    for fitted, other in ((slice(half), slice(half, None)), (slice(half, None), slice(half))):
+        ranked_in_half = _most_correlated(x_BF[fitted], y_BA[fitted])
+        for count in counts:
+            chosen = ranked_in_half[:count]
+            scores[count] += _sparse_r2(x_BF[fitted], y_BA[fitted], x_BF[other], y_BA[other], chosen, _RIDGES)
+    return _sparse_r2(x_BF, y_BA, x_DF, y_DA, ranked[: max(counts, key=scores.__getitem__)], _RIDGES)
 
 
 PROBES: dict[str, Callable[[LadderData], float]] = {
@@ -90,10 +87,32 @@ def matched_filter_r2(config: LadderConfig) -> float:
     Raises:
         UserError: If the rung is neither ``one_token`` nor ``k_tokens``.
     """
-    if config.kind not in ("one_token", "k_tokens"):
-        raise UserError(f"the matched filter has a closed form for one_token and k_tokens, not for {config.kind}")
-    variance = DELTA**2 * (config.num_classes + 1) / (12 * (config.num_classes - 1))
+    variance = _value_variance(config)
     return variance / (variance + config.noise_sd**2 / config.num_changed)
+
+
+def interpolation_r2(config: LadderConfig) -> float:
+    """R^2 to expect of the linear rule of least length that meets B examples of N tokens, many more than B.
+
+    In the Gram matrix noise is ``s^2 N`` times the identity, the signal ``v k B`` along the targets; so the rule keeps
+    the share ``a = v k B / (v k B + s^2 N)`` of the signal, with the noise of the changed tokens, ``a^2 s^2 / (v k)``,
+    and of all others, ``(1 - a)^2 B / N``, on top: ``R^2 = 1 - (1 - a)^2 (1 + B / N) - a^2 s^2 / (v k)``.
+
+    Raises:
+        UserError: If the rung is neither ``one_token`` nor ``k_tokens``, or there is no noise.
+    """
+    if config.background != "noise":
+        raise UserError("what a linear rule loses to noise needs background=noise")
+    signal, noise = _value_variance(config) * config.num_changed, config.noise_sd**2
+    tokens_per_example = config.num_tokens / config.pool_sizes[0]
+    kept = signal / (signal + noise * tokens_per_example)
+    return 1 - (1 - kept) ** 2 * (1 + 1 / tokens_per_example) - kept**2 * noise / signal
+
+
+def _value_variance(config: LadderConfig) -> float:
+    if config.kind not in ("one_token", "k_tokens"):
+        raise UserError(f"the closed forms hold for one_token and k_tokens, not for {config.kind}")
+    return DELTA**2 * (config.num_classes + 1) / (12 * (config.num_classes - 1))
 
 
 def bayes_r2(config: LadderConfig, seed: int) -> float:
@@ -137,11 +156,15 @@ def _inner(x_DF: Array, x_BF: Array) -> Array:
     return sum((left @ right.T for left, right in blocks), np.zeros((len(x_DF), len(x_BF))))
 
 
-def _sparse_r2(x_BF: Array, y_BA: Array, x_DF: Array, y_DA: Array, count: int, ridges: Array) -> float:
+def _most_correlated(x_BF: Array, y_BA: Array) -> Array:
+    """Inputs in falling order of their best correlation with a target, as many as the sparse probe can use."""
     covariance_FA = np.abs(x_BF.T @ (y_BA - y_BA.mean(axis=0)).astype(np.float32))
     deviation_F = x_BF.std(axis=0)
     correlation_F = covariance_FA.max(axis=1) / np.where(deviation_F > 0, deviation_F, np.inf)
-    chosen = np.argsort(-correlation_F, kind="stable")[:count]
+    return np.argsort(-correlation_F, kind="stable")[: _SPARSE_COUNTS[-1]]
+
+
+def _sparse_r2(x_BF: Array, y_BA: Array, x_DF: Array, y_DA: Array, chosen: Array, ridges: Array) -> float:
     x_BF, x_DF = x_BF[:, chosen], x_DF[:, chosen]
     return _ridge_r2(_inner(x_BF, x_BF), _inner(x_DF, x_BF), y_BA, y_DA, ridges)
 
@@ -149,26 +172,26 @@ def _sparse_r2(x_BF: Array, y_BA: Array, x_DF: Array, y_DA: Array, count: int, r
 def _ridge_r2(gram_BB: Array, gram_DB: Array, y_BA: Array, y_DA: Array, ridges: Array) -> float:
     """Kernel ridge regression with an intercept; leave-one-out residuals are ``(y - H y) / (1 - diag H)``.
 
+    All is done in the space of vectors that sum to 0, where the intercept is out of the way and ``I - H`` is a sum of
+    positive terms: with a small ridge both sides of the quotient are tiny.
+
     Source: T. Hastie, R. Tibshirani, J. Friedman, The Elements of Statistical Learning, section 7.10.
     """
-    column_mean_B = gram_BB.mean(axis=0)
-    centred_BB = gram_BB - column_mean_B - column_mean_B[:, None] + gram_BB.mean()
-    centred_DB = gram_DB - column_mean_B - gram_DB.mean(axis=1, keepdims=True) + gram_BB.mean()
-    eigenvalues_B, vectors_BB = np.linalg.eigh(centred_BB)
-    eigenvalues_B = eigenvalues_B.clip(min=0)
-    ridges = ridges * max(eigenvalues_B[-1], np.finfo(np.float64).tiny)
-    mean_A = y_BA.mean(axis=0)
-    coordinates_BA = vectors_BB.T @ (y_BA - mean_A)
+    basis_BE = linalg.helmert(len(y_BA)).T
+    eigenvalues_E, rotation_EE = linalg.eigh(basis_BE.T @ gram_BB @ basis_BE)
+    vectors_BE = basis_BE @ rotation_EE
+    eigenvalues_E = eigenvalues_E.clip(min=0)
+    ridges = ridges * max(eigenvalues_E[-1], np.finfo(np.float64).tiny)
+    coordinates_EA = vectors_BE.T @ y_BA
 
     def leave_one_out_error(ridge: float) -> float:
-        kept_B = eigenvalues_B / (eigenvalues_B + ridge)
-        leverage_B = (vectors_BB**2) @ kept_B + 1 / len(y_BA)
-        residual_BA = y_BA - mean_A - vectors_BB @ (kept_B[:, None] * coordinates_BA)
-        return float(((residual_BA / (1 - leverage_B).clip(min=1e-9)[:, None]) ** 2).sum())
+        lost_E = ridge / (eigenvalues_E + ridge)
+        residual_BA = vectors_BE @ (lost_E[:, None] * coordinates_EA)
+        return float(((residual_BA / (vectors_BE**2 @ lost_E)[:, None]) ** 2).sum())
 
     best = min(ridges, key=leave_one_out_error)
-    weights_BA = vectors_BB @ (coordinates_BA / (eigenvalues_B + best)[:, None])
-    return _r2(y_DA, mean_A + centred_DB @ weights_BA)
+    weights_BA = vectors_BE @ (coordinates_EA / (eigenvalues_E + best)[:, None])
+    return _r2(y_DA, y_BA.mean(axis=0) + (gram_DB - gram_BB.mean(axis=0)) @ weights_BA)
 
 
 def _r2(y_DA: Array, answers_DA: Array) -> float:

@@ -75,8 +75,10 @@ def read_pictures(path: Path) -> RobotPictures:
             raise ValueError(f"holds {', '.join(sorted(names))[:60]} of {num_bytes} bytes")
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in _DTYPES}
-        provenance = json.loads(arrays["provenance"].tobytes())
         _check_arrays(arrays)
+        provenance = json.loads(arrays["provenance"].tobytes())
+        if not isinstance(provenance, dict):
+            raise ValueError(f"provenance is {type(provenance).__name__}, expected an object")
     except FileNotFoundError as error:
         raise UserError(
             f"{path} does not exist; python -m smidgen.data_collection.synthetic.frames makes one"
