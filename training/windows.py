@@ -55,14 +55,20 @@ class Windows:
         self._seeds = tuple(seeds)
         self._past = np.arange(1 - num_frames, 1)
         self._future = np.arange(horizon)
-        episodes = [store.episode(seed) for seed in self._seeds]
-        lengths = np.array([episode.num_steps for episode in episodes])
+        self._open_frames: OrderedDict[int, np.ndarray] = OrderedDict()
+        actions, eef_states = [], []
+        for index, seed in enumerate(self._seeds):
+            episode = store.episode(seed)
+            actions.append(episode.actions)
+            eef_states.append(episode.eef_state)
+            if index < MAX_OPEN_EPISODES:
+                self._open_frames[index] = np.asarray(episode.frames)
+        lengths = np.array([len(episode_actions) for episode_actions in actions])
         self._first_N = np.repeat(np.cumsum(lengths) - lengths, lengths)
         self._last_N = np.repeat(np.cumsum(lengths) - 1, lengths)
-        self._episode_N = np.repeat(np.arange(len(episodes)), lengths)
-        self.actions_NA = np.concatenate([episode.actions for episode in episodes])
-        self.eef_state_NE = np.concatenate([episode.eef_state for episode in episodes])
-        self._open_frames: OrderedDict[int, np.ndarray] = OrderedDict()
+        self._episode_N = np.repeat(np.arange(len(actions)), lengths)
+        self.actions_NA = np.concatenate(actions)
+        self.eef_state_NE = np.concatenate(eef_states)
 
     def __len__(self) -> int:
         return len(self.actions_NA)
@@ -92,7 +98,8 @@ class Windows:
 
     def _frames(self, episode: int) -> np.ndarray:
         if episode not in self._open_frames:
-            self._open_frames[episode] = self._store.episode(self._seeds[episode]).frames
+            # Indexing a plain array costs a fraction of what indexing NumPy's memmap class does.
+            self._open_frames[episode] = np.asarray(self._store.episode(self._seeds[episode]).frames)
             if len(self._open_frames) > MAX_OPEN_EPISODES:
                 self._open_frames.popitem(last=False)
         self._open_frames.move_to_end(episode)
