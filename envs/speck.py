@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from smidgen.envs.agentview import IMAGE_SIZE
-from smidgen.envs.dots import DOT_THICKNESS_M, dot_radius_m, draw_dot
+from smidgen.envs.dots import DOT_THICKNESS_M, NUM_SIDES, dot_radius_m, draw_dot
 from smidgen.envs.smidgen_tasks import SPECKS
 from smidgen.envs.specs import TABLE_HEIGHT_M, TaskSpec
 from smidgen.envs.touch import TouchEnv, TouchSimulation, add_matt_material, add_picture, as_attribute
@@ -37,7 +37,8 @@ class DotSimulation(TouchSimulation):
 class SpeckEnv(TouchEnv):
     """The dot covers exactly ``num_pixels`` pixels of a 64 x 64 frame of the default camera when an episode starts.
 
-    Its radius follows from its place, so that it looks as large wherever it lies.
+    Its radius follows from its place, so that it looks as large wherever it lies. At a place of its own choosing, in
+    larger frames or from another camera it covers as many pixels as that radius gives.
     """
 
     simulation_class = DotSimulation
@@ -46,6 +47,7 @@ class SpeckEnv(TouchEnv):
     def _after_build(self) -> None:
         self.min_image_height = math.ceil(IMAGE_SIZE / math.sqrt(self.num_pixels))
         super()._after_build()
+        self.model.vis.quality.numslices = NUM_SIDES
         self._dot_body, self._dot_geom = self.model.body("dot").id, self.model.geom("dot").id
 
     def goal_m(self) -> np.ndarray:
@@ -58,10 +60,10 @@ class SpeckEnv(TouchEnv):
 
     def _place_cue(self, pose: np.ndarray) -> None:
         self.model.body_pos[self._dot_body, :2] = pose
-        self.model.geom_size[self._dot_geom, 0] = dot_radius_m(pose, self.num_pixels)
+        self.model.geom_size[self._dot_geom, 0], _ = dot_radius_m(pose, self.num_pixels)
 
     def sample_cue_pose(self, rng: np.random.Generator) -> np.ndarray:
-        """Draws a place as resets do: one at which the dot covers its number of pixels."""
+        """Draws a place as resets do: one at which it is beyond doubt which pixels the dot covers."""
         return draw_dot(self.goals, self.num_pixels, rng)
 
     def _cue_geoms(self) -> list[int]:
