@@ -4,48 +4,26 @@ Each takes tokens x_BNC in [0, 1], labels y_BA, the tokens' grid and the network
 figures, of which ``score`` decides. Sums run in float64.
 
 Shape suffixes: B examples, N tokens in, M tokens after the transform, C or D channels, A label coordinates, R label
-directions.
+directions, F any features.
 """
 
 from __future__ import annotations
 
-import inspect
-from typing import Any
+import dataclasses
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import one_hot
 
 from smidgen.policies.input_pipeline import InputPipeline
-from smidgen.policies.perceiver import PerceiverConfig
-from smidgen.policies.transforms import TRANSFORMS, build_transform
+from smidgen.policies.perceiver import Perceiver, PerceiverConfig, transform_settings
+from smidgen.policies.transforms import build_transform, transform_options
 
 SMALLEST = 1e-30
-
-
-def fitted_pipeline(
-    x_BNC: Float[Tensor, "batch tokens channels"], grid: tuple[int, ...], network: PerceiverConfig, **changes: Any
-) -> InputPipeline:
-    """The network's input pipeline in float64, fitted on these tokens.
-
-    Args:
-        x_BNC: Training tokens.
-        grid: Axis lengths of their grid.
-        network: Names transform and standardisations.
-        **changes: ``full=True`` for all Fourier coefficients; ``after`` for another standardisation.
-    """
-    options: dict[str, Any] = {"scale": network.transform_scale}
-    if "full" in inspect.signature(TRANSFORMS[network.transform]).parameters:
-        options["full"] = changes.get("full", network.full_spectrum)
-    pipeline = InputPipeline(
-        build_transform(network.transform, grid, x_BNC.shape[2], **options),
-        before=network.standardise_before,
-        after=changes.get("after", network.standardise_after),
-        floor_scale=network.floor_scale,
-    ).double()
-    if pipeline.needs_fit:
-        pipeline.fit(x_BNC.double())
-    return pipeline
+# Untrained networks that kernel_alignment averages over, and the examples that it looks at.
+NUM_DRAWS = 4
+MAX_KERNEL_EXAMPLES = 64
 
 
 def between_token_variance(
@@ -53,18 +31,21 @@ def between_token_variance(
 ) -> dict[str, float]:
     """The originator's rule (claim C7): mean and variance of the inputs; what varies more between tokens wins.
 
-    The variance of an example's tokens about their mean, averaged over the examples (of a complex coefficient: of both
-    parts together), of what leaves the transform, before any standardisation after it, all N coefficients of a DFT.
+    Read of what leaves the transform, before any standardisation after it, with all N coefficients of a DFT: the
+    variance of an example's tokens about their mean, averaged over the data set (of a complex coefficient: of both
+    parts together). ``mean`` is the root of the mean square of that mean.
 
-    What it reads, taken literally: by Parseval the orthonormal DFT's variance minus the raw tokens' is
-    mean^2 - x[0]^2 / N, so that the rule detects the DC level, and chooses the DFT for every image that is not black;
-    with ``transform_scale=none`` the Fourier side is N times larger by scale alone. It never sees a label.
+    Taken literally it detects the DC level: by Parseval the orthonormal DFT's variance minus the raw tokens' is
+    mean^2 - x[0]^2 / N, so that the DFT wins for every image that is not nearly black. With ``transform_scale=none``
+    the Fourier side is N times larger by scale alone. No label enters.
     """
-    z_BMD = fitted_pipeline(x_BNC, grid, network, full=True, after="none")(x_BNC.double())
+    full = dataclasses.replace(network, full_spectrum=True, standardise_after="none")
+    can_be_full = "full" in transform_options(network.transform)
+    z_BMD = _pipeline_output(x_BNC, grid, full if can_be_full else dataclasses.replace(full, full_spectrum=False))
+    channels = x_BNC.shape[2]
     mean_B1D = z_BMD.mean(1, keepdim=True)
-    # A pair of real channels is one complex coefficient: per coefficient, so that transforms compare.
-    variance = (z_BMD - mean_B1D).square().mean((0, 1)).sum() / x_BNC.shape[2]
-    mean = mean_B1D.square().mean(0).sum().div(x_BNC.shape[2]).sqrt()
+    variance = (z_BMD - mean_B1D).square().mean((0, 1)).sum() / channels
+    mean = (mean_B1D.square().mean(0).sum() / channels).sqrt()
     return {"score": float(variance), "mean": float(mean), "variance": float(variance)}
 
 
@@ -72,30 +53,82 @@ def participation_ratio(
     x_BNC: Tensor, y_BA: Tensor, grid: tuple[int, ...], network: PerceiverConfig
 ) -> dict[str, float]:
     """The share of the tokens over which label-relevant variance is spread: (sum s)^2 / (M sum s^2), in (0, 1]."""
-    relevant_M = label_relevant_variance(fitted_pipeline(x_BNC, grid, network)(x_BNC.double()), y_BA).sum(1)
-    count = relevant_M.sum().square() / relevant_M.square().sum().clamp(min=SMALLEST)
-    return {"score": float(count / len(relevant_M)), "participation_ratio": float(count)}
+    relevant_M = label_relevant_variance(_pipeline_output(x_BNC, grid, network), y_BA).sum(1)
+    count = effective_number(relevant_M)
+    return {"score": count / len(relevant_M), "participation_ratio": count}
 
 
 def class_distance(x_BNC: Tensor, y_BA: Tensor, grid: tuple[int, ...], network: PerceiverConfig) -> dict[str, float]:
-    """Label-relevant variance of what the attention reads, summed over tokens: half the mean squared class distance."""
-    z_BMD = fitted_pipeline(x_BNC, grid, network)(x_BNC.double())
-    relevant = label_relevant_variance(z_BMD, y_BA).sum()
-    total = z_BMD.var(0, correction=0).sum()
-    return {"score": float(relevant), "relevant_share": float(relevant / total.clamp(min=SMALLEST))}
+    """Standardised distance of the classes: label-relevant variance over mean square, summed over tokens and channels.
+
+    Without a standardisation slot a token's mean counts in its mean square: what all examples share drowns the change.
+    """
+    alignment_MD, _ = token_alignments(x_BNC, y_BA, grid, network)
+    return {"score": float(alignment_MD.sum()), "largest": float(alignment_MD.max())}
+
+
+def token_alignment(x_BNC: Tensor, y_BA: Tensor, grid: tuple[int, ...], network: PerceiverConfig) -> dict[str, float]:
+    """Our rule: root of the sum of squares, over tokens, of each one's alignment with the labels.
+
+    An untrained attention prefers no token, so each one pulls by what it alone can tell: its kernel-target alignment.
+    Its square counts beside its channels, because attention weighs content by content: so a grating whose phase changes
+    is seen through its spectrum's power. The root of the sum of squares lies between the largest alignment (one token
+    tells all) and their sum (every token tells a little).
+    """
+    linear_MD, square_M = token_alignments(x_BNC, y_BA, grid, network)
+    alignments = torch.cat([linear_MD.flatten(), square_M])
+    return {
+        "score": float(alignments.norm()),
+        "largest": float(alignments.max()),
+        "effective_number": effective_number(alignments),
+    }
 
 
 def kernel_alignment(x_BNC: Tensor, y_BA: Tensor, grid: tuple[int, ...], network: PerceiverConfig) -> dict[str, float]:
-    """Alignment of the tokens' kernel with the labels' kernel, both centred (Cortes, Mohri and Rostamizadeh, 2012)."""
-    z_BF = fitted_pipeline(x_BNC, grid, network)(x_BNC.double()).flatten(1)
-    kernel, target = (_centred(features @ features.T) for features in (z_BF, y_BA.double()))
-    score = (kernel * target).sum() / (kernel.norm() * target.norm()).clamp(min=SMALLEST)
-    return {"score": float(score)}
+    """Kernel-target alignment at initialisation: of the latents that untrained networks make, mean of some draws.
+
+    <K, Y> / (|K| |Y|) of the centred kernels (Cortes, Mohri and Rostamizadeh, Algorithms for learning kernels based on
+    centered alignment, 2012), of at most 64 examples.
+    """
+    frame, channels = (grid[:-1], grid[-1]) if network.byte_tokens else (grid, x_BNC.shape[2])
+    if len(frame) != 3:
+        raise ValueError(f"kernel_alignment builds a network, which takes a grid of frames, rows, columns; got {grid}")
+    x_BTHWC = x_BNC.float().reshape(len(x_BNC), *frame, channels)
+    shown = torch.linspace(0, len(x_BNC) - 1, min(len(x_BNC), MAX_KERNEL_EXAMPLES)).round().long()
+    scores = []
+    for draw in range(NUM_DRAWS):
+        torch.manual_seed(draw)
+        untrained = Perceiver(network, grid=frame, channels=channels, action_features=1)
+        untrained.fit_input(x_BTHWC)
+        latents_BLE = untrained.encoder(untrained.input_pipeline(untrained.tokens(x_BTHWC[shown])))
+        scores.append(centred_alignment(latents_BLE.flatten(1).double(), y_BA[shown].double()))
+    mean = sum(scores) / NUM_DRAWS
+    return {"score": mean, "smallest_draw": min(scores), "largest_draw": max(scores)}
 
 
-def _centred(kernel: Tensor) -> Tensor:
-    kernel = kernel - kernel.mean(0, keepdim=True)
-    return kernel - kernel.mean(1, keepdim=True)
+def centred_alignment(z_BF: Float[Tensor, "batch features"], y_BA: Float[Tensor, "batch labels"]) -> float:
+    """Alignment of the centred linear kernels of features and labels, in [0, 1]."""
+    kernel, target = ((about := values - values.mean(0)) @ about.T for values in (z_BF, y_BA))
+    return float((kernel * target).sum() / (kernel.norm() * target.norm()).clamp(min=SMALLEST))
+
+
+def token_alignments(
+    x_BNC: Tensor, y_BA: Tensor, grid: tuple[int, ...], network: PerceiverConfig
+) -> tuple[Float[Tensor, "tokens channels"], Float[Tensor, " tokens"]]:
+    """Label-relevant variance over mean square, of each channel of each token and of each token's squared length.
+
+    1 where the labels decide it, and it has no mean. A mean square below that of a byte's rounding error, carried
+    through the pipeline, counts as that.
+    """
+    pipeline = fitted_pipeline(x_BNC, grid, network)
+    z_BMD = pipeline(x_BNC.double())
+    deviation_DM = getattr(pipeline.after, "deviation", z_BMD.new_ones(1, 1))
+    floor_MD = (pipeline.after.floor / deviation_DM.T).square().expand(z_BMD.shape[1:])
+    square_BM1 = z_BMD.square().sum(2, keepdim=True)
+    linear_MD = label_relevant_variance(z_BMD, y_BA) / z_BMD.square().mean(0).maximum(floor_MD)
+    floor_M1 = floor_MD.sum(1, keepdim=True).square()
+    square_M1 = label_relevant_variance(square_BM1, y_BA) / square_BM1.square().mean(0).maximum(floor_M1)
+    return linear_MD, square_M1[:, 0]
 
 
 def label_relevant_variance(
@@ -110,18 +143,42 @@ def label_relevant_variance(
     num_examples, num_directions = directions_BR.shape
     centred_BMD = z_BMD.double() - z_BMD.double().mean(0)
     total_MD = centred_BMD.square().mean(0)
-    flat_BF = centred_BMD.flatten(1)
-    explained_MD = (directions_BR.T @ flat_BF).square().sum(0).div(num_examples).view_as(total_MD)
+    explained_MD = (directions_BR.T @ centred_BMD.flatten(1)).square().sum(0).view_as(total_MD) / num_examples
     num_left = num_examples - 1 - num_directions
     if num_left > 0:
         explained_MD = explained_MD - (total_MD - explained_MD) * (num_directions / num_left)
     return explained_MD.clamp(min=0.0)
 
 
+def effective_number(shares: Float[Tensor, " items"]) -> float:
+    """Participation ratio (sum s)^2 / sum s^2: how many items carry it, from 1 to all."""
+    return float(shares.sum().square() / shares.square().sum().clamp(min=SMALLEST))
+
+
+def fitted_pipeline(
+    x_BNC: Float[Tensor, "batch tokens channels"], grid: tuple[int, ...], network: PerceiverConfig
+) -> InputPipeline:
+    """The network's input pipeline in float64, fitted on these tokens; what it learns by training is as at step 0."""
+    torch.manual_seed(0)
+    pipeline = InputPipeline(
+        build_transform(network.transform, grid, x_BNC.shape[2], **transform_settings(network)),
+        before=network.standardise_before,
+        after=network.standardise_after,
+        floor_scale=network.floor_scale,
+    ).double()
+    if pipeline.needs_fit:
+        pipeline.fit(x_BNC.double())
+    return pipeline
+
+
+def _pipeline_output(x_BNC: Tensor, grid: tuple[int, ...], network: PerceiverConfig) -> Tensor:
+    return fitted_pipeline(x_BNC, grid, network)(x_BNC.double())
+
+
 def _label_directions(y_BA: Tensor) -> Tensor:
     """Orthonormal columns that span the labels, or their classes, about the mean."""
     classes, class_B = y_BA.unique(dim=0, return_inverse=True)
     if 2 * len(classes) <= len(y_BA):
-        y_BA = torch.nn.functional.one_hot(class_B).to(y_BA.dtype)
+        y_BA = one_hot(class_B).to(y_BA.dtype)
     left, values, _ = torch.linalg.svd(y_BA - y_BA.mean(0), full_matrices=False)
     return left[:, values > 1e-9 * values.max().clamp(min=SMALLEST)]

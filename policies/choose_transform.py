@@ -10,19 +10,25 @@ Shape suffixes: B examples, N tokens in, C channels in, A label coordinates.
 from __future__ import annotations
 
 import dataclasses
-import inspect
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from smidgen.policies.choice_rules import between_token_variance, class_distance, kernel_alignment, participation_ratio
+from smidgen.policies.choice_rules import (
+    between_token_variance,
+    class_distance,
+    kernel_alignment,
+    participation_ratio,
+    token_alignment,
+)
 from smidgen.policies.perceiver import PerceiverConfig
 from smidgen.policies.standardise import STANDARDISERS
-from smidgen.policies.transforms import TRANSFORMS
+from smidgen.policies.transforms import TRANSFORMS, transform_options
 from smidgen.runtime.errors import UserError, unknown_name
 
 AUTO = "auto"
@@ -36,10 +42,16 @@ RULES: dict[str, Rule] = {
     "participation_ratio": participation_ratio,
     "class_distance": class_distance,
     "kernel_alignment": kernel_alignment,
+    "token_alignment": token_alignment,
 }
-# Claim C7's rule, and ours.
+# Claim C7's rule, and the one of ours that did best on tuning seeds (docs/theory.md says how it was chosen).
 ORIGINAL_RULE = "between_token_variance"
-OUR_RULE = "class_distance"
+OUR_RULE = "token_alignment"
+
+# Fields of a network that are options of some transforms only, under the transforms' names.
+_TRANSFORM_OPTIONS = {"full_spectrum": "full", "drop_dc": "drop_dc", "transform_seed": "seed"}
+
+Network = TypeVar("Network", bound=PerceiverConfig)
 
 
 @dataclass(frozen=True)
@@ -74,12 +86,11 @@ class InputChoice:
         """What :meth:`parse` reads."""
         return f"{self.transform}/{self.standardise_after}"
 
-    def applied_to(self, network: PerceiverConfig) -> PerceiverConfig:
-        """The network with this input; options of transforms that this one does not have go back to their default."""
-        options = inspect.signature(TRANSFORMS[self.transform]).parameters
-        full = network.full_spectrum and "full" in options
-        own = {part.name: getattr(network, part.name) for part in dataclasses.fields(PerceiverConfig)}
-        return PerceiverConfig(**{**own, **dataclasses.asdict(self), "full_spectrum": full})
+    def applied_to(self, network: Network) -> Network:
+        """The network with this input; options that this transform does not have go back to their default."""
+        valid = transform_options(self.transform)
+        lost = {key: False for key, option in _TRANSFORM_OPTIONS.items() if option not in valid}
+        return dataclasses.replace(network, **dataclasses.asdict(self), **lost)
 
 
 @dataclass(frozen=True)
@@ -120,6 +131,18 @@ class Choice:
         ]
         return {"rule": self.rule, "chosen": self.chosen.name, "candidates": rows}
 
+    def table(self) -> str:
+        """Every candidate's figures, and which one was chosen, as text of a few lines."""
+        heads = [f"auto by {self.rule}", *self.figures[0]]
+        rows = [
+            [candidate.name, *(f"{value:.4g}" for value in figures.values())]
+            for candidate, figures in zip(self.candidates, self.figures, strict=True)
+        ]
+        widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+        lines = ["  ".join(map(str.ljust, row, widths)) for row in (heads, *rows)]
+        lines[1 + self.index] += "  <- chosen"
+        return "\n".join(line.rstrip() for line in lines)
+
 
 @torch.no_grad()
 def choose_transform(
@@ -153,6 +176,13 @@ def choose_transform(
             f"expected tokens and labels of the same 2 or more examples, got shapes {tuple(x_BNC.shape)} and "
             f"{tuple(y_BA.shape)}"
         )
+    if x_BNC.ndim != 3 or x_BNC.shape[1] != math.prod(grid):
+        raise UserError(
+            f"expected tokens of shape (batch, tokens, channels), {math.prod(grid)} tokens for grid {tuple(grid)}, "
+            f"got shape {tuple(x_BNC.shape)}"
+        )
     base = PerceiverConfig() if network is None else network
-    figures = [RULES[rule](x_BNC, y_BA, tuple(grid), candidate.applied_to(base)) for candidate in candidates]
+    # Untrained networks and transforms that are learned draw their weights: always the same ones.
+    with torch.random.fork_rng(devices=[]):
+        figures = [RULES[rule](x_BNC, y_BA, tuple(grid), candidate.applied_to(base)) for candidate in candidates]
     return Choice(rule, tuple(candidates), tuple(figures))
