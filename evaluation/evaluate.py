@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from smidgen.data_collection.experts import EXPERTS
+from smidgen.envs.smidgen_tasks import chance_level
 from smidgen.evaluation.held_out import HeldOutItem
 from smidgen.evaluation.items import EpisodeItem, Item, make_simulator
 from smidgen.evaluation.measures import measure_held_out, measure_spread, unmeasured
@@ -191,18 +192,23 @@ def _held_out_items(plan: Plan) -> dict[Path, HeldOutItem]:
 
 
 def summary_line(path: Path, record: Record) -> str:
-    """One line: policy, success with interval, R^2, cue slope, and where things are."""
+    """One line: policy, success with interval and chance level, R^2, cue slope, and where things are."""
     success, collapse = record["success"], record["collapse"]
     r2 = [value for value in collapse["r2"] or [] if value is not None]
     parts = [
         f"{record['policy']['name']} on {record['task']}: success {success['k']}/{success['n']}"
-        f" = {success['rate']:.0%} [{success['low']:.0%}, {success['high']:.0%}]",
+        f" = {success['rate']:.0%} [{success['low']:.0%}, {success['high']:.0%}]{_chance(record['task'])}",
         f"R^2 {sum(r2) / len(r2):z.2f}" if r2 else "R^2 not measured",
         "cue slope " + ("not measured" if collapse["cue_slope"] is None else f"{collapse['cue_slope']:z.2f}"),
         "spread ratio " + ("not measured" if collapse["spread_ratio"] is None else f"{collapse['spread_ratio']:.2f}"),
     ]
     videos = f", {len(record['videos'])} videos in {path.parent.parent / 'videos'}" if record["videos"] else ""
     return f"{', '.join(parts)}; record {path}{videos}"
+
+
+def _chance(task: str) -> str:
+    level = chance_level(task)
+    return "" if level is None else f" (chance {level:.1%})"
 
 
 def _report(path: Path, was_run: bool) -> None:
