@@ -75,7 +75,7 @@ def thinned(points: Points) -> list[tuple[int, float]]:
     return [(step, round(value, 4)) for step, value in kept]
 
 
-def path_data(points: Points, x_axis: Axis, y_axis: Axis) -> str:
+def path_data(points: Sequence[tuple[float, float]], x_axis: Axis, y_axis: Axis) -> str:
     """SVG path through points; a single point becomes a dot under a round line cap."""
     places = [f"{_place(x_axis, step):g} {SIDE - _place(y_axis, value):g}" for step, value in points]
     return f"M{' L'.join(places)}" if len(places) > 1 else f"M{places[0]} h0"

@@ -1,8 +1,9 @@
 """smidgen-leaderboard results=DIR [readme=README.md] [csv=PATH] [html=PATH] [videos=DIR] [check=true]
+smidgen-leaderboard --claims [results=DIR] [markdown=PATH] [html=PATH] [check=true]
 
 Computes the leaderboard from the records of a folder alone: a table on the terminal, Markdown between two markers of a
 README, CSV, and one self-contained page. ``check=true`` writes nothing and exits with 2 where a file differs from the
-records. Takes about a second.
+records. Takes about a second. ``--claims`` does the same for the verdicts of a suite (claims/command.py).
 """
 
 from __future__ import annotations
@@ -14,17 +15,20 @@ from pathlib import Path
 
 from rich.console import Console
 
+from smidgen.evaluation.claims.command import claims
 from smidgen.evaluation.page import render_page
 from smidgen.evaluation.ranking import Group, rank_rows, read_rows
-from smidgen.evaluation.tables import csv_table, markdown, print_terminal, replace_between_markers
+from smidgen.evaluation.tables import check_outputs, csv_table, markdown, print_terminal, replace_between_markers
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import write_atomic
 
+CLAIMS = ("--claims", "claims")
 USAGE = "smidgen-leaderboard results=DIR [key=value ...]"
 SUMMARY = """\
 Computes the leaderboard from the records in DIR: a table on the terminal, Markdown in a README (between the markers
-<!-- leaderboard:begin --> and <!-- leaderboard:end -->), CSV, and one self-contained HTML page."""
+<!-- leaderboard:begin --> and <!-- leaderboard:end -->), CSV, and one self-contained HTML page. `--claims` in front:
+the verdicts on claims and hypotheses instead (`smidgen-leaderboard --claims --help`)."""
 
 
 @dataclass(frozen=True)
@@ -62,19 +66,11 @@ def build_outputs(config: LeaderboardConfig, groups: list[Group]) -> dict[Path, 
     return outputs
 
 
-def check_outputs(outputs: dict[Path, bytes]) -> None:
-    """Compares files with what the records give.
-
-    Raises:
-        UserError: Naming every file that is missing or differs.
-    """
-    drifted = [str(path) for path, data in outputs.items() if not path.is_file() or path.read_bytes() != data]
-    if drifted:
-        raise UserError(f"{', '.join(drifted)}: not what the records give; run the same command without check=true")
-
-
 def leaderboard(arguments: list[str]) -> None:
     """Body of the command."""
+    if arguments and arguments[0] in CLAIMS:
+        claims(arguments[1:])
+        return
     if wants_help(arguments):
         print(command_help(USAGE, SUMMARY, LeaderboardConfig))
         return

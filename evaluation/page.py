@@ -138,7 +138,7 @@ def render_page(groups: Sequence[Group], page: Path, videos: Path) -> str:
     colours = assign_colours(groups)
     sections = [_section(index, group, colours, video_folder) for index, group in enumerate(groups)]
     script = (_FOLDER / "page.js").read_text(encoding="utf-8")
-    template = _environment().get_template("page.html.jinja")
+    template = page_environment(_FOLDER).get_template("page.html.jinja")
     return template.render(
         sections=sections,
         columns=COLUMNS,
@@ -156,9 +156,10 @@ def render_page(groups: Sequence[Group], page: Path, videos: Path) -> str:
     )
 
 
-def _environment() -> Environment:
+def page_environment(folder: Path) -> Environment:
+    """Jinja as every page wants it: all text escaped, unknown names refused; templates come from a folder."""
     environment = Environment(
-        loader=FileSystemLoader(_FOLDER),
+        loader=FileSystemLoader(folder),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rich import box
@@ -18,8 +19,6 @@ from smidgen.evaluation.ranking import SIGNIFICANCE, Group, Row, escape_step, me
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import canonical_json, sha256_bytes
 
-BEGIN_MARKER = "<!-- leaderboard:begin -->"
-END_MARKER = "<!-- leaderboard:end -->"
 NOT_SEPARABLE_LEGEND = (
     f"{NOT_SEPARABLE} not separable from the best (exact McNemar test on shared seeds, p > {SIGNIFICANCE})"
 )
@@ -85,19 +84,31 @@ def setting(value: Any) -> str:
     return str(value)
 
 
-def replace_between_markers(document: str, table: str, name: str) -> str:
-    """Puts a table between the two markers of a document; doing so twice changes nothing.
+def replace_between_markers(document: str, table: str, name: str, topic: str = "leaderboard") -> str:
+    """Puts a table between the two markers of a topic in a document; doing so twice changes nothing.
 
     Raises:
         UserError: If the markers are not there exactly once, in order.
     """
-    head, begin, rest = document.partition(BEGIN_MARKER)
-    _, end, tail = rest.partition(END_MARKER)
-    if not begin or not end or document.count(BEGIN_MARKER) > 1 or document.count(END_MARKER) > 1:
+    begin_marker, end_marker = f"<!-- {topic}:begin -->", f"<!-- {topic}:end -->"
+    head, begin, rest = document.partition(begin_marker)
+    _, end, tail = rest.partition(end_marker)
+    if not begin or not end or document.count(begin_marker) > 1 or document.count(end_marker) > 1:
         raise UserError(
-            f"{name}: expected one {BEGIN_MARKER} and one {END_MARKER} after it; add both where the table goes"
+            f"{name}: expected one {begin_marker} and one {end_marker} after it; add both where the table goes"
         )
-    return f"{head}{BEGIN_MARKER}\n{table}\n{END_MARKER}{tail}"
+    return f"{head}{begin_marker}\n{table}\n{end_marker}{tail}"
+
+
+def check_outputs(outputs: dict[Path, bytes]) -> None:
+    """Compares files with what the records give.
+
+    Raises:
+        UserError: Naming every file that is missing or differs.
+    """
+    drifted = [str(path) for path, data in outputs.items() if not path.is_file() or path.read_bytes() != data]
+    if drifted:
+        raise UserError(f"{', '.join(drifted)}: not what the records give; run the same command without check=true")
 
 
 def csv_table(groups: Sequence[Group]) -> str:

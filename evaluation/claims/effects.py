@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from smidgen.evaluation.claims.plan import Comparison
 from smidgen.evaluation.claims.records import ARMS_FOLDER, SeedRecord, Suite
 from smidgen.evaluation.json_types import refuse
-from smidgen.evaluation.survival import Effect, EscapeTimes, log_ratio, mean_difference
+from smidgen.evaluation.survival import Effect, EscapeTimes, log_ratio, mean_difference, restricted_mean
 
 FVU = "fvu_held_out"
 
@@ -52,20 +53,24 @@ def _interaction(comparison: Comparison, suite: Suite) -> list[Term]:
 def _regret(comparison: Comparison, suite: Suite) -> list[Term]:
     share = 1 / len(comparison.slow)
     terms = []
-    for slow, fast in zip(comparison.slow, comparison.fast, strict=True):
-        candidates = {name: suite.escape_times(name) for name in (slow, fast)}
-        terms.append(Term(_chosen(comparison, suite, slow, candidates), -share))
+    for place, (slow, fast) in enumerate(zip(comparison.slow, comparison.fast, strict=True)):
+        terms.append(Term(chosen_runs(comparison, suite, place), -share))
         if comparison.against == "coin":
-            terms += [Term(runs, share / 2) for runs in candidates.values()]
+            terms += [Term(suite.escape_times(name), share / 2) for name in (slow, fast)]
         else:
-            terms.append(Term(candidates[slow], share))
+            terms.append(Term(suite.escape_times(slow), share))
     return terms
 
 
-def _chosen(comparison: Comparison, suite: Suite, slow: str, candidates: dict[str, EscapeTimes]) -> EscapeTimes:
-    """On each seed, the run of the candidate that the rule chooses there."""
-    file = f"{ARMS_FOLDER}/{slow}.json"
-    choices = suite.arms[slow].choices.get(comparison.rule)
+def chosen_runs(comparison: Comparison, suite: Suite, place: int) -> EscapeTimes:
+    """On each seed of one data set of a comparison of regrets, the run of the candidate that the rule chooses there.
+
+    Raises:
+        UserError: If the record lacks the choice, or chooses another arm.
+    """
+    candidates = {name: suite.escape_times(name) for name in (comparison.slow[place], comparison.fast[place])}
+    file = f"{ARMS_FOLDER}/{comparison.slow[place]}.json"
+    choices = suite.arms[comparison.slow[place]].choices.get(comparison.rule)
     if choices is None:
         refuse(file, f"choices.{comparison.rule}", "the rule's choice for each seed", "nothing (missing)")
     times, escaped = [], []
@@ -73,10 +78,29 @@ def _chosen(comparison: Comparison, suite: Suite, slow: str, candidates: dict[st
         name = choices[str(seed)]
         if name not in candidates:
             refuse(file, f"choices.{comparison.rule}.{seed}", f"one of {', '.join(candidates)}", name)
-        place = candidates[name].seeds.index(seed)
-        times.append(candidates[name].times[place])
-        escaped.append(candidates[name].escaped[place])
+        run = candidates[name].seeds.index(seed)
+        times.append(candidates[name].times[run])
+        escaped.append(candidates[name].escaped[run])
     return EscapeTimes(suite.plan.seeds, tuple(times), tuple(escaped))
+
+
+def regret(comparison: Comparison, suite: Suite, chosen: Sequence[EscapeTimes]) -> float:
+    """Regret of one way to choose: restricted mean of the chosen runs over that of the better candidate.
+
+    Args:
+        comparison: Of kind ``regret``.
+        suite: The records.
+        chosen: The runs that were chosen on each data set of the comparison.
+
+    Returns:
+        The geometric mean over the data sets. A choice that changes with the seed can have a regret below 1.
+    """
+    tau = horizon(comparison, suite)
+    logs = []
+    for runs, *names in zip(chosen, comparison.slow, comparison.fast, strict=True):
+        best = min(restricted_mean(suite.escape_times(name), tau) for name in names)
+        logs.append(math.log(restricted_mean(runs, tau) / best))
+    return math.exp(sum(logs) / len(logs))
 
 
 _TERMS: dict[str, Callable[[Comparison, Suite], list[Term]]] = {

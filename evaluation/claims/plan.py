@@ -25,6 +25,7 @@ What may be predicted of it (`PREDICTIONS`); the rule with its margins is `smidg
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -125,8 +126,8 @@ class Plan:
         tuning: How learning rates are chosen.
         max_steps: Most steps of any run.
         arms: By name.
-        hypotheses: By name, in the order of the page.
-        claims: By name, in the order of the page.
+        hypotheses: By name; the page shows them in the names' natural order.
+        claims: By name; likewise.
         schema_version: Of this format.
     """
 
@@ -151,7 +152,7 @@ class Plan:
         """
         if isinstance(value, dict) and value.get("schema_version") != SCHEMA_VERSION:
             refuse(source, "schema_version", f"{SCHEMA_VERSION}", value.get("schema_version"))
-        return from_json(cls, value, source)
+        return from_json(cls, _in_natural_order(value), source)
 
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON; `from_json` gives it back."""
@@ -162,6 +163,18 @@ class Plan:
     def sha256(self) -> str:
         """SHA-256 of ``plan.json`` as `smidgen.runtime.files.write_json_atomic` writes it; arms' records carry it."""
         return sha256_bytes(canonical_json(self.to_json()))
+
+
+def _in_natural_order(value: Any) -> Any:
+    """Parsed JSON whose named parts stand as people count (H2 before H10); the file sorts by letters."""
+    if not isinstance(value, dict):
+        return value
+    parts = {name: value[name] for name in ("arms", "hypotheses", "claims") if isinstance(value.get(name), dict)}
+    return value | {name: {key: part[key] for key in sorted(part, key=_natural_key)} for name, part in parts.items()}
+
+
+def _natural_key(name: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def check_plan(plan: Plan, source: str) -> None:

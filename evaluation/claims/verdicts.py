@@ -120,14 +120,22 @@ def join(outcomes: Sequence[Outcome], rule: str) -> Outcome:
 
 
 @dataclass(frozen=True)
+class Count:
+    """How many runs escaped, of those that there are."""
+
+    num_escaped: int
+    num_runs: int
+
+
+@dataclass(frozen=True)
 class JudgedComparison:
     """A comparison with its effect (None until every arm has finished) and its outcome at 95 % confidence."""
 
     comparison: Comparison
     effect: Effect | None
     outcome: Outcome
-    num_escaped: int
-    num_runs: int
+    slow: Count
+    fast: Count
 
 
 @dataclass(frozen=True)
@@ -161,13 +169,22 @@ class JudgedHypothesis:
 
 
 @dataclass(frozen=True)
+class ClaimPart:
+    """One entry that a claim rests on, its verdict (turned round after "not"), and the comparisons behind it."""
+
+    entry: str
+    verdict: str
+    comparisons: tuple[JudgedComparison, ...]
+
+
+@dataclass(frozen=True)
 class JudgedClaim:
-    """A claim, its verdict, and the verdict of each entry that it rests on (as it counts: turned round after "not")."""
+    """A claim and its verdict."""
 
     name: str
     claim: Claim
     verdict: str
-    parts: tuple[tuple[str, str], ...]
+    parts: tuple[ClaimPart, ...]
     num_finished: int
     num_arms: int
 
@@ -211,16 +228,19 @@ def _demoted(reached: str, p_value: float) -> str:
 
 
 def _judge_comparison(comparison: Comparison, suite: Suite) -> JudgedComparison:
-    finished = suite.finished(comparison.arms)
-    num_escaped = sum(suite.escape_times(name).num_escaped for name in finished)
-    num_runs = len(finished) * len(suite.plan.seeds)
-    if len(finished) < len(comparison.arms):
-        return JudgedComparison(comparison, None, Outcome(NOT_RUN), num_escaped, num_runs)
+    slow, fast = _count(comparison.slow, suite), _count(comparison.fast, suite)
+    if len(suite.finished(comparison.arms)) < len(comparison.arms):
+        return JudgedComparison(comparison, None, Outcome(NOT_RUN), slow, fast)
     effect = measure(comparison, suite)
     outcome = judge_effect(effect, comparison.predicted, FVU_MARGINS if comparison.kind == "fvu" else RATIO_MARGINS)
-    if num_escaped == 0 and comparison.predicted != "slow_is_slower":
+    if slow.num_escaped + fast.num_escaped == 0 and comparison.predicted != "slow_is_slower":
         outcome = Outcome(INCONCLUSIVE)
-    return JudgedComparison(comparison, effect, outcome, num_escaped, num_runs)
+    return JudgedComparison(comparison, effect, outcome, slow, fast)
+
+
+def _count(arms: Sequence[str], suite: Suite) -> Count:
+    runs = [suite.escape_times(name) for name in suite.finished(arms)]
+    return Count(sum(each.num_escaped for each in runs), sum(len(each.seeds) for each in runs))
 
 
 def _join_groups(hypothesis: Hypothesis, parts: Sequence[JudgedComparison]) -> Outcome:
@@ -232,17 +252,18 @@ def _join_groups(hypothesis: Hypothesis, parts: Sequence[JudgedComparison]) -> O
 
 
 def _judge_claim(name: str, claim: Claim, hypotheses: dict[str, JudgedHypothesis], suite: Suite) -> JudgedClaim:
-    parts, arms = [], []
-    for entry in claim.hypotheses:
-        hypothesis, _, comparison = entry.removeprefix(NEGATION).partition("/")
-        judged = hypotheses[hypothesis]
-        reached, needed = judged.verdict, judged.hypothesis.arms
-        if comparison:
-            part = next(each for each in judged.comparisons if each.comparison.name == comparison)
-            reached = _demoted(part.outcome.verdict, part.outcome.p_value * len(hypotheses))
-            needed = part.comparison.arms
-        parts.append((entry, _OPPOSITE.get(reached, reached) if entry.startswith(NEGATION) else reached))
-        arms += needed
-    needed = tuple(dict.fromkeys(arms))
-    joined = join([Outcome(reached) for _, reached in parts], claim.rule).verdict
-    return JudgedClaim(name, claim, joined, tuple(parts), len(suite.finished(needed)), len(needed))
+    parts = tuple(_judge_part(entry, hypotheses) for entry in claim.hypotheses)
+    joined = join([Outcome(part.verdict) for part in parts], claim.rule).verdict
+    arms = {arm for part in parts for each in part.comparisons for arm in each.comparison.arms}
+    return JudgedClaim(name, claim, joined, parts, len(suite.finished(arms)), len(arms))
+
+
+def _judge_part(entry: str, hypotheses: dict[str, JudgedHypothesis]) -> ClaimPart:
+    hypothesis, _, comparison = entry.removeprefix(NEGATION).partition("/")
+    judged = hypotheses[hypothesis]
+    reached, comparisons = judged.verdict, judged.comparisons
+    if comparison:
+        comparisons = tuple(each for each in comparisons if each.comparison.name == comparison)
+        outcome = comparisons[0].outcome
+        reached = _demoted(outcome.verdict, outcome.p_value * len(hypotheses))
+    return ClaimPart(entry, _OPPOSITE.get(reached, reached) if entry.startswith(NEGATION) else reached, comparisons)

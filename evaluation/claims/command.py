@@ -1,0 +1,83 @@
+"""smidgen-leaderboard --claims [results=DIR] [markdown=PATH] [html=PATH] [check=true]
+
+Computes the verdicts on claims and hypotheses from a suite's plan and records alone: on the terminal, as one
+self-contained page, and as tables between two markers of a Markdown file. ``check=true`` writes nothing and exits with
+2 where a file differs from the records. Takes a few seconds.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+
+from smidgen.evaluation.claims.page import render_claims_page
+from smidgen.evaluation.claims.records import read_suite
+from smidgen.evaluation.claims.tables import markdown, print_terminal
+from smidgen.evaluation.claims.verdicts import Judgement, judge
+from smidgen.evaluation.tables import check_outputs, replace_between_markers
+from smidgen.runtime.command_line import command_help, compose_config, wants_help
+from smidgen.runtime.errors import UserError
+from smidgen.runtime.files import write_atomic
+
+MARKER = "claims"
+USAGE = "smidgen-leaderboard --claims [results=DIR] [key=value ...]"
+SUMMARY = f"""\
+Computes the verdicts on claims and hypotheses from the records of smidgen-suite in DIR: on the terminal, as one
+self-contained HTML page, and as tables in a Markdown file, between its two markers <!-- {MARKER}:begin --> and
+<!-- {MARKER}:end -->."""
+
+
+@dataclass(frozen=True)
+class ClaimsConfig:
+    """Where the records are and where the verdicts go."""
+
+    results: str = field(default="results/claims", metadata={"help": "folder of plan.json and arms/"})
+    markdown: str | None = field(default=None, metadata={"help": "Markdown file whose tables are replaced"})
+    html: str | None = field(default=None, metadata={"help": "page; RESULTS/../claims.html by default"})
+    check: bool = field(default=False, metadata={"help": "write nothing; exit 2 where a file differs from the records"})
+
+
+def build_outputs(config: ClaimsConfig, judgement: Judgement) -> dict[Path, bytes]:
+    """Content of every file.
+
+    Raises:
+        UserError: If the Markdown file is missing or lacks its markers.
+    """
+    page = Path(config.html) if config.html else Path(os.path.normpath(Path(config.results) / "..")) / "claims.html"
+    outputs = {page: render_claims_page(judgement).encode()}
+    if config.markdown:
+        path = Path(config.markdown)
+        if not path.is_file():
+            raise UserError(f"{path} does not exist; pass markdown=PATH of a Markdown file with the two markers")
+        document = path.read_bytes().decode()
+        outputs[path] = replace_between_markers(document, markdown(judgement), str(path), MARKER).encode()
+    return outputs
+
+
+def claims(arguments: list[str]) -> None:
+    """Body of the command.
+
+    Raises:
+        UserError: If plan or records are missing or not valid, or with ``check=true`` a file differs from them.
+    """
+    if wants_help(arguments):
+        print(command_help(USAGE, SUMMARY, ClaimsConfig))
+        return
+    config = compose_config(ClaimsConfig, ["check=true" if entry == "--check" else entry for entry in arguments])
+    judgement = judge(read_suite(config.results))
+    outputs = build_outputs(config, judgement)
+    if config.check:
+        # A page that was never built has not drifted.
+        checked = {
+            path: data for path, data in outputs.items() if path.suffix != ".html" or config.html or path.exists()
+        }
+        check_outputs(checked)
+        print(f"as the records give: {', '.join(map(str, checked))}")
+        return
+    for path, data in outputs.items():
+        write_atomic(path, data)
+    print_terminal(judgement, Console())
+    print("\n".join(f"wrote {path}" for path in outputs))

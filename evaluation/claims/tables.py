@@ -1,0 +1,99 @@
+"""The verdicts as Markdown tables and on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from smidgen.evaluation.claims.verdicts import (
+    FAILS,
+    HOLDS,
+    INCONCLUSIVE,
+    NOT_RUN,
+    JudgedClaim,
+    JudgedComparison,
+    JudgedHypothesis,
+    Judgement,
+)
+from smidgen.evaluation.claims.wording import (
+    effect_interval,
+    effect_value,
+    escape_counts,
+    p_text,
+    part_figures,
+    prediction,
+    verdict_note,
+)
+from smidgen.evaluation.tables import escape_markdown
+
+NOTHING_YET = "No record yet: run `smidgen-suite suite=claims`."
+SMOKE_WARNING = "This is the smoke form: a test of the machinery, whose verdicts mean nothing."
+_STYLES = {HOLDS: "green", FAILS: "red", INCONCLUSIVE: "yellow", NOT_RUN: "dim"}
+
+
+def markdown(judgement: Judgement) -> str:
+    """Claims, hypotheses and comparisons as three tables."""
+    plan, suite = judgement.suite.plan, judgement.suite
+    num_runs = sum(len(record.seeds) for record in suite.arms.values())
+    lines = [f"{len(suite.arms)} of {len(plan.arms)} arms have run: {num_runs:,} runs on {len(plan.seeds)} seeds each."]
+    if plan.form != "full":
+        lines += ["", f"**{SMOKE_WARNING}**"]
+    lines += ["", *_table(("", "claim", "verdict", "rests on"), map(_claim_row, judgement.claims.values()))]
+    header = ("", "hypothesis", "refuted if", "verdict", "p (Holm)")
+    lines += ["", *_table(header, map(_hypothesis_row, judgement.hypotheses.values()))]
+    header = ("", "predicted", "measured [95 % interval]", "escaped, slow against fast", "on its own")
+    rows = [_comparison_row(entry, part) for entry in judgement.hypotheses.values() for part in entry.comparisons]
+    return "\n".join([*lines, "", *_table(header, rows)])
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)]
+
+
+def _claim_row(judged: JudgedClaim) -> list[str]:
+    parts = [
+        " ".join(
+            [f"{escape_markdown(part.entry)} {part.verdict}", f"({part_figures(part)})" if part_figures(part) else ""]
+        )
+        for part in judged.parts
+    ]
+    rule = f"{judged.claim.rule} of: " if len(parts) > 1 else ""
+    return [judged.name, escape_markdown(judged.claim.statement), _verdict(judged), f"{rule}{'; '.join(parts)}".strip()]
+
+
+def _hypothesis_row(judged: JudgedHypothesis) -> list[str]:
+    texts = [escape_markdown(text) for text in (judged.hypothesis.statement, judged.hypothesis.refuted_if)]
+    p_value = p_text(judged.p_holm).removeprefix("= ") if judged.outcome.verdict in (HOLDS, FAILS) else ""
+    return [judged.name, *texts, _verdict(judged), p_value.replace("<", "&lt;")]
+
+
+def _verdict(judged: JudgedHypothesis | JudgedClaim) -> str:
+    note = verdict_note(judged)
+    return f"**{judged.verdict}**" + (f" ({note})" if note else "")
+
+
+def _comparison_row(judged: JudgedHypothesis, part: JudgedComparison) -> list[str]:
+    effect = part.effect
+    measured = f"{effect_value(effect)} [{effect_interval(effect)}]" if effect else ""
+    predicted = escape_markdown(prediction(part.comparison))
+    return [judged.name, predicted, measured, escape_counts(part), part.outcome.verdict]
+
+
+def print_terminal(judgement: Judgement, console: Console) -> None:
+    """Prints claims and hypotheses with their verdicts; text from records is never read as markup."""
+    for title, entries in (("claims", judgement.claims), ("hypotheses", judgement.hypotheses)):
+        table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
+        for heading in ("", "statement", "verdict"):
+            table.add_column(heading)
+        for name, judged in entries.items():
+            statement = judged.claim.statement if isinstance(judged, JudgedClaim) else judged.hypothesis.statement
+            note = verdict_note(judged)
+            verdict = Text(judged.verdict, style=_STYLES[judged.verdict]) + Text(f" ({note})" if note else "", "dim")
+            table.add_row(Text(name), Text(statement), verdict)
+        console.print(table)
+    if judgement.suite.plan.form != "full":
+        console.print(Text(SMOKE_WARNING, style="bold"))
