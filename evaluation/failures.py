@@ -16,19 +16,22 @@ NEAR_M = 0.05
 class FailureObserver:
     """Watches one episode's privileged state and names its outcome.
 
-    It reads ``eef_position_m``, ``object_position_m`` and ``is_grasped``; in a task without them every failure that
-    never reached success is a ``timeout``.
+    It reads ``eef_position_m``, ``object_position_m`` (where there is no object, ``goal_position_m``) and
+    ``is_grasped``; in a task without them every failure that never reached success is a ``timeout``.
     """
 
     def __init__(self) -> None:
         self.closest_m = float("nan")
+        self.has_object = False
         self.ever_grasped = False
         self.grasped_now = False
 
     def see(self, privileged: Mapping[str, Any]) -> None:
         """Takes in the state after reset or after a control step."""
-        if "object_position_m" in privileged and "eef_position_m" in privileged:
-            offset_m = np.asarray(privileged["object_position_m"]) - np.asarray(privileged["eef_position_m"])
+        self.has_object = "object_position_m" in privileged
+        target_m = privileged.get("object_position_m", privileged.get("goal_position_m"))
+        if target_m is not None and "eef_position_m" in privileged:
+            offset_m = np.asarray(target_m) - np.asarray(privileged["eef_position_m"])
             self.closest_m = float(np.fmin(self.closest_m, np.linalg.norm(offset_m)))
         self.grasped_now = bool(privileged.get("is_grasped", False))
         self.ever_grasped |= self.grasped_now
@@ -43,4 +46,6 @@ class FailureObserver:
             return "timeout" if self.grasped_now else "dropped"
         if np.isnan(self.closest_m):
             return "timeout"
-        return "missed_grasp" if self.closest_m <= NEAR_M else "never_reached"
+        if self.closest_m > NEAR_M:
+            return "never_reached"
+        return "missed_grasp" if self.has_object else "timeout"
