@@ -88,8 +88,8 @@ class InputChoice:
 
     def applied_to(self, network: Network) -> Network:
         """The network with this input; options that this transform does not have go back to their default."""
-        valid = transform_options(self.transform)
-        lost = {key: False for key, option in _TRANSFORM_OPTIONS.items() if option not in valid}
+        valid, default = transform_options(self.transform), PerceiverConfig()
+        lost = {key: getattr(default, key) for key, option in _TRANSFORM_OPTIONS.items() if option not in valid}
         return dataclasses.replace(network, **dataclasses.asdict(self), **lost)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from smidgen.policies.choose_transform import AUTO, ORIGINAL_RULE, OUR_RULE, RULES, InputChoice
 from smidgen.policies.perceiver_policy import PerceiverPolicyConfig
 from smidgen.policies.positions import POSITION_ENCODINGS
 from smidgen.policies.standardise import STANDARDISERS
@@ -26,8 +27,15 @@ PLATFORM_KEYS = ("device", "num_threads")
 class TrainConfig(PerceiverPolicyConfig):
     """A training run, whole: with the data set's hash it decides the resulting weights."""
 
+    transform: str = field(default="raw", metadata={"help": "input transform (names above), or auto"})
     demos: str = field(metadata={"help": "data set to learn from (smidgen-collect makes one)"})
     out: str = field(metadata={"help": "directory of the run; the same command takes it up again"})
+    auto_rule: str = field(
+        default=OUR_RULE, metadata={"help": f"how transform=auto chooses: {OUR_RULE}, {ORIGINAL_RULE} (claim C7), ..."}
+    )
+    auto_candidates: tuple[str, ...] = field(
+        default=("raw", "dft1d"), metadata={"help": "and out of which; raw/token: with a standardise_after of its own"}
+    )
     validation: str = field(
         default="", metadata={"help": "data set to measure on; empty: the last of the demos' seeds"}
     )
@@ -60,6 +68,7 @@ class TrainConfig(PerceiverPolicyConfig):
     def __post_init__(self) -> None:
         # Hydra hands lists over; a frozen config shall hold nothing that can change.
         object.__setattr__(self, "betas", tuple(self.betas))
+        object.__setattr__(self, "auto_candidates", tuple(self.auto_candidates))
         self.check()
 
     def check(self) -> None:
@@ -69,7 +78,8 @@ class TrainConfig(PerceiverPolicyConfig):
             UserError: If a name is unknown (the message lists the valid ones) or a number is out of range.
         """
         super().check()
-        _require_name("transform", self.transform, TRANSFORMS)
+        _require_name("transform", self.transform, (*TRANSFORMS, AUTO))
+        _require_name("rule", self.auto_rule, RULES)
         _require_name("transform scale", self.transform_scale, SCALES)
         _require_name("standardisation", self.standardise_before, STANDARDISERS)
         _require_name("standardisation", self.standardise_after, STANDARDISERS)
@@ -77,6 +87,8 @@ class TrainConfig(PerceiverPolicyConfig):
         _require_name("optimiser", self.optimiser, OPTIMISERS)
         _require_name("schedule", self.schedule, SCHEDULES)
         _require_name("device", self.device, DEVICES)
+        if not self.candidates():
+            raise UserError("expected auto_candidates to choose from, got none; for example [raw,dft1d]")
         for key in (
             "steps",
             "batch_size",
@@ -97,17 +109,22 @@ class TrainConfig(PerceiverPolicyConfig):
         if not 0 < self.validation_fraction < 1:
             raise UserError(f"expected validation_fraction between 0 and 1, got {self.validation_fraction}")
 
-    def policy(self) -> PerceiverPolicyConfig:
-        """The policy's part of the settings."""
+    def candidates(self) -> list[InputChoice]:
+        """What ``transform=auto`` chooses from."""
+        return [InputChoice.parse(text, self.standardise_after) for text in self.auto_candidates]
+
+    def policy(self, chosen: InputChoice | None = None) -> PerceiverPolicyConfig:
+        """The policy's part of the settings, with the input that ``transform=auto`` chose where it did."""
         names = [part.name for part in dataclasses.fields(PerceiverPolicyConfig)]
-        return PerceiverPolicyConfig(**{name: getattr(self, name) for name in names})
+        own = PerceiverPolicyConfig(**{name: getattr(self, name) for name in names})
+        return own if chosen is None else chosen.applied_to(own)
 
     def settings(self) -> dict[str, Any]:
         """What decides the result, as JSON: everything but paths and what only the reader notices."""
         values = dataclasses.asdict(self)
         for key in (*KEYS_WITHOUT_INFLUENCE, *PLATFORM_KEYS):
             del values[key]
-        return {**values, "betas": list(self.betas)}
+        return {**values, "betas": list(self.betas), "auto_candidates": list(self.auto_candidates)}
 
 
 def _require_name(kind: str, name: str, valid: Iterable[str]) -> None:

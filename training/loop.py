@@ -71,8 +71,8 @@ def train(config: TrainConfig) -> Path:
     """
     with reproducible_torch(config.num_threads), stop_signal() as stop, _full_disk_named(config.out):
         prepared = prepare(config)
-        paths = {"demos": config.demos, "validation": config.validation}
-        with RunDirectory.open(config.out, prepared.settings(), prepared.platform, paths) as run:
+        notes = {"paths": {"demos": config.demos, "validation": config.validation}, **prepared.measured()}
+        with RunDirectory.open(config.out, prepared.settings(), prepared.platform, notes) as run:
             if run.is_finished:
                 # Only a run that was killed between its last two acts still has any.
                 run.remove_resume_points()
@@ -224,6 +224,8 @@ class Trainer:
     def _start_or_resume(self) -> None:
         point = self.run_directory.load_resume_point()
         split, config = self.prepared.split, self.config
+        if self.prepared.choice is not None:
+            print(self.prepared.choice.table())
         print(
             f"{self.policy.name}: {sum(parameter.numel() for parameter in self.parameters):,} parameters, "
             f"{self.policy.network.num_tokens:,} tokens; learns from {len(split.seeds)} episodes "
@@ -248,6 +250,7 @@ class Trainer:
             "step": self.step,
             "metrics": self.rows[-1],
             "environment": self.prepared.split.store.manifest["environment"],
+            **self.prepared.measured(),
             **self.prepared.platform,
         }
         target = self.run_directory.path / FINAL_CHECKPOINT

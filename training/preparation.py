@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 
 from smidgen.data_collection.store import EpisodeStore
+from smidgen.policies.choose_transform import Choice
 from smidgen.policies.perceiver_policy import Interface, PerceiverPolicy
 from smidgen.runtime.errors import UserError
+from smidgen.training.choose_input import choose_input
 from smidgen.training.config import TrainConfig
 from smidgen.training.validation import CuePairs, ValidationSet
 from smidgen.training.windows import Windows
@@ -53,6 +55,7 @@ class Preparation:
         validation: What it is measured on.
         policy: With initial weights; its statistics are not fitted yet.
         platform: Device, threads and versions, which decide the last bits.
+        choice: What ``transform=auto`` measured and chose; None where the settings name a transform.
     """
 
     config: TrainConfig
@@ -61,11 +64,17 @@ class Preparation:
     validation: ValidationSet
     policy: PerceiverPolicy
     platform: dict[str, Any]
+    choice: Choice | None = None
 
     def settings(self) -> dict[str, Any]:
-        """Everything that decides the result: the configuration without its paths, and the data's hashes."""
+        """Everything that decides the result: the configuration without its paths, the data's hashes, auto's choice."""
         hashes = {key: value for key, value in self.split.provenance().items() if key.endswith("sha256")}
-        return {**self.config.settings(), **hashes}
+        chosen = {} if self.choice is None else {"auto_chosen": self.choice.chosen.name}
+        return {**self.config.settings(), **hashes, **chosen}
+
+    def measured(self) -> dict[str, Any]:
+        """What ``transform=auto`` measured, as JSON; empty where the settings name a transform."""
+        return {} if self.choice is None else {"auto": self.choice.to_json()}
 
     def fit(self) -> None:
         """Fits the policy's statistics on the training split."""
@@ -98,9 +107,11 @@ def prepare(config: TrainConfig) -> Preparation:
     device = resolve_device(config.device)
     split = split_episodes(config)
     interface = Interface.from_json(split.store.manifest)
+    windows = Windows(split.store, split.seeds, config.num_frames, config.horizon)
+    choice = choose_input(config, windows, interface)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        policy = PerceiverPolicy(config.policy(), interface)
+        policy = PerceiverPolicy(config.policy(choice and choice.chosen), interface)
     held_out = Windows(split.validation_store, split.validation_seeds, config.num_frames, config.horizon)
     pairs = None
     if config.counterfactual_pairs:
@@ -115,10 +126,11 @@ def prepare(config: TrainConfig) -> Preparation:
     return Preparation(
         config=config,
         split=split,
-        windows=Windows(split.store, split.seeds, config.num_frames, config.horizon),
+        windows=windows,
         validation=ValidationSet(held_out, config.validation_windows, pairs, statistics, config.batch_size),
         policy=policy.to(device),
         platform={"device": device, "num_threads": torch.get_num_threads(), "versions": versions()},
+        choice=choice,
     )
 
 

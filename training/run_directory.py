@@ -69,7 +69,7 @@ class RunDirectory:
     @classmethod
     @contextmanager
     def open(
-        cls, path: Path | str, settings: Mapping[str, Any], platform: Mapping[str, Any], paths: Mapping[str, str]
+        cls, path: Path | str, settings: Mapping[str, Any], platform: Mapping[str, Any], notes: Mapping[str, Any]
     ) -> Iterator[RunDirectory]:
         """Creates a run's directory, or opens the one that is there for the same run.
 
@@ -77,7 +77,7 @@ class RunDirectory:
             path: The directory.
             settings: Every setting that decides the result, flat.
             platform: What decides its last bits: device, threads, versions.
-            paths: Where the data lay; for the reader only.
+            notes: For the reader only, under names of their own: where the data lay, what ``transform=auto`` measured.
 
         Raises:
             UserError: If the directory holds something else, a run with other settings, or another process has it.
@@ -91,7 +91,7 @@ class RunDirectory:
             # Once more: between the first look and the lock another process may have been quicker.
             require_free_or_same(path, asked)
             if not (path / CONFIG_NAME).exists():
-                write_json_atomic(path / CONFIG_NAME, {**asked, "paths": dict(paths)})
+                write_json_atomic(path / CONFIG_NAME, {**asked, **notes})
             yield cls(path)
 
     @property

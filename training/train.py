@@ -9,13 +9,19 @@ takes it from there.
 from __future__ import annotations
 
 import sys
+import textwrap
 
+from smidgen.policies.transforms import TRANSFORMS
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.training.config import TrainConfig
 
 USAGE = "smidgen-train demos=DIR out=DIR [key=value ...]"
-SUMMARY = """Learns end-effector positions from demonstrations and watches for mean collapse (tensorboard --logdir OUT).
-Killed or stopped, the same command goes on where it was; finished, it does nothing."""
+SUMMARY = f"""
+Learns end-effector positions from demonstrations and watches for mean collapse (tensorboard --logdir OUT).
+Killed or stopped, the same command goes on where it was; finished, it does nothing. Input transforms:
+{textwrap.fill(", ".join(TRANSFORMS), 115)};
+auto chooses among auto_candidates by a rule, and prints what it measured.
+"""
 # Follows from another key, so nobody sets it.
 DERIVED_KEYS = ("state_dim",)
 

@@ -27,10 +27,10 @@ def test_every_key_has_a_line_of_help():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("transform=fft", "unknown transform 'fft'; valid: .*dft1d, dft3d.*raw"),
+        ("transform=fft", "unknown transform 'fft'; valid: auto, .*dft1d, .*dft3d.*raw"),
         ("standardise_after=centr", "did you mean 'centre'"),
         ("standardise_before=x", "valid: centre, example, global, none, token"),
-        ("position_encoding=sine", "valid: none, one_d, per_axis"),
+        ("position_encoding=sine", "valid: .*none, one_d, per_axis"),
         ("optimiser=sgd", "valid: adam, adamw"),
         ("schedule=cosine", "valid: constant, onecycle"),
         ("device=tpu", "valid: auto, cpu, cuda"),
