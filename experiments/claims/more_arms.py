@@ -47,6 +47,8 @@ def _noise_levels(book: ArmBook) -> None:
         for transform in ("raw", "dft1d"):
             book.add(transform, "token", **noise(deviation))
     book.add("random_orthogonal", "token", **noise(NOISE_BELOW))
+    for transform in ("raw", "dft1d"):
+        book.add(transform, "token", **noise(NOISE_BELOW), **SHORT)
 
 
 def _encodings(book: ArmBook) -> None:
