@@ -101,7 +101,7 @@ def render_claims_page(judgement: Judgement) -> str:
     """
     suite = judgement.suite
     styles = [path.read_text(encoding="utf-8") for path in (_FOLDER.parent / "page.css", _FOLDER / "page.css")]
-    measures = [name for name in _MEASURES if _was_measured(suite, name)]
+    measures = _measured(suite)
     environment = page_environment(_FOLDER)
     environment.filters |= {"mark": _MARKS.__getitem__, "kind": _CLASSES.__getitem__}
     return environment.get_template("page.html.jinja").render(
@@ -111,7 +111,7 @@ def render_claims_page(judgement: Judgement) -> str:
         tally=_tally(judgement),
         sections=_sections(judgement),
         arms=[_arm_row(name, suite, measures) for name in suite.plan.arms],
-        measures=[_MEASURES[name] for name in measures],
+        measures=[_MEASURES.get(name, name.replace("_", " ").capitalize()) for name in measures],
         step_axis=step_axis(suite),
         share_axis=SHARE_AXIS,
         wording=wording,
@@ -163,9 +163,11 @@ def _rows(parts: Iterable[JudgedComparison], axis: ForestAxis, is_fvu: bool) -> 
     return tuple(ComparisonRow(part, axis.place(part)) for part in parts if (part.comparison.kind == "fvu") == is_fvu)
 
 
-def _was_measured(suite: Suite, name: str) -> bool:
+def _measured(suite: Suite) -> list[str]:
+    """Measures that some run has: those with a title in their order, then the others by name."""
     runs = [run for record in suite.arms.values() for run in record.seeds]
-    return any(run.final.get(name) is not None for run in runs)
+    names = {name for run in runs for name, value in run.final.items() if value is not None}
+    return [name for name in _MEASURES if name in names] + sorted(names - set(_MEASURES))
 
 
 def _arm_row(name: str, suite: Suite, measures: Sequence[str]) -> ArmRow:

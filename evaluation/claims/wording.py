@@ -66,6 +66,13 @@ def significant(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
+def measure_text(value: float | None) -> str:
+    """A measure with two decimals, or two digits where it is small; a dash where there is none."""
+    if value is None:
+        return "\u2013"
+    return f"{value:.2f}".replace("-", MINUS) if value == 0 or abs(value) >= 0.1 else f"{value:.2g}".replace("-", MINUS)
+
+
 def p_text(p_value: float) -> str:
     """A p-value with its sign of relation."""
     return (

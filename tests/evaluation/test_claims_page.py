@@ -157,6 +157,15 @@ def test_a_smoke_form_says_that_it_means_nothing() -> None:
     assert "mean nothing" not in markdown(judge(demo()))
 
 
+def test_a_measure_without_a_title_shows_under_its_name() -> None:
+    suite = demo()
+    for run in suite.arms["raw"].seeds:
+        run.final["latent_contrast"] = 0.0027
+    html = render_claims_page(judge(suite))
+    assert "Latent contrast" in html
+    assert any("|0.0027|" in row for row in arm_rows(html))
+
+
 def test_an_arm_s_own_scale_of_the_rates_shows() -> None:
     suite = demo()
     plan = suite.plan.to_json()
@@ -215,6 +224,8 @@ def test_numbers_for_people() -> None:
         "1,234",
     ]
     assert [wording.p_text(value) for value in (0.0004, 0.0123, 0.25)] == ["< 0.001", "= 0.012", "= 0.25"]
+    measures = [wording.measure_text(value) for value in (None, 0.0, 0.98, -0.25, 0.0027)]
+    assert measures == ["\u2013", "0.00", "0.98", "\u22120.25", "0.0027"]
     difference = Effect(-0.25, 0.0, 10, is_log=False)
     assert (wording.effect_value(difference), wording.effect_interval(difference)) == (
         "\u22120.25",
