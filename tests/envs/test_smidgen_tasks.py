@@ -4,11 +4,11 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
-import mujoco
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
 
 from smidgen.envs import agentview
 from smidgen.envs.blink import PERIOD_STEPS
@@ -148,10 +148,9 @@ def test_a_dot_shows_in_exactly_its_number_of_pixels(name: str, environment_of: 
 def test_the_camera_is_the_one_that_sizes_are_computed_for(environment_of: Callable[[str], Any]) -> None:
     model = environment_of("speck_1").model
     camera = model.camera("agentview")
-    rotation = np.zeros(9)
-    mujoco.mju_quat2Mat(rotation, camera.quat)
+    axes = Rotation.from_quat(np.roll(camera.quat, -1)).as_matrix()
     np.testing.assert_allclose(camera.pos, agentview.POSITION_M)
-    np.testing.assert_allclose(rotation.reshape(3, 3), agentview.camera_axes(), atol=1e-9)
+    np.testing.assert_allclose(axes, agentview.camera_axes(), atol=1e-9)
     assert camera.fovy == agentview.FOVY_DEG
 
 
@@ -248,3 +247,33 @@ def test_the_stripes_goal_moves_with_their_frequency(environment_of: Callable[[s
         env.set_cue_pose(np.array([cycles]))
         goals.append(tuple(env.privileged()["goal_position_m"][:2]))
     assert goals == [pytest.approx(GOAL_RANGES["stripes"].low_m), pytest.approx(GOAL_RANGES["stripes"].high_m)]
+
+
+@pytest.mark.simulator
+@pytest.mark.parametrize("name", DOT_LEVELS)
+def test_the_dots_pixels_tell_the_goal_to_within_the_tolerance(name: str, environment_of: Callable[[str], Any]) -> None:
+    env = environment_of(name)
+    # Rows of the geometry count upwards, those of a frame downwards.
+    centres_m = pixel_centres_m().reshape(agentview.IMAGE_SIZE, agentview.IMAGE_SIZE, 2)[::-1]
+    background = None
+    for seed in range(20, 30):
+        env.reset(seed=seed)
+        background = without_cue(env)[0] if background is None else background
+        darkened = (background.astype(float) - env.render_frames()[0]).mean(axis=-1)
+        seen_m = centres_m[darkened > 40].mean(axis=0)
+        assert np.linalg.norm(seen_m - env.privileged()["goal_position_m"][:2]) < TOLERANCE_M / 2
+
+
+@pytest.mark.simulator
+def test_the_stripes_tell_the_goal_to_within_the_tolerance(environment_of: Callable[[str], Any]) -> None:
+    env = environment_of("stripes")
+    env.reset(seed=0)
+    pictures, goals_m = [], []
+    for cycles in np.linspace(MIN_CYCLES, MAX_CYCLES, 120):
+        env.set_cue_pose(np.array([cycles]))
+        pictures.append(env.render_frames()[0])
+        goals_m.append(env.privileged()["goal_position_m"][:2])
+    for seed in range(20, 30):
+        env.reset(seed=seed)
+        likest = np.argmin([changed_pixels(picture, env.render_frames()[0]) for picture in pictures])
+        assert np.linalg.norm(goals_m[likest] - env.privileged()["goal_position_m"][:2]) < TOLERANCE_M / 2
