@@ -12,7 +12,7 @@ def choose_arms(name: str, arm: Arm, rival: str, rival_arm: Arm, plan: Plan) -> 
     """Applies every rule that a comparison of the plan names to each seed's training pool.
 
     Args:
-        name: The arm whose record keeps the choices, the first candidate.
+        name: The arm whose record keeps the choices.
         arm: What it is.
         rival: The other candidate.
         rival_arm: What it is; differs from ``arm`` in the input alone.
@@ -23,13 +23,15 @@ def choose_arms(name: str, arm: Arm, rival: str, rival_arm: Arm, plan: Plan) -> 
     """
     comparisons = [comparison for each in plan.hypotheses.values() for comparison in each.comparisons]
     rules = sorted({comparison.rule for comparison in comparisons if comparison.kind == "regret"})
-    candidates = [_input_of(candidate) for candidate in (arm, rival_arm)]
+    # In one order in both arms' records, because of equal scores the first candidate wins.
+    arms = sorted({name: arm, rival: rival_arm}.items(), key=lambda item: item[1].network.transform != "raw")
+    candidates = [_input_of(candidate) for _, candidate in arms]
     chosen: dict[str, dict[str, str]] = {rule: {} for rule in rules}
     for seed in plan.seeds:
         data = make_ladder(arm.data, seed)
         for rule in rules:
             choice = choose_transform(rule, data.x_BNC, data.y_BA, candidates, grid=arm.data.grid, network=arm.network)
-            chosen[rule][str(seed)] = (name, rival)[choice.index]
+            chosen[rule][str(seed)] = arms[choice.index][0]
     return chosen
 
 

@@ -167,3 +167,8 @@ def structured_data() -> dict[str, dict[str, Any]]:
         "texture": {"kind": "texture", **noise(NOISE_ABOVE), **LONGER_RUNS},
         "frames": {"kind": "frames", **LONGER_RUNS},
     }
+
+
+def moving_blob() -> dict[str, Any]:
+    """A spot that moves by single pixels: sparse, but more than one token."""
+    return {"kind": "moving_blob", **noise(NOISE_ABOVE), **LONGER_RUNS}

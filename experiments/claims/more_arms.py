@@ -5,13 +5,13 @@ from __future__ import annotations
 from smidgen.experiments.claims.arms import ArmBook
 from smidgen.experiments.claims.input_hypotheses import (
     LONG,
-    LONGER_RUNS,
     LONGEST,
     MEDIUM,
     NOISE_ABOVE,
     NOISE_BELOW,
     NOISE_NEAR,
     SHORT,
+    moving_blob,
     noise,
     structured_data,
 )
@@ -61,8 +61,7 @@ def _encodings(book: ArmBook) -> None:
 
 
 def _structured(book: ArmBook) -> None:
-    moving_blob = {"kind": "moving_blob", **noise(NOISE_ABOVE), **LONGER_RUNS}
-    for part in (*structured_data().values(), moving_blob):
+    for part in (*structured_data().values(), moving_blob()):
         for transform in ("raw", "dft1d", "dft3d"):
             book.add(transform, "centre", **part)
 

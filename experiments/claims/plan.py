@@ -52,6 +52,7 @@ HYPOTHESES: dict[str, Callable[[ArmBook], Hypothesis]] = {
     "H9": training_hypotheses.h9,
     "H10": training_hypotheses.h10,
     "H11": training_hypotheses.h11,
+    "choice-per-data-set": training_hypotheses.choice_per_data_set,
     "our-rule": training_hypotheses.our_rule,
     "few-tokens": training_hypotheses.few_tokens,
     "gain-lost-with-length": training_hypotheses.gain_lost_with_length,
@@ -93,7 +94,7 @@ def smoke_form() -> Form:
         "interaction": larger_gain("interaction", pairs[1], pairs[0]),
         "fvu": worse("fvu", dft_noisy, raw_noisy),
         "regret": lower_regret("regret", ORIGINAL_RULE, "coin", pairs),
-        "our-regret": lower_regret("regret", OUR_RULE, "always_slow", pairs),
+        "our-regret": lower_regret("regret", OUR_RULE, "always_slow", [(dft, raw)]),
     }
     hypotheses = {
         kind: Hypothesis(statement=f"A {kind} is measured.", refuted_if="it is not", comparisons=(comparison,))
