@@ -45,7 +45,7 @@ class InputPipeline(nn.Module):
         self.floor = floor_scale * QUANTISATION_NOISE
         self.before = build_standardiser(before, math.prod(transform.input_grid), transform.input_channels, self.floor)
         self.transform = transform
-        self.after = build_standardiser(after, transform.num_tokens, transform.channels, self.floor * transform.gain)
+        self.after = build_standardiser(after, transform.num_tokens, transform.channels, self.floor * transform.factor)
 
     @property
     def grid(self) -> tuple[int, ...]:
@@ -79,17 +79,16 @@ class InputPipeline(nn.Module):
             UserError: No tokens, tokens of another shape, or a generator where several passes are needed.
         """
         parts: list[Standardiser | InputTransform] = [self.before, self.transform, self.after]
-        num_passes = sum(part.needs_fit for part in parts)
+        num_passes = sum(part.num_fit_passes for part in parts if part.needs_fit)
         if num_passes > 1 and isinstance(batches, Iterator):
             raise UserError(
                 f"fitting takes {num_passes} passes over the training tokens, got an iterator that can be used once; "
                 f"pass a list or an object whose __iter__ starts afresh"
             )
         for index, part in enumerate(parts):
-            if part is self.after:
-                self.after.floor = self.floor * self.before.gain * self.transform.gain
+            part.floor = self.floor * math.prod(earlier.gain for earlier in parts[:index])
             if part.needs_fit:
-                part.fit(_mapped(batches, parts[:index]))
+                part.fit(_Mapped(batches, parts[:index]))
 
     def forward(self, x_BNC: Float[Tensor, "batch tokens channels"]) -> Float[Tensor, "batch tokens_out channels_out"]:
         """Maps tokens in [0, 1] to what the attention reads."""
@@ -100,8 +99,15 @@ class InputPipeline(nn.Module):
         return self.before.inverse(self.transform.inverse(self.after.inverse(z_BMD)))
 
 
-def _mapped(batches: TokenBatches, parts: list[Standardiser | InputTransform]) -> Iterator[Tensor]:
-    for x in in_pieces(batches):
-        for part in parts:
-            x = part(x)
-        yield x
+class _Mapped:
+    """Training tokens as some parts leave them; can be gone through again where the tokens can."""
+
+    def __init__(self, batches: TokenBatches, parts: list[Standardiser | InputTransform]) -> None:
+        self.batches = batches
+        self.parts = parts
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for x in in_pieces(self.batches):
+            for part in self.parts:
+                x = part(x)
+            yield x

@@ -34,7 +34,10 @@ class PerceiverConfig:
     transform_scale: str = field(default="ortho", metadata={"help": "ortho (isometry) or none (unnormalised)"})
     full_spectrum: bool = field(default=False, metadata={"help": "Fourier transforms: all coefficients, not half"})
     drop_dc: bool = field(default=False, metadata={"help": "Fourier and their cousins: coefficient 0 (the mean) is 0"})
-    transform_seed: int = field(default=0, metadata={"help": "random_orthogonal: which rotation"})
+    transform_seed: int = field(
+        default=0,
+        metadata={"help": "random_orthogonal, learned_orthogonal: which rotation (learned starts at it; 0: identity)"},
+    )
     standardise_before: str = field(
         default="none", metadata={"help": "before the transform: none, global, example, centre, token"}
     )

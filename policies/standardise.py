@@ -62,6 +62,7 @@ class Standardiser(nn.Module):
     """
 
     needs_fit: ClassVar[bool] = False
+    num_fit_passes: ClassVar[int] = 1
 
     def __init__(self, num_tokens: int, channels: int, floor: float = QUANTISATION_NOISE) -> None:
         super().__init__()

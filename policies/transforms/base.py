@@ -97,7 +97,7 @@ class InputTransform(nn.Module):
         Raises:
             UserError: If the transform is no bijection.
         """
-        raise NotImplementedError
+        raise UserError(f"{type(self).__name__} has no inverse: it is no bijection")
 
     def extra_repr(self) -> str:
         """Grid and channels, for ``repr``."""
@@ -108,7 +108,13 @@ class InputTransform(nn.Module):
 
 
 class Raw(InputTransform):
-    """The identity: tokens as they come, whatever the scale."""
+    """The identity: tokens as they come.
+
+    Args:
+        grid: Axis lengths of the grid.
+        channels: Number of channels of a token.
+        scale: Changes nothing here.
+    """
 
     def forward(self, x_BNC: Float[Tensor, "batch tokens channels"]) -> Float[Tensor, "batch tokens channels"]:
         """Gives the tokens back unchanged."""

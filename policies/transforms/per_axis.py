@@ -15,11 +15,27 @@ from torch import Tensor
 from smidgen.policies.constants import LazyConstant
 from smidgen.policies.transforms.base import InputTransform, as_tokens, on_grid, volume_axes
 from smidgen.policies.transforms.fourier import at_zero, hartley
+from smidgen.runtime.errors import UserError
 
+# Longest axis that has a matrix of its own, where nothing faster than a product with it is known.
+MAX_LEARNED_LENGTH = 4096
 # Up to this length a product with the matrix is faster than an FFT.
 MAX_MATRIX_LENGTH = 512
-# Widest factor of a Hadamard matrix that is multiplied as it stands.
-MAX_FACTOR_BITS = 6
+# Widest factor of a Hadamard matrix that is multiplied as it stands, in bits.
+MAX_FACTOR_BITS = 4
+
+
+def require_matrix_length(lengths: tuple[int, ...]) -> None:
+    """Refuses axes whose matrix would not fit.
+
+    Raises:
+        UserError: If an axis is longer than 4,096.
+    """
+    if max(lengths) > MAX_LEARNED_LENGTH:
+        raise UserError(
+            f"expected axes of at most {MAX_LEARNED_LENGTH} for a transform that holds a matrix per axis, got "
+            f"{max(lengths)}; give the grid its axes (time, row, column), or choose another transform"
+        )
 
 
 class PerAxis(InputTransform):
@@ -154,39 +170,50 @@ class Hadamard(PerAxis):
     def __init__(self, grid: tuple[int, ...], channels: int, *, scale: str = "ortho", drop_dc: bool = False) -> None:
         super().__init__(grid, channels, scale=scale)
         self.drop_dc = drop_dc
-        self.spreads = [Spread(length) for length in self.lengths]
+        self.spread = Spread(self.lengths)
 
-    def _mix(self, z: Tensor, axis: int, *, inverse: bool) -> Tensor:
-        return self.spreads[axis](z, axis + 2)
+    def _mix_all(self, z: Tensor, *, inverse: bool) -> Tensor:
+        return self.spread(z, 2)
 
 
 class Spread:
-    """Orthonormal symmetric map of m 2^k indices, m odd: Hartley matrix of order m (x) Sylvester-Hadamard of order 2^k.
+    """Orthonormal symmetric map of a grid: per axis of m 2^k indices, m odd, Hartley of order m (x) Sylvester of 2^k.
 
-    Applied one Kronecker factor at a time, in O(length log length).
+    Applied one Kronecker factor at a time, in O(N log N). Sylvester's matrices multiply to one another, so that those
+    of neighbouring axes are joined and cut into factors of at most 16, which are the fastest to multiply by.
     """
 
-    def __init__(self, length: int) -> None:
-        self.length = length
-        bits = (length & -length).bit_length() - 1
-        self.odd = length >> bits
-        num_parts = -(-bits // MAX_FACTOR_BITS)
-        sizes = [2 ** (bits // num_parts + (part < bits % num_parts)) for part in range(num_parts)]
-        self.factors = [size for size in (self.odd, *sizes) if size > 1]
+    def __init__(self, lengths: tuple[int, ...]) -> None:
+        self.num_axes = len(lengths)
+        self.factors: list[int] = []
+        bits = 0
+        for length in lengths:
+            axis_bits = (length & -length).bit_length() - 1
+            if length >> axis_bits > 1:
+                self.factors += [*_powers_of_two(bits), length >> axis_bits]
+                bits = 0
+            bits += axis_bits
+        self.factors += _powers_of_two(bits)
         self.matrices = [LazyConstant(functools.partial(_factor_matrix, size)) for size in self.factors]
 
     def __call__(self, z: Tensor, dim: int) -> Tensor:
-        """Maps dimension ``dim``."""
+        """Maps the dimensions from ``dim`` on that hold the grid."""
         if not self.factors:
             return z
         shape = z.shape
-        z = z.unflatten(dim, self.factors)
+        z = z.flatten(dim, dim + self.num_axes - 1).unflatten(dim, self.factors)
         for index in reversed(range(len(self.factors))):
             if self.factors[index] <= MAX_MATRIX_LENGTH:
                 z = multiply(self.matrices[index].like(z), z, dim + index)
             else:
                 z = hartley(z, (dim + index,), "ortho")
         return z.reshape(shape)
+
+
+def _powers_of_two(bits: int) -> list[int]:
+    """Factors of 2^bits, about equal and each of at most 2^MAX_FACTOR_BITS."""
+    num_parts = -(-bits // MAX_FACTOR_BITS)
+    return [2 ** (bits // num_parts + (part < bits % num_parts)) for part in range(num_parts)]
 
 
 def _factor_matrix(size: int) -> Tensor:
@@ -201,8 +228,12 @@ def _factor_matrix(size: int) -> Tensor:
 
 
 def multiply(matrix: Tensor, z: Tensor, dim: int) -> Tensor:
-    """Maps dimension ``dim`` of ``z`` by a matrix (outputs, inputs)."""
+    """Maps dimension ``dim`` of ``z`` by a matrix (outputs, inputs).
+
+    Written as products of whole blocks: matmul would copy ``z`` where the matrix has a gradient.
+    """
     if dim == z.ndim - 1:
-        return z @ matrix.T
-    mixed = matrix @ z.flatten(dim + 1)
-    return mixed.unflatten(-1, z.shape[dim + 1 :])
+        return (z.reshape(-1, z.shape[-1]) @ matrix.T).unflatten(0, z.shape[:-1])
+    blocks = z.reshape(-1, z.shape[dim], math.prod(z.shape[dim + 1 :]))
+    mixed = torch.bmm(matrix.expand(len(blocks), -1, -1), blocks)
+    return mixed.reshape(*z.shape[:dim], len(matrix), *z.shape[dim + 1 :])

@@ -36,14 +36,16 @@ class RandomOrthogonal(InputTransform):
         self._set_factor(num_tokens)
         signs = np.random.default_rng(seed).integers(0, 2, (2, num_tokens)) * 2 - 1
         self.register_buffer("signs", torch.from_numpy(signs).to(torch.float32))
-        self.spread = Spread(num_tokens)
+        self.spread = Spread((num_tokens,))
 
     def forward(self, x_BNC: Float[Tensor, "batch tokens channels"]) -> Float[Tensor, "batch tokens channels"]:
         """Rotates in float32 (float64 stays), also under autocast."""
         with torch.autocast(x_BNC.device.type, enabled=False):
             x = on_grid(x_BNC, (self.num_tokens,))
             first, second = self.signs.to(x.dtype)
-            z = self.spread(self.spread(x * first, 2) * second, 2)
+            # Signs laid out like the result decide its memory order: one pass instead of two.
+            z = first.expand(self.channels, -1).contiguous() * x
+            z = self.spread(self.spread(z, 2).mul_(second), 2)
             return as_tokens(z if self.factor == 1 else z * self.factor)
 
     def inverse(self, z_BMD: Float[Tensor, "batch tokens channels"]) -> Float[Tensor, "batch tokens channels"]:

@@ -6,7 +6,9 @@ import inspect
 from typing import Any
 
 from smidgen.policies.transforms.base import InputTransform, Raw
+from smidgen.policies.transforms.fitted import PCA, ZCA
 from smidgen.policies.transforms.fourier import DFT1D, DFT2D, DFT3D, Hartley
+from smidgen.policies.transforms.learned import ConvStem, LearnedOrthogonal, Patches
 from smidgen.policies.transforms.per_axis import DCT, Hadamard
 from smidgen.policies.transforms.random_orthogonal import RandomOrthogonal
 from smidgen.policies.transforms.wavelets import Daubechies, Haar
@@ -23,6 +25,11 @@ TRANSFORMS: dict[str, type[InputTransform]] = {
     "haar": Haar,
     "daubechies": Daubechies,
     "random_orthogonal": RandomOrthogonal,
+    "pca": PCA,
+    "zca": ZCA,
+    "learned_orthogonal": LearnedOrthogonal,
+    "conv_stem": ConvStem,
+    "patches": Patches,
 }
 
 

@@ -21,7 +21,7 @@ from smidgen.policies.standardise import (
 from smidgen.policies.transforms import TRANSFORMS, build_transform
 from smidgen.runtime.errors import UserError
 
-GRID, CHANNELS = (2, 4, 5), 3
+GRID, CHANNELS = (2, 8, 8), 3
 every_standardiser = pytest.mark.parametrize("name", STANDARDISERS)
 
 
@@ -138,6 +138,7 @@ def test_floor_after_the_transform_follows_the_first_slot(before: str) -> None:
 @every_standardiser
 @pytest.mark.parametrize("after", STANDARDISERS)
 @pytest.mark.parametrize("transform", TRANSFORMS)
+@torch.no_grad()
 def test_pipeline_fits_each_part_on_what_enters_it(name: str, after: str, transform: str) -> None:
     train, test = training_tokens(constant_token=False).split([30, 10])
     pipeline = InputPipeline(build_transform(transform, GRID, CHANNELS), before=name, after=after)
@@ -148,7 +149,7 @@ def test_pipeline_fits_each_part_on_what_enters_it(name: str, after: str, transf
     want = expected(after, pipeline.transform(entering_test).numpy(), between, pipeline.after.floor)
     np.testing.assert_allclose(pipeline(test).numpy(), want, rtol=1e-3, atol=1e-3)
     assert (pipeline.num_tokens, pipeline.channels) == want.shape[1:]
-    if "example" not in (name, after):
+    if "example" not in (name, after) and pipeline.transform.is_bijection:
         torch.testing.assert_close(pipeline.inverse(pipeline(test)), test, rtol=0, atol=1e-5)
 
 
@@ -176,10 +177,10 @@ def pipeline_of(**slots: str) -> InputPipeline:
     ("call", "message"),
     [
         (lambda: pipeline_of(before="batch"), "unknown standardisation 'batch'.*centre, example, global, none, token"),
-        (lambda: pipeline_of(after="token").fit(torch.rand(4, 39, 3)), r"\(batch, 40, 3\), got \(4, 39, 3\)"),
-        (lambda: pipeline_of(after="token").fit(torch.rand(0, 40, 3)), "got none"),
+        (lambda: pipeline_of(after="token").fit(torch.rand(4, 127, 3)), r"\(batch, 128, 3\), got \(4, 127, 3\)"),
+        (lambda: pipeline_of(after="token").fit(torch.rand(0, 128, 3)), "got none"),
         (lambda: pipeline_of(after="token").fit([]), "got none"),
-        (lambda: pipeline_of(before="global", after="token").fit(iter([torch.rand(2, 40, 3)])), "2 passes"),
+        (lambda: pipeline_of(before="global", after="token").fit(iter([torch.rand(2, 128, 3)])), "2 passes"),
         (lambda: InputPipeline(build_transform("raw", GRID, CHANNELS), floor_scale=0.0), "floor_scale"),
     ],
 )
