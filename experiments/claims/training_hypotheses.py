@@ -30,8 +30,8 @@ LARGE_BATCH = {"batch_size": 64}
 
 
 def h9(book: ArmBook) -> Hypothesis:
-    """Adam at beta1 = 0.999 against its explanations, on clean raw tokens and, at 256 tokens, on noisy ones."""
-    noisy = {**noise(NOISE_ABOVE), **SHORT}
+    """Adam at beta1 = 0.999 against its explanations: clean raw tokens, and 256 noisy ones, centred so that some escape."""
+    noisy = {"after": "centre", **noise(NOISE_ABOVE), **SHORT}
     momentum, noisy_momentum = book.add(**MOMENTUM), book.add(**MOMENTUM, **noisy)
     return Hypothesis(
         statement="beta1 = 0.999 works through stability and averaging.",
