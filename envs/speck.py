@@ -45,10 +45,14 @@ class SpeckEnv(TouchEnv):
     num_pixels: ClassVar[int]
 
     def _after_build(self) -> None:
-        self.min_image_height = math.ceil(IMAGE_SIZE / math.sqrt(self.num_pixels))
         super()._after_build()
         self.model.vis.quality.numslices = NUM_SIDES
         self._dot_body, self._dot_geom = self.model.body("dot").id, self.model.geom("dot").id
+
+    @property
+    def min_image_height(self) -> int:
+        """Rows of a frame below which the dot may fall between the pixels."""
+        return math.ceil(IMAGE_SIZE / math.sqrt(self.num_pixels))
 
     def goal_m(self) -> np.ndarray:
         """(2,) x and y of the dot's centre."""

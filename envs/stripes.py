@@ -76,13 +76,17 @@ class StripesEnv(TouchEnv):
 
     task: ClassVar[TaskSpec] = STRIPES
     simulation_class = StripesSimulation
-    min_image_height = IMAGE_SIZE
 
     def _after_build(self) -> None:
         super()._after_build()
         self._bars = [self.model.geom(f"bar_{index}").id for index in range(NUM_BARS)]
         assert not np.isin(self.model.geom_sameframe[self._bars], _UNMOVED).any(), "MuJoCo reads these geoms' places"
         self._cycles = MIN_CYCLES
+
+    @property
+    def min_image_height(self) -> int:
+        """Rows of a frame below which neighbouring frequencies may look alike."""
+        return IMAGE_SIZE
 
     def goal_m(self) -> np.ndarray:
         """(2,) x and y of the place that the frequency stands for."""

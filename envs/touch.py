@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import xml.etree.ElementTree as ET
-from typing import Any, ClassVar
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -73,9 +73,6 @@ class TouchEnv(RobosuiteEnv):
     The robot's start is the same in every episode; seeds drive the goal alone.
     """
 
-    # Below, the cue may fall between the pixels.
-    min_image_height: ClassVar[int]
-
     def _after_build(self) -> None:
         if self.cameras and self.image_size[0] < self.min_image_height:
             raise UserError(
@@ -94,6 +91,11 @@ class TouchEnv(RobosuiteEnv):
         position_m = self.data.site_xpos[self._arm.site]
         offset_m = super()._target_position(action) - position_m
         return position_m + offset_m * (MAX_LEAD_M / max(float(np.linalg.norm(offset_m)), MAX_LEAD_M))
+
+    @property
+    @abc.abstractmethod
+    def min_image_height(self) -> int:
+        """Rows of a frame below which the cue may fall between the pixels."""
 
     @property
     def goals(self) -> GoalRange:
@@ -135,5 +137,5 @@ class TouchEnv(RobosuiteEnv):
         return {
             "eef_position_m": self.eef_state(),
             "goal_position_m": np.append(self.goal_m(), TOUCH_HEIGHT_M),
-            "is_success": np.bool_(self.is_success()),
+            "is_success": np.asarray(self.is_success()),
         }
