@@ -1,14 +1,16 @@
-"""smidgen-data verify DIR | smidgen-data preview DIR [--out DIR]
+"""smidgen-data verify DIR | smidgen-data preview DIR [--out DIR] | smidgen-data datasheet DIR [--out DIR]
 
 Small CPU variant: the command itself. Run time: seconds. Result: ``verify`` prints what the set holds, or names the
 first file that is not as it was written (exit code 2); ``preview`` writes a contact sheet, a counterfactual sheet and a
-video grid.
+video grid; ``datasheet`` writes success, lengths, action ranges and the share of pixels that vary, as JSON, as Markdown
+and as a picture.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from smidgen.data_collection.store import PREVIEW_NAME, EpisodeStore
@@ -27,16 +29,18 @@ def _main(arguments: list[str]) -> None:
     verbs = parser.add_subparsers(dest="verb", required=True)
     verify = verbs.add_parser("verify", help="check the SHA-256 of every file, print what the set holds")
     verify.add_argument("directory", type=Path, metavar="DIR")
-    preview = verbs.add_parser("preview", help="write a contact sheet, a counterfactual sheet and a video grid")
-    preview.add_argument("directory", type=Path, metavar="DIR")
-    preview.add_argument("--out", type=Path, metavar="DIR", help=f"where to write; DIR/{PREVIEW_NAME} by default")
+    for verb, (_, purpose) in _WRITERS.items():
+        writer = verbs.add_parser(verb, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.")
+        writer.add_argument("directory", type=Path, metavar="DIR")
+        writer.add_argument("--out", type=Path, metavar="DIR", help=f"where to write; DIR/{PREVIEW_NAME} by default")
     options = parser.parse_args(arguments)
     store = EpisodeStore.open(options.directory)
     if options.verb == "verify":
         print("\n".join(description(store)))
-    else:
-        for path in write_preview(store, options.out or options.directory / PREVIEW_NAME):
-            print(path)
+        return
+    write, _ = _WRITERS[options.verb]
+    for path in write(store, options.out or options.directory / PREVIEW_NAME):
+        print(path)
 
 
 def description(store: EpisodeStore) -> list[str]:
@@ -80,6 +84,20 @@ def write_preview(store: EpisodeStore, out: Path) -> list[Path]:
     write_atomic(paths[1], preview.png_bytes(preview.counterfactual_sheet(store)))
     preview.write_video_grid(store, paths[2])
     return paths
+
+
+def write_datasheet(store: EpisodeStore, out: Path) -> list[Path]:
+    """As :func:`smidgen.data_collection.datasheet.write_datasheet`."""
+    # Imported here: SciPy takes its time, and verify needs none of it.
+    from smidgen.data_collection import datasheet
+
+    return datasheet.write_datasheet(store, out)
+
+
+_WRITERS: dict[str, tuple[Callable[[EpisodeStore, Path], list[Path]], str]] = {
+    "preview": (write_preview, "write a contact sheet, a counterfactual sheet and a video grid"),
+    "datasheet": (write_datasheet, "write success, lengths, action ranges and pixels that vary: JSON, Markdown, PNG"),
+}
 
 
 if __name__ == "__main__":

@@ -12,7 +12,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from smidgen.data_collection.array_files import Array
 from smidgen.data_collection.episode import Episode
+from smidgen.data_collection.pixel_variation import CueChange, PixelVariation
 from smidgen.data_collection.store import EpisodeStore
+from smidgen.runtime.files import TEMPORARY_PREFIX
 
 SHEET_NAME, PAIRS_NAME, VIDEO_NAME = "contact_sheet.png", "counterfactuals.png", "episodes.mp4"
 
@@ -133,12 +135,41 @@ def _targets(sheet: _Sheet, row: int, names: Sequence[str], target: Array, targe
             sheet.text((left + (0, 110, 170)[column], top + 22 * line), text, size_px=14)
 
 
+def variation_sheet(store: EpisodeStore, variation: PixelVariation, cue: CueChange | None) -> Image.Image:
+    """Maps over the picture, a row for each camera: where episodes differ, and where moving the cue changes anything.
+
+    Args:
+        store: The data set.
+        variation: What varies between episodes.
+        cue: What moving the cue changes; None leaves its map out.
+    """
+    maps = [
+        ("sd, first frames: up to {:.1f}", variation.sd_first_NHW),
+        (f"sd, {len(variation.shares)} steps: up to {{:.1f}}", variation.sd_NHW),
+    ]
+    if cue is not None:
+        maps.append(("cue moved: up to {:.1%}", cue.moved_share_NHW))
+    cameras = store.manifest["cameras"]
+    sheet = _Sheet(store.manifest["image_size"], 1, (len(cameras), 1 + len(maps)), 100, 0, 40)
+    sheet.title(_title(store), "sd in grey levels; black: 0, white: the largest")
+    for row, camera in enumerate(cameras):
+        sheet.label(row, [(camera, _TEXT)])
+        mean_HWC = variation.mean_first_NHWC[row].round().astype(np.uint8)
+        sheet.picture(row, 0, mean_HWC[None], "mean first frame")
+        for column, (caption, values_NHW) in enumerate(maps, start=1):
+            largest = float(values_NHW.max())
+            grey_HW = (255 * values_NHW[row] / (largest or 1.0)).round().astype(np.uint8)
+            frame_HWC = grey_HW[:, :, None].repeat(3, axis=2)
+            sheet.picture(row, column, frame_HWC[None], caption.format(largest))
+    return sheet.image
+
+
 def write_video_grid(store: EpisodeStore, path: Path, max_episodes: int = 16) -> None:
     """Writes an MP4 in which episodes play side by side at their own speed, each holding its last frame.
 
     Args:
         store: The data set.
-        path: The file to write.
+        path: The file to write, whole or not at all; its directory is there.
         max_episodes: Episodes at most, spread evenly over the seeds.
     """
     import imageio.v2 as imageio
@@ -146,12 +177,17 @@ def write_video_grid(store: EpisodeStore, path: Path, max_episodes: int = 16) ->
     episodes = _spread_episodes(store, max_episodes)
     num_columns = int(np.ceil(np.sqrt(len(episodes))))
     hold_steps = store.manifest["control_hz"]
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{path.name}")
     writer = imageio.get_writer(
-        path, format="FFMPEG", fps=store.manifest["control_hz"], codec="libx264", quality=8, macro_block_size=2
+        temporary, format="FFMPEG", fps=store.manifest["control_hz"], codec="libx264", quality=8, macro_block_size=2
     )
-    with writer:
-        for step in range(max(episode.num_steps for episode in episodes) + int(hold_steps)):
-            writer.append_data(np.asarray(_grid_frame(store, episodes, step, num_columns)))
+    try:
+        with writer:
+            for step in range(max(episode.num_steps for episode in episodes) + int(hold_steps)):
+                writer.append_data(np.asarray(_grid_frame(store, episodes, step, num_columns)))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def png_bytes(image: Image.Image) -> bytes:

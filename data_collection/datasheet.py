@@ -1,0 +1,196 @@
+"""A data set's datasheet: what is in it, how good it is, and how small its smidgen is. As JSON, Markdown and a picture.
+
+Every figure follows from the set's own bytes: the same set gives the same datasheet. Lengths, actions and pixels are of
+the successful attempts, the only ones that a policy learns from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from smidgen.data_collection.datasheet_page import PICTURE_NAME, datasheet_markdown
+from smidgen.data_collection.episode import Episode
+from smidgen.data_collection.pixel_variation import (
+    QUANTISATION_LEVELS,
+    CueChange,
+    PixelVariation,
+    cue_change,
+    pixel_variation,
+)
+from smidgen.data_collection.store import EpisodeStore
+from smidgen.evaluation.statistics import CONFIDENCE, wilson_interval
+from smidgen.runtime.files import write_atomic, write_json_atomic
+
+SCHEMA_VERSION = 1
+JSON_NAME, MARKDOWN_NAME = "datasheet.json", "datasheet.md"
+_MAX_BINS = 10
+
+
+def write_datasheet(store: EpisodeStore, out: Path) -> list[Path]:
+    """Writes a data set's datasheet and its picture.
+
+    Args:
+        store: The data set.
+        out: Directory to write to; made if missing.
+
+    Returns:
+        The files written; no picture where there are not two successful attempts to compare.
+
+    Raises:
+        UserError: If the directory may not be written, or the disk is full.
+    """
+    # Imported here: only this function draws.
+    from smidgen.data_collection.preview import png_bytes, variation_sheet
+
+    episodes = [store.episode(seed) for seed in store.training_seeds]
+    pairs = store.counterfactuals(store.seeds)
+    variation = pixel_variation(episodes)
+    cue = cue_change(*(pairs[name] for name in ("frames", "frames_moved", "frames_hidden")))
+    sheet = datasheet(store, episodes, variation, cue)
+    write_json_atomic(out / JSON_NAME, sheet)
+    write_atomic(out / MARKDOWN_NAME, datasheet_markdown(sheet).encode())
+    if variation is None:
+        (out / PICTURE_NAME).unlink(missing_ok=True)
+        return [out / JSON_NAME, out / MARKDOWN_NAME]
+    write_atomic(out / PICTURE_NAME, png_bytes(variation_sheet(store, variation, cue)))
+    return [out / JSON_NAME, out / MARKDOWN_NAME, out / PICTURE_NAME]
+
+
+def datasheet(
+    store: EpisodeStore, episodes: Sequence[Episode], variation: PixelVariation | None, cue: CueChange | None
+) -> dict[str, Any]:
+    """The datasheet as a JSON object.
+
+    Args:
+        store: The data set.
+        episodes: Its successful attempts.
+        variation: What varies between them.
+        cue: What moving the cue changes.
+    """
+    manifest = store.manifest
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "task": manifest["task"],
+        "sha256": store.sha256,
+        "seeds": _seeds(store),
+        "success": _success(manifest),
+        "lengths": lengths_of([episode.num_steps for episode in episodes]),
+        "actions": _actions(manifest["action_spec"], episodes),
+        "phases": _phases(manifest["phases"], episodes),
+        "pixels": _pixels(variation, cue, len(manifest["cameras"]) * manifest["image_size"] ** 2),
+        **{key: manifest[key] for key in ("expert", "cameras", "image_size", "control_hz", "history", "config")},
+        "environment": manifest["environment"],
+        "versions": manifest["versions"],
+    }
+
+
+def _seeds(store: EpisodeStore) -> dict[str, Any]:
+    failed = [seed for seed in store.seeds if seed not in set(store.training_seeds)]
+    bounds = {"first": store.seeds[0], "last": store.seeds[-1]} if store.seeds else {"first": None, "last": None}
+    return {**bounds, "num": len(store.seeds), "failed": failed}
+
+
+def _success(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    rows, k, n = manifest["episodes"], manifest["num_successes"], manifest["num_episodes"]
+    low, high = wilson_interval(k, n) if n else (None, None)
+    return {
+        "k": k,
+        "n": n,
+        "rate": k / n if n else None,
+        "low": low,
+        "high": high,
+        "confidence": CONFIDENCE,
+        "num_at_reset": sum(row["success_at_reset"] for row in rows),
+        "num_broken_off": sum(row["error"] is not None for row in rows),
+    }
+
+
+def lengths_of(lengths: Sequence[int]) -> dict[str, Any] | None:
+    """Figures and a histogram of attempts' lengths; None if there are none.
+
+    Args:
+        lengths: In control steps. Bins are equally many whole steps wide and include their lower edge.
+    """
+    if not lengths:
+        return None
+    shortest, longest = min(lengths), max(lengths)
+    width = -(-(longest + 1 - shortest) // _MAX_BINS)
+    edges = np.arange(shortest, longest + 1 + width, width)
+    counts, _ = np.histogram(lengths, edges)
+    return {
+        "min": shortest,
+        "median": float(np.median(lengths)),
+        "mean": float(np.mean(lengths)),
+        "max": longest,
+        "sum": sum(lengths),
+        "histogram": {"edges": edges.tolist(), "counts": counts.tolist()},
+    }
+
+
+def _actions(action_spec: Mapping[str, Any], episodes: Sequence[Episode]) -> list[dict[str, Any]]:
+    """For each coordinate the range that the task allows, and what the expert's targets make of it."""
+    rows = []
+    for index, name in enumerate(action_spec["names"]):
+        allowed = {"name": name, "low": action_spec["low"][index], "high": action_spec["high"][index]}
+        measured = dict.fromkeys(("min", "max", "mean", "sd"))
+        if episodes:
+            values = np.concatenate([episode.actions[:, index] for episode in episodes])
+            measured = {
+                "min": float(values.min()),
+                "max": float(values.max()),
+                "mean": float(values.mean()),
+                "sd": float(values.std()),
+            }
+        rows.append(allowed | measured)
+    return rows
+
+
+def _phases(names: Sequence[str], episodes: Sequence[Episode]) -> list[dict[str, Any]]:
+    """Share of the steps that the expert spends in each of its phases, in their order."""
+    phase = np.concatenate([episode.phase for episode in episodes]) if episodes else None
+    return [
+        {"name": name, "share": None if phase is None else float((phase == index).mean())}
+        for index, name in enumerate(names)
+    ]
+
+
+def _pixels(variation: PixelVariation | None, cue: CueChange | None, num_pixels: int) -> dict[str, Any]:
+    """How many pixels tell episodes apart, and how many of them the cue does."""
+    return {
+        "num_pixels": num_pixels,
+        "quantisation_levels": QUANTISATION_LEVELS,
+        "between_episodes": variation
+        and {
+            "num_episodes": variation.num_episodes,
+            "num_steps": len(variation.shares),
+            "share_of_first_frames": variation.shares[0],
+            "share_of_any_step": float(np.mean(variation.shares)),
+            "shares": list(variation.shares),
+            "max_sd_of_first_frames": float(variation.sd_first_NHW.max()),
+            "max_sd": float(variation.sd_NHW.max()),
+        },
+        "cue": cue
+        and {
+            "num_pairs": len(cue.moved_KT),
+            "num_frames": cue.moved_KT.size,
+            "moved": _pixel_counts(cue.moved_KT.ravel(), num_pixels),
+            "hidden": _pixel_counts(cue.hidden_KT.ravel(), num_pixels),
+            "moved_levels": cue.moved_levels,
+        },
+    }
+
+
+def _pixel_counts(counts: np.ndarray, num_pixels: int) -> dict[str, float]:
+    mean = float(counts.mean())
+    share_of_frames = float((counts > 0).mean())
+    return {
+        "mean": mean,
+        "min": int(counts.min()),
+        "max": int(counts.max()),
+        "share_of_pixels": mean / num_pixels,
+        "share_of_frames": share_of_frames,
+    }
