@@ -30,7 +30,7 @@ LARGE_BATCH = {"batch_size": 64}
 
 
 def h9(book: ArmBook) -> Hypothesis:
-    """Adam at beta1 = 0.999 against its explanations: clean raw tokens, and 256 noisy ones, centred so that some escape."""
+    """Adam at beta1 = 0.999 against its explanations: clean raw tokens, and 256 noisy ones, centred so some escape."""
     noisy = {"after": "centre", **noise(NOISE_ABOVE), **SHORT}
     momentum, noisy_momentum = book.add(**MOMENTUM), book.add(**MOMENTUM, **noisy)
     return Hypothesis(
