@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from smidgen.policies import folded_attention as folded
 from smidgen.policies.attention import ByteCrossAttention
-from smidgen.policies.positions import PositionEncoding
+from smidgen.policies.positions import POSITION_ENCODINGS, PositionEncoding
 from smidgen.runtime.errors import UserError
 
 Case = tuple[ByteCrossAttention, Tensor, Tensor]
@@ -37,7 +37,7 @@ def plain_attention(attention: ByteCrossAttention, queries: Tensor, x: Tensor) -
 def cases(draw: st.DrawFn) -> Case:
     grid = tuple(draw(st.lists(st.integers(1, 5), min_size=1, max_size=4)))
     channels, heads = draw(st.integers(1, 4)), draw(st.sampled_from([1, 2, 3]))
-    encoding = draw(st.sampled_from(["per_axis", "one_d", "none"]))
+    encoding = draw(st.sampled_from(POSITION_ENCODINGS))
     bands = draw(st.sampled_from([None, 1, 3]))
     torch.manual_seed(draw(st.integers(0, 10**6)))
     positions = PositionEncoding(encoding, grid, bands)
@@ -123,7 +123,7 @@ def plain_output(attention: ByteCrossAttention, queries: Tensor, x: Tensor) -> T
 
 
 @pytest.mark.parametrize("layer_norm", [True, False])
-@pytest.mark.parametrize("encoding", ["per_axis", "one_d", "none"])
+@pytest.mark.parametrize("encoding", POSITION_ENCODINGS)
 def test_gradcheck(encoding: str, layer_norm: bool) -> None:
     torch.manual_seed(0)
     attention = ByteCrossAttention(4, 2, PositionEncoding(encoding, (2, 3, 2)), num_heads=2, layer_norm=layer_norm)
@@ -133,7 +133,7 @@ def test_gradcheck(encoding: str, layer_norm: bool) -> None:
     assert torch.autograd.gradcheck(attention, (queries, x))
 
 
-@pytest.mark.parametrize("encoding", ["per_axis", "one_d", "none"])
+@pytest.mark.parametrize("encoding", POSITION_ENCODINGS)
 def test_bit_for_bit_deterministic_and_the_same_without_gradients(encoding: str) -> None:
     attention, queries, x = pixels_case((3, 16, 16), 5, encoding)
     queries.requires_grad_()

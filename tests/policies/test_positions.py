@@ -17,7 +17,8 @@ from smidgen.runtime.errors import UserError
 
 FLOAT64 = torch.zeros((), dtype=torch.float64)
 grids = st.lists(st.integers(1, 6), min_size=1, max_size=4).map(tuple)
-encodings = st.builds(PositionEncoding, st.sampled_from(["per_axis", "one_d"]), grids, st.sampled_from([None, 1, 2, 6]))
+names = st.sampled_from([name for name in POSITION_ENCODINGS if name != "none"])
+encodings = st.builds(PositionEncoding, names, grids, st.sampled_from([None, 1, 2, 6]))
 
 
 def random(*shape: int) -> torch.Tensor:
@@ -49,6 +50,33 @@ def test_one_d_encodes_the_flat_index() -> None:
     assert torch.equal(one_d.features(FLOAT64), flat.features(FLOAT64))
 
 
+def test_permuted_hands_out_the_same_features_to_other_tokens() -> None:
+    grid = (3, 8, 8)
+    plain, permuted = PositionEncoding("per_axis", grid), PositionEncoding("permuted", grid)
+    places = permuted.restore(torch.arange(192))
+    assert sorted(places.tolist()) == list(range(192))
+    assert int((places == torch.arange(192)).sum()) < 10
+    assert torch.equal(permuted.features(FLOAT64), plain.features(FLOAT64)[places])
+    assert torch.equal(PositionEncoding("permuted", grid).restore(torch.arange(192)), places)
+    x = random(2, 3, 192)
+    assert torch.equal(permuted.restore(permuted.arrange(x)), x)
+    assert torch.equal(permuted.arrange(x)[..., places], x)
+    assert plain.arrange(x) is plain.restore(x) is x
+
+
+def test_aliased_is_one_d_with_few_bands_so_that_features_repeat() -> None:
+    grid = (3, 16, 16)
+    aliased = PositionEncoding("aliased", grid)
+    assert torch.equal(aliased.features(FLOAT64), PositionEncoding("one_d", grid, 16).features(FLOAT64))
+    assert PositionEncoding("aliased", grid, 5).num_features == 11
+    waves = aliased.features(FLOAT64)[:, :-1]
+    distance = torch.cdist(waves[100:101], waves)[0]
+    # 16 frequencies from 1 to 384 over 767 intervals: apart from the lowest's own phase, they are back after 30 tokens.
+    assert all(distance[n] < 0.5 * distance.median() for n in (40, 70, 130, 160))
+    assert all(distance[n] > 0.9 * distance.median() for n in (55, 85, 115, 145))
+    assert torch.cdist(*[PositionEncoding("one_d", grid).features(FLOAT64)[1:, :-1]] * 2).fill_diagonal_(99).min() > 10
+
+
 def test_none_has_no_features() -> None:
     encoding = PositionEncoding("none", (2, 3, 4))
     assert encoding.num_features == 0
@@ -62,7 +90,7 @@ def test_none_has_no_features() -> None:
 @settings(deadline=None, max_examples=60)
 @given(encodings)
 def test_separable_use_equals_the_plain_table(encoding: PositionEncoding) -> None:
-    table = encoding.features(FLOAT64)
+    table = encoding.arrange(encoding.features(FLOAT64).T).T
     maps = random(3, encoding.num_features)
     scores = torch.zeros(3, *encoding.axis_lengths, dtype=torch.float64)
     for index, part in enumerate(encoding.project(maps)):
@@ -78,7 +106,7 @@ def test_separable_use_equals_the_plain_table(encoding: PositionEncoding) -> Non
 @settings(deadline=None, max_examples=60)
 @given(encodings)
 def test_token_moments(encoding: PositionEncoding) -> None:
-    table = encoding.features(FLOAT64)
+    table = encoding.arrange(encoding.features(FLOAT64).T).T
     mean, sum_squares = encoding.token_moments(FLOAT64)
     torch.testing.assert_close(mean, table.mean(1))
     torch.testing.assert_close(sum_squares, table.var(1, correction=0) * encoding.num_features)
