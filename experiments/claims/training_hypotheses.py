@@ -185,6 +185,6 @@ def claims() -> dict[str, Claim]:
         ),
         "C7": Claim(
             statement="A rule can choose per data set: whichever of raw and Fourier inputs varies more between tokens.",
-            hypotheses=("H11", "choice-per-data-set"),
+            hypotheses=("H11",),
         ),
     }
