@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from smidgen.policies.choose_transform import AUTO, ORIGINAL_RULE, OUR_RULE, RULES, InputChoice
+from smidgen.policies.perceiver import transform_settings
 from smidgen.policies.perceiver_policy import PerceiverPolicyConfig
 from smidgen.policies.positions import POSITION_ENCODINGS
 from smidgen.policies.standardise import STANDARDISERS
-from smidgen.policies.transforms import SCALES, TRANSFORMS
+from smidgen.policies.transforms import SCALES, TRANSFORMS, require_options
 from smidgen.runtime.errors import UserError, unknown_name
 from smidgen.training.optimiser import OPTIMISERS, SCHEDULES
 
@@ -79,6 +80,8 @@ class TrainConfig(PerceiverPolicyConfig):
         """
         super().check()
         _require_name("transform", self.transform, (*TRANSFORMS, AUTO))
+        if self.transform != AUTO:
+            require_options(self.transform, transform_settings(self))
         _require_name("rule", self.auto_rule, RULES)
         _require_name("transform scale", self.transform_scale, SCALES)
         _require_name("standardisation", self.standardise_before, STANDARDISERS)

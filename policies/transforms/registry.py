@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
 from typing import Any
 
 from smidgen.policies.transforms.base import InputTransform, Raw
@@ -44,6 +45,18 @@ def transform_options(name: str) -> list[str]:
     return [key for key, p in inspect.signature(TRANSFORMS[name]).parameters.items() if p.kind is p.KEYWORD_ONLY]
 
 
+def require_options(name: str, options: Iterable[str]) -> None:
+    """Refuses options that a transform does not have.
+
+    Raises:
+        UserError: Unknown transform or option.
+    """
+    valid = transform_options(name)
+    for key in options:
+        if key not in valid:
+            raise unknown_name(f"option of transform {name!r}", key, valid)
+
+
 def build_transform(name: str, grid: tuple[int, ...], channels: int, **options: Any) -> InputTransform:
     """Builds an input transform by name.
 
@@ -56,8 +69,5 @@ def build_transform(name: str, grid: tuple[int, ...], channels: int, **options: 
     Raises:
         UserError: Unknown name or option, an empty grid, or one that the transform cannot take.
     """
-    valid = transform_options(name)
-    for key in options:
-        if key not in valid:
-            raise unknown_name(f"option of transform {name!r}", key, valid)
+    require_options(name, options)
     return TRANSFORMS[name](tuple(grid), channels, **options)

@@ -28,6 +28,8 @@ def test_every_key_has_a_line_of_help():
     ("change", "message"),
     [
         ("transform=fft", "unknown transform 'fft'; valid: auto, .*dft1d, .*dft3d.*raw"),
+        ("full_spectrum=true", "option of transform 'raw' 'full'"),
+        ("drop_dc=true", "option of transform 'raw' 'drop_dc'"),
         ("standardise_after=centr", "did you mean 'centre'"),
         ("standardise_before=x", "valid: centre, example, global, none, token"),
         ("position_encoding=sine", "valid: .*none, one_d, per_axis"),
