@@ -111,7 +111,7 @@ def prepare(config: TrainConfig) -> Preparation:
     choice = choose_input(config, windows, interface)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        policy = PerceiverPolicy(config.policy(choice and choice.chosen), interface)
+        policy = PerceiverPolicy(config.policy(None if choice is None else choice.chosen), interface)
     held_out = Windows(split.validation_store, split.validation_seeds, config.num_frames, config.horizon)
     pairs = None
     if config.counterfactual_pairs:
