@@ -48,6 +48,8 @@ RULES: dict[str, Rule] = {
 ORIGINAL_RULE = "between_token_variance"
 OUR_RULE = "token_alignment"
 
+EQUAL_WITHIN = 1e-9
+
 # Fields of a network that are options of some transforms only, under the transforms' names.
 _TRANSFORM_OPTIONS = {"full_spectrum": "full", "drop_dc": "drop_dc", "transform_seed": "seed"}
 
@@ -110,8 +112,9 @@ class Choice:
     @property
     def index(self) -> int:
         """Position of the chosen candidate: the highest score, and of equal ones the first."""
-        scores = self.scores
-        return scores.index(max(scores))
+        highest = max(self.scores)
+        # Two transforms of equal power must not be told apart by rounding, which differs between machines.
+        return next(place for place, score in enumerate(self.scores) if score >= highest - EQUAL_WITHIN * abs(highest))
 
     @property
     def scores(self) -> list[float]:

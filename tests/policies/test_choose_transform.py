@@ -61,7 +61,7 @@ def test_every_rule_is_a_function_of_its_arguments_alone(rule):
     torch.manual_seed(5)
     assert choose(rule, data, candidates) == first
     assert all(math.isfinite(value) for figures in first.figures for value in figures.values())
-    assert first.scores[first.index] == max(first.scores)
+    assert first.scores[first.index] == pytest.approx(max(first.scores), rel=1e-8)
     assert first.chosen == candidates[first.index]
     # JSON, and back without loss.
     assert json.loads(json.dumps(first.to_json())) == first.to_json()
@@ -79,6 +79,12 @@ def test_the_order_of_examples_and_the_unit_of_labels_do_not_matter(rule):
 def test_of_equal_scores_the_first_candidate_wins():
     twice = [InputChoice("dft1d"), InputChoice("dft1d")]
     assert choose(ORIGINAL_RULE, one_token(), twice).index == 0
+    # Equal by Parseval, and unequal in the last bits.
+    equal = [InputChoice(name) for name in ("dft3d", "dft1d", "dft2d")]
+    for order in (equal, equal[::-1]):
+        scores = choose(ORIGINAL_RULE, one_token(), order).scores
+        assert scores == pytest.approx([scores[0]] * 3, rel=1e-9)
+        assert choose(ORIGINAL_RULE, one_token(), order).index == 0
 
 
 # The originator's rule
