@@ -18,8 +18,10 @@ from typing import Any
 
 from smidgen.data_collection.experts import EXPERTS
 from smidgen.envs.smidgen_tasks import chance_level
+from smidgen.evaluation.failures import RULES_VERSION
 from smidgen.evaluation.held_out import HeldOutItem
 from smidgen.evaluation.items import EpisodeItem, Item, make_simulator
+from smidgen.evaluation.mean_path import with_collapsed
 from smidgen.evaluation.measures import measure_held_out, measure_spread, unmeasured
 from smidgen.evaluation.plan import EvalConfig, Plan, make_plan
 from smidgen.evaluation.policy_source import EXPERT, PolicySource, build_card, policy_identity
@@ -103,9 +105,10 @@ def _run(plan: Plan) -> tuple[Record, dict[str, Any]]:
     items: dict[Path, Item] = {**own, **held_out, **{path: item for path, item in expert.items() if path not in own}}
     answers = run_items(items, plan.config.workers, f"{plan.config.task} {plan.card['name']}")
     by_seed = {item.seed: answers[path] for path, item in own.items()}
-    episodes = [by_seed[seed]["row"] for seed in plan.seeds]
+    by_expert = {item.seed: answers[path] for path, item in expert.items()}
+    episodes = with_collapsed({seed: by_seed[seed] for seed in plan.seeds}, by_expert)
     environment = _one_environment(plan, by_seed.values())
-    expert_paths = {item.seed: answers[path]["path"] for path, item in expert.items()} if expert else None
+    expert_paths = {seed: answer["path"] for seed, answer in by_expert.items()} if expert else None
     collapse = _collapse(plan, {item.seed: answers[path] for path, item in held_out.items()})
     paths = {seed: answer["path"] for seed, answer in by_seed.items()}
     record = {
@@ -151,7 +154,8 @@ def _shard_folder(plan: Plan, policy_name: str) -> Path:
 def _shard(plan: Plan, policy_name: str, identity: dict[str, Any], **item: Any) -> Path:
     """The file of an item's answer: its name is a hash of all that the answer depends on."""
     world = {"task": plan.world.task, "cameras": plan.world.cameras, "image_size": plan.world.image_size}
-    depends_on = {"policy": identity, "world": world, "protocol": plan.fixed["protocol"]["version"], **item}
+    rules = {"protocol": plan.fixed["protocol"]["version"], "labels": RULES_VERSION}
+    depends_on = {"policy": identity, "world": world, **rules, **item}
     key = sha256_bytes(canonical_json({**depends_on, "versions": plan.fixed["versions"]}))
     return _shard_folder(plan, policy_name) / f"{key[:32]}.json"
 

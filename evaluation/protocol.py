@@ -18,16 +18,20 @@ SUCCESS = "success"
 SIMULATOR_ERROR = "simulator_error"
 POLICY_ERROR = "policy_error"
 
-# One per episode; which failure is which is told apart in failures.py.
+# One per episode; failures.py has the rules and their precedence. Labels explain failures and rank nothing.
 LABELS: dict[str, str] = {
     SUCCESS: "success held for HOLD_STEPS consecutive control steps",
-    "never_reached": "the end-effector never came near the object",
-    "missed_grasp": "it came near, and the object was never held",
-    "dropped": "the object was held, and at the end it was not",
-    "not_held": "success was reached at some step and never held long enough",
-    "timeout": "any other way to reach the horizon, e.g. still holding the object short of the goal",
     SIMULATOR_ERROR: "the simulator raised an error or left finite numbers; a failure that counts",
     POLICY_ERROR: "the policy raised an error or gave an action that is not finite; a failure that counts",
+    "out_of_bounds": "the gripper ended at the edge of the action's box, or the object left it",
+    "collapsed": "the gripper followed the mean path instead of the one that this episode's cue asked for",
+    "dropped": "the object was held, and has fallen since",
+    "misplaced": "the object was put down elsewhere, or the fingertips came down beside the goal",
+    "missed_grasp": "the gripper came near the object and closed or went on without it",
+    "stalled": "the gripper stood still until the end",
+    "not_held": "success was reached at some step and never held long enough",
+    "never_reached": "the gripper never came near the object, or the goal where there is no object",
+    "timeout": "any other way to reach the horizon, e.g. on the way to the goal with the object in hand",
 }
 
 

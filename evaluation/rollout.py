@@ -98,7 +98,7 @@ def rollout(env: Any, policy: Policy, seed: int, recorder: Recorder | None = Non
     Raises:
         UserError: Passed on: the user's mistake is no property of the policy.
     """
-    progress, observer, error = _Progress(), FailureObserver(), ""
+    progress, observer, error = _Progress(), FailureObserver(env.unwrapped.task), ""
     try:
         _run(env, policy, seed, progress, observer, recorder)
         label = observer.label(progress.held_steps >= HOLD_STEPS, progress.first_success_step is not None)

@@ -280,7 +280,7 @@ def test_success_at_reset_is_in_the_record(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["policy=nope"], "unknown policy 'nope'; valid: expert, mean_action, noop, persistence, random, time_mean"),
-        (["policy=noop", "task=nope"], "unknown task 'nope'; valid: lift"),
+        (["policy=noop", "task=nope"], "unknown task 'nope'; valid: "),
         (["policy=noop", "epsiodes=5"], "unknown key 'epsiodes' (did you mean 'episodes'?); valid: "),
         (["policy=noop", "episodes=many"], "many"),
         (["policy=noop", "episodes=0"], "expected episodes >= 1, got 0"),
@@ -334,5 +334,5 @@ def test_the_real_expert_lifts_and_the_same_seeds_give_the_same_bytes(tmp_path: 
     assert again["episodes"] == record["episodes"]
     noop = read_record(evaluate(replace(settings, policy="noop"))[0])
     assert noop["success"]["k"] == 0
-    assert {row["label"] for row in noop["episodes"]} == {"never_reached"}
+    assert {row["label"] for row in noop["episodes"]} == {"stalled"}
     assert np.isfinite(noop["collapse"]["spread_ratio"])
