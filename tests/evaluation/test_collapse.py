@@ -1,4 +1,3 @@
-import json
 import math
 
 import numpy as np
@@ -9,13 +8,20 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from smidgen.evaluation.collapse import (
-    CollapseMonitor,
+    by_chunk_step,
+    copycat_weight,
+    cue_skill,
     cue_slope,
+    cue_slope_parts,
     explained_variance,
+    in_time_bins,
+    mean_distance,
     prediction_variance_ratio,
     r2_per_coordinate,
+    recalibration_gain,
+    response_to_blanking,
+    response_to_shuffling,
     skill,
-    spread_ratio,
 )
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -101,108 +107,110 @@ def test_skill_against_the_mean_is_the_mean_of_r2() -> None:
     assert against_mean == pytest.approx(float(r2_per_coordinate(predicted, target).mean()))
 
 
-@given(SEEDS, st.floats(0, 2))
-@settings(deadline=None, max_examples=25)
-def test_spread_ratio_of_paths_shrunk_towards_their_time_mean(seed: int, share: float) -> None:
-    paths = targets(seed, 6 * 10, 3).reshape(6, 10, 3)
-    shrunk = share * paths + (1 - share) * paths.mean(dim=0)
-    assert spread_ratio(list(shrunk), list(paths)) == pytest.approx(share, abs=1e-12)
-
-
-def test_spread_ratio_pads_with_the_last_point() -> None:
-    paths = list(targets(3, 4 * 8, 3).reshape(4, 8, 3))
-    longer = [torch.cat([path, path[-1:].expand(5, 3)]) for path in paths]
-    assert spread_ratio(paths, longer) == pytest.approx(spread_ratio(longer, paths)) == pytest.approx(1)
-    assert spread_ratio([paths[0]] * 4, paths) == 0
-    assert math.isnan(spread_ratio(paths[:1], paths[:1]))
-    assert math.isnan(spread_ratio(paths, [paths[0]] * 4))
-
-
 def test_wrong_shapes_are_refused() -> None:
     with pytest.raises(ValueError, match="one shape"):
         r2_per_coordinate(torch.zeros(3, 2), torch.zeros(3, 3))
     with pytest.raises(ValueError, match="non-empty"):
         r2_per_coordinate(torch.zeros(0, 2), torch.zeros(0, 2))
-    with pytest.raises(ValueError, match="one expert path per path"):
-        spread_ratio([torch.zeros(3, 3)], [])
-    with pytest.raises(ValueError, match=r"\(S, D\)"):
-        spread_ratio([torch.zeros(3), torch.zeros(3)], [torch.zeros(3), torch.zeros(3)])
+    with pytest.raises(ValueError, match=r"\(N, H, A\)"):
+        by_chunk_step(r2_per_coordinate, torch.zeros(4, 2), torch.zeros(4, 2))
+    with pytest.raises(ValueError, match="one episode per pair"):
+        cue_slope_parts(torch.zeros(4, 2), torch.zeros(4, 2), torch.zeros(3, dtype=torch.int64))
 
 
-def follow(monitor: CollapseMonitor, shares: dict[int, float], with_cue: bool = True) -> None:
-    target = targets(5)
-    for step, share in shares.items():
-        cue = {"delta_prediction": share * target, "delta_target": target} if with_cue else {}
-        monitor.update(step, share * target + (1 - share) * target.mean(dim=0), target, **cue)
+@given(SEEDS)
+@settings(deadline=None, max_examples=25)
+def test_a_chunk_step_is_measured_as_if_it_were_alone(seed: int) -> None:
+    predicted, target = targets(seed, 80).reshape(20, 4, 3), targets(seed + 1, 80).reshape(20, 4, 3)
+    for measure in (r2_per_coordinate, explained_variance, prediction_variance_ratio):
+        measured = by_chunk_step(measure, predicted, target)
+        assert measured.shape == (4, 3)
+        assert torch.equal(measured[2], measure(predicted[:, 2], target[:, 2]))
 
 
-def test_monitor_sees_plateau_escape_and_relapse() -> None:
-    monitor = CollapseMonitor()
-    assert (monitor.on_plateau, monitor.escape_step, monitor.warning) == (False, None, "")
-    follow(monitor, {0: 0.0, 100: 0.1})
-    assert (monitor.on_plateau, monitor.plateau_since, monitor.escape_step) == (True, 0, None)
-    assert "mean collapse, on the plateau since step 0" in monitor.warning
-    follow(monitor, {200: 0.4})
-    assert (monitor.on_plateau, monitor.escape_step, monitor.warning) == (False, None, "")
-    follow(monitor, {300: 0.6, 400: 0.9})
-    assert monitor.escape_step == 300
-    assert "escaped at step 300" in monitor.status
-    follow(monitor, {500: 0.5})
-    assert monitor.escape_step is None
-    follow(monitor, {600: 0.7, 700: 0.1})
-    assert (monitor.escape_step, monitor.plateau_since) == (None, 700)
+@given(SEEDS, st.floats(0, 1))
+@settings(deadline=None, max_examples=25)
+def test_distance_to_the_mean_is_the_square_of_a_mixtures_share(seed: int, share: float) -> None:
+    target, mean = targets(seed), targets(seed + 1)
+    assert mean_distance(share * target + (1 - share) * mean, target, mean) == pytest.approx(share**2, abs=1e-12)
+    assert math.isnan(mean_distance(target, mean, mean))
 
 
-def test_monitor_without_a_cue_follows_r2() -> None:
-    monitor = CollapseMonitor()
-    follow(monitor, {1: 0.0, 2: 0.5, 3: 0.8}, with_cue=False)
-    assert math.isnan(monitor.reading.cue_slope)
-    assert monitor.signal == pytest.approx(1 - 0.2**2)
-    assert monitor.escape_step == 2
+def test_a_constant_target_still_shows_that_a_prediction_lies_elsewhere() -> None:
+    target = torch.cat([targets(0, 40, 2), torch.zeros(40, 1)], dim=1)
+    mean = target.mean(dim=0).expand_as(target)
+    assert mean_distance(mean + torch.tensor([0, 0, 3.0]), target, mean) > 3
 
 
-def test_monitor_tells_a_blind_policy_from_one_at_the_mean() -> None:
-    monitor, target = CollapseMonitor(), targets(6)
-    monitor.update(7, target, target, delta_prediction=torch.zeros_like(target), delta_target=target)
-    assert "blind to the cue, on the plateau since step 7" in monitor.warning
+@given(SEEDS, st.floats(0.1, 3), st.floats(-2, 2))
+@settings(deadline=None, max_examples=25)
+def test_recalibration_agrees_with_least_squares(seed: int, gain: float, bias: float) -> None:
+    target, noise = targets(seed).numpy(), targets(seed + 1).numpy()
+    predicted = gain * target + noise + bias
+    left = 0.0
+    for column in range(3):
+        design = np.column_stack([predicted[:, column], np.ones(len(predicted))])
+        left += float(np.linalg.lstsq(design, target[:, column], rcond=None)[1][0])
+    expected = 1 - left / ((predicted - target) ** 2).sum()
+    assert recalibration_gain(torch.tensor(predicted), torch.tensor(target)) == pytest.approx(expected, abs=1e-9)
 
 
-def test_monitor_warns_of_predictions_that_are_not_finite() -> None:
-    monitor = CollapseMonitor()
-    monitor.update(0, torch.full((4, 2), math.nan), torch.randn(4, 2))
-    assert "not finite" in monitor.warning
-    assert not monitor.on_plateau
+def test_a_conditional_mean_cannot_be_recalibrated_and_a_copy_of_the_arm_can() -> None:
+    groups = torch.arange(6).repeat_interleave(10)
+    target = targets(3, 60)
+    conditional = torch.stack([target[groups == group].mean(dim=0) for group in range(6)])[groups]
+    assert recalibration_gain(conditional, target) == pytest.approx(0, abs=1e-12)
+    assert recalibration_gain(target.mean(dim=0).expand_as(target), target) == pytest.approx(0, abs=1e-12)
+    assert recalibration_gain(conditional + 2, target) > 0.5
+    assert math.isnan(recalibration_gain(target, target))
 
 
-def test_monitor_state_survives_json() -> None:
-    uninterrupted, first = CollapseMonitor(), CollapseMonitor()
-    shares = {0: 0.0, 10: 0.1, 20: 0.7, 30: 0.8}
-    follow(uninterrupted, shares)
-    follow(first, {step: shares[step] for step in (0, 10, 20)})
-    resumed = CollapseMonitor()
-    resumed.load_state_dict(json.loads(json.dumps(first.state_dict(), allow_nan=False)))
-    assert resumed.status == first.status
-    follow(resumed, {30: 0.8})
-    assert resumed.state_dict() == uninterrupted.state_dict()
+def test_a_slope_is_the_ratio_of_its_episodes_sums() -> None:
+    moved, expert = targets(1, 30), targets(2, 30)
+    episode = torch.tensor([7, 7, 3, 3, 3, 9] * 5)
+    parts = cue_slope_parts(moved, expert, episode)
+    assert parts.slope == pytest.approx(cue_slope(moved, expert))
+    assert parts.num_episodes == 3
+    only = episode == 7
+    assert parts.products_E[1] / parts.powers_E[1] == pytest.approx(cue_slope(moved[only], expert[only]))
 
 
-def test_monitor_scalars_are_finite_and_named() -> None:
-    monitor, target = CollapseMonitor(), torch.cat([targets(1), torch.zeros(50, 1)], dim=1)
-    reading = monitor.update(0, target * 0.5, target, time_mean=target * 0.1, persistence=target * 0.2)
-    scalars = reading.scalars()
-    assert all(math.isfinite(value) for value in scalars.values())
-    assert {"r2", "r2/0", "r2/1", "r2/2", "skill_time_mean", "skill_persistence"} <= set(scalars)
-    assert not {"r2/3", "cue_slope"} & set(scalars)
+def test_cue_skill_is_one_when_perfect_and_zero_as_the_twin() -> None:
+    target, twin = targets(1), targets(2)
+    assert cue_skill(target, twin, target) == 1
+    assert cue_skill(twin, twin, target) == 0
+    halfway = (target + twin) / 2
+    assert cue_skill(halfway, twin, target) == pytest.approx(0.75)
+    assert math.isnan(cue_skill(twin, target, target))
 
 
-def test_monitor_refuses_misuse() -> None:
-    monitor, target = CollapseMonitor(), targets(0)
-    monitor.update(5, target, target)
-    with pytest.raises(ValueError, match="after 5"):
-        monitor.update(5, target, target)
-    with pytest.raises(ValueError, match="together"):
-        monitor.update(6, target, target, delta_target=target)
-    with pytest.raises(ValueError, match="version"):
-        monitor.load_state_dict({"version": 0})
-    with pytest.raises(ValueError, match="plateau_below"):
-        CollapseMonitor(plateau_below=0.6)
+@given(SEEDS, st.floats(0, 2))
+@settings(deadline=None, max_examples=25)
+def test_responses_to_other_input_scale_with_the_output(seed: int, share: float) -> None:
+    target, other = targets(seed), targets(seed + 1)
+    assert response_to_shuffling(share * target, share * other, target, other) == pytest.approx(share, abs=1e-12)
+    assert response_to_shuffling(other, other, target, other) == 0
+    mean = target.mean(dim=0).expand_as(target)
+    assert response_to_blanking(share * (target - mean), 0 * target, target) == pytest.approx(share, abs=1e-12)
+    assert math.isnan(response_to_blanking(target, target, mean))
+
+
+@given(SEEDS, st.floats(-1, 2))
+@settings(deadline=None, max_examples=25)
+def test_the_copycats_weight_is_found_and_a_mean_has_none(seed: int, weight: float) -> None:
+    target, previous = targets(seed), targets(seed + 1)
+    copying = (1 - weight) * target + weight * previous
+    assert copycat_weight(copying, target, previous) == pytest.approx(weight, abs=1e-9)
+    assert copycat_weight(target.mean(dim=0).expand_as(target), target, previous) == pytest.approx(0, abs=1e-12)
+    assert math.isnan(copycat_weight(copying, target, target))
+
+
+@given(st.lists(st.integers(0, 40), max_size=60), st.integers(1, 6))
+@settings(deadline=None, max_examples=50)
+def test_time_bins_hold_every_row_once_in_times_order(steps: list[int], num_bins: int) -> None:
+    bins = in_time_bins(torch.tensor(steps), num_bins)
+    assert len(bins) <= num_bins
+    assert sum(int(rows.sum()) for _, _, rows in bins) == len(steps)
+    bounds = [bound for start, end, _ in bins for bound in (start, end)]
+    assert bounds == sorted(bounds)
+    assert all(bool(rows.any()) for _, _, rows in bins)

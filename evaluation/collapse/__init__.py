@@ -1,0 +1,82 @@
+"""Mean collapse, measured: does a policy's output follow its input, or does it play back the average?
+
+A leaf package (PyTorch, NumPy and SciPy alone), so that any training loop can watch itself in three lines::
+
+    monitor = CollapseMonitor(writer=SummaryWriter("runs/mine"))  # TensorBoard's writer, or none
+    monitor.update(step, prediction, target)                      # tensors (..., A), best of held-out data
+    print(monitor.status)
+
+`offline` compares predictions with targets, `cue` moves the cue or takes the input away, `closed_loop` looks at
+paths, `verdict` calls a policy seeing, partly blind or blind, `monitor` watches a run. docs/collapse.md explains all.
+"""
+
+from smidgen.evaluation.collapse.closed_loop import (
+    goal_information_bits,
+    goal_r2,
+    latching_index,
+    mean_path_distance,
+    path_slope_parts,
+    spread_ratio,
+)
+from smidgen.evaluation.collapse.cue import (
+    SlopeParts,
+    cue_skill,
+    cue_slope,
+    cue_slope_parts,
+    response_to_blanking,
+    response_to_shuffling,
+)
+from smidgen.evaluation.collapse.monitor import CollapseMonitor, CollapseReading
+from smidgen.evaluation.collapse.offline import (
+    by_chunk_step,
+    copycat_weight,
+    explained_variance,
+    in_time_bins,
+    mean_distance,
+    prediction_variance_ratio,
+    r2_per_coordinate,
+    recalibration_gain,
+    skill,
+)
+from smidgen.evaluation.collapse.verdict import (
+    DETECTOR_VERSION,
+    SlopeInterval,
+    Verdict,
+    episode_labels,
+    is_mean_collapsed,
+    judge,
+    slope_interval,
+)
+
+__all__ = [
+    "DETECTOR_VERSION",
+    "CollapseMonitor",
+    "CollapseReading",
+    "SlopeInterval",
+    "SlopeParts",
+    "Verdict",
+    "by_chunk_step",
+    "copycat_weight",
+    "cue_skill",
+    "cue_slope",
+    "cue_slope_parts",
+    "episode_labels",
+    "explained_variance",
+    "goal_information_bits",
+    "goal_r2",
+    "in_time_bins",
+    "is_mean_collapsed",
+    "judge",
+    "latching_index",
+    "mean_distance",
+    "mean_path_distance",
+    "path_slope_parts",
+    "prediction_variance_ratio",
+    "r2_per_coordinate",
+    "recalibration_gain",
+    "response_to_blanking",
+    "response_to_shuffling",
+    "skill",
+    "slope_interval",
+    "spread_ratio",
+]
