@@ -3,6 +3,7 @@
 Closed-loop success and mean collapse of one policy over frozen test seeds, as one JSON record and a few videos.
 On a 2-core CPU, ``smidgen-eval policy=noop episodes=5 out=outputs/eval`` takes about half a minute and ends with a
 line like ``noop on lift: success 0/5``. Run again, it goes on where it was stopped, and does nothing when all is there.
+``smidgen-eval policy=expert task=all`` evaluates every task's expert on 200 seeds and prints one table.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 
 from smidgen.data_collection.experts import EXPERTS
 from smidgen.envs.smidgen_tasks import chance_level
+from smidgen.evaluation.all_tasks import ALL, all_tasks_table, table_path, task_configs, with_expert_settings
 from smidgen.evaluation.failures import RULES_VERSION
 from smidgen.evaluation.held_out import HeldOutItem
 from smidgen.evaluation.items import EpisodeItem, Item, make_simulator
@@ -31,13 +33,21 @@ from smidgen.evaluation.shards import run_items
 from smidgen.evaluation.statistics import CONFIDENCE
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.errors import UserError
-from smidgen.runtime.files import canonical_json, directory_lock, remove_leftovers, sha256_bytes, write_json_atomic
+from smidgen.runtime.files import (
+    canonical_json,
+    directory_lock,
+    remove_leftovers,
+    sha256_bytes,
+    write_atomic,
+    write_json_atomic,
+)
 
 USAGE = "smidgen-eval policy=POLICY out=DIR [key=value ...]"
 SUMMARY = """
 Runs a policy closed-loop over frozen test seeds and measures how far it has collapsed to the mean.
 Writes the record OUT/<task>-<name>.json and OUT/../videos/*.mp4. Run again, it goes on where it was
-stopped, and does nothing when all is there.
+stopped, and does nothing when all is there. task=all prints one table of every task; policy=expert
+task=all alone means episodes=200 videos=0 out=results/experts.
 """
 SHARDS = ".shards"
 
@@ -225,11 +235,39 @@ def _report(path: Path, was_run: bool) -> None:
     print(summary_line(path, record))
 
 
+def evaluate_all(config: EvalConfig, make: Callable[..., Any] = make_simulator) -> Path:
+    """Evaluates one policy on every task, one after the other, and writes the table of them all.
+
+    Args:
+        config: With ``task=all``.
+        make: Makes an environment, from task, cameras and image size.
+
+    Returns:
+        The table's path, a Markdown file beside the records.
+
+    Raises:
+        UserError: As :func:`evaluate`; also for a policy or demonstrations of one task.
+    """
+    records = {}
+    for task, one in task_configs(config).items():
+        path, was_run = evaluate(one, make)
+        _report(path, was_run)
+        records[task] = read_record(path)
+    path = table_path(config, records)
+    write_atomic(path, all_tasks_table(records).encode())
+    return path
+
+
 def _body(arguments: list[str]) -> None:
     if wants_help(arguments):
         print(command_help(USAGE, SUMMARY, EvalConfig))
         return
-    _report(*evaluate(compose_config(EvalConfig, arguments)))
+    config = compose_config(EvalConfig, with_expert_settings(arguments))
+    if config.task != ALL:
+        _report(*evaluate(config))
+        return
+    path = evaluate_all(config)
+    print(f"{path}:\n{path.read_text()}", end="")
 
 
 def main(argv: list[str] | None = None) -> int:

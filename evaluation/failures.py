@@ -47,7 +47,8 @@ STILL_S = 2.0
 # Contacts of the pads flicker while an object swings.
 LOST_STEPS = 3
 
-_READ = ("eef_position_m", "gripper_opening_m", "object_position_m", "goal_position_m", "is_grasped", "is_success")
+_PLACES = ("object_position_m", "goal_position_m", "dirt_positions_m")
+_READ = ("eef_position_m", "gripper_opening_m", "is_grasped", "is_success", *_PLACES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,11 +88,12 @@ class _Trace:
 
     @property
     def near_steps(self) -> np.ndarray:
-        """Steps at which the gripper was near the object, or the goal where there is no object."""
-        target = self.states.get("object_position_m", self.states.get("goal_position_m"))
-        if target is None:
+        """Steps at which the gripper was near the object; where there is none, near the goal or any piece of dirt."""
+        place = next((self.states[name] for name in _PLACES if name in self.states), None)
+        if place is None:
             return np.arange(len(self.eef_S3))
-        return np.flatnonzero(np.linalg.norm(target - self.eef_S3, axis=1) <= NEAR_M)
+        offsets_SP3 = place.reshape(len(place), -1, 3) - self.eef_S3[:, None]
+        return np.flatnonzero(np.linalg.norm(offsets_SP3, axis=-1).min(axis=1) <= NEAR_M)
 
 
 class FailureObserver:

@@ -149,6 +149,13 @@ def test_a_task_that_tells_nothing_but_the_gripper() -> None:
     assert label_of("lift", eef_position_m=FAR) == "stalled"
 
 
+def test_the_nearest_of_many_places_counts() -> None:
+    dirt = np.array([[0.3, 0.3, 0.9], [0.2, 0.0, 0.9]])
+    for end, label in (([0.2, 0.05, 0.9], "timeout"), ([0.0, 0.2, 0.9], "never_reached")):
+        eef = between(np.array([-0.1, 0.0, 1.0]), np.array(end))
+        assert label_of("lift", eef_position_m=eef, dirt_positions_m=dirt, is_success=False) == label
+
+
 def test_success_is_no_failure() -> None:
     observer = FailureObserver(get_task("lift"))
     observer.see({"eef_position_m": FAR})
