@@ -21,7 +21,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from smidgen.evaluation.charts import Axis, Points, Tick, path_data, step_axis, thinned, value_axis
 from smidgen.evaluation.columns import COLUMNS, MISSING, NOT_SEPARABLE, interval, number, percent
-from smidgen.evaluation.ranking import ESCAPE_ABOVE, SIGNIFICANCE, Group, Row, escape_step, training_points
+from smidgen.evaluation.ranking import ESCAPE_ABOVE, Group, Row, escape_step, training_points
+from smidgen.evaluation.statistics import SIGNIFICANCE
 from smidgen.evaluation.tables import conditions, setting
 
 _FOLDER = Path(__file__).parent

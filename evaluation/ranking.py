@@ -15,14 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scipy.stats import binomtest
-
 from smidgen.evaluation.protocol import TEST
 from smidgen.evaluation.records import Record, find_records, read_record
+from smidgen.evaluation.statistics import SIGNIFICANCE, exact_mcnemar
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import sha256_file
 
-SIGNIFICANCE = 0.05
 ESCAPE_ABOVE = 0.5  # T0.5, the threshold of collapse.CollapseMonitor
 _POSITION_SUFFIX = "_m"
 _RANKED_KINDS = ("checkpoint", "user")
@@ -142,27 +140,6 @@ def _with_rank(row: Row, competing: Sequence[Row]) -> Row:
 def outcomes(record: Record) -> dict[int, bool]:
     """Headline success of each seed."""
     return {episode["seed"]: episode["success"] for episode in record["episodes"]}
-
-
-def exact_mcnemar(first: dict[int, bool], second: dict[int, bool]) -> tuple[float, int]:
-    """Exact two-sided McNemar test of two policies on the seeds that both were run on.
-
-    Args:
-        first: Success by seed.
-        second: Success by seed.
-
-    Returns:
-        The p-value (1 where no shared seed tells the two apart) and the number of shared seeds.
-
-    Source: Q. McNemar, "Note on the sampling error of the difference between correlated proportions",
-        Psychometrika 12, 1947; exact form: binomial test on the discordant pairs.
-    """
-    shared = first.keys() & second.keys()
-    first_only = sum(first[seed] and not second[seed] for seed in shared)
-    discordant = sum(first[seed] != second[seed] for seed in shared)
-    if discordant == 0:
-        return 1.0, len(shared)
-    return float(binomtest(first_only, discordant, 0.5).pvalue), len(shared)
 
 
 def mean_position_r2(values: Sequence[float | None] | None, coordinates: Sequence[str]) -> float | None:

@@ -1,13 +1,18 @@
-"""Intervals for success rates (k successes out of n episodes, never a bare percentage), and Holm's correction.
+"""One success rate and its interval, two on shared seeds, Holm's correction, and what a sample size can show.
 
-A leaf module (SciPy alone), so that training and outside code may import it.
+A rate is k successes out of n episodes, never a bare percentage. Several training seeds are training_seeds.py's.
+A leaf module (NumPy and SciPy alone), so that training and outside code may import it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from scipy.stats import binomtest
+import numpy as np
+from scipy.optimize import brentq
+from scipy.stats import binom, binomtest
 
 CONFIDENCE = 0.95
+SIGNIFICANCE = 0.05
+POWER = 0.8
 
 
 def wilson_interval(k: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
@@ -54,3 +59,80 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
         adjusted[index] = largest
     return adjusted
+
+
+def exact_mcnemar(first: Mapping[int, bool], second: Mapping[int, bool]) -> tuple[float, int]:
+    """Exact two-sided McNemar test of two policies on the seeds that both were run on.
+
+    Args:
+        first: Success by seed.
+        second: Success by seed.
+
+    Returns:
+        The p-value (1 where no shared seed tells the two apart) and the number of shared seeds.
+
+    Source: Q. McNemar, "Note on the sampling error of the difference between correlated proportions",
+        Psychometrika 12, 1947; exact form: binomial test on the discordant pairs.
+    """
+    shared = first.keys() & second.keys()
+    first_only = sum(first[seed] and not second[seed] for seed in shared)
+    discordant = sum(first[seed] != second[seed] for seed in shared)
+    if discordant == 0:
+        return 1.0, len(shared)
+    return float(binomtest(first_only, discordant, 0.5).pvalue), len(shared)
+
+
+def mcnemar_power(first: float, second: float, num_seeds: int, significance: float = SIGNIFICANCE) -> float:
+    """Probability that the exact McNemar test tells two policies apart.
+
+    Outcomes on the same seed are taken as independent. Where the same seeds are hard for both, fewer pairs are
+    discordant at the same difference, and the power is higher.
+
+    Args:
+        first: Success rate of one policy.
+        second: Success rate of the other.
+        num_seeds: Shared seeds.
+        significance: Two-sided level of the test.
+
+    Returns:
+        The power, summed over every number of discordant pairs.
+    """
+    first_only, second_only = first * (1 - second), second * (1 - first)
+    share = first_only + second_only
+    if share == 0.0:
+        return 0.0
+    discordant = np.arange(num_seeds + 1)
+    # Rejected where the smaller count is at most this; -1 where even 0 is not rare enough.
+    most = binom.ppf(significance / 2, discordant, 0.5)
+    most = np.where(binom.cdf(most, discordant, 0.5) <= significance / 2, most, most - 1)
+    odds = first_only / share
+    rejected = binom.cdf(most, discordant, odds) + binom.sf(discordant - most - 1, discordant, odds)
+    return float(binom.pmf(discordant, num_seeds, share) @ np.where(most < 0, 0.0, rejected))
+
+
+def minimum_detectable_drop(
+    rate: float, num_seeds: int, power: float = POWER, significance: float = SIGNIFICANCE
+) -> float | None:
+    """How far below a rate another policy has to be for the exact McNemar test to find it with a given power.
+
+    Args:
+        rate: Success rate of the better policy.
+        num_seeds: Shared seeds.
+        power: Wanted probability of finding the difference.
+        significance: Two-sided level of the test.
+
+    Returns:
+        The smallest such difference of rates (:func:`mcnemar_power` says under which assumption); None where not even
+        a policy that never succeeds would be found.
+
+    Raises:
+        ValueError: If the rate is outside [0, 1], power or level outside (0, 1), or there is no seed.
+    """
+    if not (0 <= rate <= 1 and num_seeds >= 1 and 0 < power < 1 and 0 < significance < 1):
+        raise ValueError(
+            f"expected rate in [0, 1], num_seeds >= 1, power and significance in (0, 1), "
+            f"got {rate}, {num_seeds}, {power}, {significance}"
+        )
+    if mcnemar_power(rate, 0.0, num_seeds, significance) < power:
+        return None
+    return float(brentq(lambda drop: mcnemar_power(rate, rate - drop, num_seeds, significance) - power, 0.0, rate))

@@ -15,7 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from smidgen.evaluation.columns import NOT_SEPARABLE, Column, interval, num_demonstrations, pick
-from smidgen.evaluation.ranking import SIGNIFICANCE, Group, Row, escape_step, mean_position_r2, training_points
+from smidgen.evaluation.ranking import Group, Row, escape_step, mean_position_r2, training_points
+from smidgen.evaluation.statistics import SIGNIFICANCE
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import canonical_json, sha256_bytes
 

@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "experiments": {"training", "evaluation", "data_collection", "envs", "policies"},
 }
 # training meets evaluation here: measures and statistics over tensors, which import nothing of ours.
-SHARED_LEAVES = {f"smidgen.evaluation.{name}" for name in ("collapse", "statistics", "survival")}
+SHARED_LEAVES = {f"smidgen.evaluation.{name}" for name in ("collapse", "statistics", "survival", "training_seeds")}
 LEAF_IMPORTS = {"torch", "numpy", "scipy"} | set(sys.stdlib_module_names)
 # The episode store and the synthetic ladder are all that training sees of data_collection.
 STORE_MODULES = {

@@ -18,7 +18,6 @@ from smidgen.evaluation.ranking import (
     Group,
     Row,
     escape_step,
-    exact_mcnemar,
     mean_position_r2,
     rank_rows,
     read_rows,
@@ -106,19 +105,6 @@ def test_other_seeds_and_numbers_of_episodes_stay_in_one_ranking() -> None:
     assert [row.rank for row in group.ranked] == [1, 2]
     assert group.ranked[1].num_shared_seeds == 0
     assert group.ranked[1].not_separable
-
-
-@pytest.mark.parametrize(
-    ("first_only", "second_only", "p_value"),
-    # Two-sided sign test by hand: 2 * (0.5 ** n) * sum of the tail's binomial coefficients.
-    [(0, 0, 1.0), (1, 0, 1.0), (5, 0, 2 / 32), (6, 0, 2 / 64), (8, 1, 2 * 10 / 512), (3, 3, 1.0)],
-)
-def test_exact_mcnemar_against_counts_by_hand(first_only: int, second_only: int, p_value: float) -> None:
-    wins = [True] * first_only + [False] * second_only + [True] * 7
-    losses = [False] * first_only + [True] * second_only + [True] * 7
-    got, shared = exact_mcnemar(dict(enumerate(wins)), dict(enumerate([*losses, True])))
-    assert shared == len(wins)
-    assert got == pytest.approx(p_value)
 
 
 def test_five_lost_seeds_are_not_separable_and_six_are() -> None:
