@@ -9,12 +9,14 @@ Letters: ``S``, ``M`` points of a path.
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
 from smidgen.evaluation.protocol import POLICY_ERROR, SIMULATOR_ERROR
+from smidgen.evaluation.record_schema import EpisodeRow
 
 COLLAPSED = "collapsed"
 # With fewer, the mean path is some episodes' own.
@@ -65,7 +67,7 @@ def follows_mean_path(path_S3: np.ndarray, mean_M3: np.ndarray, own_M3: np.ndarr
 
 def with_collapsed(
     answers: Mapping[int, Mapping[str, Any]], experts: Mapping[int, Mapping[str, Any]]
-) -> list[dict[str, Any]]:
+) -> list[EpisodeRow]:
     """The episodes' rows, those that followed the mean path labelled so.
 
     Args:
@@ -77,11 +79,11 @@ def with_collapsed(
     """
     own = {seed: np.array(answer["path"]) for seed, answer in experts.items() if answer["row"]["success"]}
     if len(own) < MIN_PATHS:
-        return [dict(answer["row"]) for answer in answers.values()]
+        return [answer["row"] for answer in answers.values()]
     mean_M3 = time_mean_path(own.values())
     rows = []
     for seed, answer in answers.items():
-        row = dict(answer["row"])
+        row = typing.cast(EpisodeRow, dict(answer["row"]))
         may_be = not row["success"] and row["label"] not in _BEFORE and seed in own
         if may_be and follows_mean_path(np.array(answer["path"]), mean_M3, own[seed]):
             row["label"] = COLLAPSED
