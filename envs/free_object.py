@@ -8,6 +8,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
+from smidgen.envs.contacts import are_touching, fingerpad_masks, geom_mask
 from smidgen.envs.robosuite_env import RobosuiteEnv
 
 
@@ -29,24 +30,16 @@ class FreeObjectEnv(RobosuiteEnv):
         """(3,) where the object's centre has to go, in metres."""
 
     def _after_build(self) -> None:
-        grasped, gripper = self.manipulated_object, self._robot.gripper["right"]
+        grasped = self.manipulated_object
         self._object_body = self.model.body(grasped.root_body).id
         joint = self.model.joint(grasped.joints[0])
         self._object_qpos = slice(int(joint.qposadr[0]), int(joint.qposadr[0]) + 7)
-        self._object_geoms = self._geom_ids(grasped.contact_geoms)
-        self._pads = [self._geom_ids(gripper.important_geoms[f"{side}_fingerpad"]) for side in ("left", "right")]
-
-    def _geom_ids(self, names: list[str]) -> list[int]:
-        return [self.model.geom(name).id for name in names]
+        self._object_geoms = geom_mask(self.model, grasped.contact_geoms)
+        self._pads = fingerpad_masks(self.model, self._robot.gripper["right"])
 
     def is_grasped(self) -> bool:
         """Whether both fingertips touch the object."""
-        return all(self._are_touching(pad, self._object_geoms) for pad in self._pads)
-
-    def _are_touching(self, some: list[int], others: list[int]) -> bool:
-        pairs = self.data.contact.geom
-        some_first = np.isin(pairs[:, 0], some) & np.isin(pairs[:, 1], others)
-        return bool((some_first | np.isin(pairs[:, 0], others) & np.isin(pairs[:, 1], some)).any())
+        return all(are_touching(self.data, pad, self._object_geoms) for pad in self._pads)
 
     def object_position_m(self) -> np.ndarray:
         """(3,) the object's centre in metres."""
@@ -91,4 +84,4 @@ class FreeObjectEnv(RobosuiteEnv):
         mujoco.mj_forward(self.model, self.data)
 
     def _cue_geoms(self) -> list[int]:
-        return self._geom_ids(self.manipulated_object.visual_geoms)
+        return [self.model.geom(name).id for name in self.manipulated_object.visual_geoms]

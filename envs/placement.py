@@ -27,3 +27,24 @@ def sample_beside(sampler: Any, placed: Any, others: Mapping[str, Any], rng: np.
     finally:
         sampler.mujoco_objects, sampler.rng = objects, generator
     return np.concatenate([position, quaternion])
+
+
+class ParkedObjects:
+    """Mixed into a robosuite environment: objects that a task leaves out rest on the floor, far from the camera.
+
+    robosuite lets them fall from 10 m, one inside the other.
+    """
+
+    model: Any
+    sim: Any
+
+    def clear_objects(self, object_names: list[str]) -> None:
+        """Puts objects side by side where nothing else is."""
+        left_out = sorted((model for model in self.model.mujoco_objects if model.name in object_names), key=_name)
+        for index, model in enumerate(left_out):
+            height_m = -float(model.bottom_offset[2])
+            self.sim.data.set_joint_qpos(model.joints[0], np.array([10.0 + index, 10.0, height_m, 1.0, 0.0, 0.0, 0.0]))
+
+
+def _name(model: Any) -> str:
+    return str(model.name)

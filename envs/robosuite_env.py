@@ -164,6 +164,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray], abc.ABC):
         self._controller.step(position, rotation, gripper, self._num_substeps)
         # Kinematics and contacts of the state that the step ended in; velocities wait for the next step.
         mujoco.mj_fwdPosition(self.model, self.data)
+        self._after_physics()
         self._num_steps += 1
         self._held_steps = self._held_steps + 1 if self.is_success() else 0
         terminated = self._held_steps >= self.task.hold_steps
@@ -173,13 +174,15 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray], abc.ABC):
     def _target_position(self, action: np.ndarray) -> np.ndarray:
         return action[self.task.action.position_indices]
 
+    def _after_physics(self) -> None:
+        """Where a task updates what is its own and not MuJoCo's, after each control step."""
+
     def _target_rotation(self, action: np.ndarray) -> np.ndarray:
         """The rotation that an action asks for: home, turned about the vertical where the task declares yaw."""
         if "yaw" not in self.task.action.kinds:
             return self._home_rotation
-        asked_rad = float(action[self.task.action.kinds.index("yaw")])
-        present_rad = self.eef_yaw_rad()
-        return turned_about_vertical(self._home_rotation, next_yaw(asked_rad, present_rad))
+        yaw_rad = next_yaw(float(action[self.task.action.kinds.index("yaw")]), self.eef_yaw_rad())
+        return turned_about_vertical(self._home_rotation, yaw_rad)
 
     def _info(self) -> dict[str, Any]:
         return {"is_success": self.is_success(), "success_held_steps": self._held_steps}
@@ -192,16 +195,12 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray], abc.ABC):
         return observation
 
     def eef_state(self) -> np.ndarray:
-        """(E,) position of the grip site (m, world frame), the gripper's opening (m), and cos and sin of twice its yaw.
-
-        Opening and yaw are there where the task's action has them.
-        """
+        """(E,) position (m, world frame); opening (m), cos and sin of twice the yaw where the action has them."""
         state = [self.data.site_xpos[self._arm.site]]
         if self.task.action.gripper_index is not None:
             state.append([self.gripper_opening_m()])
         if "yaw" in self.task.action.kinds:
-            twice_rad = 2.0 * self.eef_yaw_rad()
-            state.append([np.cos(twice_rad), np.sin(twice_rad)])
+            state.append([np.cos(2.0 * self.eef_yaw_rad()), np.sin(2.0 * self.eef_yaw_rad())])
         return np.concatenate(state)
 
     def eef_yaw_rad(self) -> float:
@@ -258,7 +257,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray], abc.ABC):
             ValueError: If the vector has another length, as one of another task or version has.
         """
         size = mujoco.mj_stateSize(self.model, _STATE)
-        ours = (self._controller.posture_rad, self._controller.finger_command, self._task_state())
+        ours = [self._controller.posture_rad, self._controller.finger_command, self._task_state()]
         sizes = [size, *map(len, ours), 2]
         state = np.asarray(state, dtype=np.float64)
         if state.shape != (sum(sizes),):

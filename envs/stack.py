@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from smidgen.envs.contacts import are_touching, geom_mask
 from smidgen.envs.free_object import FreeObjectEnv
 from smidgen.envs.frozen_model import FrozenModel
 from smidgen.envs.placement import sample_beside
@@ -36,12 +37,13 @@ class StackEnv(FreeObjectEnv):
 
     def _after_build(self) -> None:
         super()._after_build()
-        self._base_geoms = self._geom_ids(self.simulation.cubeB.contact_geoms)
+        self._base_geoms = geom_mask(self.model, self.simulation.cubeB.contact_geoms)
 
     def is_success(self) -> bool:
         """Whether the red cube is above the table, touches the green one and is not in hand (robosuite's rule)."""
         lifted = self.data.xpos[self._object_body][2] > TABLE_HEIGHT_M + LIFTED_M
-        return bool(lifted and self._are_touching(self._object_geoms, self._base_geoms) and not self.is_grasped())
+        touching = are_touching(self.data, self._object_geoms, self._base_geoms)
+        return bool(lifted and touching and not self.is_grasped())
 
     def base_position_m(self) -> np.ndarray:
         """(3,) the green cube's centre."""

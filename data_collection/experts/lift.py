@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from smidgen.data_collection.experts.expert import CLOSED, OPEN, Expert, is_near, towards
+from smidgen.data_collection.experts.expert import CLOSED, OPEN, Expert, is_near
 
 HOVER_OFFSET_M = np.array([0.0, 0.0, 0.06])
 RAISE_M = 0.10
@@ -38,7 +38,7 @@ class LiftExpert(Expert):
         eef, cube = privileged["eef_position_m"], privileged["object_position_m"]
         self.steps_grasped = self.steps_grasped + 1 if privileged["is_grasped"] else 0
         if self.phase == "reach":
-            low = eef[2] < cube[2] + HOVER_OFFSET_M[2] + HOVER_TOLERANCE_M
+            low = eef[2] < cube[2] + self._hover_offset_m()[2] + HOVER_TOLERANCE_M
             return "descend" if low and is_near(eef[:2], cube[:2], ALIGNED_M) else "reach"
         if self.phase == "descend":
             if not is_near(eef[:2], cube[:2], ASTRAY_M):
@@ -54,9 +54,12 @@ class LiftExpert(Expert):
         eef, cube = privileged["eef_position_m"], privileged["object_position_m"]
         rest_m = float(privileged["object_rest_height_m"])
         if self.phase == "reach":
-            return np.append(towards(eef, cube + HOVER_OFFSET_M), OPEN)
+            return np.append(self.towards(eef, cube + self._hover_offset_m()), OPEN)
         if self.phase == "descend":
-            return np.append(towards(eef, cube), OPEN)
+            return np.append(self.towards(eef, cube), OPEN)
         if self.phase == "grasp":
             return np.append([cube[0], cube[1], rest_m], CLOSED)
-        return np.append(towards(eef, np.array([eef[0], eef[1], rest_m + RAISE_M])), CLOSED)
+        return np.append(self.towards(eef, np.array([eef[0], eef[1], rest_m + RAISE_M])), CLOSED)
+
+    def _hover_offset_m(self) -> np.ndarray:
+        return HOVER_OFFSET_M + np.array([0.0, 0.0, self.approach_m])

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from smidgen.data_collection.experts.expert import CLOSED, OPEN, Expert, is_near, towards
+from smidgen.data_collection.experts.expert import CLOSED, OPEN, Expert, funnel_m, is_near
 from smidgen.envs.yaw import principal_yaw
 
 Privileged = Mapping[str, np.ndarray]
@@ -22,7 +22,9 @@ ALIGNED_M = 0.015
 ALIGNED_RAD = 0.2
 HOVER_TOLERANCE_M = 0.03
 GRASP_TOLERANCE_M = 0.010
-ASTRAY_M = 0.025
+ASTRAY_M = 0.04
+# A descent that takes longer has met something, e.g. a wall; the grip may do from there.
+BLOCKED_STEPS = 25
 SQUEEZE_STEPS = 2
 GIVE_UP_STEPS = 15
 # Contacts of the pads flicker while an object swings; it is lost when they have been gone for longer than this.
@@ -49,6 +51,9 @@ class PickAndPlaceExpert(Expert):
 
     # Distances that differ between tasks, in metres.
     hover_m: ClassVar[float] = 0.06
+    # The control law decouples position from rotation only nearly: a faster descent pulls the arm aside by centimetres.
+    descend_lead_m: ClassVar[float] = 0.06
+    exact_m: ClassVar[float] = 0.012
     carry_lead_m: ClassVar[float] = 0.10
     lower_lead_m: ClassVar[float] = 0.05
     above_goal_m: ClassVar[float] = 0.06
@@ -82,7 +87,7 @@ class PickAndPlaceExpert(Expert):
 
     def _after_reach(self, privileged: Privileged) -> str:
         eef, grasp = privileged["eef_position_m"], self.grasp_position_m(privileged)
-        low = eef[2] < grasp[2] + self.hover_m + HOVER_TOLERANCE_M
+        low = eef[2] < grasp[2] + self.hover_m + self.approach_m + HOVER_TOLERANCE_M
         turned = not self._turns or abs(self._yaw_error_rad(privileged, self.grasp_yaw_rad(privileged))) < ALIGNED_RAD
         return "descend" if low and turned and is_near(eef[:2], grasp[:2], ALIGNED_M) else "reach"
 
@@ -90,7 +95,9 @@ class PickAndPlaceExpert(Expert):
         eef, grasp = privileged["eef_position_m"], self.grasp_position_m(privileged)
         if not is_near(eef[:2], grasp[:2], ASTRAY_M):
             return "reach"
-        return "grasp" if eef[2] < grasp[2] + GRASP_TOLERANCE_M else "descend"
+        low = eef[2] < grasp[2] + GRASP_TOLERANCE_M
+        blocked = self.steps_in_phase > BLOCKED_STEPS
+        return "grasp" if blocked or (low and is_near(eef[:2], grasp[:2], self.exact_m)) else "descend"
 
     def _after_grasp(self, privileged: Privileged) -> str:
         if self.steps_grasped > SQUEEZE_STEPS:
@@ -128,34 +135,38 @@ class PickAndPlaceExpert(Expert):
         return np.asarray(getattr(self, f"_{self.phase}")(privileged))
 
     def _reach(self, privileged: Privileged) -> np.ndarray:
-        above = self.grasp_position_m(privileged) + np.array([0.0, 0.0, self.hover_m])
-        target = towards(privileged["eef_position_m"], above)
+        above = self.grasp_position_m(privileged) + np.array([0.0, 0.0, self.hover_m + self.approach_m])
+        target = self.towards(privileged["eef_position_m"], above)
         return self._action(target, self.grasp_yaw_rad(privileged), OPEN)
 
     def _descend(self, privileged: Privileged) -> np.ndarray:
-        target = towards(privileged["eef_position_m"], self.grasp_position_m(privileged))
+        eef, grasp = privileged["eef_position_m"], self.grasp_position_m(privileged)
+        height_m = funnel_m(float(np.linalg.norm(eef[:2] - grasp[:2])), self.hover_m, self.exact_m)
+        target = self.towards(eef, grasp + np.array([0.0, 0.0, height_m]), self.descend_lead_m)
         return self._action(target, self.grasp_yaw_rad(privileged), OPEN)
 
     def _grasp(self, privileged: Privileged) -> np.ndarray:
         grasp = self.grasp_position_m(privileged)
-        height_m = grasp[2] - privileged["object_position_m"][2] + privileged["object_rest_height_m"]
-        return self._action(np.array([grasp[0], grasp[1], height_m]), self.grasp_yaw_rad(privileged), CLOSED)
+        # An object that is being lifted already must not take the target with it.
+        lifted_m = max(0.0, privileged["object_position_m"][2] - privileged["object_rest_height_m"])
+        return self._action(grasp - np.array([0.0, 0.0, lifted_m]), self.grasp_yaw_rad(privileged), CLOSED)
 
     def _raise(self, privileged: Privileged) -> np.ndarray:
         eef = privileged["eef_position_m"]
         goal = np.array([eef[0], eef[1], self._carry_height_m(privileged)])
-        return self._action(towards(eef, goal, self.carry_lead_m), self.carry_yaw_rad(privileged), CLOSED)
+        return self._action(self.towards(eef, goal, self.carry_lead_m), self.carry_yaw_rad(privileged), CLOSED)
 
     def _carry(self, privileged: Privileged) -> np.ndarray:
         eef = privileged["eef_position_m"]
         goal = eef + privileged["goal_position_m"] - privileged["object_position_m"]
         goal[2] = self._carry_height_m(privileged)
-        return self._action(towards(eef, goal, self.carry_lead_m), self.carry_yaw_rad(privileged), CLOSED)
+        return self._action(self.towards(eef, goal, self.carry_lead_m), self.carry_yaw_rad(privileged), CLOSED)
 
     def _lower(self, privileged: Privileged) -> np.ndarray:
-        eef = privileged["eef_position_m"]
-        goal = eef + privileged["goal_position_m"] - privileged["object_position_m"]
-        return self._action(towards(eef, goal, self.lower_lead_m), self.carry_yaw_rad(privileged), CLOSED)
+        eef, offset = privileged["eef_position_m"], privileged["goal_position_m"] - privileged["object_position_m"]
+        height_m = funnel_m(float(np.linalg.norm(offset[:2])), self.above_goal_m, self.over_goal_m)
+        target = self.towards(eef, eef + offset + np.array([0.0, 0.0, height_m]), self.lower_lead_m)
+        return self._action(target, self.carry_yaw_rad(privileged), CLOSED)
 
     def _release(self, privileged: Privileged) -> np.ndarray:
         return self._action(privileged["eef_position_m"], self.carry_yaw_rad(privileged), OPEN)
@@ -163,7 +174,7 @@ class PickAndPlaceExpert(Expert):
     def _retreat(self, privileged: Privileged) -> np.ndarray:
         eef = privileged["eef_position_m"]
         goal = np.array([eef[0], eef[1], privileged["goal_position_m"][2] + RETREAT_M])
-        return self._action(towards(eef, goal, self.carry_lead_m), self.carry_yaw_rad(privileged), OPEN)
+        return self._action(self.towards(eef, goal, self.carry_lead_m), self.carry_yaw_rad(privileged), OPEN)
 
     def _carry_height_m(self, privileged: Privileged) -> float:
         """Height of the gripper at which the object in it clears what stands between here and the goal."""

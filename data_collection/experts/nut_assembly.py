@@ -1,0 +1,48 @@
+"""The experts for nut assembly: the nut by its handle, over the peg, and let it fall."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from smidgen.data_collection.experts.pick_and_place import PickAndPlaceExpert, Privileged
+from smidgen.envs.yaw import principal_yaw
+
+
+class NutAssemblyExpert(PickAndPlaceExpert):
+    """The peg is 13 cm tall: the nut is let go once the peg's top stands in its hole, and falls the rest."""
+
+    above_goal_m = 0.15
+    over_goal_m = 0.006
+    release_above_goal_m = 0.10
+    descend_lead_m = 0.03
+    carry_lead_m = 0.06
+    lower_lead_m = 0.03
+    exact_m = 0.008
+    handle_m: ClassVar[float]
+
+    def grasp_position_m(self, privileged: Privileged) -> np.ndarray:
+        """(3,) the middle of the handle that the nut leaves free, which points along the nut's own x."""
+        yaw_rad = float(privileged["object_yaw_rad"])
+        return privileged["object_position_m"] + self.handle_m * np.array([np.cos(yaw_rad), np.sin(yaw_rad), 0.0])
+
+    def grasp_yaw_rad(self, privileged: Privileged) -> float:
+        """Across the handle."""
+        return principal_yaw(float(privileged["object_yaw_rad"]))
+
+    def carry_yaw_rad(self, privileged: Privileged) -> float:
+        """A quarter turn from home: with the handle beyond the peg, the hand would be out of the arm's reach."""
+        return -np.pi / 2
+
+
+class SquareNutExpert(NutAssemblyExpert):
+    """The square hole fits at any quarter turn, of which home is one."""
+
+    handle_m = 0.064
+
+
+class RoundNutExpert(NutAssemblyExpert):
+    """The round hole fits however it is turned."""
+
+    handle_m = 0.070
