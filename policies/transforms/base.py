@@ -43,6 +43,7 @@ class InputTransform(nn.Module):
         num_fit_passes: How often ``fit`` goes through the training tokens, where it does.
         is_bijection: Whether ``inverse`` gives back every input.
         is_orthonormal: Whether it keeps inner products with scale ``ortho``.
+        is_linear: Whether every output is a weighted sum of inputs.
         is_learned: Whether it has parameters, which training changes.
     """
 
@@ -50,6 +51,7 @@ class InputTransform(nn.Module):
     num_fit_passes: ClassVar[int] = 1
     is_bijection: ClassVar[bool] = True
     is_orthonormal: ClassVar[bool] = True
+    is_linear: ClassVar[bool] = True
     is_learned: ClassVar[bool] = False
 
     def __init__(self, grid: tuple[int, ...], channels: int, *, scale: str = "ortho") -> None:

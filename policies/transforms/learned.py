@@ -147,6 +147,7 @@ class ConvStem(_Embedding):
     """
 
     is_bijection = False
+    is_linear = False
 
     def __init__(self, grid: tuple[int, ...], channels: int, *, scale: str = "ortho") -> None:
         super().__init__(grid, channels, scale=scale)

@@ -1,0 +1,207 @@
+"""What a policy looks at: how much every pixel of its frames matters to the chunk that it predicts.
+
+Whatever stands between bytes and attention (standardisation, input transform) is differentiable, so that gradients
+come back through it to the pixels: a policy that reads Fourier coefficients gets a map as sharp as one that reads
+pixels. Attention weights belong to tokens; they come back through the adjoint of that same map.
+
+    gradient      |d chunk / d pixel|: Simonyan, Vedaldi and Zisserman, Deep inside convolutional networks (2014)
+    input         the gradient times the pixel's value: Shrikumar et al., Not just a black box (2016)
+    smooth        the gradient, averaged over noisy copies of the frames: Smilkov et al., SmoothGrad (2017)
+    attention     the functional of the pixels that the attention weights are
+
+A gradient says what a small change of one pixel would do. It does not say what a policy would do were the object gone
+or elsewhere: that is what the cue slope measures.
+
+Shape suffixes: K outputs (steps of a chunk times action features), T frames, H rows, W columns, C channels (N cameras
+of C / N each), R attention rows (heads times latents), M tokens of the transform.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from smidgen.policies.perceiver import Perceiver
+from smidgen.policies.perceiver_policy import PerceiverPolicy
+from smidgen.runtime.errors import UserError, unknown_name
+
+Frames = UInt8[Tensor, "t h w c"] | Float[Tensor, "t h w c"]
+Predict = Callable[[Tensor], Tensor]
+
+SMOOTH_SAMPLES = 8
+# Of the range of a pixel; Smilkov et al. find 10 to 20 % best.
+SMOOTH_DEVIATION = 0.1
+
+
+def chunk_jacobian(predict: Predict, frames_THWC: Frames) -> Float[Tensor, "outputs t h w c"]:
+    """Derivatives of every output with respect to every channel of every pixel.
+
+    Args:
+        predict: Maps a batch of frames (1, T, H, W, C) in [0, 1] to outputs of any shape, differentiably.
+        frames_THWC: The frames to stand at: bytes, or floats in [0, 1].
+
+    Returns:
+        Outputs in the order of ``flatten``, per unit of a pixel in [0, 1]; zeros where nothing depends on the frames.
+    """
+    x_1THWC = unit_floats(frames_THWC).detach()[None].clone().requires_grad_()
+    with torch.enable_grad():
+        outputs_K = predict(x_1THWC).flatten()
+    if not outputs_K.requires_grad:
+        return x_1THWC.detach().new_zeros(len(outputs_K), *frames_THWC.shape)
+    rows = [torch.autograd.grad(output, x_1THWC, retain_graph=True, materialize_grads=True)[0] for output in outputs_K]
+    return torch.cat(rows)
+
+
+def gradient_saliency(predict: Predict, frames_THWC: Frames, num_cameras: int = 1) -> Float[Tensor, "t h w cameras"]:
+    """Norm of the derivatives over outputs and a pixel's channels.
+
+    Args:
+        predict: As for ``chunk_jacobian``.
+        frames_THWC: The frames to stand at.
+        num_cameras: Number N of cameras that share the channel axis, camera by camera.
+    """
+    return _per_pixel(chunk_jacobian(predict, frames_THWC), num_cameras).square().sum((0, -1)).sqrt()
+
+
+def input_saliency(predict: Predict, frames_THWC: Frames, num_cameras: int = 1) -> Float[Tensor, "t h w cameras"]:
+    """Norm over outputs of derivative times input, summed over a pixel's channels: a black pixel has none.
+
+    Arguments as for ``gradient_saliency``.
+    """
+    products_KTHWC = chunk_jacobian(predict, frames_THWC) * unit_floats(frames_THWC)
+    return _per_pixel(products_KTHWC, num_cameras).sum(-1).square().sum(0).sqrt()
+
+
+def smooth_saliency(
+    predict: Predict,
+    frames_THWC: Frames,
+    num_cameras: int = 1,
+    *,
+    num_samples: int = SMOOTH_SAMPLES,
+    deviation: float = SMOOTH_DEVIATION,
+    seed: int = 0,
+) -> Float[Tensor, "t h w cameras"]:
+    """As ``gradient_saliency``, of derivatives averaged over copies of the frames in white noise.
+
+    Args:
+        predict: As for ``chunk_jacobian``.
+        frames_THWC: The frames to stand at.
+        num_cameras: Number N of cameras that share the channel axis.
+        num_samples: Number of noisy copies.
+        deviation: The noise's, per channel, for pixels in [0, 1]; nothing is clipped.
+        seed: The noise's.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    x_THWC = unit_floats(frames_THWC)
+    total_KTHWC = torch.zeros(())
+    for _ in range(num_samples):
+        noise_THWC = torch.randn(x_THWC.shape, generator=generator, dtype=x_THWC.dtype).to(x_THWC.device)
+        total_KTHWC = total_KTHWC + chunk_jacobian(predict, x_THWC + deviation * noise_THWC)
+    return _per_pixel(total_KTHWC / num_samples, num_cameras).square().sum((0, -1)).sqrt()
+
+
+def attention_saliency(network: Perceiver, frames_THWC: Frames, num_cameras: int = 1) -> Float[Tensor, "t h w cameras"]:
+    """Attention weights as a map of pixels, averaged over heads and latents: see ``attention_to_pixels``."""
+    with torch.no_grad():
+        weights_RM = network.attention_map(frames_THWC[None])[0].flatten(0, 1)
+    return attention_to_pixels(network, weights_RM, frames_THWC, num_cameras).mean(0)
+
+
+def attention_to_pixels(
+    network: Perceiver, weights_RM: Float[Tensor, "rows m"], frames_THWC: Frames, num_cameras: int = 1
+) -> Float[Tensor, "rows t h w cameras"]:
+    """Maps weights over tokens back to pixels.
+
+    Weights a over tokens z = F x are a linear functional of the pixels, sum_m a[m] z[m] = <F^T a, x>, with F the input
+    pipeline; F^T a says with what weight each pixel goes into what is read, and its sign is lost in the norm over the
+    tokens' channels. Where tokens are pixels and none has a scale of its own, these are the weights themselves. Each
+    token's own scale inside the attention (the LayerNorm's) is left out.
+
+    Args:
+        network: The network that the weights belong to.
+        weights_RM: Weights over the tokens that the transform leaves, any number of rows.
+        frames_THWC: The frames; only their shape matters.
+        num_cameras: Number N of cameras that share the channel axis.
+
+    Returns:
+        Root mean square over a pixel's channels of the length over the tokens' channels.
+
+    Raises:
+        UserError: If the input transform is not linear, so that weights belong to no functional of the pixels.
+    """
+    transform = network.input_pipeline.transform
+    if not transform.is_linear:
+        raise UserError(
+            f"attention over the tokens of {network.config.transform!r} belongs to no pixels: expected a linear "
+            "input transform; use another method, e.g. gradient"
+        )
+    x_RTHWC = unit_floats(frames_THWC).detach().expand(len(weights_RM), *frames_THWC.shape).clone().requires_grad_()
+    with torch.enable_grad():
+        z_RMD = network.input_pipeline(network.tokens(x_RTHWC))
+    squares_RTHWC = torch.zeros_like(x_RTHWC)
+    for z_RM in z_RMD.unbind(-1):
+        (functional_RTHWC,) = torch.autograd.grad(z_RM, x_RTHWC, weights_RM.to(z_RM.dtype), retain_graph=True)
+        squares_RTHWC += functional_RTHWC.square()
+    return _per_pixel(squares_RTHWC, num_cameras).mean(-1).sqrt().detach()
+
+
+def _attention_of_policy(policy: PerceiverPolicy, frames: Tensor, eef_state: Tensor | None) -> Tensor:
+    return attention_saliency(policy.network, frames, len(policy.interface.cameras))
+
+
+def _by_gradient(saliency: Callable[[Predict, Tensor, int], Tensor]) -> PolicyMethod:
+    def method(policy: PerceiverPolicy, frames_THWC: Tensor, eef_state_E: Tensor | None) -> Tensor:
+        state_1E = None if eef_state_E is None else eef_state_E[None]
+        return saliency(lambda x_1THWC: policy(x_1THWC, state_1E), frames_THWC, len(policy.interface.cameras))
+
+    return method
+
+
+PolicyMethod = Callable[[PerceiverPolicy, Tensor, Tensor | None], Tensor]
+METHODS: dict[str, PolicyMethod] = {
+    "gradient": _by_gradient(gradient_saliency),
+    "input": _by_gradient(input_saliency),
+    "smooth": _by_gradient(smooth_saliency),
+    "attention": _attention_of_policy,
+}
+
+
+def policy_saliency(
+    policy: PerceiverPolicy,
+    frames_THWC: Frames,
+    eef_state_E: Float[Tensor, " e"] | None = None,
+    method: str = "gradient",
+) -> Float[Tensor, "t h w cameras"]:
+    """What a policy looks at in the frames that it predicts a chunk from.
+
+    Args:
+        policy: The policy.
+        frames_THWC: Its frames, the newest last, all cameras in the channel axis.
+        eef_state_E: The end-effector state, for policies that see it.
+        method: One of ``METHODS``.
+
+    Returns:
+        At least 0; for the gradients in normalised action units per unit of a pixel in [0, 1].
+
+    Raises:
+        UserError: Unknown method, or one that does not apply to the policy.
+    """
+    if method not in METHODS:
+        raise unknown_name("saliency method", method, METHODS)
+    return METHODS[method](policy, frames_THWC, eef_state_E)
+
+
+def unit_floats(frames: Tensor) -> Tensor:
+    """Bytes to floats in [0, 1], as the network converts them; floats stay."""
+    return frames if frames.is_floating_point() else frames.to(torch.float32) / 255.0
+
+
+def _per_pixel(values: Tensor, num_cameras: int) -> Tensor:
+    """(..., C) to (..., N, C / N)."""
+    channels = values.shape[-1]
+    if num_cameras < 1 or channels % num_cameras:
+        raise UserError(f"expected a number of cameras that divides the {channels} channels, got {num_cameras}")
+    return values.unflatten(-1, (num_cameras, -1))
