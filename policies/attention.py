@@ -120,9 +120,11 @@ class ByteCrossAttention(nn.Module):
         if self.norm is not None:
             sums_BRF = (sums_BRF - sums_BRF.mean(-1, keepdim=True)) * self.norm.weight
             bias = bias + self.to_value.weight @ self.norm.bias
-        sums_BHLF = sums_BRF.unflatten(1, (self.num_heads, -1))
+        # One product per head for all examples: the values' weights are not repeated for each.
+        sums_HBLF = sums_BRF.unflatten(1, (self.num_heads, -1)).transpose(0, 1)
         values_HFE = self.to_value.weight.unflatten(0, (self.num_heads, -1)).transpose(1, 2)
-        return (sums_BHLF @ values_HFE).transpose(1, 2).flatten(2) + bias
+        values_HBLE = (sums_HBLF.flatten(1, 2) @ values_HFE).unflatten(1, sums_HBLF.shape[1:3])
+        return values_HBLE.permute(1, 2, 0, 3).flatten(2) + bias
 
     def _scale(self, x_BCM: Tensor) -> Tensor | None:
         """One over each token's deviation, merged from those of content and positions without cancellation."""

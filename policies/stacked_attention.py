@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 # Scores that are worked on at a time, so that they stay in cache.
-BLOCK_SCORES = 2**18
+BLOCK_SCORES = 2**20
 
 
 class PreparedTokens(NamedTuple):

@@ -49,7 +49,7 @@ class TrainConfig(PerceiverPolicyConfig):
     betas: tuple[float, float] = field(
         default=(0.9, 0.999), metadata={"help": "Adam's betas; no schedule touches them"}
     )
-    optimiser: str = field(default="adam", metadata={"help": "adam, adamw"})
+    optimiser: str = field(default="adam", metadata={"help": "adam, adamw, lamb"})
     weight_decay: float = field(default=0.0, metadata={"help": "decoupled with adamw, L2 with adam"})
     schedule: str = field(default="onecycle", metadata={"help": "onecycle (rise, then fall) or constant"})
     warmup_steps: int = field(

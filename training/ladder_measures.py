@@ -2,8 +2,8 @@
 
 Every figure is a number, or None where it is undefined.
 
-Shape suffixes: S networks, P weights of one network, B batch, O output steps, A outputs, L latents, E their width, D
-numbers of one example.
+Shape suffixes: S networks (here 1), P weights of one network, B batch, O output steps, A outputs, L latents, E their
+width, D numbers of one example.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from smidgen.training.stacked_network import StackedNetwork
 
 # Examples that the figures beside FVU are taken over.
 MAX_EXAMPLES = 32
+EXAMPLES_AT_A_TIME = 4
 
 
 def unexplained_variance(
@@ -32,21 +33,14 @@ def unexplained_variance(
     return error_SBOA.square().sum((1, 2, 3)) / spread_SBOA.square().sum((1, 2, 3))
 
 
-def describe(network: StackedNetwork, pool: StackedPool, held_out: StackedPool) -> list[Measures]:
-    """All figures of each network.
+def describe(network: StackedNetwork, pool: StackedPool, held_out: StackedPool) -> Measures:
+    """All figures of one network, but its sharpness.
 
     Args:
-        network: The networks.
-        pool: What they learn from.
-        held_out: What they are measured on.
+        network: The network, alone in its stack.
+        pool: What it learns from.
+        held_out: What it is measured on.
     """
-    # One after the other: attention weights of all of them would fill the memory.
-    rows = [torch.tensor([row]) for row in range(len(network.weights_SP))]
-    return [_describe_one(network.taken(row), pool.taken(row), held_out.taken(row)) for row in rows]
-
-
-@torch.no_grad()
-def _describe_one(network: StackedNetwork, pool: StackedPool, held_out: StackedPool) -> Measures:
     examples = held_out.all()
     few = torch.arange(min(held_out.size, MAX_EXAMPLES))[None]
     latents_SBLE, weights_SBHLM = network.read(held_out.batch(few).inputs)
@@ -97,12 +91,13 @@ def gradient_snr(network: StackedNetwork, pool: StackedPool) -> float:
     |G| / sqrt(tr Sigma), the inverse root of the simple noise scale of McCandlish et al., "An Empirical Model of
     Large-Batch Training", 2018, over at most ``MAX_EXAMPLES`` examples of one network's pool.
     """
-    num_examples = min(pool.size, MAX_EXAMPLES)
     gradients = []
-    for index in range(num_examples):
-        gradient_SP, _ = network.gradient(*pool.batch(torch.tensor([[index]])))
-        gradients.append(gradient_SP[0].double())
-    gradients_BP = torch.stack(gradients)
+    for indices in torch.arange(min(pool.size, MAX_EXAMPLES)).split(EXAMPLES_AT_A_TIME):
+        # The network once per example, each copy with that example alone.
+        copies = torch.zeros_like(indices)
+        examples = pool.taken(copies).batch(indices[:, None])
+        gradients.append(network.taken(copies).gradient(*examples)[0].double())
+    gradients_BP = torch.cat(gradients)
     mean_P = gradients_BP.mean(0)
     variance = (gradients_BP - mean_P).square().sum(1).mean()
     return float((mean_P.square().sum() / variance).sqrt()) if variance > 0 else math.nan

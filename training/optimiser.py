@@ -20,7 +20,27 @@ ONECYCLE_RISING_FRACTION = 0.3
 ONECYCLE_INITIAL_DIVISOR = 25.0
 ONECYCLE_FINAL_DIVISOR = 1e4
 
-OPTIMISERS: dict[str, type[torch.optim.Optimizer]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+_GROUP = "group"
+
+
+def _lamb(parameters: list[nn.Parameter], **options: Any) -> torch.optim.Optimizer:
+    """LAMB (You et al., "Large Batch Optimization for Deep Learning", 2020), in the third version of the paper.
+
+    That has no bias correction, and weight decay inside the trust ratio.
+    """
+    # Loading the library takes seconds, which only those who ask for it shall wait.
+    from pytorch_optimizer import Lamb
+
+    # Without adam_debias the library divides the learning rate by 1 - beta1^t.
+    lamb: torch.optim.Optimizer = Lamb(parameters, weight_decouple=False, adam_debias=True, **options)
+    return lamb
+
+
+OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "lamb": _lamb,
+}
 
 
 def build_optimiser(
@@ -70,19 +90,34 @@ def set_learning_rate(optimiser: torch.optim.Optimizer, lr: float) -> None:
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """State of an optimiser as named tensors: ``"<index of the parameter>.<name of the state>"``."""
+    """State of an optimiser as named tensors.
+
+    Returns:
+        ``"<index of the parameter>.<name of the state>"``, and ``"group<index>.step"`` where an optimiser counts its
+        steps per group of parameters.
+    """
+    state = optimiser.state_dict()
     tensors = {}
-    for index, state in optimiser.state_dict()["state"].items():
-        for name, value in state.items():
+    for index, values in state["state"].items():
+        for name, value in values.items():
             assert isinstance(value, Tensor), f"optimiser state {name!r} is no tensor; teach this function to keep it"
-            tensors[f"{index}.{name}"] = value
+            # Several values may be views of one tensor, which a file cannot hold.
+            is_part = value.untyped_storage().nbytes() > value.nbytes
+            tensors[f"{index}.{name}"] = value.clone() if is_part else value
+    for index, group in enumerate(state["param_groups"]):
+        if "step" in group:
+            tensors[f"{_GROUP}{index}.step"] = torch.tensor(group["step"])
     return tensors
 
 
 def load_optimiser_tensors(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     """Restores what :func:`optimiser_tensors` gave, into an optimiser built in the same way."""
     state: dict[int, dict[str, Tensor]] = {}
+    groups = [dict(group) for group in optimiser.state_dict()["param_groups"]]
     for key, value in tensors.items():
-        index, _, name = key.partition(".")
-        state.setdefault(int(index), {})[name] = value
-    optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
+        owner, _, name = key.partition(".")
+        if owner.startswith(_GROUP):
+            groups[int(owner.removeprefix(_GROUP))][name] = int(value)
+        else:
+            state.setdefault(int(owner), {})[name] = value
+    optimiser.load_state_dict({"state": state, "param_groups": groups})

@@ -24,15 +24,19 @@ from smidgen.data_collection.synthetic import LadderConfig, LadderData, make_lad
 from smidgen.policies.perceiver import Perceiver, PerceiverConfig
 from smidgen.runtime.errors import UserError
 from smidgen.training.escape import CONFIRM_STEPS, EscapeWatch, Measures, RunRecord, SeedOutcome, finite_or_none
-from smidgen.training.ladder_measures import describe, unexplained_variance
+from smidgen.training.ladder_measures import MAX_EXAMPLES, describe, unexplained_variance
 from smidgen.training.optimiser import constant
+from smidgen.training.sharpness import preconditioned_sharpness
 from smidgen.training.side_by_side_resume import load_state, save_state
 from smidgen.training.stacked_data import Examples, StackedPool
 from smidgen.training.stacked_network import StackedNetwork
 from smidgen.training.stacked_optimiser import StackedOptimiser
+from smidgen.training.traced_gradient import TracedGradient
 from smidgen.training.windows import EpochSampler
 
 SAVE_EVERY_S = 60.0
+# A recording costs about as much as it saves in so many steps.
+TRACE_AFTER_STEPS = 300
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,7 @@ def train_side_by_side(
     *,
     threads: int = 1,
     resume: Path | None = None,
+    sharpness_iterations: int = 0,
 ) -> list[SeedOutcome]:
     """Trains one network per seed.
 
@@ -71,6 +76,7 @@ def train_side_by_side(
         threads: CPU threads.
         resume: File that holds the run's state about once a minute, and from which a killed run goes on to the same
             outcome. It stays when the run ends, for the caller to remove once the outcomes are safe.
+        sharpness_iterations: For the preconditioned sharpness of the final networks; 0: it is not measured.
 
     Raises:
         UserError: If the arm cannot be trained, or ``resume`` holds another run's state.
@@ -85,7 +91,7 @@ def train_side_by_side(
     threads_before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        run = SideBySide(data, network, training, seeds, lrs)
+        run = SideBySide(data, network, training, seeds, lrs, sharpness_iterations=sharpness_iterations)
         if resume is not None:
             run.load(resume)
         run.train(resume)
@@ -109,8 +115,11 @@ class SideBySide:
         training: LadderTraining,
         seeds: Sequence[int],
         lrs: Sequence[float],
+        *,
+        sharpness_iterations: int = 0,
     ) -> None:
         self.training = training
+        self.sharpness_iterations = sharpness_iterations
         self.seeds, self.lrs = list(seeds), [float(lr) for lr in lrs]
         configs = {"data": asdict(data), "network": asdict(network), "training": asdict(training)}
         self.settings = {**configs, "seeds": self.seeds, "lrs": self.lrs}
@@ -136,6 +145,8 @@ class SideBySide:
         self.samplers = [EpochSampler(self.pool.size, training.batch_size, seed) for seed in self.seeds]
         self.step = 0
         self.rows = list(range(len(self.seeds)))
+        self.steps_with_these_rows = 0
+        self.traced: TracedGradient | None = None
         oracle = {seed: finite_or_none(solvability_oracle(ladder)) for seed, ladder in sets.items()}
         self.records = [RunRecord(EscapeWatch(training.confirm_steps), oracle[seed]) for seed in self.seeds]
 
@@ -177,7 +188,7 @@ class SideBySide:
     def _take_step(self) -> None:
         """Measures where a measurement is due, lets runs that have ended go, and takes a step with the others."""
         examples = self._examples()
-        gradient_SP, predicted_SBOA = self.network.gradient(*examples)
+        gradient_SP, predicted_SBOA = self._gradient(examples)
         if self.step % self.training.measure_every == 0 or self.step == self.training.max_steps:
             staying = self._measure(predicted_SBOA, examples.target_SBOA)
             if len(staying) < len(self.rows):
@@ -200,35 +211,47 @@ class SideBySide:
         indices = [torch.from_numpy(self.samplers[run].indices(self.step)) for run in self.rows]
         return self.pool.batch(torch.stack(indices))
 
+    def _gradient(self, examples: Examples) -> tuple[Tensor, Tensor]:
+        """The gradient, recorded once the batch has stayed as it is for a while; the same bits either way."""
+        self.steps_with_these_rows += 1
+        if self.traced is None and self.steps_with_these_rows > TRACE_AFTER_STEPS:
+            self.traced = TracedGradient(self.network, *examples)
+        return (self.network.gradient if self.traced is None else self.traced)(*examples)
+
     def _measure(self, predicted_SBOA: Tensor, target_SBOA: Tensor) -> list[int]:
         """Takes in a measurement; gives the rows whose run goes on."""
         losses = (predicted_SBOA - target_SBOA).square().mean((1, 2, 3)).tolist()
         if self.held_out is not self.pool or self.training.batch_size < self.pool.size:
             held_out = self.held_out.all()
-            with torch.no_grad():
-                predicted_SBOA, target_SBOA = self.network.predict(held_out.inputs), held_out.target_SBOA
+            predicted_SBOA, target_SBOA = self.network.predict(held_out.inputs), held_out.target_SBOA
         r2s = (1 - unexplained_variance(predicted_SBOA, target_SBOA)).tolist()
-        if self.step == 0:
-            for run, measures in zip(self.rows, self._describe(range(len(self.rows))), strict=True):
-                self.records[run].initial = measures
         going_on = []
         for row, (run, loss, r2) in enumerate(zip(self.rows, losses, r2s, strict=True)):
             record = self.records[run]
             record.steps_run = self.step
             record.diverged = not math.isfinite(loss)
             escaped = record.watch.update(self.step, loss, r2)
+            if self.step == 0:
+                record.initial = self._describe(row)
             # A run that is above one half at the last step goes on until it is known whether it stays there.
             is_out_of_time = self.step >= self.training.max_steps and record.watch.above_since is None
-            if not (escaped or record.diverged or is_out_of_time):
+            if escaped or record.diverged or is_out_of_time:
+                record.final = {} if record.diverged else self._describe(row)
+            else:
                 going_on.append(row)
-        ended = [row for row in range(len(self.rows)) if row not in going_on]
-        for row, measures in zip(ended, self._describe(ended), strict=True):
-            self.records[self.rows[row]].final = measures
         return going_on
 
-    def _describe(self, rows: Sequence[int]) -> list[Measures]:
-        index = torch.tensor(rows, dtype=torch.int64)
-        return describe(*(part.taken(index) for part in (self.network, self.pool, self.held_out)))
+    def _describe(self, row: int) -> Measures:
+        """The figures of one row's network as it stands."""
+        index = torch.tensor([row])
+        network, pool = self.network.taken(index), self.pool.taken(index)
+        measures = describe(network, pool, self.held_out.taken(index))
+        if self.sharpness_iterations and self.step and self.training.optimiser != "lamb":
+            examples = pool.batch(torch.arange(min(pool.size, MAX_EXAMPLES))[None])
+            preconditioner_SP = self.optimiser.taken(index).preconditioner()
+            sharpness = preconditioned_sharpness(network, examples, preconditioner_SP, self.sharpness_iterations)
+            measures["preconditioned_sharpness"] = finite_or_none(sharpness)
+        return measures
 
     def _keep(self, runs: list[int]) -> None:
         """Leaves only these runs in the batch."""
@@ -238,6 +261,7 @@ class SideBySide:
         self.pool = self.pool.taken(index)
         self.held_out = self.pool if is_same_pool else self.held_out.taken(index)
         self.rows = runs
+        self.steps_with_these_rows, self.traced = 0, None
 
 
 def _initial_network(config: PerceiverConfig, grid: tuple[int, int, int], data: LadderData, seed: int) -> Perceiver:

@@ -60,26 +60,22 @@ class StackedNetwork:
         parts = matrix_SP.split(self.sizes, dim=1)
         return {n: part.unflatten(1, shape) for n, part, shape in zip(self.names, parts, self.shapes, strict=True)}
 
-    def predict(
-        self, inputs: StackedInput, weights_SP: Float[Tensor, "networks weights"] | None = None
-    ) -> Float[Tensor, "networks batch steps outputs"]:
-        """What each network makes of its own inputs.
-
-        Args:
-            inputs: Inputs with a leading axis of networks.
-            weights_SP: Weights in place of its own.
-        """
-        outputs: Tensor = self._call(self.network, inputs, self.weights_SP if weights_SP is None else weights_SP)
+    @torch.no_grad()
+    def predict(self, inputs: StackedInput) -> Float[Tensor, "networks batch steps outputs"]:
+        """What each network makes of its own inputs, which have a leading axis of networks."""
+        outputs: Tensor = self._call(self.network, inputs, self.by_parameter(self.weights_SP))
         return outputs
 
+    @torch.no_grad()
     def read(
         self, inputs: StackedInput
     ) -> tuple[Float[Tensor, "networks batch latents width"], Float[Tensor, "networks batch heads latents tokens"]]:
         """Each network's latents after the cross-attention, and its attention weights."""
-        latents_SBLE, weights_SBHLM = self._call(_Reading(self.network.perceiver), inputs, self.weights_SP)
+        reading = _Reading(self.network.perceiver)
+        latents_SBLE, weights_SBHLM = self._call(reading, inputs, self.by_parameter(self.weights_SP))
         return latents_SBLE, weights_SBHLM
 
-    def _call(self, module: nn.Module, inputs: StackedInput, weights_SP: Tensor) -> Any:
+    def _call(self, module: nn.Module, inputs: StackedInput, parameters: dict[str, Tensor]) -> Any:
         # The flag that says whether statistics were fitted decides a branch, so it cannot differ between networks.
         flags = {name: buffer[0] for name, buffer in self.buffers.items() if buffer.dtype == torch.bool}
         statistics = {name: buffer for name, buffer in self.buffers.items() if name not in flags}
@@ -91,19 +87,26 @@ class StackedNetwork:
         axes = PreparedTokens(*(None if part is None else 0 for part in inputs)) if is_prepared else 0
         # The fused kernels have no rule for an axis of networks.
         with sdpa_kernel(SDPBackend.MATH):
-            return torch.vmap(of_one, in_dims=(0, axes))(self.by_parameter(weights_SP) | statistics, inputs)
+            return torch.vmap(of_one, in_dims=(0, axes))(parameters | statistics, inputs)
 
     def gradient(
         self, inputs: StackedInput, target_SBOA: Float[Tensor, "networks batch steps outputs"]
     ) -> tuple[Float[Tensor, "networks weights"], Float[Tensor, "networks batch steps outputs"]]:
         """Gradient of each network's mean squared error, and what the networks predicted."""
-        weights_SP = self.weights_SP.detach().requires_grad_()
+        parameters = list(self.by_parameter(self.weights_SP.detach()).values())
+        gradients, predicted_SBOA = self.gradient_of_parameters(parameters, inputs, target_SBOA)
+        return torch.cat([gradient.flatten(1) for gradient in gradients], 1), predicted_SBOA
+
+    def gradient_of_parameters(
+        self, parameters: list[Tensor], inputs: StackedInput, target_SBOA: Tensor
+    ) -> tuple[list[Tensor], Tensor]:
+        """``gradient`` with the weights as one stacked tensor per parameter."""
+        leaves = [parameter.detach().requires_grad_() for parameter in parameters]
         with torch.enable_grad():
-            predicted_SBOA = self.predict(inputs, weights_SP)
+            predicted_SBOA = self._call(self.network, inputs, dict(zip(self.names, leaves, strict=True)))
             # Rows do not mix, so the gradient of the sum holds each network's own.
             loss = (predicted_SBOA - target_SBOA).square().mean((1, 2, 3)).sum()
-        (gradient_SP,) = torch.autograd.grad(loss, weights_SP)
-        return gradient_SP, predicted_SBOA.detach()
+        return list(torch.autograd.grad(loss, leaves)), predicted_SBOA.detach()
 
 
 class _FromPrepared(nn.Module):

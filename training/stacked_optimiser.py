@@ -28,11 +28,12 @@ class StackedOptimiser:
 
     Args:
         name: One of :data:`STACKED_OPTIMISERS`: Adam (Kingma and Ba, 2015), AdamW (Loshchilov and Hutter, 2019), LAMB
-            (You et al., 2020; without bias correction, as in the third version of the paper).
+            (You et al., 2020, third version: no bias correction).
         weights_SP: Weights that ``step`` will change, for their shape.
         sizes: Numbers of weights of each parameter tensor, of which LAMB takes the norms.
         betas: Decay of the two moments.
-        weight_decay: Factor; added to the gradient by ``adam``, taken off the weights by the others.
+        weight_decay: Factor of the weights that ``adam`` adds to the gradient, ``lamb`` to the update before it takes
+            its norm, and ``adamw`` takes off the weights.
 
     Raises:
         UserError: If the name is unknown.
@@ -90,18 +91,20 @@ class StackedOptimiser:
         beta1, beta2 = self.betas
         if self.weight_decay and self.name == "adam":
             gradient_SP = gradient_SP.add(weights_SP, alpha=self.weight_decay)
-        elif self.weight_decay:
+        elif self.weight_decay and self.name == "adamw":
             weights_SP.mul_(1 - lr_S1 * self.weight_decay)
         self.mean_SP.lerp_(gradient_SP, 1 - beta1)
         self.square_SP.mul_(beta2).addcmul_(gradient_SP, gradient_SP, value=1 - beta2)
         update_SP = self.square_SP.sqrt()
         if self.name == "lamb":
             update_SP = torch.div(self.mean_SP, update_SP.add_(LAMB_EPSILON), out=update_SP)
+            update_SP.add_(weights_SP, alpha=self.weight_decay)
             weights_SP.sub_(update_SP.mul_(self._trust(weights_SP, update_SP)).mul_(lr_S1))
             return
-        update_SP.div_((1 - beta2**self.num_steps) ** 0.5).add_(ADAM_EPSILON)
-        update_SP = torch.div(self.mean_SP, update_SP, out=update_SP)
-        weights_SP.sub_(update_SP.mul_(lr_S1 / (1 - beta1**self.num_steps)))
+        # lr m' / (sqrt(v') + epsilon) with m' = m / (1 - beta1^t) and v' = v / (1 - beta2^t), in the fewest passes.
+        root = (1 - beta2**self.num_steps) ** 0.5
+        update_SP = torch.div(self.mean_SP, update_SP.add_(ADAM_EPSILON * root), out=update_SP)
+        weights_SP.sub_(update_SP.mul_(lr_S1 * (root / (1 - beta1**self.num_steps))))
 
     def preconditioner(self) -> Float[Tensor, "networks weights"]:
         """What the update divides the mean gradient by: Adam's sqrt(v) + epsilon, with both bias corrections."""

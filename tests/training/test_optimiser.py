@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+import safetensors.torch
 import torch
 
 from smidgen.runtime.errors import UserError
@@ -61,5 +62,33 @@ def test_a_restored_optimiser_goes_on_bit_for_bit(name):
 
 
 def test_unknown_optimiser_lists_the_valid_ones():
-    with pytest.raises(UserError, match=r"adam, adamw"):
+    with pytest.raises(UserError, match=r"adam, adamw, lamb"):
         build_optimiser("sgdd", [], lr=1.0, betas=(0.9, 0.9), weight_decay=0.0)
+
+
+def test_lamb_is_the_papers():
+    """x - lr phi(|x|) / |r + wd x| (r + wd x), r = m / (sqrt v + epsilon), phi(z) = min(z, 10), no bias correction."""
+    parameter = torch.nn.Parameter(torch.randn(7, generator=torch.manual_seed(0), dtype=torch.float64))
+    expected = parameter.detach().clone()
+    optimiser = build_optimiser("lamb", [parameter], lr=1e-2, betas=(0.9, 0.99), weight_decay=0.1)
+    mean = square = torch.zeros(7, dtype=torch.float64)
+    for step in range(5):
+        parameter.grad = torch.sin(parameter.detach() + step)
+        gradient = parameter.grad.clone()
+        optimiser.step()
+        mean, square = 0.9 * mean + 0.1 * gradient, 0.99 * square + 0.01 * gradient**2
+        update = mean / (square.sqrt() + 1e-6) + 0.1 * expected
+        expected = expected - 1e-2 * min(expected.norm().item(), 10.0) / update.norm() * update
+        torch.testing.assert_close(parameter.detach(), expected, rtol=1e-5, atol=1e-7)
+
+
+def test_optimiser_tensors_fit_in_a_file():
+    layer = torch.nn.Linear(3, 2)
+    for name in OPTIMISERS:
+        optimiser = build_optimiser(name, layer.parameters(), lr=1e-2, betas=(0.9, 0.99), weight_decay=0.0)
+        layer(torch.ones(1, 3)).sum().backward()
+        optimiser.step()
+        tensors = optimiser_tensors(optimiser)
+        found = safetensors.torch.load(safetensors.torch.save(tensors))
+        assert found.keys() == tensors.keys()
+        assert all(torch.equal(found[key], tensors[key]) for key in tensors)
