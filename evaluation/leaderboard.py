@@ -17,7 +17,7 @@ from rich.console import Console
 
 from smidgen.evaluation.claims.command import claims
 from smidgen.evaluation.page import render_page
-from smidgen.evaluation.ranking import Group, rank_rows, read_rows
+from smidgen.evaluation.ranking import Group, rank_runs, read_runs
 from smidgen.evaluation.tables import check_outputs, csv_table, markdown, print_terminal, replace_between_markers
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.errors import UserError
@@ -75,7 +75,7 @@ def leaderboard(arguments: list[str]) -> None:
         print(command_help(USAGE, SUMMARY, LeaderboardConfig))
         return
     config = compose_config(LeaderboardConfig, ["check=true" if entry == "--check" else entry for entry in arguments])
-    groups = rank_rows(read_rows(config.results))
+    groups = rank_runs(read_runs(config.results))
     outputs = build_outputs(config, groups)
     if config.check:
         # A page that was never built has not drifted; a table in the README or a CSV that is absent has.

@@ -19,9 +19,11 @@ from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from smidgen.evaluation.cells import MISSING, NOT_SEPARABLE, interval, number, percent
 from smidgen.evaluation.charts import Axis, Points, Tick, path_data, step_axis, thinned, value_axis
-from smidgen.evaluation.columns import COLUMNS, MISSING, NOT_SEPARABLE, interval, number, percent
-from smidgen.evaluation.ranking import ESCAPE_ABOVE, Group, Row, escape_step, training_points
+from smidgen.evaluation.columns import COLUMNS
+from smidgen.evaluation.ranking import ESCAPE_ABOVE, Group, escape_step, training_points
+from smidgen.evaluation.rows import Row
 from smidgen.evaluation.statistics import SIGNIFICANCE
 from smidgen.evaluation.tables import conditions, setting
 
@@ -144,7 +146,7 @@ def render_page(groups: Sequence[Group], page: Path, videos: Path) -> str:
         sections=sections,
         columns=COLUMNS,
         bands=_bands(),
-        num_records=sum(len(group.rows) for group in groups),
+        num_records=sum(len(row.runs) for group in groups for row in group.rows),
         curve_data={panel.id: _panel_data(panel) for section in sections for panel in section.panels},
         significance=SIGNIFICANCE,
         missing=MISSING,
@@ -226,18 +228,19 @@ def _panel_data(panel: Panel) -> dict[str, Any]:
 
 
 def _clips(entry: Entry, video_folder: str) -> Iterable[Clip]:
-    episodes = {episode["seed"]: episode for episode in entry.row.record["episodes"]}
-    for video in sorted(entry.row.record["videos"], key=lambda video: (video["seed"], video["file"])):
-        episode = episodes[video["seed"]]
-        outcome = str(episode["label"]).replace("_", " ")
-        # A folder named like "data:x" must not be read as a scheme: quote() leaves no colon.
-        source = quote(f"{video_folder}/{video['file']}")
-        yield Clip(entry, source, video["seed"], episode["success"], outcome)
+    for record in entry.row.records:
+        episodes = {episode["seed"]: episode for episode in record["episodes"]}
+        for video in sorted(record["videos"], key=lambda video: (video["seed"], video["file"])):
+            episode = episodes[video["seed"]]
+            outcome = str(episode["label"]).replace("_", " ")
+            # A folder named like "data:x" must not be read as a scheme: quote() leaves no colon.
+            source = quote(f"{video_folder}/{video['file']}")
+            yield Clip(entry, source, video["seed"], episode["success"], outcome)
 
 
 def _facts(group: Group) -> tuple[tuple[str, str], ...]:
     """Under which conditions the rows were measured."""
-    protocols = [row.record["protocol"] for row in group.rows]
+    protocols = [record["protocol"] for row in group.rows for record in row.records]
     counts = sorted({protocol["episodes"] for protocol in protocols})
     first = min(protocol["seed_start"] for protocol in protocols)
     last = max(protocol["seed_start"] + protocol["episodes"] - 1 for protocol in protocols)
@@ -273,7 +276,7 @@ def headline(group: Group) -> str:
         return "No ranked policy yet: only references were evaluated."
     leaders = [row.name for row in group.ranked if row.rank == 1]
     others = [row for row in group.ranked if row.rank != 1]
-    rate = group.ranked[0].record["success"]
+    rate = group.ranked[0].success
     low, high = 100 * rate["low"], 100 * rate["high"]
     result = f"{rate['k']} of {rate['n']} episodes, {percent(rate)} (95 % interval {low:.0f} to {high:.0f} %)."
     if rate["k"] == 0:

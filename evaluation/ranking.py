@@ -1,4 +1,4 @@
-"""Leaderboard rows from result records: which are ranked together, in which order, which cannot be told from the best.
+"""The ranking of result records: which rows are ranked together, in which order, which cannot be told from the best.
 
 Rows of different tasks, environment fingerprints or protocols are never ranked together. Experts and baselines are
 references: shown, never ranked. Imports neither torch nor a simulator, so that a table takes no time to make.
@@ -15,59 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from smidgen.evaluation.protocol import TEST
 from smidgen.evaluation.records import Record, find_records, read_record
-from smidgen.evaluation.statistics import SIGNIFICANCE, exact_mcnemar
+from smidgen.evaluation.rows import Row, Run, gather_rows
+from smidgen.evaluation.statistics import exact_mcnemar, holm, minimum_detectable_drop
+from smidgen.evaluation.training_seeds import outcome_table, p_of_difference
+from smidgen.evaluation.verification import read_verification
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import sha256_file
 
 ESCAPE_ABOVE = 0.5  # T0.5, the threshold of collapse.CollapseMonitor
 _POSITION_SUFFIX = "_m"
-_RANKED_KINDS = ("checkpoint", "user")
 # Which seeds were run and how many, and how inference was batched, do not change what an episode is.
 _COMPARABLE_PROTOCOL = ("seed_start", "episodes", "confidence", "inference")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One record on the leaderboard.
-
-    Attributes:
-        source: The record file's name.
-        sha256: Of the record file.
-        record: The validated record.
-        rank: 1 for the best of its group, equal rates share a rank; None for a reference.
-        p_best: p-value of the exact McNemar test against the group's best row; None for the best and for references.
-        num_shared_seeds: Seeds that this row and the best have in common.
-    """
-
-    source: str
-    sha256: str
-    record: Record
-    rank: int | None = None
-    p_best: float | None = None
-    num_shared_seeds: int = 0
-
-    @property
-    def name(self) -> str:
-        """The policy's name."""
-        return self.record["policy"]["name"]
-
-    @property
-    def is_privileged(self) -> bool:
-        """Whether the policy sees what no camera shows."""
-        return self.record["policy"]["kind"] == "expert" or "privileged" in self.record["policy"]["observes"]
-
-    @property
-    def may_be_ranked(self) -> bool:
-        """Whether the row competes; experts, anything privileged, baselines and other seeds than test's do not."""
-        is_test = self.record["protocol"]["split"] == TEST
-        return is_test and self.record["policy"]["kind"] in _RANKED_KINDS and not self.is_privileged
-
-    @property
-    def not_separable(self) -> bool:
-        """Whether the row is not the best, and the shared seeds do not show it to be worse."""
-        return self.p_best is not None and self.p_best > SIGNIFICANCE
 
 
 @dataclass(frozen=True)
@@ -84,9 +43,18 @@ class Group:
         """Ranked rows, then references."""
         return self.ranked + self.references
 
+    @property
+    def detectable_rate(self) -> float | None:
+        """The highest rate that the best row's number of seeds tells from the best in four of five cases."""
+        if not self.ranked:
+            return None
+        best = self.ranked[0].success["rate"]
+        drop = minimum_detectable_drop(best, self.ranked[0].record["protocol"]["episodes"])
+        return None if drop is None else best - drop
 
-def read_rows(directory: Path | str) -> list[Row]:
-    """Reads and validates every record of a directory.
+
+def read_runs(directory: Path | str) -> list[Run]:
+    """Reads and validates every record of a directory, and the marks of those that were verified.
 
     Raises:
         UserError: If there is no record, or one is not valid (the message names file and field).
@@ -98,19 +66,22 @@ def read_rows(directory: Path | str) -> list[Row]:
     paths = find_records(directory)
     if not paths:
         raise UserError(f"no record (*.json) in {directory}; write one with smidgen-eval policy=... out={directory}")
-    return [Row(path.name, sha256_file(path), read_record(path)) for path in paths]
+    return [Run(path.name, sha256_file(path), read_record(path), read_verification(path)) for path in paths]
 
 
-def rank_rows(rows: Iterable[Row]) -> list[Group]:
-    """Groups rows by task and conditions, and ranks each group by success rate.
+def rank_runs(runs: Iterable[Run]) -> list[Group]:
+    """Groups records by task and conditions, puts the training seeds of a recipe into one row, and ranks by success.
 
     Returns:
         Groups sorted by task, then by their number of rows (most first); the order of the input does not matter.
+
+    Raises:
+        UserError: If a row would hold a training seed or a checkpoint twice.
     """
-    gathered: dict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        gathered[_conditions(row.record)].append(row)
-    groups = [_ranked_group(gathered[key]) for key in sorted(gathered)]
+    gathered: dict[str, list[Run]] = defaultdict(list)
+    for run in sorted(runs, key=lambda run: (run.source, run.sha256)):
+        gathered[_conditions(run.record)].append(run)
+    groups = [_ranked_group(gather_rows(gathered[key])) for key in sorted(gathered)]
     return sorted(groups, key=lambda group: (group.task, -len(group.rows)))
 
 
@@ -121,20 +92,43 @@ def _conditions(record: Record) -> str:
 
 
 def _ranked_group(rows: Sequence[Row]) -> Group:
-    ordered = sorted(rows, key=lambda row: (-row.record["success"]["rate"], row.name, row.source))
+    ordered = sorted(rows, key=lambda row: (-row.success["rate"], row.name, row.runs[0].source))
     competing = [row for row in ordered if row.may_be_ranked]
     references = sorted((row for row in ordered if not row.may_be_ranked), key=lambda row: not row.is_privileged)
-    ranked = tuple(_with_rank(row, competing) for row in competing)
     record = rows[0].record
-    return Group(record["task"], record["environment"], ranked, tuple(references))
+    return Group(record["task"], record["environment"], tuple(_with_ranks(competing)), tuple(references))
 
 
-def _with_rank(row: Row, competing: Sequence[Row]) -> Row:
-    rank = 1 + sum(other.record["success"]["rate"] > row.record["success"]["rate"] for other in competing)
-    if row is competing[0]:
-        return dataclasses.replace(row, rank=rank)
-    p_value, num_shared = exact_mcnemar(outcomes(competing[0].record), outcomes(row.record))
-    return dataclasses.replace(row, rank=rank, p_best=p_value, num_shared_seeds=num_shared)
+def _with_ranks(competing: Sequence[Row]) -> Iterable[Row]:
+    """Adds ranks, and to all but the first the comparison with it."""
+    tests = [compare(competing[0], row) for row in competing[1:]]
+    adjusted = holm([p_value for p_value, _ in tests])
+    for index, row in enumerate(competing):
+        rank = 1 + sum(other.success["rate"] > row.success["rate"] for other in competing)
+        if index == 0:
+            yield dataclasses.replace(row, rank=rank)
+        else:
+            p_value, test = tests[index - 1]
+            yield dataclasses.replace(row, rank=rank, p_best=p_value, p_holm=adjusted[index - 1], test=test)
+
+
+def compare(best: Row, other: Row) -> tuple[float, str]:
+    """Tests whether two rows differ: over training seeds and test seeds where both have two training seeds or more.
+
+    Where one of them has a single training seed, nothing can be said of others: the exact McNemar test compares the
+    first training seeds of both on the test seeds that both were run on.
+
+    Returns:
+        The p-value, and the test in words.
+    """
+    ours, theirs = ([outcomes(record) for record in row.records] for row in (best, other))
+    if min(len(ours), len(theirs)) > 1:
+        shared = sorted(set().union(*ours) & set().union(*theirs))
+        if shared:
+            p_value = p_of_difference(outcome_table(ours, shared), outcome_table(theirs, shared))
+            return p_value, f"{len(ours)} and {len(theirs)} training seeds, {len(shared)} shared seeds"
+    p_value, num_shared = exact_mcnemar(ours[0], theirs[0])
+    return p_value, f"exact McNemar on {num_shared} shared seeds"
 
 
 def outcomes(record: Record) -> dict[int, bool]:

@@ -48,6 +48,10 @@ __all__ = [
 ]
 
 
+# What stands beside a record: its host file, and the mark of whoever ran it again.
+_BESIDE = (".host.json", ".verification.json")
+
+
 def record_path(directory: Path | str, task: str, policy_name: str) -> Path:
     """Where the record of a policy on a task stands."""
     return Path(directory) / f"{task}-{policy_name}.json"
@@ -64,8 +68,8 @@ def video_path(record: Path, video: Video) -> Path:
 
 
 def find_records(directory: Path | str) -> list[Path]:
-    """Every record file directly in a directory, sorted by name; host files are left out."""
-    return sorted(path for path in Path(directory).glob("*.json") if not path.name.endswith(".host.json"))
+    """Every record file directly in a directory, sorted by name; files beside records are left out."""
+    return sorted(path for path in Path(directory).glob("*.json") if not path.name.endswith(_BESIDE))
 
 
 def write_record(path: Path | str, record: Record) -> None:

@@ -5,37 +5,89 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from smidgen.evaluation.columns import NOT_SEPARABLE, Column, interval, num_demonstrations, pick
-from smidgen.evaluation.ranking import Group, Row, escape_step, mean_position_r2, training_points
-from smidgen.evaluation.statistics import SIGNIFICANCE
+from smidgen.evaluation.cells import (
+    NOT_SEPARABLE,
+    SHORT_ENTRY,
+    interval,
+    mean_measure,
+    num_demonstrations,
+    per_seed,
+    percent,
+)
+from smidgen.evaluation.columns import Column, pick
+from smidgen.evaluation.ranking import Group, escape_step, training_points
+from smidgen.evaluation.rows import ENTRY_EPISODES, ENTRY_TRAINING_SEEDS, Row, policy_id
+from smidgen.evaluation.statistics import POWER, SIGNIFICANCE
+from smidgen.evaluation.training_seeds import interquartile_mean, probability_of_improvement
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import canonical_json, sha256_bytes
 
 NOT_SEPARABLE_LEGEND = (
-    f"{NOT_SEPARABLE} not separable from the best (exact McNemar test on shared seeds, p > {SIGNIFICANCE})"
+    f"{NOT_SEPARABLE} not separable from the best on shared seeds (p > {SIGNIFICANCE} after Holm's correction; exact "
+    "McNemar test, or over training seeds where both rows have several)"
 )
-_TERMINAL = ("rank", "policy", "success", "cue_slope", "r2")
-_COMPACT = ("rank", "policy", "success", "cue_slope", "r2", "skill_time_mean", "standardise", "demos")
+SHORT_ENTRY_LEGEND = (
+    f"{SHORT_ENTRY} not a full entry of {ENTRY_TRAINING_SEEDS} training seeds x {ENTRY_EPISODES} episodes"
+)
+_TERMINAL = ("rank", "policy", "success", "seeds", "cue_slope", "r2")
+_COMPACT = (
+    "rank",
+    "policy",
+    "success",
+    "seeds",
+    "cue_slope",
+    "r2",
+    "skill_time_mean",
+    "standardise",
+    "demos",
+    "verified",
+)
 _MARKDOWN_TITLES = {"rank": "Rank", "success": "Success [95 % interval]"}
 _MARKDOWN_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+|~])")
 _SIMULATORS = (("mujoco", "MuJoCo"), ("robosuite", "robosuite"))
 _RATE = ("k", "n", "rate", "low", "high")
+_MEASURES = (
+    "r2",
+    "explained_variance",
+    "skill_time_mean",
+    "skill_persistence",
+    "cue_slope",
+    "spread_ratio",
+)
 # A spreadsheet runs what begins with one of these as a formula.
 _FORMULA_START = ("=", "+", "-", "@", "\t", "\r")
 
 
 def markdown(groups: Sequence[Group]) -> str:
     """The compact table, one per group, without the markers."""
-    return "\n\n".join([_markdown_group(group) for group in groups] + [f"{NOT_SEPARABLE_LEGEND}."])
+    return "\n\n".join([_markdown_group(group) for group in groups] + [f"{legend}." for legend in legends(groups)])
+
+
+def legends(groups: Sequence[Group]) -> list[str]:
+    """What the signs mean, and how small a difference the samples can show."""
+    lines = [NOT_SEPARABLE_LEGEND]
+    if any(row.shortfalls for group in groups for row in group.ranked):
+        lines.append(SHORT_ENTRY_LEGEND)
+    for group in groups:
+        rate = group.detectable_rate
+        if rate is not None:
+            best = group.ranked[0]
+            lines.append(
+                f"{escape_markdown(group.task)}: {best.record['protocol']['episodes']} episodes tell one checkpoint "
+                f"from the best with {100 * POWER:.0f} % probability if its rate is {100 * rate:.0f} % or less "
+                f"(best: {percent(best.success)})"
+            )
+    return lines
 
 
 def _markdown_group(group: Group) -> str:
@@ -54,7 +106,7 @@ def _markdown_cell(entry: Column, row: Row) -> str:
     cell = entry.cell(row)
     text = escape_markdown(cell.text)
     if entry.key == "success":
-        rate = row.record["success"]
+        rate = row.success
         return f"{rate['k']}/{rate['n']} = **{text}** [{interval(rate)}]"
     if entry.key == "policy":
         return f"{text} ({escape_markdown(cell.detail)})" if cell.detail else text
@@ -123,34 +175,59 @@ def csv_table(groups: Sequence[Group]) -> str:
 
 
 def _csv_record(group: Group, row: Row) -> dict[str, Any]:
-    policy, collapse = row.record["policy"], row.record["collapse"]
-    slopes = training_points(row.record, "cue_slope")
-    escaped = escape_step(row.record)
+    policy = row.record["policy"]
+    rates = np.array([record["success"]["rate"] for record in row.records])
     return {
         "task": row.record["task"],
         "environment_sha256": sha256_bytes(canonical_json(group.environment)),
         "rank": row.rank,
         "policy": row.name,
+        "policy_id": policy_id(row.record),
         "kind": policy["kind"],
         "privileged": row.is_privileged,
         "observes": " ".join(policy["observes"]),
         **{key: policy[key] for key in ("transform", "standardise_before", "standardise_after")},
         "num_demonstrations": num_demonstrations(row.record),
-        **{f"success_{key}": row.record["success"][key] for key in _RATE},  # type: ignore[literal-required]
-        **{f"success_once_{key}": row.record["success_once"][key] for key in _RATE},  # type: ignore[literal-required]
-        **{f"num_{key}s": value for key, value in row.record["errors"].items()},
+        "num_training_seeds": len(row.runs),
+        "training_seeds": " ".join(map(str, row.training_seeds)),
+        "shortfalls": ", ".join(row.shortfalls),
+        **{f"success_{key}": row.success[key] for key in _RATE},  # type: ignore[literal-required]
+        "success_per_seed": per_seed(row),
+        "success_interquartile_mean": interquartile_mean(rates),
+        **{f"success_once_{key}": row.success_once[key] for key in _RATE},  # type: ignore[literal-required]
+        **{f"num_{key}s": sum(record["errors"][key] for record in row.records) for key in row.record["errors"]},
         "p_against_best": row.p_best,
+        "p_against_best_holm": row.p_holm,
         "not_separable_from_best": row.not_separable if row.rank is not None else None,
-        "r2": mean_position_r2(collapse["r2"], collapse["coordinates"]),
-        "explained_variance": mean_position_r2(collapse["explained_variance"], collapse["coordinates"]),
-        **{key: collapse[key] for key in ("skill_time_mean", "skill_persistence", "cue_slope", "spread_ratio")},
-        "escape_step": escaped,
-        "escape_censored_at": slopes[-1][0] if slopes and escaped is None else None,
-        "verified": None,
-        "checkpoint_sha256": policy["checkpoint_sha256"],
+        "probability_best_improves": _improvement(group, row),
+        **{key: mean_measure(row, key) for key in _MEASURES},
+        **_escape(row),
+        "verified": " ".join(run.verdict or "" for run in row.runs).strip() or None,
+        "checkpoint_sha256": _joined(record["policy"]["checkpoint_sha256"] for record in row.records),
         "data_set_sha256": policy["data_set_sha256"],
-        "record": row.source,
-        "record_sha256": row.sha256,
+        "record": " ".join(run.source for run in row.runs),
+        "record_sha256": " ".join(run.sha256 for run in row.runs),
+    }
+
+
+def _joined(values: Iterable[str | None]) -> str | None:
+    return " ".join(value for value in values if value is not None) or None
+
+
+def _improvement(group: Group, row: Row) -> float | None:
+    """Probability that a training seed of the group's best row does better than one of this row."""
+    if row.rank is None or len(row.runs) < 2 or len(group.ranked[0].runs) < 2:
+        return None
+    best, own = (np.array([record["success"]["rate"] for record in entry.records]) for entry in (group.ranked[0], row))
+    return probability_of_improvement([best], [own])
+
+
+def _escape(row: Row) -> dict[str, Any]:
+    """Escape step of each training seed, and where the runs that never escaped ended."""
+    ends = [(escape_step(record), training_points(record, "cue_slope")) for record in row.records]
+    return {
+        "escape_step": _joined(None if step is None else str(step) for step, _ in ends),
+        "escape_censored_at": _joined(str(points[-1][0]) if points and step is None else None for step, points in ends),
     }
 
 
@@ -179,14 +256,17 @@ def print_terminal(groups: Sequence[Group], console: Console) -> None:
                 *(Text(_terminal_text(entry, row)) for entry in columns), style=style, end_section=is_last_ranked
             )
         console.print(table)
-    if any(row.not_separable for group in groups for row in group.ranked):
+    rows = [row for group in groups for row in group.ranked]
+    if any(row.not_separable for row in rows):
         console.print(Text(NOT_SEPARABLE_LEGEND, style="dim"))
+    if any(row.shortfalls for row in rows):
+        console.print(Text(SHORT_ENTRY_LEGEND, style="dim"))
 
 
 def _terminal_text(entry: Column, row: Row) -> str:
     cell = entry.cell(row)
     if entry.key == "success":
-        rate = row.record["success"]
+        rate = row.success
         return f"{rate['k']}/{rate['n']} {cell.text:>6} [{interval(rate)}]"
     if entry.key == "policy":
         return f"{cell.text} (privileged)" if row.is_privileged else cell.text

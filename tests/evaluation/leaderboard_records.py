@@ -1,5 +1,6 @@
 """Result records made to measure, so that tables and pages are tested without a simulator."""
 
+import hashlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -107,6 +108,14 @@ def build_record(
     for key, value in changes.items():
         record[key] = {**record[key], **value} if isinstance(value, dict) else value
     return record  # type: ignore[return-value]
+
+
+def seed_record(name: str, seed: int, successes: Sequence[bool], **changes: Any) -> Record:
+    """The record of one training seed of a recipe: ``<name>-seed<seed>``, with a checkpoint of its own."""
+    training = {"num_demonstrations": 85, "step": 1500, "training_config": {"lr": 0.001, "seed": seed, "steps": 1500}}
+    checkpoint = hashlib.sha256(f"{name} {seed}".encode()).hexdigest()
+    policy = {"training": training, "checkpoint_sha256": checkpoint, **changes.pop("policy", {})}
+    return build_record(f"{name}-seed{seed}", successes, policy=policy, **changes)
 
 
 def write(folder: Path, record: Record) -> Path:

@@ -11,19 +11,20 @@ import pytest
 from leaderboard_records import TEST_SEEDS_START, build_record, training_curve, unmeasured, write, write_demo
 from rich.console import Console
 
-from smidgen.evaluation.columns import COLUMNS, column, number, percent
+from smidgen.evaluation.cells import number, percent
+from smidgen.evaluation.columns import COLUMNS, column
 from smidgen.evaluation.leaderboard import leaderboard
 from smidgen.evaluation.ranking import (
     ESCAPE_ABOVE,
     Group,
-    Row,
     escape_step,
     mean_position_r2,
-    rank_rows,
-    read_rows,
+    rank_runs,
+    read_runs,
     training_points,
 )
 from smidgen.evaluation.records import Record
+from smidgen.evaluation.rows import Run
 from smidgen.evaluation.tables import csv_table, escape_markdown, markdown, print_terminal, replace_between_markers
 from smidgen.runtime.command_line import run_command
 from smidgen.runtime.errors import UserError
@@ -32,7 +33,7 @@ README = "# title\n\n<!-- leaderboard:begin -->\nold\n<!-- leaderboard:end -->\n
 
 
 def ranked(*records: Record) -> list[Group]:
-    return rank_rows(Row(f"{index}.json", "0" * 64, record) for index, record in enumerate(records))
+    return rank_runs(Run(f"{index}.json", "0" * 64, record) for index, record in enumerate(records))
 
 
 def first(count: int, num_episodes: int = 50) -> list[bool]:
@@ -103,16 +104,27 @@ def test_other_seeds_and_numbers_of_episodes_stay_in_one_ranking() -> None:
     later = build_record("b", first(20, 30), seed_start=TEST_SEEDS_START + 100)
     (group,) = ranked(build_record("a", first(50)), later)
     assert [row.rank for row in group.ranked] == [1, 2]
-    assert group.ranked[1].num_shared_seeds == 0
+    assert group.ranked[1].test == "exact McNemar on 0 shared seeds"
     assert group.ranked[1].not_separable
 
 
 def test_five_lost_seeds_are_not_separable_and_six_are() -> None:
-    (group,) = ranked(build_record("best", first(20)), build_record("five", first(15)), build_record("six", first(14)))
-    assert [row.not_separable for row in group.ranked] == [False, True, False]
+    (group,) = ranked(build_record("best", first(20)), build_record("five", first(15)))
+    assert [row.not_separable for row in group.ranked] == [False, True]
+    note = "not separable from the best: p = 0.06, exact McNemar on 50 shared seeds (0.06 after Holm's correction)"
     cell = column("rank").cell(group.ranked[1])
-    assert cell.detail == "\u2248"
-    assert "p = 0.06 on 50 shared seeds" in cell.note
+    assert (cell.detail, cell.note) == ("\u2248", note)
+    (group,) = ranked(build_record("best", first(20)), build_record("six", first(14)))
+    assert [row.not_separable for row in group.ranked] == [False, False]
+
+
+def test_several_comparisons_with_the_best_are_corrected_for() -> None:
+    (group,) = ranked(*(build_record(name, first(count)) for name, count in (("a", 20), ("b", 14), ("c", 12))))
+    p_six, p_eight = 2 / 2**6, 2 / 2**8
+    assert [row.p_best for row in group.ranked] == [None, pytest.approx(p_six), pytest.approx(p_eight)]
+    assert [row.p_holm for row in group.ranked] == [None, pytest.approx(p_six), pytest.approx(2 * p_eight)]
+    (group,) = ranked(*(build_record(name, first(count)) for name, count in (("a", 20), ("b", 14), ("c", 14))))
+    assert [row.not_separable for row in group.ranked] == [False, True, True]
 
 
 def test_r2_is_averaged_over_positions_that_vary() -> None:
@@ -227,7 +239,8 @@ def test_markdown_table() -> None:
     lines = markdown(groups).splitlines()
     assert lines[0] == "**lift** (smidgen/Lift-v0, 64 \u00d7 64 pixels, MuJoCo 3.9.0, robosuite 1.5.2)"
     cells = [cell.strip() for cell in lines[4].strip("|").split("|")]
-    assert cells == ["1", "raw", "37/50 = **74 %** [60\u201384]", "0.80", "0.80", "0.50", "none \u2192 centre", "85"]
+    measures = ["0.80", "0.80", "0.50", "none \u2192 centre", "85", "\u2013"]
+    assert cells == ["1", "raw", "37/50 = **74 %** [60\u201384]", "1 \u00d7 50 \u2020", *measures]
     assert lines[5].startswith("| \u2013 | time\\_mean (baseline) | 0/50 = **0 %** [0\u20137] |")
     assert len({line.count("|") for line in lines[2:6]}) == 1
 
@@ -237,7 +250,7 @@ def test_markdown_of_hostile_strings_stays_one_inert_row() -> None:
     groups = ranked(build_record("a", first(1), policy={"standardise_after": text}, environment={"env_id": text}))
     table = markdown(groups)
     assert "<" not in table
-    assert len(table.splitlines()) == 7
+    assert len(table.splitlines()) == 9
     once = replace_between_markers(README, table, "README.md")
     assert replace_between_markers(once, table, "README.md") == once
     assert escape_markdown("a|b") == "a\\|b"
@@ -336,9 +349,9 @@ def test_an_invalid_record_stops_everything_by_name(tmp_path: Path, capsys: pyte
 
 def test_host_files_are_no_records(tmp_path: Path) -> None:
     results = write_demo(tmp_path)
-    num_rows = len(read_rows(results))
+    num_rows = len(read_runs(results))
     (results / "lift-raw.host.json").write_text("{}")
-    assert len(read_rows(results)) == num_rows
+    assert len(read_runs(results)) == num_rows
 
 
 def test_help_fits_a_screen(capsys: pytest.CaptureFixture) -> None:

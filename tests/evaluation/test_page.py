@@ -23,15 +23,16 @@ from smidgen.evaluation import page as page_module
 from smidgen.evaluation.charts import nice_interval, path_data, step_axis, thinned, value_axis
 from smidgen.evaluation.columns import COLUMNS
 from smidgen.evaluation.page import assign_colours, render_page
-from smidgen.evaluation.ranking import Row, rank_rows
+from smidgen.evaluation.ranking import rank_runs
 from smidgen.evaluation.records import Record
+from smidgen.evaluation.rows import Run
 
 EVIL = '</script><script>alert(1)</script><img src=x onerror=alert(2)>" onmouseover="alert(3)\' <!-- {{ 7*7 }}'
 
 
 def render(*records: Record) -> str:
-    rows = [Row(f"{record['policy']['name']}.json", "0" * 64, record) for record in records]
-    return render_page(rank_rows(rows), Path("outputs/leaderboard.html"), Path("outputs/videos"))
+    rows = [Run(f"{record['policy']['name']}.json", "0" * 64, record) for record in records]
+    return render_page(rank_runs(rows), Path("outputs/leaderboard.html"), Path("outputs/videos"))
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +118,7 @@ def test_a_policy_keeps_its_colour_everywhere(demo: Page) -> None:
     assert all(len(colours) == 1 for colours in paints.values())
     assert len(set.union(*paints.values())) == 3
     other_task = build_record("raw", [True], task="door")
-    groups = rank_rows(Row("x", "0", record) for record in [*demo_records(), other_task])
+    groups = rank_runs(Run("x", "0", record) for record in [*demo_records(), other_task])
     assert assign_colours(groups) == {"dft1d": 0, "dft3d": 1, "raw": 2}
 
 
@@ -162,7 +163,7 @@ def test_the_same_records_give_the_same_bytes() -> None:
 
 
 def test_where_the_records_lie_leaves_no_trace(tmp_path: Path) -> None:
-    groups = rank_rows(Row("a.json", "0", record) for record in demo_records())
+    groups = rank_runs(Run("a.json", "0", record) for record in demo_records())
     pages = {render_page(groups, tmp_path / name / "x.html", tmp_path / name / "videos") for name in ("a", "b")}
     assert len(pages) == 1
     assert str(tmp_path) not in pages.pop()
@@ -195,16 +196,16 @@ def test_references_alone_make_a_page(kind: str) -> None:
 
 
 def test_the_finding_names_the_best_and_who_cannot_be_told_from_it() -> None:
-    groups = rank_rows(Row("x", "0", record) for record in demo_records())
+    groups = rank_runs(Run("x", "0", record) for record in demo_records())
     assert page_module.headline(groups[0]) == (
         "dft3d leads: 43 of 50 episodes, 86 % (95 % interval 74 to 93 %). "
         "Not separable from the best on shared seeds: raw."
     )
-    alone = rank_rows([Row("x", "0", build_record("a", [True, False]))])
+    alone = rank_runs([Run("x", "0", build_record("a", [True, False]))])
     assert page_module.headline(alone[0]).startswith("a is the only ranked policy: 1 of 2 episodes")
-    nobody = rank_rows([Row("x", "0", build_record("a", [False, False]))])
+    nobody = rank_runs([Run("x", "0", build_record("a", [False, False]))])
     assert page_module.headline(nobody[0]).startswith("No ranked policy succeeds: 0 of 2 episodes")
-    tied = rank_rows(Row(name, "0", build_record(name, [True] * 9)) for name in "ab")
+    tied = rank_runs(Run(name, "0", build_record(name, [True] * 9)) for name in "ab")
     assert page_module.headline(tied[0]).startswith("a and b share the lead: 9 of 9 episodes")
 
 

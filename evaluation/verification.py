@@ -1,0 +1,137 @@
+"""The mark of a record that somebody has run again: ``RECORD.verification.json`` beside it, tied to its bytes.
+
+Which episodes are run again follows from the record's hash and a salt that the verifier chooses after the record was
+handed in, so that nobody can edit a record until its edited episodes are not drawn. A lie that pays calls a failure a
+success: most of the draw is from the episodes that the record calls successes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypedDict
+
+from scipy.stats import hypergeom
+
+from smidgen.evaluation.json_types import check_type, refuse
+from smidgen.evaluation.protocol import POLICY_ERROR, SIMULATOR_ERROR
+from smidgen.evaluation.record_schema import EpisodeRow, Record
+from smidgen.runtime.files import read_json, write_json_atomic
+
+VERIFICATION_VERSION = 1
+SUFFIX = ".verification.json"
+VERIFIED, DIFFERS, NOT_REPRODUCIBLE = "verified", "differs", "not_reproducible_here"
+VERDICTS = (VERIFIED, DIFFERS, NOT_REPRODUCIBLE)
+BITWISE, STATISTICAL, NONE = "bitwise", "statistical", "none"
+COMPARISONS = (BITWISE, STATISTICAL, NONE)
+# Labels explain failures by rules that get better with time; what an episode did is in the other fields.
+COMPARED = ("success", "success_once", "success_at_reset", "first_success_step", "num_steps", "return")
+# One in this many of the drawn episodes is a failure in the record.
+_FAILURES_EVERY = 4
+
+
+class Verification(TypedDict):
+    """What came of running episodes of one record again."""
+
+    schema_version: int
+    record_sha256: str  # of the record file's bytes: any edit ends the mark
+    verdict: str  # one of VERDICTS
+    comparison: str  # one of COMPARISONS
+    reason: str  # one sentence
+    salt: str
+    seeds: list[int]  # that were run again
+    num_equal: int  # of them, equal to the bit
+    first_difference: dict[str, Any] | None  # {"seed" or "link", "field", "record", "here"}
+    p_value: float | None  # of the statistical comparison
+    links: dict[str, str]  # links of the chain from demonstrations to this record: holds, broken, not checked
+    environment: dict[str, Any]  # fingerprint, ranked part, of the machine that verified
+    host: dict[str, Any]  # and its other part
+    versions: dict[str, str]
+
+
+def verification_path(record: Path | str) -> Path:
+    """Where the mark of a record stands."""
+    return Path(record).with_suffix(SUFFIX)
+
+
+def write_verification(record: Path | str, verification: Verification) -> Path:
+    """Writes a record's mark and returns its path."""
+    path = verification_path(record)
+    write_json_atomic(path, verification)
+    return path
+
+
+def read_verification(record: Path | str) -> Verification | None:
+    """The mark beside a record; None where there is none.
+
+    Raises:
+        UserError: If the file is no valid mark; the message names file and field.
+    """
+    path = verification_path(record)
+    if not path.exists():
+        return None
+    mark = read_json(path)
+    if isinstance(mark, dict) and mark.get("schema_version") != VERIFICATION_VERSION:
+        refuse(str(path), "schema_version", f"{VERIFICATION_VERSION}", mark.get("schema_version"))
+    check_type(mark, Verification, str(path))
+    checked = typing.cast(Verification, mark)
+    for field, valid in (("verdict", VERDICTS), ("comparison", COMPARISONS)):
+        if mark[field] not in valid:
+            refuse(str(path), field, f"one of {', '.join(valid)}", mark[field])
+    return checked
+
+
+def drawn_seeds(record: Record, record_sha256: str, salt: str, num_episodes: int) -> list[int]:
+    """Which episodes to run again.
+
+    Args:
+        record: The record.
+        record_sha256: Of its file.
+        salt: Chosen after the record was handed in.
+        num_episodes: How many; all of them if the record has no more.
+
+    Returns:
+        Seeds in increasing order: three in four (or as many as there are) from the episodes called successes.
+    """
+    order = sorted(
+        record["episodes"],
+        key=lambda row: hashlib.sha256(f"{record_sha256} {salt} {row['seed']}".encode()).digest(),
+    )
+    claimed, failed = ([row["seed"] for row in order if row["success"] is flag] for flag in (True, False))
+    num_claimed = num_claimed_drawn(len(claimed), len(failed), num_episodes)
+    return sorted(claimed[:num_claimed] + failed[: num_episodes - num_claimed])
+
+
+def num_claimed_drawn(num_claimed: int, num_failed: int, num_episodes: int) -> int:
+    """How many of the drawn episodes are successes in the record."""
+    return min(num_claimed, num_episodes - min(num_episodes // _FAILURES_EVERY, num_failed))
+
+
+def catch_probability(record: Record, num_episodes: int, num_false: int) -> float:
+    """Probability that running some episodes again meets a failure that the record calls a success.
+
+    Args:
+        record: The record.
+        num_episodes: How many episodes are drawn.
+        num_false: How many of its successes are false.
+
+    Returns:
+        1 minus the chance that none of the false ones is drawn (hypergeometric).
+    """
+    k, n = record["success"]["k"], record["success"]["n"]
+    drawn = num_claimed_drawn(k, n - k, min(num_episodes, n))
+    return float(1 - hypergeom.pmf(0, k, min(num_false, k), drawn))
+
+
+def episode_difference(recorded: EpisodeRow, here: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The first field in which an episode run again differs from its row; None if it is equal to the bit."""
+    stored: dict[str, Any] = dict(recorded)
+    for field in COMPARED:
+        if stored[field] != here[field]:
+            return {"seed": stored["seed"], "field": field, "record": stored[field], "here": here[field]}
+    errors = (POLICY_ERROR, SIMULATOR_ERROR)
+    if stored["label"] != here["label"] and (stored["label"] in errors or here["label"] in errors):
+        return {"seed": stored["seed"], "field": "label", "record": stored["label"], "here": here["label"]}
+    return None
