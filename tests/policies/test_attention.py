@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from smidgen.policies import folded_attention as folded
+from smidgen.policies import stacked_attention as stacked
 from smidgen.policies.attention import ByteCrossAttention
 from smidgen.policies.positions import POSITION_ENCODINGS, PositionEncoding
 from smidgen.runtime.errors import UserError
@@ -177,3 +178,56 @@ def test_any_memory_layout_and_precision_of_the_tokens() -> None:
 def test_heads_must_divide_the_width() -> None:
     with pytest.raises(UserError, match="divides 6, got 4"):
         ByteCrossAttention(6, 3, PositionEncoding("none", (4,)), num_heads=4)
+
+
+def prepared_output(attention: ByteCrossAttention, queries: Tensor, x: Tensor) -> Tensor:
+    return attention(queries, attention.prepare(x))
+
+
+@settings(deadline=None, max_examples=100)
+@given(cases(), st.sampled_from([1, 40, 2**20]))
+def test_prepared_tokens_give_the_same_in_float64(case: Case, block_scores: int) -> None:
+    attention, queries, x = case[0].double(), case[1].double().requires_grad_(), case[2].double().requires_grad_()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stacked, "BLOCK_SCORES", block_scores)
+        got = output_and_gradients(prepared_output(attention, queries, x), attention, queries, x)
+    want = output_and_gradients(plain_output(attention, queries, x), attention, queries, x)
+    for name, reference in want.items():
+        scale = reference.abs().max() + want["output"].abs().max()
+        assert (got[name] - reference).abs().max() <= 1e-10 * scale, name
+    torch.testing.assert_close(
+        attention.attention_map(queries, attention.prepare(x)), attention.attention_map(queries, x)
+    )
+
+
+@settings(deadline=None, max_examples=30)
+@given(cases(), st.sampled_from([1, 40, 2**20]), st.booleans())
+def test_several_networks_side_by_side_give_what_each_gives_alone(
+    case: Case, block_scores: int, same_tokens: bool
+) -> None:
+    attention, queries, x = case[0].double(), case[1].double(), case[2].double()
+    several = {
+        name: torch.stack([p.detach() * scale for scale in (1.0, 0.5, 2.0)]).requires_grad_()
+        for name, p in attention.named_parameters()
+    }
+    tokens = attention.prepare(x if same_tokens else torch.cat([x, x + 1, 2 * x]))
+    if not same_tokens:
+        tokens = stacked.PreparedTokens(*(None if p is None else p.unflatten(0, (3, -1)) for p in tokens))
+    axes = stacked.PreparedTokens(*(None if p is None or same_tokens else 0 for p in tokens))
+
+    def one(parameters: dict[str, Tensor], own: stacked.PreparedTokens) -> Tensor:
+        return torch.func.functional_call(attention, parameters, (queries, own))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stacked, "BLOCK_SCORES", block_scores)
+        outputs = torch.vmap(one, in_dims=(0, axes))(several, tokens)
+    names = list(several)
+    gradients = torch.autograd.grad(outputs.square().sum(), [several[name] for name in names])
+    for row in range(3):
+        alone = {name: several[name][row].detach().requires_grad_() for name in names}
+        own = (x, x, x) if same_tokens else (x, x + 1, 2 * x)
+        output = torch.func.functional_call(attention, alone, (queries, own[row]))
+        torch.testing.assert_close(outputs[row], output)
+        wanted = torch.autograd.grad(output.square().sum(), [alone[name] for name in names])
+        for got, want in zip(gradients, wanted, strict=True):
+            torch.testing.assert_close(got[row], want, rtol=1e-7, atol=1e-9)
