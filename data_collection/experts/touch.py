@@ -7,9 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from smidgen.data_collection.experts.expert import Expert, is_near
+from smidgen.data_collection.experts.expert import Expert, funnel_m, is_near
 
 NEAR_M = 0.02
+# As far ahead as these tasks let a target pull.
+VARIED_LEAD_M = 0.1
 
 
 class TouchExpert(Expert):
@@ -17,7 +19,8 @@ class TouchExpert(Expert):
 
     The label is the goal itself at every step, so that the mean of the labels is the mean goal: a policy that has
     collapsed to the mean scores what chance is computed to be. Nothing lies on the table that a detour would have to
-    avoid, and if the arm is pushed away, the same command brings it back.
+    avoid, and if the arm is pushed away, the same command brings it back. An expert that varies does command
+    waypoints, at its own pace and from higher up; its mean label lies above the mean goal.
     """
 
     phases: ClassVar[tuple[str, ...]] = ("reach", "touch")
@@ -30,4 +33,9 @@ class TouchExpert(Expert):
 
     def command(self, privileged: Mapping[str, np.ndarray]) -> np.ndarray:
         """The next target: x, y, z (m)."""
-        return privileged["goal_position_m"].copy()
+        eef, goal = privileged["eef_position_m"], privileged["goal_position_m"].copy()
+        if not self.variation:
+            return goal
+        beside_m = float(np.linalg.norm(eef[:2] - goal[:2]))
+        goal[2] += funnel_m(beside_m, self.approach_m, exact_m=NEAR_M)
+        return self.towards(eef, goal, VARIED_LEAD_M)

@@ -38,3 +38,15 @@ def test_the_expert_recovers_from_a_push() -> None:
     success, _, phases = run(env, expert, seed=1, num_pushed=15)
     assert success
     assert phases[15] == "reach"
+
+
+def test_an_expert_that_varies_succeeds_more_slowly_and_from_higher_up() -> None:
+    env = make_env("speck_1", observe_pixels=False)
+    plain, varied = (EXPERTS["speck_1"](TASKS["speck_1"].action, variation) for variation in (0.0, 1.0))
+    for seed in range(3):
+        (straight, labels, _), (detour, waypoints, phases) = (run(env, expert, seed) for expert in (plain, varied))
+        assert straight
+        assert detour
+        assert len(waypoints) >= len(labels)
+        assert np.mean(waypoints, axis=0)[2] > np.mean(labels, axis=0)[2]
+        assert phases[-1] == "touch"
