@@ -1,52 +1,107 @@
 """Our control loop against stock robosuite's."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from smidgen.data_collection.experts import EXPERTS
 from smidgen.envs.control import _rotation_error, _solve
 from smidgen.envs.errors import SimulatorError
-from smidgen.envs.simulator import RobosuiteLift, quiet_robosuite
-from smidgen.envs.tasks import make_env
+from smidgen.envs.robosuite_tasks import ROBOSUITE_TASKS
+from smidgen.envs.simulator import quiet_robosuite
+from smidgen.envs.tasks import LIFT, make_env
+
+STOCK_TASKS = [LIFT.name, *(task.name for task in ROBOSUITE_TASKS)]
+ENGAGED_PHASES = ("grasp", "raise", "turn", "draw", "wipe")
 
 
-@pytest.mark.simulator
-def test_joint_positions_follow_stock_robosuites() -> None:
-    env = make_env("lift", observe_pixels=False)
-    env.reset(seed=5)
-    stock = stock_lift_in_the_state_of(env)
-    rotation_vector = Rotation.from_matrix(env._home_rotation).as_rotvec()
-    rng, start = np.random.default_rng(0), env.eef_state()[:3]
-    for _ in range(50):
-        target = start + rng.uniform(-0.08, 0.08, 3) + [0.0, 0.0, 0.05]
-        gripper = rng.choice([-1.0, 1.0])
-        env.step(np.append(target, gripper))
-        stock.step(np.concatenate([target, rotation_vector, [gripper]]))
-        np.testing.assert_allclose(env.data.qpos[:9], stock.sim.data.qpos[:9], atol=1e-8, rtol=0)
+@pytest.fixture(scope="module")
+def beside_stock() -> Callable[[str, int], tuple[Any, Any]]:
+    """Makes each task's environment, and robosuite's own with its own controller, once; puts both in one start."""
+    made: dict[str, tuple[Any, Any]] = {}
+
+    def beside_stock(task: str, seed: int) -> tuple[Any, Any]:
+        if task not in made:
+            env = make_env(task, observe_pixels=False)
+            made[task] = env, stock_of(env)
+        env, stock = made[task]
+        env.reset(seed=seed)
+        stock.reset()
+        stock.sim.model._model.body_pos[:] = env.model.body_pos
+        stock.sim.model._model.body_quat[:] = env.model.body_quat
+        stock.sim.data.qpos[:] = env.data.qpos
+        stock.sim.data.qvel[:] = env.data.qvel
+        stock.sim.forward()
+        stock.robots[0].part_controllers["right"].update_initial_joints(env.data.qpos[:7].copy())
+        return env, stock
+
+    return beside_stock
 
 
-def stock_lift_in_the_state_of(env):
+def stock_of(env: Any) -> Any:
     with quiet_robosuite():
         from robosuite.controllers import load_composite_controller_config
 
         config = load_composite_controller_config(robot="Panda")
         config["body_parts"]["right"].update(input_type="absolute", input_ref_frame="world")
-        stock = RobosuiteLift(
+        stock_class = type("Stock", (type(env.simulation),), {"render_profile": env.render_profile})
+        return stock_class(
             robots="Panda",
             controller_configs=config,
             renderer="mujoco",
             has_offscreen_renderer=False,
             use_camera_obs=False,
+            hard_reset=False,
             ignore_done=True,
         )
-        stock.reset()
-    stock.sim.data.qpos[:] = env.data.qpos
-    stock.sim.data.qvel[:] = env.data.qvel
-    stock.sim.forward()
-    stock.robots[0].part_controllers["right"].update_initial_joints(env.data.qpos[:7].copy())
-    return stock
+
+
+def step_both(env: Any, stock: Any, action: np.ndarray) -> np.ndarray:
+    """Gives both the same target, and returns by how much their arms' joints (rad) and fingers (m) then differ."""
+    spec = env.task.action
+    action = np.clip(action, spec.low, spec.high)
+    rotation_vector = Rotation.from_matrix(env._target_rotation(action)).as_rotvec()
+    gripper = [] if spec.gripper_index is None else [action[spec.gripper_index]]
+    env.step(action)
+    with quiet_robosuite():
+        stock.step(np.concatenate([action[spec.position_indices], rotation_vector, gripper]))
+    joints = 7 if spec.gripper_index is None else 9
+    return np.abs(env.data.qpos[:joints] - stock.sim.data.qpos[:joints]).max()
+
+
+@pytest.mark.simulator
+@pytest.mark.parametrize("task", STOCK_TASKS)
+def test_joint_positions_follow_stock_robosuites(
+    task: str, beside_stock: Callable[[str, int], tuple[Any, Any]]
+) -> None:
+    env, stock = beside_stock(task, 5)
+    rng, start = np.random.default_rng(0), env.eef_state()[:3]
+    low, high = np.array(env.task.action.low), np.array(env.task.action.high)
+    for _ in range(50):
+        action = rng.uniform(low, high)
+        action[env.task.action.position_indices] = start + rng.uniform(-0.08, 0.08, 3) + [0.0, 0.0, 0.05]
+        if env.task.action.gripper_index is not None:
+            action[env.task.action.gripper_index] = rng.choice([-1.0, 1.0])
+        assert step_both(env, stock, action) < 1e-8
+
+
+@pytest.mark.simulator
+@pytest.mark.parametrize("task", STOCK_TASKS)
+def test_joint_positions_follow_stock_robosuites_in_contact(
+    task: str, beside_stock: Callable[[str, int], tuple[Any, Any]]
+) -> None:
+    env, stock = beside_stock(task, 0)
+    expert = EXPERTS[task](env.task.action)
+    expert.reset(0)
+    # Until the object has been grasped and raised (the handle pressed, the table wiped) for a while.
+    steps_engaged = 0
+    while steps_engaged < 15:
+        assert step_both(env, stock, expert.act(env.privileged())) < 1e-4
+        steps_engaged += expert.phase in ENGAGED_PHASES
 
 
 def test_rotation_error_is_the_sum_of_the_axes_cross_products() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium.envs.registration import load_env_creator
 from gymnasium.utils.env_checker import check_env
 
 import smidgen.envs  # noqa: F401  (registers the ids)
@@ -20,7 +21,7 @@ from smidgen.runtime.files import sha256_bytes
 
 pytestmark = pytest.mark.simulator
 
-# The hashes of every task's frames in a process of its own: reset, then ten steps towards a fixed target.
+# The hashes of tasks' frames in a process of its own: after reset, and three steps later.
 FRAME_HASHES_PROGRAM = """
 import json, sys
 from tests.envs.test_environment_contract import frames_sha256
@@ -36,40 +37,65 @@ def env(request: pytest.FixtureRequest, environment_of: Callable[[str], Any]) ->
 
 def frames_sha256(env: Any) -> str:
     env.reset(seed=11)
-    frames = [env.render_frames()]
-    for _ in range(10):
+    first = env.render_frames()
+    for _ in range(3):
         env.step(middle_of_the_box(env))
-        frames.append(env.render_frames())
-    return sha256_bytes(b"".join(frame.tobytes() for frame in frames))
+    return sha256_bytes(first.tobytes() + env.render_frames().tobytes())
 
 
 def middle_of_the_box(env: Any) -> np.ndarray:
     return (np.array(env.task.action.low) + np.array(env.task.action.high)) / 2
 
 
-def roll(env: Any, seed: int, num_steps: int = 15) -> tuple[list[dict[str, np.ndarray]], np.ndarray]:
+def roll(env: Any, seed: int, num_steps: int) -> list[dict[str, np.ndarray]]:
     rng = np.random.default_rng(seed)
     observations = [env.reset(seed=seed)[0]]
     for _ in range(num_steps):
         observations.append(env.step(rng.uniform(env.action_space.low, env.action_space.high))[0])
-    return observations, env.get_state()
+    return observations
 
 
-@pytest.mark.parametrize("task", sorted(TASKS))
+def states_of_a_roll(env: Any, seed: int, num_steps: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    env.reset(seed=seed)
+    states = [env.get_state()]
+    for _ in range(num_steps):
+        env.step(rng.uniform(env.action_space.low, env.action_space.high))
+        states.append(env.get_state())
+    return np.stack(states)
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")  # the checker advises symmetric actions; ours are metres
-def test_passes_gymnasiums_checker(task: str) -> None:
-    env = gymnasium.make(f"smidgen.envs:{TASKS[task].env_id}")
+def test_passes_gymnasiums_checker(env: Any) -> None:
+    check_env(env, skip_render_check=True)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # as above
+def test_passes_gymnasiums_checker_when_gymnasium_makes_it() -> None:
+    env = gymnasium.make(f"smidgen.envs:{TASKS['lift'].env_id}")
     check_env(env.unwrapped, skip_render_check=False)
     env.close()
 
 
-def test_observations_lie_in_their_space_and_share_no_memory(env: Any) -> None:
-    observations, _ = roll(env, seed=1, num_steps=5)
+@pytest.mark.parametrize("task", sorted(TASKS))
+def test_every_task_is_registered_with_gymnasium(task: str) -> None:
+    spec = gymnasium.spec(TASKS[task].env_id)
+    assert load_env_creator(spec.entry_point).task is TASKS[task]  # type: ignore[attr-defined]
+
+
+def test_observations_are_as_declared_and_share_no_memory(env: Any) -> None:
+    observations = roll(env, seed=1, num_steps=3)
     for observation in observations:
         assert env.observation_space.contains(observation)
         assert all(np.isfinite(value).all() for value in observation.values())
+        assert observation["eef_state"].shape == (len(env.task.eef_state_names),)
     for name in observations[0]:
         assert not np.shares_memory(observations[-1][name], observations[-2][name])
+
+
+def test_without_pixels_the_state_alone_is_observed(env: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(env, "observe_pixels", False)
+    assert set(env._observation_space()) == set(env.reset(seed=0)[0]) == {"eef_state"}
 
 
 def test_no_episode_starts_solved(env: Any) -> None:
@@ -78,13 +104,15 @@ def test_no_episode_starts_solved(env: Any) -> None:
         assert info["is_success"] is False
 
 
-def test_the_same_seed_gives_the_same_pixels_after_other_episodes(env: Any) -> None:
-    first, first_state = roll(env, seed=7)
-    roll(env, seed=8, num_steps=9)
-    second, second_state = roll(env, seed=7)
-    assert np.array_equal(first_state, second_state)
-    for before, after in zip(first, second, strict=True):
-        assert all(np.array_equal(before[name], after[name]) for name in before)
+def test_the_same_seed_gives_the_same_states_and_pixels_after_another_episode(
+    env: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(env, "observe_pixels", False)
+    states, frames = states_of_a_roll(env, seed=7, num_steps=50), env.render_frames()
+    roll(env, seed=8, num_steps=5)
+    assert np.array_equal(states_of_a_roll(env, seed=7, num_steps=50), states)
+    assert np.array_equal(env.render_frames(), frames)
+    assert np.isfinite(states).all()
 
 
 def test_seeds_change_placement_and_start_noise(env: Any) -> None:
@@ -95,18 +123,16 @@ def test_seeds_change_placement_and_start_noise(env: Any) -> None:
     assert np.array_equal(arm, env.eef_state()) != env.task.has_start_noise
 
 
-def test_two_environments_in_one_process_keep_their_own_pixels(env: Any) -> None:
-    other = make_env(env.task.name)
-    env.reset(seed=3)
-    alone = env.render_frames()
-    other.reset(seed=4)
-    for _ in range(5):
-        other.step(middle_of_the_box(other))
-    foreign = other.render_frames()
-    assert np.array_equal(env.render_frames(), alone)
-    assert np.array_equal(other.render_frames(), foreign)
-    assert not np.array_equal(alone, foreign)
-    other.close()
+def test_environments_in_one_process_keep_their_own_pixels(environment_of: Callable[[str], Any]) -> None:
+    other_lift = make_env("lift")
+    envs = [*(environment_of(task) for task in TASKS), other_lift]
+    for seed, env in enumerate(envs):
+        env.reset(seed=seed)
+    alone = [env.render_frames() for env in envs]
+    for env, frames in reversed(list(zip(envs, alone, strict=True))):
+        assert np.array_equal(env.render_frames(), frames)
+    assert len({frames.tobytes() for frames in alone}) == len(envs)
+    other_lift.close()
 
 
 def test_fresh_processes_agree_even_with_an_empty_numba_cache(
@@ -115,8 +141,8 @@ def test_fresh_processes_agree_even_with_an_empty_numba_cache(
     here = {task: frames_sha256(environment_of(task)) for task in TASKS}
     # Not even the switch that keeps numba from compiling is inherited: the package has to set it by itself.
     variables = {key: value for key, value in os.environ.items() if not key.startswith(("NUMBA", "MUJOCO"))}
-    # The second process finds what the first one left in numba's cache, and makes the environments in another order.
-    for tasks in (list(TASKS), list(TASKS)[::-1]):
+    # The second process finds what the first one left in numba's cache.
+    for tasks in (list(TASKS)[::-1], ["lift"]):
         process = subprocess.run(
             [sys.executable, "-c", FRAME_HASHES_PROGRAM, *tasks],
             env=variables | {"NUMBA_CACHE_DIR": str(tmp_path)},
@@ -125,15 +151,17 @@ def test_fresh_processes_agree_even_with_an_empty_numba_cache(
             text=True,
             check=True,
         )
-        assert json.loads(process.stdout.splitlines()[-1]) == here
+        assert json.loads(process.stdout.splitlines()[-1]) == {task: here[task] for task in tasks}
 
 
 def test_a_stored_state_renders_again_and_goes_on_as_before(env: Any) -> None:
-    roll(env, seed=5)
+    roll(env, seed=5, num_steps=5)
     state, frame = env.get_state(), env.render_frames()
     action = middle_of_the_box(env)
     env.step(action)
     after = env.get_state()
+    # Another episode changes whatever a reset changes outside of MuJoCo's state.
+    env.reset(seed=6)
     env.set_state(state)
     assert np.array_equal(env.render_frames(), frame)
     env.step(action)
@@ -154,21 +182,38 @@ def test_the_cue_can_be_moved_and_hidden(env: Any) -> None:
     assert not np.array_equal(env.render_frames(), seen)
 
 
+def test_other_places_of_the_cue_come_from_the_range_of_resets(env: Any) -> None:
+    resets, sampled = [], []
+    rng = np.random.default_rng(0)
+    for seed in range(40):
+        env.reset(seed=seed)
+        resets.append(env.cue_pose())
+        sampled.append(env.sample_cue_pose(rng))
+    # Of 40 draws each, none lies far outside of what the other 40 span.
+    low, high = np.min(resets, axis=0), np.max(resets, axis=0)
+    margin = 0.5 * (high - low) + 1e-9
+    assert (np.array(sampled) >= low - margin).all()
+    assert (np.array(sampled) <= high + margin).all()
+    assert np.allclose(np.ptp(sampled, axis=0) > 1e-6, np.ptp(resets, axis=0) > 1e-6)
+
+
 def test_episodes_end_at_the_horizon(env: Any) -> None:
-    env.observe_pixels = False
     env.reset(seed=1)
-    hold = middle_of_the_box(env)
-    ends = [env.step(hold)[2:4] for _ in range(env.task.horizon)]
-    assert ends[-1] == (False, True)
-    assert not any(any(end) for end in ends[:-1])
+    state = env.get_state()
+    *_, num_steps, held_steps = state
+    assert (num_steps, held_steps) == (0, 0)
+    state[-2] = env.task.horizon - 2
+    env.set_state(state)
+    assert env.step(middle_of_the_box(env))[2:4] == (False, False)
+    assert env.step(middle_of_the_box(env))[2:4] == (False, True)
 
 
-@pytest.mark.parametrize("bad", [[0.0, 0.0], [np.nan] * 4, [np.inf, 0.0, 0.9, 1.0]])
-def test_an_impossible_action_is_refused(bad: list[float]) -> None:
-    env = make_env("lift", observe_pixels=False)
+def test_an_impossible_action_is_refused(env: Any) -> None:
     env.reset(seed=0)
-    with pytest.raises(ValueError, match="finite"):
-        env.step(np.array(bad))
+    middle = middle_of_the_box(env)
+    for bad in (middle[:-1], np.full_like(middle, np.nan), np.append(middle[:-1], np.inf)):
+        with pytest.raises(ValueError, match="finite"):
+            env.step(bad)
 
 
 def test_sizes_cameras_and_profiles_are_configurable() -> None:
