@@ -6,6 +6,7 @@ Shape suffixes: B batch, N tokens in, C channels in, M tokens out, D channels ou
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -184,7 +185,7 @@ def hartley(z: Tensor, dims: tuple[int, ...], norm: str) -> Tensor:
     return torch.cat([spectrum.real - spectrum.imag, negative], dim=last)
 
 
-def at_zero(z: Tensor, dims: list[int] | tuple[int, ...]) -> Tensor:
+def at_zero(z: Tensor, dims: Iterable[int]) -> Tensor:
     """The entries of index 0 along ``dims``, as a view."""
     for dim in dims:
         z = z.narrow(dim, 0, 1)

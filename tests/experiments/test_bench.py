@@ -10,12 +10,14 @@ import torch
 
 from smidgen.data_collection.store import EpisodeStore
 from smidgen.envs.tasks import LIFT
-from smidgen.experiments.bench import benchmarks, loading, peers, simulation, tables
+from smidgen.experiments.bench import benchmarks, loading, network, peers, simulation, tables
 from smidgen.experiments.bench.__main__ import bench, run_benchmarks
 from smidgen.experiments.bench.config import BenchConfig
 from smidgen.experiments.bench.network import train_step
 from smidgen.experiments.bench.record import Row, make_row, read_rows, write_rows
 from smidgen.experiments.bench.timing import alternate
+from smidgen.policies.standardise import STANDARDISERS
+from smidgen.policies.transforms import TRANSFORMS
 from smidgen.runtime.command_line import run_command
 from smidgen.runtime.errors import UserError
 from smidgen.training.windows import Windows
@@ -71,13 +73,20 @@ def test_a_record_is_a_list_of_rows_with_machine_and_commit(no_peers: None, tmp_
     assert all(set(row) >= FIELDS and row["machine"] and row["commit"] for row in content)
 
 
-def test_transforms_has_a_row_for_every_entry_and_standardisation(no_peers: None, tmp_path: Path) -> None:
+def test_transforms_has_a_row_for_every_entry_and_standardisation(
+    no_peers: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (network.TRANSFORMS, network.STANDARDISERS) == (TRANSFORMS, STANDARDISERS)
+    # Of each kind one: fixed, fitted, with parameters.
+    monkeypatch.setattr(network, "TRANSFORMS", ["dft3d", "zca", "patches"])
+    monkeypatch.setattr(network, "STANDARDISERS", ["none", "token"])
     rows = run_benchmarks(tiny(tmp_path, name="transforms"))
-    from smidgen.policies.standardise import STANDARDISERS
-    from smidgen.policies.transforms import TRANSFORMS
-
-    assert len(rows) == len(TRANSFORMS) * len(STANDARDISERS)
-    assert len({row.name for row in rows}) == len(rows)
+    assert [row.name for row in rows] == [
+        f"transforms: {transform}, standardised after: {after}"
+        for transform in ("dft3d", "zca", "patches")
+        for after in ("none", "token")
+    ]
+    assert all(row.ours > 0 for row in rows)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
