@@ -207,6 +207,9 @@ def verified_cell(row: Row) -> Cell:
         return missing("the record has changed since its episodes were run again")
     worst = next(verdict for verdict in (DIFFERS, NOT_REPRODUCIBLE, VERIFIED) if verdict in verdicts)
     text = _VERDICT_WORDS[worst]
+    marks = [run.verification for run in row.runs if run.verification is not None and run.verdict == worst]
+    if worst == VERIFIED and any(mark["comparison"] != BITWISE for mark in marks):
+        text = f"{text} statistically"
     if len(row.runs) > 1:
         text = f"{text} {verdicts.count(worst)}/{len(row.runs)}"
     notes = [

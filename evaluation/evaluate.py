@@ -31,6 +31,7 @@ from smidgen.evaluation.record_schema import Collapse, Record, count_errors, suc
 from smidgen.evaluation.records import host_path, read_record, record_path, video_path, write_record
 from smidgen.evaluation.shards import run_items
 from smidgen.evaluation.statistics import CONFIDENCE
+from smidgen.evaluation.verify import verify
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import (
@@ -42,7 +43,7 @@ from smidgen.runtime.files import (
     write_json_atomic,
 )
 
-USAGE = "smidgen-eval policy=POLICY out=DIR [key=value ...]"
+USAGE = "smidgen-eval policy=POLICY out=DIR [key=value ...] | smidgen-eval verify RECORD"
 SUMMARY = """
 Runs a policy closed-loop over frozen test seeds and measures how far it has collapsed to the mean.
 Writes the record OUT/<task>-<name>.json and OUT/../videos/*.mp4. Run again, it goes on where it was
@@ -259,6 +260,9 @@ def evaluate_all(config: EvalConfig, make: Callable[..., Any] = make_simulator) 
 
 
 def _body(arguments: list[str]) -> None:
+    if arguments[:1] == ["verify"]:
+        verify(arguments[1:])
+        return
     if wants_help(arguments):
         print(command_help(USAGE, SUMMARY, EvalConfig))
         return

@@ -39,7 +39,7 @@ def demos(tmp_path_factory: pytest.TempPathFactory) -> EpisodeStore:
     return collect(config, open_fake_collector).store
 
 
-def save_run(directory: Path, demos: EpisodeStore, seeds: list[int], **changes: Any) -> Path:
+def save_run(directory: Path, demos: EpisodeStore, seeds: list[int], sha256: str = "ab" * 32, **changes: Any) -> Path:
     """A training run's directory that ends with a random Perceiver's checkpoint."""
     torch.manual_seed(0)
     policy = PerceiverPolicy(dataclasses.replace(SMALL, **changes), Interface.from_json(demos.manifest))
@@ -49,7 +49,7 @@ def save_run(directory: Path, demos: EpisodeStore, seeds: list[int], **changes: 
     policy.fit([frames], torch.from_numpy(episode.actions.copy()), torch.from_numpy(episode.eef_state.copy()))
     directory.mkdir(parents=True)
     (directory / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in CURVE))
-    provenance = {"data_set_sha256": "ab" * 32, "data_set_seeds": seeds, "training_config": {"lr": 1e-3}, "step": 10}
+    provenance = {"data_set_sha256": sha256, "data_set_seeds": seeds, "training_config": {"lr": 1e-3}, "step": 10}
     save_checkpoint(directory / RUN_CHECKPOINT, policy, provenance)
     return directory
 
@@ -81,7 +81,37 @@ def test_the_record_holds_the_chain_of_hashes_and_the_curve(
     assert [row["cue_slope"] for row in record["training_curve"]] == [0.0, 0.7]
     assert all(row["split"] == "validation" for row in record["training_curve"])
     assert record["config"]["image_size"] == 16
-    assert set(record["collapse"]["reasons"]) == {"skill_time_mean"}
+    reasons = record["collapse"]["reasons"]
+    assert {"skill_time_mean", "cue_skill"} <= set(reasons)
+    assert not {"r2", "r2_by_chunk_step", "response_to_shuffling", "cue_slope", "over_time"} & set(reasons)
+
+
+def test_each_step_of_a_chunk_is_measured(run_directory: Path, demos: EpisodeStore, tmp_path: Path) -> None:
+    collapse = run(run_directory, tmp_path, demos)["collapse"]
+    assert [len(row) for row in collapse["r2_by_chunk_step"]] == [3] * SMALL.horizon
+    assert collapse["r2_by_chunk_step"][0] == collapse["r2"]
+
+
+def test_a_twin_gives_the_cue_skill(run_directory: Path, demos: EpisodeStore, tmp_path: Path) -> None:
+    twin = save_run(tmp_path / "twin", demos, seeds=[0], horizon=4)
+    record = run(run_directory, tmp_path, demos, twin=str(twin))
+    assert record["config"]["twin_sha256"] == checkpoint_sha256(twin)
+    policy, twin_policy = load_checkpoint(run_directory), load_checkpoint(twin)
+    pairs = demos.counterfactuals(demos.seeds)
+    errors = [
+        held_out.predict_windows(asked, pairs[name], pairs["eef_state"])[:, :3] - pairs["target"][:, :3]
+        for asked, name in ((policy, "frames"), (twin_policy, "frames_hidden"))
+    ]
+    expected = 1 - (errors[0] ** 2).sum() / (errors[1] ** 2).sum()
+    assert record["collapse"]["cue_skill"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_twin_is_held_to_the_same_rules(run_directory: Path, demos: EpisodeStore, tmp_path: Path) -> None:
+    leaking = save_run(tmp_path / "leak", demos, seeds=list(demos.seeds[:2]))
+    with pytest.raises(UserError, match="expected held-out demonstrations"):
+        make_plan(settings(run_directory, tmp_path, demos, twin=str(leaking)))
+    with pytest.raises(UserError, match="expected twin= a checkpoint"):
+        make_plan(settings(run_directory, tmp_path, demos, twin="noop"))
 
 
 def test_run_and_checkpoint_are_one_policy(run_directory: Path, demos: EpisodeStore, tmp_path: Path) -> None:

@@ -1,0 +1,164 @@
+"""The chain from demonstrations to a row: seeds, data set, checkpoint, record, row; each link is a hash of the last.
+
+Only what is at hand can be checked. A link ``holds`` or is ``broken``, or it was ``not checked`` and says what for want
+of. That a checkpoint was trained on the demonstrations that it names is its own word: training again would tell.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from smidgen.data_collection.store import EpisodeStore
+from smidgen.evaluation.policy_source import PolicySource, build_card
+from smidgen.evaluation.record_schema import Record
+from smidgen.policies.baselines import POLICIES
+from smidgen.policies.checkpoint import checkpoint_sha256, resolve_checkpoint
+from smidgen.policies.policy import Policy
+from smidgen.runtime.errors import UserError
+
+CHECKPOINTS = "checkpoints"
+LEADERBOARD_NAME = "leaderboard.csv"
+HOLDS, BROKEN, NOT_CHECKED = "holds", "broken", "not checked"
+
+
+@dataclass(frozen=True)
+class Link:
+    """One link of the chain.
+
+    Attributes:
+        name: Which.
+        status: ``holds``, ``broken`` or ``not checked``.
+        detail: What was compared, or what for want of which it was not.
+        difference: Of a broken link: {"link", "field", "record", "here"}.
+    """
+
+    name: str
+    status: str
+    detail: str
+    difference: dict[str, Any] | None = None
+
+
+def beside_checkpoint(record_path: Path) -> Path:
+    """Where a record's checkpoint stands if it stands beside it: ``RECORD/../../checkpoints/<name of the record>``."""
+    return record_path.parent.parent / CHECKPOINTS / record_path.stem
+
+
+def record_source(
+    record: Record,
+    record_path: Path,
+    checkpoint: Path | None = None,
+    train_demos: Path | None = None,
+    policy: str | None = None,
+) -> PolicySource:
+    """The policy that a record names, so that it can be built again.
+
+    Args:
+        record: The record.
+        record_path: Its file.
+        checkpoint: Its checkpoint or training run; the one beside the record if None.
+        train_demos: Demonstrations of a baseline that plays them back.
+        policy: ``their.module:Class`` of a user's policy. A record's own word never makes code run.
+
+    Raises:
+        UserError: If something is needed that was not given; the message says what.
+    """
+    kind, spec, task = record["policy"]["kind"], str(record["config"].get("policy")), record["task"]
+    if kind == "checkpoint":
+        return PolicySource(str(_find_checkpoint(record_path, checkpoint)), task)
+    if kind == "user":
+        if policy != spec:
+            raise UserError(
+                f"{record_path} is of the policy {spec!r}, whose code would run; read it, then add --policy {spec}"
+            )
+        return PolicySource(spec, task)
+    if spec in POLICIES and POLICIES[spec].needs_statistics and train_demos is None:
+        raise UserError(f"{record_path} is of {spec!r}, which plays back demonstrations; add --train-demos DIR")
+    source = PolicySource(spec, task, None if train_demos is None else str(train_demos))
+    if source.kind != kind:
+        raise UserError(f"{record_path}: field config.policy: expected an {kind}'s name, got {spec!r:.60}")
+    return source
+
+
+def _find_checkpoint(record_path: Path, checkpoint: Path | None) -> Path:
+    if checkpoint is None and not beside_checkpoint(record_path).exists():
+        raise UserError(
+            f"no checkpoint beside {record_path} ({beside_checkpoint(record_path)}); add --checkpoint DIR, the "
+            "training run or its checkpoint"
+        )
+    return resolve_checkpoint(checkpoint or beside_checkpoint(record_path))
+
+
+def chain(
+    record: Record, record_path: Path, record_sha256: str, source: PolicySource, policy: Policy, demos: Path | None
+) -> list[Link]:
+    """Checks every link that can be checked here.
+
+    Args:
+        record: The record.
+        record_path: Its file.
+        record_sha256: Of that file.
+        source: The policy that it names.
+        policy: The same, built.
+        demos: The demonstrations that the policy was trained on, if they are at hand.
+    """
+    return [
+        _demonstrations(record, demos if demos is not None else _statistics_from(source)),
+        _policy(record, source, policy),
+        Link("record", HOLDS, f"its figures follow from its {len(record['episodes'])} episodes"),
+        _row(record_path, record_sha256),
+    ]
+
+
+def _statistics_from(source: PolicySource) -> Path | None:
+    return None if source.statistics_from is None else Path(source.statistics_from)
+
+
+def _demonstrations(record: Record, demos: Path | None) -> Link:
+    name, card = "seeds -> data set", record["policy"]
+    if card["data_set_sha256"] is None:
+        return Link(name, NOT_CHECKED, "the policy names no demonstrations")
+    if demos is None:
+        return Link(name, NOT_CHECKED, "needs --demos DIR, the demonstrations that the policy was trained on")
+    store = EpisodeStore.open(demos)
+    if store.sha256 != card["data_set_sha256"]:
+        return _broken(name, "policy.data_set_sha256", card["data_set_sha256"], store.sha256)
+    first, last = card["data_set_seeds"] or (None, None)
+    if first not in store.seeds or last not in store.seeds:
+        return _broken(name, "policy.data_set_seeds", card["data_set_seeds"], [store.seeds[0], store.seeds[-1]])
+    return Link(name, HOLDS, f"{demos} has the hash that the record names, and its seeds")
+
+
+def _policy(record: Record, source: PolicySource, policy: Policy) -> Link:
+    name, card = "data set -> checkpoint -> record", record["policy"]
+    if source.kind == "checkpoint":
+        here = checkpoint_sha256(source.spec)
+        if here != card["checkpoint_sha256"]:
+            return _broken(name, "policy.checkpoint_sha256", card["checkpoint_sha256"], here)
+    built: dict[str, Any] = dict(build_card(source, policy, card["name"]))
+    for field, value in dict(card).items():
+        if built.get(field) != value:
+            return _broken(name, f"policy.{field}", value, built.get(field))
+    what = "the checkpoint has" if source.kind == "checkpoint" else "the policy, built here, has"
+    return Link(name, HOLDS, f"{what} every property that the record says")
+
+
+def _row(record_path: Path, record_sha256: str) -> Link:
+    name, table = "record -> row", record_path.parent / LEADERBOARD_NAME
+    if not table.is_file():
+        return Link(name, NOT_CHECKED, f"no {LEADERBOARD_NAME} beside the record")
+    with open(table, encoding="utf-8", newline="") as file:
+        lines = [line for line in csv.DictReader(file) if record_path.name in (line.get("record") or "").split()]
+    if not lines:
+        return Link(name, NOT_CHECKED, f"{table} has no row of the record")
+    digests = (lines[0].get("record_sha256") or "").split()
+    if record_sha256 not in digests:
+        return _broken(name, "record_sha256", record_sha256, " ".join(digests))
+    return Link(name, HOLDS, f"{table} names the record's hash")
+
+
+def _broken(name: str, field: str, record: Any, here: Any) -> Link:
+    difference = {"link": name, "field": field, "record": record, "here": here}
+    return Link(name, BROKEN, f"{field}: the record says {record!r:.80}, here it is {here!r:.80}", difference)
