@@ -10,6 +10,8 @@ from smidgen.policies.perceiver import Perceiver, PerceiverConfig
 from smidgen.policies.transforms import TRANSFORMS
 from smidgen.runtime.errors import UserError
 
+# Wavelets halve rows and columns, patches tile them.
+NEED_FITTING_SIDES = ("haar", "daubechies", "patches")
 EVERY_TRANSFORM = pytest.mark.parametrize("transform", TRANSFORMS)
 
 
@@ -55,17 +57,18 @@ def test_frames_of_another_precision_come_out_as_float32_ones_do(transform: str,
 @EVERY_TRANSFORM
 @pytest.mark.parametrize("grid", [(1, 1, 1), (3, 1, 1), (2, 5, 7), (1, 9, 4)])
 def test_odd_grids_down_to_one_token_give_numbers_or_a_clear_error(transform: str, grid: tuple[int, int, int]) -> None:
-    try:
-        network = _network(transform, grid)
-    except UserError as error:
-        assert "grid" in str(error) or "got" in str(error)
+    if transform in NEED_FITTING_SIDES:
+        with pytest.raises(UserError, match="grid|got"):
+            _network(transform, grid)
         return
-    frames = _frames(2, grid)
-    output = network(frames)
-    assert output.shape == (2, 2, 4) and output.isfinite().all()
+    network = _network(transform, grid)
+    output = network(_frames(2, grid))
+    assert output.shape == (2, 2, 4)
+    assert output.isfinite().all()
     output.square().sum().backward()
     gradients = [p.grad for p in network.parameters() if p.grad is not None]
-    assert gradients and all(gradient.isfinite().all() for gradient in gradients)
+    assert gradients
+    assert all(gradient.isfinite().all() for gradient in gradients)
 
 
 @EVERY_TRANSFORM
