@@ -18,19 +18,21 @@ from pathlib import Path
 from typing import Any
 
 from smidgen.data_collection.experts import EXPERTS
-from smidgen.envs.smidgen_tasks import chance_level
 from smidgen.evaluation.all_tasks import ALL, all_tasks_table, table_path, task_configs, with_expert_settings
+from smidgen.evaluation.collapse import DETECTOR_VERSION
 from smidgen.evaluation.failures import RULES_VERSION
-from smidgen.evaluation.held_out import HeldOutItem
+from smidgen.evaluation.held_out import ANSWERS_VERSION, HeldOutItem
 from smidgen.evaluation.items import EpisodeItem, Item, make_simulator
 from smidgen.evaluation.mean_path import with_collapsed
-from smidgen.evaluation.measures import measure_held_out, measure_spread, unmeasured
+from smidgen.evaluation.measures import CollapseMeasures
 from smidgen.evaluation.plan import EvalConfig, Plan, make_plan
 from smidgen.evaluation.policy_source import EXPERT, PolicySource, build_card, policy_identity
-from smidgen.evaluation.record_schema import Collapse, Record, count_errors, success_rate
+from smidgen.evaluation.record_schema import Record, count_errors, success_rate
 from smidgen.evaluation.records import host_path, read_record, record_path, video_path, write_record
+from smidgen.evaluation.saliency_videos import saliency
 from smidgen.evaluation.shards import run_items
 from smidgen.evaluation.statistics import CONFIDENCE
+from smidgen.evaluation.summary import summary_line
 from smidgen.evaluation.verify import verify
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.errors import UserError
@@ -48,7 +50,8 @@ SUMMARY = """
 Runs a policy closed-loop over frozen test seeds and measures how far it has collapsed to the mean.
 Writes the record OUT/<task>-<name>.json and OUT/../videos/*.mp4. Run again, it goes on where it was
 stopped, and does nothing when all is there. task=all prints one table of every task; policy=expert
-task=all alone means episodes=200 videos=0 out=results/experts.
+task=all alone means episodes=200 videos=0 out=results/experts. `smidgen-eval saliency policy=CHECKPOINT
+out=DIR` films what a checkpoint looks at.
 """
 SHARDS = ".shards"
 
@@ -99,6 +102,8 @@ def _is_finished(plan: Plan) -> bool:
                 f"{path} is the record of another evaluation: {_first_difference(field, stored, planned)}; "
                 "give name=..., another out=, or overwrite=true"
             )
+    if record["collapse"].get("detector_version") != DETECTOR_VERSION:
+        return False
     return all(video_path(path, video).exists() for video in record["videos"])
 
 
@@ -113,22 +118,30 @@ def _first_difference(field: str, stored: Any, planned: Any) -> str:
 def _run(plan: Plan) -> tuple[Record, dict[str, Any]]:
     """Answers every item and assembles record and host file."""
     own, expert, held_out = _episode_items(plan), _expert_items(plan), _held_out_items(plan)
-    items: dict[Path, Item] = {**own, **held_out, **{path: item for path, item in expert.items() if path not in own}}
+    twin = _held_out_items(plan, is_twin=True)
+    items: dict[Path, Item] = {
+        **own,
+        **held_out,
+        **twin,
+        **{path: item for path, item in expert.items() if path not in own},
+    }
     answers = run_items(items, plan.config.workers, f"{plan.config.task} {plan.card['name']}")
     by_seed = {item.seed: answers[path] for path, item in own.items()}
     by_expert = {item.seed: answers[path] for path, item in expert.items()}
     episodes = with_collapsed({seed: by_seed[seed] for seed in plan.seeds}, by_expert)
     environment = _one_environment(plan, by_seed.values())
     expert_paths = {seed: answer["path"] for seed, answer in by_expert.items()} if expert else None
-    collapse = _collapse(plan, {item.seed: answers[path] for path, item in held_out.items()})
-    paths = {seed: answer["path"] for seed, answer in by_seed.items()}
+    collapse = _measure_held_out(
+        plan, *({item.seed: answers[path] for path, item in items.items()} for items in (held_out, twin))
+    )
+    collapse.add_paths({seed: by_seed[seed]["path"] for seed in plan.seeds}, expert_paths, plan.config.task)
     record = {
         **plan.fixed,
         "episodes": episodes,
         "success": success_rate([row["success"] for row in episodes], CONFIDENCE),
         "success_once": success_rate([row["success_once"] for row in episodes], CONFIDENCE),
         "errors": count_errors(episodes),
-        "collapse": measure_spread(collapse, paths, expert_paths, plan.config.task),
+        "collapse": collapse.finish(),
         "environment": environment["ranked"],
     }
     errors = {str(seed): answer["error"] for seed, answer in sorted(by_seed.items()) if answer["error"]}
@@ -145,17 +158,18 @@ def _one_environment(plan: Plan, answers: Iterable[dict[str, Any]]) -> dict[str,
     return dict(first)
 
 
-def _collapse(plan: Plan, answers: dict[int, dict[str, Any]]) -> Collapse:
+def _measure_held_out(
+    plan: Plan, answers: dict[int, dict[str, Any]], twin_answers: dict[int, dict[str, Any]]
+) -> CollapseMeasures:
     coordinates = [plan.task.action.names[index] for index in plan.task.action.position_indices]
-    nothing = unmeasured(coordinates, plan.unmeasured_reason or "no held-out demonstrations")
-    if plan.demos is None or not plan.steps:
-        return nothing
-    failed = [answer["error"] for answer in answers.values() if "error" in answer]
-    if failed:
-        return unmeasured(coordinates, failed[0])
-    train = plan.train_demos
+    reason = plan.unmeasured_reason or "no held-out demonstrations"
+    failed = [answer["error"] for answer in (*answers.values(), *twin_answers.values()) if "error" in answer]
+    if plan.demos is None or not plan.steps or failed:
+        return CollapseMeasures(coordinates, failed[0] if failed else reason)
+    collapse, train = CollapseMeasures(coordinates, reason), plan.train_demos
     statistics = None if train is None else train.statistics(train.training_seeds)
-    return measure_held_out(nothing, plan.demos, plan.steps, answers, statistics)
+    collapse.add_held_out(plan.demos, plan.steps, answers, statistics, twin_answers or None)
+    return collapse
 
 
 def _shard_folder(plan: Plan, policy_name: str) -> Path:
@@ -194,36 +208,19 @@ def _expert_items(plan: Plan) -> dict[Path, EpisodeItem]:
     }
 
 
-def _held_out_items(plan: Plan) -> dict[Path, HeldOutItem]:
-    if plan.demos is None:
+def _held_out_items(plan: Plan, is_twin: bool = False) -> dict[Path, HeldOutItem]:
+    source = plan.twin if is_twin else plan.source
+    if plan.demos is None or source is None:
         return {}
-    identity, demos = policy_identity(plan.source, plan.card), str(plan.demos.directory)
+    card = build_card(source, source.build(), None) if is_twin else plan.card
+    fixed = {"demos_sha256": plan.demos.sha256, "answers": ANSWERS_VERSION, "is_twin": is_twin}
+    identity, demos = policy_identity(source, card), str(plan.demos.directory)
     return {
-        _shard(plan, plan.card["name"], identity, demos_sha256=plan.demos.sha256, seed=seed, steps=steps): HeldOutItem(
-            plan.source, demos, seed, steps
+        _shard(plan, plan.card["name"], identity, seed=seed, steps=steps, **fixed): HeldOutItem(
+            source, demos, seed, steps, is_twin
         )
         for seed, steps in plan.steps.items()
     }
-
-
-def summary_line(path: Path, record: Record) -> str:
-    """One line: policy, success with interval and chance level, R^2, cue slope, and where things are."""
-    success, collapse = record["success"], record["collapse"]
-    r2 = [value for value in collapse["r2"] or [] if value is not None]
-    parts = [
-        f"{record['policy']['name']} on {record['task']}: success {success['k']}/{success['n']}"
-        f" = {success['rate']:.0%} [{success['low']:.0%}, {success['high']:.0%}]{_chance(record['task'])}",
-        f"R^2 {sum(r2) / len(r2):z.2f}" if r2 else "R^2 not measured",
-        "cue slope " + ("not measured" if collapse["cue_slope"] is None else f"{collapse['cue_slope']:z.2f}"),
-        "spread ratio " + ("not measured" if collapse["spread_ratio"] is None else f"{collapse['spread_ratio']:.2f}"),
-    ]
-    videos = f", {len(record['videos'])} videos in {path.parent.parent / 'videos'}" if record["videos"] else ""
-    return f"{', '.join(parts)}; record {path}{videos}"
-
-
-def _chance(task: str) -> str:
-    level = chance_level(task)
-    return "" if level is None else f" (chance {level:.1%})"
 
 
 def _report(path: Path, was_run: bool) -> None:
@@ -262,6 +259,9 @@ def evaluate_all(config: EvalConfig, make: Callable[..., Any] = make_simulator) 
 def _body(arguments: list[str]) -> None:
     if arguments[:1] == ["verify"]:
         verify(arguments[1:])
+        return
+    if arguments[:1] == ["saliency"]:
+        saliency(arguments[1:])
         return
     if wants_help(arguments):
         print(command_help(USAGE, SUMMARY, EvalConfig))

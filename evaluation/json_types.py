@@ -96,9 +96,10 @@ def _check_free(value: Any, source: str, field: str) -> None:
 def _check_mapping(value: Any, hint: Any, source: str, field: str) -> None:
     check_object(value, source, field)
     hints = typing.get_type_hints(hint)
-    check_fields(value, set(hints), set(hints), source, field)
+    check_fields(value, set(hint.__required_keys__), set(hints), source, field)
     for name, entry_hint in hints.items():
-        check_type(value[name], entry_hint, source, f"{field}.{name}" if field else name)
+        if name in value:
+            check_type(value[name], entry_hint, source, f"{field}.{name}" if field else name)
 
 
 def _check_scalar(value: Any, hint: type, source: str, field: str) -> None:

@@ -1,4 +1,4 @@
-"""From predictions and paths to the record's collapse measures; what cannot be measured is null, with the reason."""
+"""The record's collapse part, put together from what is known; what cannot be measured is null, with the reason."""
 
 from __future__ import annotations
 
@@ -6,111 +6,194 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
 from smidgen.data_collection.store import EpisodeStore
-from smidgen.evaluation.collapse import cue_slope, explained_variance, r2_per_coordinate, skill, spread_ratio
-from smidgen.evaluation.record_schema import Collapse
-from smidgen.policies.baselines import DemoStatistics, build_baseline
+from smidgen.evaluation import collapse
+from smidgen.evaluation.collapse.verdict import UNDECIDED
+from smidgen.evaluation.held_out_measures import (
+    HeldOutPredictions,
+    cue_parts,
+    cue_skill,
+    distances_to_the_mean,
+    fit_and_skills,
+    over_time,
+    r2_by_chunk_step,
+    responses,
+)
+from smidgen.evaluation.record_schema import COLLAPSE_MEASURES, Collapse
+from smidgen.policies.baselines import DemoStatistics
 
-MEASURES = ("r2", "explained_variance", "skill_time_mean", "skill_persistence", "cue_slope", "spread_ratio")
+PATH_MEASURES = (
+    "spread_ratio",
+    "mean_path_distance",
+    "path_slope",
+    "path_slope_interval",
+    "goal_r2",
+    "goal_information_bits",
+    "latching_index",
+    "episode_verdicts",
+)
+NO_PAIRS = "the demonstrations hold no counterfactual pairs in which the expert's target changes"
+NO_VERDICT = "needs ten episodes with counterfactual pairs, or the paths of enough episodes beside the expert's"
+_VARYING_EXPERT = "needs two episodes or more, and an expert whose paths differ"
+# Why a measure is null although its data are there.
+UNDEFINED = {
+    "skill_time_mean": "the time-mean trajectory is perfect, or no target varies",
+    "skill_global_mean": "the mean is perfect, or no target varies",
+    "skill_persistence": "persistence is perfect, or no target varies",
+    "mean_distance": "every target is the mean",
+    "recalibration_gain": "the predictions are perfect",
+    "copycat_weight": "the expert's action does not change from step to step",
+    "response_to_shuffling": "needs two episodes in which the expert acts differently",
+    "response_to_blanking": "no target varies",
+    "cue_slope": NO_PAIRS,
+    "cue_slope_interval": "needs ten episodes with counterfactual pairs",
+    "cue_skill": "the twin is perfect",
+    "spread_ratio": _VARYING_EXPERT,
+    "mean_path_distance": _VARYING_EXPERT,
+    "path_slope": "needs six episodes or more, and an expert whose paths differ",
+    "path_slope_interval": "needs ten episodes or more, and an expert whose paths differ",
+    "goal_r2": "needs six episodes or more, and an expert that ends at different places",
+    "goal_information_bits": "needs five episodes or more, and an expert that ends at different places",
+    "latching_index": "the expert does not move",
+    "mean_collapsed": "needs a verdict, and for a blind policy a mean to compare with",
+    **dict.fromkeys(("verdict", "verdict_slope", "verdict_interval", "verdict_source"), NO_VERDICT),
+}
+NEEDS_TRAINING_DEMOS = "needs train_demos=DIR"
+NEEDS_TWIN = "needs twin=CHECKPOINT, the same network trained with the cue hidden"
 
 
-def unmeasured(coordinates: Sequence[str], reason: str) -> Collapse:
-    """Every measure null for one reason."""
-    return {
-        "coordinates": list(coordinates),
-        "r2": None,
-        "explained_variance": None,
-        "skill_time_mean": None,
-        "skill_persistence": None,
-        "cue_slope": None,
-        "spread_ratio": None,
-        "num_windows": 0,
-        "num_counterfactuals": 0,
-        "demos_sha256": None,
-        "reasons": dict.fromkeys((*MEASURES, "demos_sha256"), reason),
-    }
-
-
-def measure_held_out(
-    collapse: Collapse,
-    store: EpisodeStore,
-    steps: Mapping[int, Sequence[int]],
-    answers: Mapping[int, Mapping[str, Any]],
-    train_statistics: DemoStatistics | None,
-) -> Collapse:
-    """Adds the measures that need held-out demonstrations alone, over the position coordinates.
+class CollapseMeasures:
+    """A record's collapse measures, as they become known.
 
     Args:
-        collapse: What is known so far.
-        store: The held-out demonstrations.
-        steps: Measured steps by seed.
-        answers: What `held_out.predict_episode` gave, by seed.
-        train_statistics: Of the training demonstrations, for the skill against their time-mean trajectory.
+        coordinates: Names of the position coordinates.
+        reason: Why nothing is measured yet; it stays with every measure that is never added.
     """
-    names = store.manifest["action_spec"]["names"]
-    positions = [names.index(name) for name in collapse["coordinates"]]
-    prediction = _joined(answers[seed]["prediction"] for seed in steps)[:, positions]
-    target = _joined(store.episode(seed).actions[list(steps[seed])] for seed in steps)[:, positions]
-    measured: dict[str, Any] = {
-        "r2": _numbers(r2_per_coordinate(prediction, target)),
-        "explained_variance": _numbers(explained_variance(prediction, target)),
-        "skill_persistence": skill(prediction, target, _persistence(store, steps)[:, positions]),
-        "num_windows": len(target),
-        "demos_sha256": store.sha256,
-    }
-    reasons = {"skill_time_mean": "needs train_demos=DIR"}
-    if train_statistics is not None:
-        time_mean = _joined(train_statistics.time_mean_at(np.asarray(steps[seed], dtype=int)) for seed in steps)
-        measured["skill_time_mean"] = skill(prediction, target, time_mean[:, positions])
-        reasons["skill_time_mean"] = "the time-mean trajectory is perfect, or no target varies"
-    pairs = store.counterfactuals(list(steps))
-    measured["num_counterfactuals"] = len(pairs["step"])
-    reasons["cue_slope"] = "the demonstrations hold no counterfactual pairs in which the expert's target changes"
-    if len(pairs["step"]):
-        moved, seen = (_joined(answers[seed][name] for seed in steps) for name in ("frames_moved", "frames"))
-        delta_target = torch.as_tensor(pairs["target_moved"] - pairs["target"])
-        measured["cue_slope"] = cue_slope((moved - seen)[:, positions], delta_target[:, positions])
-    return _with_measured(collapse, measured, reasons)
+
+    def __init__(self, coordinates: Sequence[str], reason: str) -> None:
+        self._coordinates = list(coordinates)
+        self._fields: dict[str, Any] = {"num_windows": 0, "num_counterfactuals": 0, "demos_sha256": None}
+        self._fields |= dict.fromkeys(COLLAPSE_MEASURES)
+        self._reasons = dict.fromkeys((*COLLAPSE_MEASURES, "demos_sha256"), reason)
+        self._cue: collapse.SlopeParts | None = None
+        self._paths: collapse.SlopeParts | None = None
+        self._distances: list[float] = []
+
+    def add_held_out(
+        self,
+        store: EpisodeStore,
+        steps: Mapping[int, Sequence[int]],
+        answers: Mapping[int, Mapping[str, Any]],
+        train_statistics: DemoStatistics | None,
+        twin_answers: Mapping[int, Mapping[str, Any]] | None = None,
+    ) -> None:
+        """Adds what held-out demonstrations alone can tell, over the position coordinates.
+
+        Args:
+            store: The held-out demonstrations.
+            steps: Measured steps by seed.
+            answers: What `held_out.predict_episode` gave, by seed.
+            train_statistics: Of the training demonstrations, for the skills against their means.
+            twin_answers: The answers of a twin that was trained with the cue hidden.
+        """
+        data = HeldOutPredictions(store, steps, answers, self._coordinates)
+        self._fields |= {"num_windows": len(data.target), "num_counterfactuals": len(data.pairs["step"])}
+        self._fields["demos_sha256"] = store.sha256
+        self._put({**fit_and_skills(data, train_statistics), **responses(data)})
+        if train_statistics is None:
+            self._reasons |= dict.fromkeys(("skill_time_mean", "skill_global_mean"), NEEDS_TRAINING_DEMOS)
+        self._put({"over_time": over_time(data, train_statistics)})
+        if data.has_chunks:
+            self._put({"r2_by_chunk_step": r2_by_chunk_step(data)})
+        else:
+            self._reasons["r2_by_chunk_step"] = "the policy gives one action at a time"
+        distances = distances_to_the_mean(data, train_statistics or store.statistics(list(steps)))
+        self._put(distances)
+        self._distances = list(distances.values())
+        self._cue = cue_parts(data)
+        self._add_cue(data, twin_answers)
+
+    def _add_cue(self, data: HeldOutPredictions, twin_answers: Mapping[int, Mapping[str, Any]] | None) -> None:
+        if self._cue is None:
+            self._reasons |= dict.fromkeys(("cue_slope", "cue_slope_interval", "cue_skill"), NO_PAIRS)
+            return
+        interval = collapse.slope_interval(self._cue)
+        self._put({"cue_slope": self._cue.slope, "cue_slope_interval": _bounds(interval)})
+        if twin_answers is None:
+            self._reasons["cue_skill"] = NEEDS_TWIN
+        else:
+            self._put({"cue_skill": cue_skill(data, twin_answers)})
+
+    def add_paths(self, paths: Mapping[int, Any], expert_paths: Mapping[int, Any] | None, task: str) -> None:
+        """Adds what closed-loop paths can tell, over the seeds on which policy and expert have one.
+
+        Args:
+            paths: End-effector paths (S, 3) in metres by seed, in the order of the record's episodes.
+            expert_paths: The expert's; None where the task has no expert.
+            task: The task's name, for the reason.
+        """
+        if expert_paths is None:
+            self._reasons |= dict.fromkeys(PATH_MEASURES, f"task {task!r} has no expert")
+            return
+        seeds = [seed for seed in paths if len(paths[seed]) and len(expert_paths[seed])]
+        own, expert = ([torch.as_tensor(part[seed]) for seed in seeds] for part in (paths, expert_paths))
+        # Where the expert ends on the same seed is the goal, whatever the task calls one.
+        ends, goals = (torch.stack([torch.zeros(3), *(path[-1] for path in part)])[1:] for part in (own, expert))
+        self._paths = collapse.path_slope_parts(own, expert)
+        interval = collapse.slope_interval(self._paths)
+        labels = dict(zip(seeds, collapse.episode_labels(self._paths), strict=True))
+        distance = collapse.mean_path_distance(own, expert)
+        self._put(
+            {
+                "spread_ratio": collapse.spread_ratio(own, expert),
+                "mean_path_distance": distance,
+                "path_slope": self._paths.slope,
+                "path_slope_interval": _bounds(interval),
+                "goal_r2": collapse.goal_r2(ends, goals),
+                "goal_information_bits": collapse.goal_information_bits(ends, goals),
+                "latching_index": collapse.latching_index(own, expert),
+                "episode_verdicts": [labels.get(seed, UNDECIDED) for seed in paths],
+            }
+        )
+        self._distances = self._distances or [distance**2]
+
+    def finish(self) -> Collapse:
+        """The record's part, with the verdict."""
+        verdict = collapse.judge(self._cue, self._paths)
+        interval = verdict.interval
+        self._put(
+            {
+                "verdict": verdict.label,
+                "verdict_slope": interval.slope,
+                "verdict_interval": _bounds(interval),
+                "verdict_source": verdict.source,
+                "mean_collapsed": collapse.is_mean_collapsed(verdict, self._distances),
+            }
+        )
+        reasons = {name: reason for name, reason in self._reasons.items() if self._fields[name] is None}
+        version = collapse.DETECTOR_VERSION
+        named = {"coordinates": self._coordinates, "detector_version": version, "reasons": reasons}
+        return {**named, **self._fields}  # type: ignore[typeddict-item]
+
+    def _put(self, measured: Mapping[str, Any]) -> None:
+        """Takes values in; one that is undefined stays null, with why."""
+        for name, value in measured.items():
+            self._fields[name] = _without_nan(value)
+            self._reasons[name] = UNDEFINED.get(name, self._reasons[name])
 
 
-def measure_spread(
-    collapse: Collapse, paths: Mapping[int, Any], expert_paths: Mapping[int, Any] | None, task: str
-) -> Collapse:
-    """Adds the closed-loop spread ratio over the seeds on which both have a path."""
-    if expert_paths is None:
-        return _with_measured(collapse, {}, {"spread_ratio": f"task {task!r} has no expert"})
-    seeds = [seed for seed in paths if len(paths[seed]) and len(expert_paths[seed])]
-    ratio = spread_ratio(
-        [torch.as_tensor(paths[seed]) for seed in seeds], [torch.as_tensor(expert_paths[seed]) for seed in seeds]
-    )
-    reason = "needs two episodes or more, and an expert whose paths differ"
-    return _with_measured(collapse, {"spread_ratio": ratio}, {"spread_ratio": reason})
+def _bounds(interval: collapse.SlopeInterval) -> list[float] | None:
+    return [interval.low, interval.high] if math.isfinite(interval.low) else None
 
 
-def _with_measured(collapse: Collapse, measured: Mapping[str, Any], reasons: Mapping[str, str]) -> Collapse:
-    """Puts finite measures in, and for the others why they are not there."""
-    updated: dict[str, Any] = {**collapse, "reasons": {**collapse["reasons"], **reasons}}
-    for name, value in measured.items():
-        updated[name] = None if isinstance(value, float) and not math.isfinite(value) else value
-    updated["reasons"] = {name: reason for name, reason in updated["reasons"].items() if updated[name] is None}
-    return updated  # type: ignore[return-value]
-
-
-def _persistence(store: EpisodeStore, steps: Mapping[int, Sequence[int]]) -> torch.Tensor:
-    policy = build_baseline("persistence", store.manifest["action_spec"])
-    eef_state_KE = np.concatenate([store.episode(seed).eef_state[list(steps[seed])] for seed in steps])
-    policy.reset(num_episodes=len(eef_state_KE))
-    return torch.as_tensor(policy.act({"eef_state": eef_state_KE}))
-
-
-def _joined(parts: Any) -> torch.Tensor:
-    """Rows of several episodes, one after the other; episodes without rows are left out."""
-    arrays = [np.asarray(part, dtype=np.float64) for part in parts]
-    return torch.as_tensor(np.concatenate([array for array in arrays if len(array)]))
-
-
-def _numbers(values_A: torch.Tensor) -> list[float | None]:
-    return [value if math.isfinite(value) else None for value in values_A.tolist()]
+def _without_nan(value: Any) -> Any:
+    """A measure as JSON can say it: null for what is not finite, also inside lists."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: _without_nan(entry) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(entry) for entry in value]
+    return value

@@ -25,7 +25,7 @@ from smidgen.evaluation.record_schema import SCHEMA_VERSION, PolicyCard
 from smidgen.evaluation.records import record_path
 from smidgen.evaluation.statistics import CONFIDENCE
 from smidgen.evaluation.videos import video_name
-from smidgen.policies.checkpoint import RUN_CHECKPOINT, resolve_checkpoint
+from smidgen.policies.checkpoint import RUN_CHECKPOINT, checkpoint_sha256, resolve_checkpoint
 from smidgen.policies.perceiver_policy import PerceiverPolicy
 from smidgen.policies.policy import Policy
 from smidgen.runtime.errors import UserError
@@ -47,6 +47,7 @@ class EvalConfig:
     workers: int = field(default=2, metadata={"help": "worker processes (0: this one); changes no byte"})
     demos: str | None = field(default=None, metadata={"help": "held-out demonstrations, for R^2, skills, cue slope"})
     train_demos: str | None = field(default=None, metadata={"help": "training ones: baselines, time-mean skill"})
+    twin: str | None = field(default=None, metadata={"help": "same network trained with the cue hidden: cue skill"})
     videos: int = field(default=4, metadata={"help": "first episodes to film"})
     windows: int = field(default=512, metadata={"help": "held-out steps to predict, at most"})
     image_size: int = field(default=64, metadata={"help": "pixels; a checkpoint brings its own"})
@@ -75,6 +76,7 @@ class Plan:
         seeds: The test seeds.
         demos: Held-out demonstrations, if any.
         train_demos: Training demonstrations, if any.
+        twin: The policy's twin that was trained with the cue hidden, if any.
         steps: Held-out steps to predict, by seed; empty where the policy cannot be measured.
         unmeasured_reason: Why nothing can be measured on held-out demonstrations, or "".
         fixed: The part of the record that is known before the first episode.
@@ -88,6 +90,7 @@ class Plan:
     seeds: range
     demos: EpisodeStore | None
     train_demos: EpisodeStore | None
+    twin: PolicySource | None
     steps: dict[int, tuple[int, ...]]
     unmeasured_reason: str
     fixed: dict[str, Any]
@@ -118,6 +121,7 @@ def make_plan(config: EvalConfig, make: Callable[..., Any] = make_simulator) -> 
     card = build_card(source, policy, config.name)
     _require_file_name(card["name"])
     _require_disjoint(card, demos, train_demos)
+    twin = _open_twin(config, demos, train_demos)
     world = World(
         task=config.task,
         cameras=policy.interface.cameras if isinstance(policy, PerceiverPolicy) else task.cameras,
@@ -127,7 +131,20 @@ def make_plan(config: EvalConfig, make: Callable[..., Any] = make_simulator) -> 
     reason = _why_unmeasured(policy, world, demos)
     steps = {} if reason or demos is None else spread_steps(demos, config.windows)
     fixed = _fixed_part(config, card, task, seeds, world, demos, train_demos)
-    return Plan(config, source, card, task, world, seeds, demos, train_demos, steps, reason, fixed)
+    if twin is not None:
+        fixed["config"]["twin_sha256"] = checkpoint_sha256(twin.spec)
+    return Plan(config, source, card, task, world, seeds, demos, train_demos, twin, steps, reason, fixed)
+
+
+def _open_twin(config: EvalConfig, demos: EpisodeStore | None, train_demos: EpisodeStore | None) -> PolicySource | None:
+    if config.twin is None:
+        return None
+    source = PolicySource(config.twin, config.task)
+    source.check()
+    if source.kind != "checkpoint" or demos is None:
+        raise UserError(f"expected twin= a checkpoint, beside demos=DIR, got twin={config.twin} demos={config.demos}")
+    _require_disjoint(build_card(source, source.build(), None), demos, train_demos)
+    return source
 
 
 def _require_file_name(name: str) -> None:

@@ -5,6 +5,7 @@ The TypedDicts are the schema: the validator walks them, so there is no second d
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Sequence
 from typing import Any, TypedDict
 
@@ -55,8 +56,20 @@ class PolicyCard(TypedDict):
     training: dict[str, Any] | None
 
 
-class Collapse(TypedDict):
-    """Collapse measures on held-out demonstrations; every null has its reason."""
+class TimeBin(TypedDict):
+    """Measures in one part of the episodes."""
+
+    first_step: int
+    last_step: int
+    num_windows: int
+    num_counterfactuals: int
+    r2: float | None
+    skill_time_mean: float | None
+    cue_slope: float | None
+
+
+class FirstCollapse(TypedDict):
+    """Collapse measures that every record has; every null has its reason."""
 
     coordinates: list[str]  # the action's position coordinates, in the order of the lists below
     r2: list[float | None] | None
@@ -69,6 +82,44 @@ class Collapse(TypedDict):
     num_counterfactuals: int
     demos_sha256: str | None
     reasons: dict[str, str]
+
+
+class Collapse(FirstCollapse, total=False):
+    """Collapse measures and the verdict; a record from before the detector had a version lacks all of these.
+
+    docs/collapse.md defines each; every null has its reason.
+    """
+
+    detector_version: int
+    verdict: str | None  # sees, partly_blind or blind
+    verdict_slope: float | None  # the slope that decided
+    verdict_interval: list[float] | None  # its bootstrap interval over episodes: [low, high]
+    verdict_source: str | None  # cue_slope or path_slope
+    mean_collapsed: bool | None
+    # On held-out demonstrations.
+    prediction_variance_ratio: list[float | None] | None
+    r2_by_chunk_step: list[list[float | None]] | None
+    skill_global_mean: float | None
+    cue_slope_interval: list[float] | None
+    cue_skill: float | None
+    response_to_shuffling: float | None
+    response_to_blanking: float | None
+    copycat_weight: float | None
+    mean_distance: float | None
+    recalibration_gain: float | None
+    over_time: list[TimeBin] | None
+    # In closed loop.
+    path_slope: float | None
+    path_slope_interval: list[float] | None
+    mean_path_distance: float | None
+    goal_r2: float | None
+    goal_information_bits: float | None
+    latching_index: float | None
+    episode_verdicts: list[str] | None  # one per episode: sees, partly_blind, blind or undecided
+
+
+_NEVER_NULL = {"coordinates", "reasons", "num_windows", "num_counterfactuals", "demos_sha256", "detector_version"}
+COLLAPSE_MEASURES = tuple(name for name in typing.get_type_hints(Collapse) if name not in _NEVER_NULL)
 
 
 class Protocol(TypedDict):

@@ -9,9 +9,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from smidgen.envs.seeds import SEED_RANGES
+from smidgen.evaluation.collapse.verdict import (
+    BLIND,
+    CUE_SLOPE,
+    DETECTOR_VERSION,
+    PATH_SLOPE,
+    UNDECIDED,
+    VERDICTS,
+    label_of,
+)
 from smidgen.evaluation.json_types import NAME_PATTERN, check_type, refuse
 from smidgen.evaluation.protocol import LABELS, SPLITS, SUCCESS
 from smidgen.evaluation.record_schema import (
+    COLLAPSE_MEASURES,
     KINDS,
     SCHEMA_VERSION,
     Collapse,
@@ -42,6 +52,8 @@ def validate_record(record: object, source: str) -> None:
         _check_episode(row, checked["protocol"]["horizon"], source, f"episodes[{index}]")
     _check_counts(checked, source)
     _check_collapse(checked["collapse"], source)
+    if "detector_version" in checked["collapse"]:
+        _check_verdict(checked, source)
     _check_videos(checked, source)
 
 
@@ -132,6 +144,38 @@ def _check_collapse(collapse: Collapse, source: str) -> None:
     for name, value in collapse.items():
         if value is None and name not in collapse["reasons"]:
             refuse(source, f"collapse.reasons.{name}", f"why collapse.{name} is null", "nothing (missing)")
+
+
+def _check_verdict(record: Record, source: str) -> None:
+    """The fields that came with the detector: all of them, and in agreement with each other."""
+    found = typing.cast(dict[str, Any], record["collapse"])
+    for name in COLLAPSE_MEASURES:
+        if name not in found:
+            refuse(source, f"collapse.{name}", "a value, as the record has detector_version", "nothing (missing)")
+    labels = found["episode_verdicts"]
+    if labels is not None and len(labels) != len(record["episodes"]):
+        refuse(source, "collapse.episode_verdicts", f"{len(record['episodes'])} labels, one per episode", len(labels))
+    for index, label in enumerate(labels or []):
+        if label not in (*VERDICTS, UNDECIDED):
+            refuse(source, f"collapse.episode_verdicts[{index}]", ", ".join((*VERDICTS, UNDECIDED)), label)
+    for name in ("cue_slope", "path_slope", "verdict"):
+        _check_interval(found, name, source)
+    if found["verdict"] is None:
+        return
+    slope = found["verdict_slope"]
+    if found["verdict_source"] not in (CUE_SLOPE, PATH_SLOPE) or slope != found[found["verdict_source"]]:
+        expected = f"{CUE_SLOPE} or {PATH_SLOPE}, whichever gave verdict_slope {slope}"
+        refuse(source, "collapse.verdict_source", expected, found["verdict_source"])
+    if found["detector_version"] == DETECTOR_VERSION and found["verdict"] != label_of(slope):
+        refuse(source, "collapse.verdict", f"{label_of(slope)!r} for a slope of {slope}", found["verdict"])
+    if found["mean_collapsed"] and found["verdict"] != BLIND:
+        refuse(source, "collapse.mean_collapsed", f"false where the verdict is not {BLIND!r}", True)
+
+
+def _check_interval(found: dict[str, Any], name: str, source: str) -> None:
+    bounds = found[f"{name}_interval"]
+    if bounds is not None and (len(bounds) != 2 or bounds[0] > bounds[1]):
+        refuse(source, f"collapse.{name}_interval", "[low, high]", bounds)
 
 
 def _check_videos(record: Record, source: str) -> None:

@@ -21,6 +21,7 @@ from smidgen.evaluation.collapse.cue import SlopeParts
 
 DETECTOR_VERSION = 1
 SEES, PARTLY_BLIND, BLIND, UNDECIDED = "sees", "partly_blind", "blind", "undecided"
+VERDICTS = (SEES, PARTLY_BLIND, BLIND)
 SEES_FROM = 0.8
 BLIND_TO = 0.2
 # A mixture with slope exactly 0.8 sees, whatever its last bit.

@@ -7,7 +7,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
@@ -19,9 +19,14 @@ from smidgen.envs.tasks import TASKS
 from smidgen.evaluation.evaluate import evaluate, main, summary_line
 from smidgen.evaluation.plan import EvalConfig, make_plan
 from smidgen.evaluation.protocol import HOLD_STEPS
+from smidgen.evaluation.record_schema import FirstCollapse
 from smidgen.evaluation.records import Record, find_records, host_path, read_record
 from smidgen.policies.baselines import POLICIES
 from smidgen.runtime.errors import UserError
+
+# Four episodes are too few for these.
+TOO_FEW_PATHS = ("path_slope", "path_slope_interval", "goal_r2", "goal_information_bits")
+FIRST_FIELDS = set(get_type_hints(FirstCollapse))
 
 
 @pytest.fixture(scope="session")
@@ -60,10 +65,58 @@ def test_expert_is_evaluated_and_filmed(tmp_path: Path) -> None:
 def test_every_baseline_gets_every_measure(tmp_path: Path, demos: dict[str, str]) -> None:
     for name in POLICIES:
         collapse = run(name, tmp_path, **demos)["collapse"]
-        assert collapse["reasons"] == {}, name
+        # What no baseline can have: chunks, and a twin. The fake expert's targets stand still within a phase.
+        assert set(collapse["reasons"]) <= {"r2_by_chunk_step", "cue_skill", "copycat_weight", *TOO_FEW_PATHS}, name
         assert collapse["cue_slope"] == 0, name
         assert collapse["num_counterfactuals"] == 40
     assert len(find_records(tmp_path / "results")) == len(POLICIES)
+
+
+def test_verdicts_tell_seeing_from_blind_and_collapsed_from_lost(tmp_path: Path, demos: dict[str, str]) -> None:
+    expected = {
+        "fake_lift:SeesCube": ("sees", False),
+        "mean_action": ("blind", True),
+        "time_mean": ("blind", True),
+        "persistence": ("blind", False),
+        "random": ("blind", False),
+    }
+    for name, (label, is_at_the_mean) in expected.items():
+        collapse = run(name, tmp_path, **demos)["collapse"]
+        assert (collapse["verdict"], collapse["mean_collapsed"]) == (label, is_at_the_mean), name
+        low, high = collapse["verdict_interval"]
+        assert low <= collapse["verdict_slope"] <= high, name
+        assert collapse["verdict_source"] == "cue_slope", name
+
+
+def test_paths_alone_give_a_verdict(tmp_path: Path) -> None:
+    for name, label in {"expert": "sees", "noop": "blind"}.items():
+        collapse = run(name, tmp_path, episodes=12)["collapse"]
+        assert (collapse["verdict"], collapse["verdict_source"]) == (label, "path_slope"), name
+        assert len(collapse["episode_verdicts"]) == 12
+        assert set(collapse["episode_verdicts"]) <= {label, "undecided"}
+    assert collapse["goal_r2"] < 0.5
+
+
+def test_input_that_is_not_looked_at_changes_nothing(tmp_path: Path, demos: dict[str, str]) -> None:
+    sees = run("fake_lift:SeesCube", tmp_path, **demos)["collapse"]
+    blind = run("time_mean", tmp_path, **demos)["collapse"]
+    for name in ("response_to_shuffling", "response_to_blanking"):
+        assert blind[name] == 0 < sees[name]
+    assert sum(part["num_windows"] for part in sees["over_time"]) == sees["num_windows"]
+    assert sum(part["num_counterfactuals"] for part in sees["over_time"]) == sees["num_counterfactuals"]
+    assert all(part["cue_slope"] > 0.8 for part in sees["over_time"] if part["num_counterfactuals"])
+    assert max(abs(part["skill_time_mean"]) for part in blind["over_time"]) < 1e-9
+
+
+def test_a_record_of_another_detector_is_measured_again(tmp_path: Path) -> None:
+    run("noop", tmp_path)
+    path = tmp_path / "results" / "lift-noop.json"
+    record = json.loads(path.read_text())
+    record["collapse"] = {name: value for name, value in record["collapse"].items() if name in FIRST_FIELDS}
+    path.write_text(json.dumps(record))
+    assert "verdict" not in read_record(path)["collapse"]
+    assert evaluate(config("noop", tmp_path), FakeLift)[1]
+    assert "verdict" in read_record(path)["collapse"]
 
 
 def test_references_have_no_skill_against_themselves(tmp_path: Path, demos: dict[str, str]) -> None:

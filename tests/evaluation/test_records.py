@@ -27,7 +27,7 @@ from smidgen.runtime.errors import UserError
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("records") / "results"
-    return evaluate(EvalConfig(policy="expert", out=str(out), episodes=4, workers=0, videos=1), FakeLift)[0]
+    return evaluate(EvalConfig(policy="expert", out=str(out), episodes=12, workers=0, videos=1), FakeLift)[0]
 
 
 @pytest.fixture
@@ -89,7 +89,7 @@ BROKEN: list[tuple[str, Callable[[dict[str, Any]], None]]] = [
     ("episodes", lambda r: r["episodes"].pop()),
     ("episodes", lambda r: r["episodes"].clear()),
     ("episodes[0].seed", swap_first_two),
-    ("episodes[3].seed", assign("episodes", 3, "seed", value=3_000_007)),
+    ("episodes[3].seed", assign("episodes", 3, "seed", value=3_000_017)),
     ("episodes[0].seed", shift_to(17)),
     ("policy.data_set_seeds", assign("policy", "data_set_seeds", value=[0, 3_000_002])),
     ("policy.data_set_seeds", assign("policy", "data_set_seeds", value=[5])),
@@ -132,6 +132,17 @@ BROKEN: list[tuple[str, Callable[[dict[str, Any]], None]]] = [
     ("collapse.reasons.r2", lambda r: r["collapse"]["reasons"].pop("r2")),
     ("collapse.r2", assign("collapse", "r2", value=[1.0])),
     ("collapse.cue_slope", assign("collapse", "cue_slope", value=math.inf)),
+    # A verdict that its own slope contradicts.
+    ("collapse.verdict", assign("collapse", "verdict", value="blind")),
+    ("collapse.verdict_source", assign("collapse", "verdict_source", value="cue_slope")),
+    ("collapse.verdict_source", assign("collapse", "verdict_slope", value=0.1)),
+    ("collapse.verdict_interval", assign("collapse", "verdict_interval", value=[0.9, 0.1])),
+    ("collapse.path_slope_interval", assign("collapse", "path_slope_interval", value=[0.9])),
+    ("collapse.mean_collapsed", assign("collapse", "mean_collapsed", value=True)),
+    ("collapse.mean_collapsed", delete("collapse", "mean_collapsed")),
+    ("collapse.episode_verdicts", lambda r: r["collapse"]["episode_verdicts"].pop()),
+    ("collapse.episode_verdicts[1]", assign("collapse", "episode_verdicts", 1, value="fine")),
+    ("collapse.over_time", assign("collapse", "over_time", value=1)),
 ]
 
 

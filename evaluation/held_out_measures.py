@@ -1,0 +1,194 @@
+"""What held-out demonstrations tell of a policy, measure by measure, under the names of the record's collapse part.
+
+NaN is what is undefined, None what was not asked for. All of it is about position coordinates, in metres.
+
+Letters: ``N`` measured steps, ``K`` counterfactual pairs, ``H`` chunk steps, ``P`` position coordinates.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from smidgen.data_collection.store import EpisodeStore
+from smidgen.evaluation import collapse
+from smidgen.evaluation.collapse.offline import finite_mean
+from smidgen.evaluation.held_out import PROBE_STRIDE, partner_seed
+from smidgen.policies.baselines import DemoStatistics, build_baseline
+
+NUM_TIME_BINS = 4
+
+
+class HeldOutPredictions:
+    """Predictions and truth, the measured episodes one after the other.
+
+    Args:
+        store: The held-out demonstrations.
+        steps: Measured steps by seed.
+        answers: What `held_out.predict_episode` gave, by seed.
+        coordinates: Names of the position coordinates.
+    """
+
+    def __init__(
+        self,
+        store: EpisodeStore,
+        steps: Mapping[int, Sequence[int]],
+        answers: Mapping[int, Mapping[str, Any]],
+        coordinates: Sequence[str],
+    ) -> None:
+        names = store.manifest["action_spec"]["names"]
+        self.positions = [names.index(name) for name in coordinates]
+        self.store, self._answers = store, answers
+        self.steps = {seed: np.asarray(kept, dtype=int) for seed, kept in steps.items()}
+        self.step_N = np.concatenate(list(self.steps.values()))
+        self.prediction = self.answered("prediction")
+        self.target = self.actions_at(self.steps)
+        self.pairs = store.counterfactuals(list(steps))
+        self.pair_target = torch.as_tensor(self.pairs["target"])[:, self.positions]
+        self.pair_change = torch.as_tensor(self.pairs["target_moved"])[:, self.positions] - self.pair_target
+
+    @property
+    def has_chunks(self) -> bool:
+        """Whether the policy predicts chunks."""
+        return all("chunks" in answer for answer in self._answers.values())
+
+    def answered(self, name: str, answers: Mapping[int, Mapping[str, Any]] | None = None) -> torch.Tensor:
+        """One of the answers' arrays, position coordinates alone: (rows, P) or (rows, H, P)."""
+        chosen = self._answers if answers is None else answers
+        return joined(chosen[seed][name] for seed in self.steps)[..., self.positions]
+
+    def actions_at(self, steps: Mapping[int, np.ndarray], seeds: Mapping[int, int] | None = None) -> torch.Tensor:
+        """The expert's actions at some steps (any shape) of each episode, which goes on with its last one.
+
+        Args:
+            steps: By seed.
+            seeds: Where given, whose actions to take instead of the seed's own.
+        """
+        rows = []
+        for seed, kept in steps.items():
+            actions = self.store.episode(seeds[seed] if seeds else seed).actions
+            rows.append(actions[np.minimum(kept, len(actions) - 1)])
+        return joined(rows)[..., self.positions]
+
+
+def fit_and_skills(data: HeldOutPredictions, train_statistics: DemoStatistics | None) -> dict[str, Any]:
+    """Fit per coordinate, and skill against the blind references."""
+    prediction, target = data.prediction, data.target
+    measured: dict[str, Any] = {
+        "r2": collapse.r2_per_coordinate(prediction, target).tolist(),
+        "explained_variance": collapse.explained_variance(prediction, target).tolist(),
+        "prediction_variance_ratio": collapse.prediction_variance_ratio(prediction, target).tolist(),
+        "skill_persistence": collapse.skill(prediction, target, _persistence(data)),
+        "skill_time_mean": None,
+        "skill_global_mean": None,
+    }
+    if train_statistics is not None:
+        global_mean, time_mean = means_at(train_statistics, data.step_N, data.positions)
+        measured["skill_time_mean"] = collapse.skill(prediction, target, time_mean)
+        measured["skill_global_mean"] = collapse.skill(prediction, target, global_mean)
+    return measured
+
+
+def means_at(statistics: DemoStatistics, steps: np.ndarray, positions: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The demonstrations' mean, and their mean at each of some control steps: (N, P) each."""
+    time_mean = torch.as_tensor(statistics.time_mean_at(steps))[:, positions]
+    return torch.as_tensor(statistics.mean_action)[positions].expand_as(time_mean), time_mean
+
+
+def responses(data: HeldOutPredictions) -> dict[str, float]:
+    """How the output answers to another episode's frames and to blank ones, and how far it is the last action."""
+    probed = {seed: kept[::PROBE_STRIDE] for seed, kept in data.steps.items()}
+    is_probed_N = np.concatenate([np.arange(len(kept)) % PROBE_STRIDE == 0 for kept in data.steps.values()])
+    before, target = data.prediction[is_probed_N], data.target[is_probed_N]
+    others = data.actions_at(probed, {seed: partner_seed(data.store, seed) for seed in probed})
+    later = {seed: kept[kept > 0] for seed, kept in data.steps.items()}
+    previous = data.actions_at({seed: kept - 1 for seed, kept in later.items()})
+    is_later_N = data.step_N > 0
+    return {
+        "response_to_shuffling": collapse.response_to_shuffling(before, data.answered("shuffled"), target, others),
+        "response_to_blanking": collapse.response_to_blanking(before, data.answered("blanked"), target),
+        "copycat_weight": collapse.copycat_weight(data.prediction[is_later_N], data.target[is_later_N], previous)
+        if is_later_N.any()
+        else math.nan,
+    }
+
+
+def r2_by_chunk_step(data: HeldOutPredictions) -> list[list[float]]:
+    """R^2 of each step of the predicted chunks (H) and coordinate (P)."""
+    chunks = data.answered("chunks")
+    ahead = {seed: kept[:, None] + np.arange(chunks.shape[1]) for seed, kept in data.steps.items()}
+    return collapse.by_chunk_step(collapse.r2_per_coordinate, chunks, data.actions_at(ahead)).tolist()
+
+
+def distances_to_the_mean(data: HeldOutPredictions, statistics: DemoStatistics) -> dict[str, float]:
+    """Whether a blind policy would be at the mean: asked where the cue decides, at the pairs, if there are any."""
+    at_pairs = len(data.pairs["step"]) > 0
+    steps = data.pairs["step"] if at_pairs else data.step_N
+    prediction, target = (data.answered("frames"), data.pair_target) if at_pairs else (data.prediction, data.target)
+    distances = [
+        collapse.mean_distance(prediction, target, mean) for mean in means_at(statistics, steps, data.positions)
+    ]
+    finite = [distance for distance in distances if math.isfinite(distance)]
+    return {
+        "mean_distance": min(finite, default=math.nan),
+        "recalibration_gain": collapse.recalibration_gain(prediction, target),
+    }
+
+
+def cue_parts(data: HeldOutPredictions) -> collapse.SlopeParts | None:
+    """The cue slope's sums by episode; None without pairs."""
+    if not len(data.pairs["step"]):
+        return None
+    moved = data.answered("frames_moved") - data.answered("frames")
+    return collapse.cue_slope_parts(moved, data.pair_change, torch.as_tensor(data.pairs["seed"]))
+
+
+def cue_skill(data: HeldOutPredictions, twin_answers: Mapping[int, Mapping[str, Any]]) -> float:
+    """Skill against the twin that was trained with the cue hidden."""
+    hidden = data.answered("frames_hidden", twin_answers)
+    return collapse.cue_skill(data.answered("frames"), hidden, data.pair_target)
+
+
+def over_time(data: HeldOutPredictions, train_statistics: DemoStatistics | None) -> list[dict[str, Any]]:
+    """R^2, skill against the time-mean and cue slope in parts of the episode, early to late."""
+    bins = collapse.in_time_bins(torch.as_tensor(data.step_N), NUM_TIME_BINS)
+    pair_step = torch.as_tensor(data.pairs["step"])
+    has_pairs = len(pair_step) > 0
+    moved = data.answered("frames_moved") - data.answered("frames") if has_pairs else data.pair_change
+    rows = []
+    for first, last, inside_N in bins:
+        # The last part takes whatever pairs lie behind the last measured step.
+        at_K = (pair_step >= first) & ((pair_step <= last) | (last == bins[-1][1]))
+        prediction, target = data.prediction[inside_N], data.target[inside_N]
+        skill = math.nan
+        if train_statistics is not None:
+            mean = means_at(train_statistics, data.step_N[inside_N.numpy()], data.positions)[1]
+            skill = collapse.skill(prediction, target, mean)
+        row = {
+            "first_step": first,
+            "last_step": last,
+            "num_windows": int(inside_N.sum()),
+            "num_counterfactuals": int(at_K.sum()),
+            "r2": finite_mean(collapse.r2_per_coordinate(prediction, target).tolist()),
+            "skill_time_mean": skill,
+            "cue_slope": collapse.cue_slope(moved[at_K], data.pair_change[at_K]) if bool(at_K.any()) else math.nan,
+        }
+        rows.append(row)
+    return rows
+
+
+def joined(parts: Iterable[Any]) -> torch.Tensor:
+    """Rows of several episodes, one after the other, as float64; episodes without rows are left out."""
+    arrays = [np.asarray(part, dtype=np.float64) for part in parts]
+    return torch.as_tensor(np.concatenate([array for array in arrays if len(array)]))
+
+
+def _persistence(data: HeldOutPredictions) -> torch.Tensor:
+    policy = build_baseline("persistence", data.store.manifest["action_spec"])
+    eef_state = joined(data.store.episode(seed).eef_state[kept] for seed, kept in data.steps.items()).numpy()
+    policy.reset(num_episodes=len(eef_state))
+    return torch.as_tensor(policy.act({"eef_state": eef_state}))[:, data.positions]

@@ -1,0 +1,41 @@
+"""A record in one line, for the terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from smidgen.envs.smidgen_tasks import chance_level
+from smidgen.evaluation.records import Record
+
+
+def summary_line(path: Path, record: Record) -> str:
+    """One line: policy, success with interval and chance level, R^2, cue slope, verdict, and where things are."""
+    success, collapse = record["success"], record["collapse"]
+    r2 = [value for value in collapse["r2"] or [] if value is not None]
+    parts = [
+        f"{record['policy']['name']} on {record['task']}: success {success['k']}/{success['n']}"
+        f" = {success['rate']:.0%} [{success['low']:.0%}, {success['high']:.0%}]{_chance(record['task'])}",
+        f"R^2 {sum(r2) / len(r2):z.2f}" if r2 else "R^2 not measured",
+        "cue slope " + ("not measured" if collapse["cue_slope"] is None else f"{collapse['cue_slope']:z.2f}"),
+        "spread ratio " + ("not measured" if collapse["spread_ratio"] is None else f"{collapse['spread_ratio']:.2f}"),
+        _verdict(record),
+    ]
+    videos = f", {len(record['videos'])} videos in {path.parent.parent / 'videos'}" if record["videos"] else ""
+    return f"{', '.join(parts)}; record {path}{videos}"
+
+
+def _verdict(record: Record) -> str:
+    collapse = record["collapse"]
+    label = collapse.get("verdict")
+    if label is None:
+        return "no verdict"
+    at_the_mean = ", at the mean" if collapse.get("mean_collapsed") else ""
+    interval = collapse["verdict_interval"]
+    within = f" in [{interval[0]:z.2f}, {interval[1]:z.2f}]" if interval else ""
+    source = (collapse["verdict_source"] or "").replace("_", " ")
+    return f"{label.replace('_', ' ')}{at_the_mean} ({source}{within})"
+
+
+def _chance(task: str) -> str:
+    level = chance_level(task)
+    return "" if level is None else f" (chance {level:.1%})"
