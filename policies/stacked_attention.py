@@ -10,7 +10,7 @@ without a scale), F = C + 2 features (C + 1 without), I grid rows, J grid column
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -34,6 +34,11 @@ class PreparedTokens(NamedTuple):
     values_BKN: Float[Tensor, "batch sums tokens"]
     features_BFN: Float[Tensor, "batch features tokens"]
     g_B1N: Float[Tensor, "batch 1 tokens"] | None
+
+    def map(self, function: Callable[[Tensor], Any]) -> PreparedTokens:
+        """Applies a function to each of the tensors, in order."""
+        values, features = function(self.values_BKN), function(self.features_BFN)
+        return PreparedTokens(values, features, None if self.g_B1N is None else function(self.g_B1N))
 
 
 def prepare_tokens(
@@ -110,7 +115,10 @@ class _StackedAttention(torch.autograd.Function):
             positions = None if positions_SRN is None else positions_SRN[block[0], None]
             _scores(maps_SBRF[block], features[block], positions, _part(g, block), weights)
             torch.softmax(weights, dim=-1, out=weights)
-            results.append((values[block] @ weights.mT, *_marginals(weights, p, q)))
+            # On one axis the weights themselves are the sums per column.
+            results.append(
+                (values[block] @ weights.mT, *((None, None) if p is None else _position_sums(weights, p, q)))
+            )
         sums_SBKR, rows, columns = _joined(results, (num_networks, batch))
         assert sums_SBKR is not None
         content, rest = sums_SBKR.mT.tensor_split([a.shape[2]], dim=-1)
@@ -129,8 +137,8 @@ class _StackedAttention(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *d_output: Tensor | None) -> tuple[Tensor | None, ...]:
-        values, features, g, a, p, q, *sums, weights_SBRN, factor = ctx.saved_tensors
-        d_content, d_rows, d_columns, inner = _output_gradients(d_output[:3], sums, factor)
+        values, features, g, a, p, q, *outputs, weights_SBRN, factor = ctx.saved_tensors
+        d_content, d_rows, d_columns, inner = _output_gradients(d_output[:3], outputs, factor)
         log_g = [] if g is None else [torch.zeros_like(inner)]
         maps_SBRF = torch.cat([d_content, *log_g, -inner], -1)
         d_a, d_p, d_q = (None if part is None else torch.zeros_like(part) for part in (a, p, q))
@@ -141,13 +149,10 @@ class _StackedAttention(torch.autograd.Function):
             positions = _outer_sum(_part(d_rows, block), _part(d_columns, block), out=d_t)
             _scores(maps_SBRF[block], features[block], positions, _part(g, block), d_t)
             d_t.mul_(weights)
-            d_a[block[0]].add_((values[block][..., : a.shape[2], :] @ d_t.mT).sum(1).mT)
-            if d_q is not None:
-                d_positions = d_t.sum(1)
-                rows, columns = _marginals(d_positions, p, q)
-                d_q[block[0]].add_(d_positions if columns is None else columns)
-                if d_p is not None:
-                    d_p[block[0]].add_(rows)
+            sums = ((values[block][..., : a.shape[2], :] @ d_t.mT).sum(1).mT, *_position_sums(d_t.sum(1), p, q))
+            for total, part in zip((d_a, d_p, d_q), sums, strict=True):
+                if total is not None and part is not None:
+                    total[block[0]].add_(part)
             if d_tokens is not None:
                 d_tokens.add(block, weights, d_t, torch.cat([d_content, -inner], -1)[block])
         return *((None, None, None) if d_tokens is None else d_tokens.found), d_a, d_p, d_q
@@ -243,10 +248,10 @@ def _scores(maps: Tensor, features: Tensor, positions: Tensor | None, g: Tensor 
     flat.baddbmm_(maps, features)
 
 
-def _marginals(weights: Tensor, p: Tensor | None, q: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-    """Sums of (..., N) per grid row and per grid column, where the grid has both."""
+def _position_sums(weights: Tensor, p: Tensor | None, q: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    """Sums of (..., N) per grid row and per grid column, where there are maps of these."""
     if p is None or q is None:
-        return None, None
+        return None, None if q is None else weights
     on_grid = weights.unflatten(-1, (p.shape[-1], q.shape[-1]))
     return on_grid.sum(-1), on_grid.sum(-2)
 
@@ -260,7 +265,7 @@ def _outer_sum(rows: Tensor | None, columns: Tensor | None, out: Tensor | None =
     return total.flatten(-2) if out is None else out
 
 
-def _joined(blocks: list[tuple[Tensor | None, ...]], leading: tuple[int, int]) -> list[Tensor | None]:
+def _joined(blocks: Sequence[tuple[Tensor | None, ...]], leading: tuple[int, int]) -> list[Tensor | None]:
     """Puts the blocks' results together along networks and examples."""
     columns = zip(*blocks, strict=True)
     flat = (None if parts[0] is None else torch.cat([part.flatten(0, 1) for part in parts]) for parts in columns)

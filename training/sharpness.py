@@ -41,10 +41,7 @@ def preconditioned_sharpness(
     precise.weights_SP = network.weights_SP.double()
     precise.buffers = {name: _double(buffer) for name, buffer in network.buffers.items()}
     inputs, target_SBOA = examples
-    if isinstance(inputs, PreparedTokens):
-        inputs = PreparedTokens(*(None if part is None else part.double() for part in inputs))
-    else:
-        inputs = inputs.double()
+    inputs = inputs.map(Tensor.double) if isinstance(inputs, PreparedTokens) else inputs.double()
     scale_SP = preconditioner_SP.double().rsqrt()
 
     def gradient(weights_SP: Tensor) -> Tensor:

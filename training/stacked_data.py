@@ -96,10 +96,10 @@ class StackedPool:
             return inputs
         with torch.no_grad():
             prepared = self.network.encoder.attention.prepare(inputs.flatten(0, 1))
-        return PreparedTokens(*(None if part is None else part.unflatten(0, inputs.shape[:2]) for part in prepared))
+        return prepared.map(lambda part: part.unflatten(0, inputs.shape[:2]))
 
 
 def _taken(inputs: StackedInput, index: Tensor | tuple[Tensor, Tensor]) -> StackedInput:
     if not isinstance(inputs, PreparedTokens):
         return inputs[index]
-    return PreparedTokens(*(None if part is None else part[index] for part in inputs))
+    return inputs.map(lambda part: part[index])

@@ -83,8 +83,7 @@ class StackedNetwork:
         def of_one(own: dict[str, Tensor], own_input: StackedInput) -> Any:
             return functional_call(module, own | flags, (own_input,))
 
-        is_prepared = isinstance(inputs, PreparedTokens)
-        axes = PreparedTokens(*(None if part is None else 0 for part in inputs)) if is_prepared else 0
+        axes: Any = inputs.map(lambda _: 0) if isinstance(inputs, PreparedTokens) else 0
         # The fused kernels have no rule for an axis of networks.
         with sdpa_kernel(SDPBackend.MATH):
             return torch.vmap(of_one, in_dims=(0, axes))(parameters | statistics, inputs)

@@ -89,7 +89,7 @@ def _joined(parts: list[Tensor], like: StackedInput) -> StackedInput:
     if not isinstance(like, PreparedTokens):
         return parts[0]
     remaining = iter(parts)
-    return PreparedTokens(*(None if part is None else next(remaining) for part in like))
+    return like.map(lambda _: next(remaining))
 
 
 def _drop_idle(recorded: fx.GraphModule) -> None:
