@@ -58,7 +58,7 @@ def test_frames_of_another_precision_come_out_as_float32_ones_do(transform: str,
 @pytest.mark.parametrize("grid", [(1, 1, 1), (3, 1, 1), (2, 5, 7), (1, 9, 4)])
 def test_odd_grids_down_to_one_token_give_numbers_or_a_clear_error(transform: str, grid: tuple[int, int, int]) -> None:
     if transform in NEED_FITTING_SIDES:
-        with pytest.raises(UserError, match="grid|got"):
+        with pytest.raises(UserError, match=r"grid|got"):
             _network(transform, grid)
         return
     network = _network(transform, grid)
