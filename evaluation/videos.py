@@ -13,6 +13,9 @@ from smidgen.runtime.files import write_atomic
 MIN_SIDE_PX = 256
 BORDER_PX = 8
 OUTCOME_S = 0.75
+MAX_BYTES = 300_000
+# H.264's constant rate factors, finest first; the first one with which a video is small enough is taken.
+RATE_FACTORS = (26, 32, 38, 44, 51)
 RUNNING_RGB, SUCCESS_RGB, FAILURE_RGB = (60, 60, 60), (40, 170, 80), (210, 50, 50)
 
 
@@ -32,15 +35,20 @@ def video_name(task: str, policy_name: str, seed: int) -> str:
     return f"{task}-{policy_name}-{seed}.mp4"
 
 
+def enlarged(frame_HWC: np.ndarray) -> np.ndarray:
+    """A frame (H, W, 3) enlarged by a whole factor, nearest neighbour, to about ``MIN_SIDE_PX`` rows."""
+    factor = max(1, MIN_SIDE_PX // frame_HWC.shape[0])
+    return frame_HWC.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
 def framed(frame_HWC: np.ndarray, colour_rgb: tuple[int, int, int]) -> np.ndarray:
-    """A frame enlarged by a whole factor, nearest neighbour, inside a border; both sides even, as H.264 wants.
+    """An enlarged frame inside a border; both sides even, as H.264 wants.
 
     Args:
         frame_HWC: uint8 (H, W, 3).
         colour_rgb: The border's colour.
     """
-    factor = max(1, MIN_SIDE_PX // frame_HWC.shape[0])
-    large_HWC = frame_HWC.repeat(factor, axis=0).repeat(factor, axis=1)
+    large_HWC = enlarged(frame_HWC)
     height, width = large_HWC.shape[0] + 2 * BORDER_PX, large_HWC.shape[1] + 2 * BORDER_PX
     canvas_HWC = np.empty((height + height % 2, width + width % 2, 3), dtype=np.uint8)
     canvas_HWC[:] = colour_rgb
@@ -51,6 +59,8 @@ def framed(frame_HWC: np.ndarray, colour_rgb: tuple[int, int, int]) -> np.ndarra
 def write_video(path: Path, frames: list[np.ndarray], success: bool, fps: int) -> None:
     """Writes an episode's video, whole or not at all; the last frame stays a moment in the outcome's colour.
 
+    It has at most ``MAX_BYTES``, unless even the coarsest encoding of a very long and restless episode has more.
+
     Args:
         path: An ``.mp4`` file.
         frames: uint8 (H, W, 3) each, at least one.
@@ -60,15 +70,23 @@ def write_video(path: Path, frames: list[np.ndarray], success: bool, fps: int) -
     outcome_rgb = SUCCESS_RGB if success else FAILURE_RGB
     shown = [framed(frame, RUNNING_RGB) for frame in frames]
     shown += [framed(frames[-1], outcome_rgb)] * max(1, round(OUTCOME_S * fps))
-    encoded = iio.imwrite(
+    shown_SHWC = np.stack(shown)
+    for rate_factor in RATE_FACTORS:
+        encoded = _encode(shown_SHWC, fps, rate_factor)
+        if len(encoded) <= MAX_BYTES:
+            break
+    write_atomic(path, encoded)
+
+
+def _encode(frames_SHWC: np.ndarray, fps: int, rate_factor: int) -> bytes:
+    return iio.imwrite(
         "<bytes>",
-        np.stack(shown),
+        frames_SHWC,
         extension=".mp4",
         plugin="FFMPEG",
         fps=fps,
         codec="libx264",
         pixelformat="yuv420p",
         macro_block_size=2,
-        output_params=["-crf", "26", "-preset", "veryfast", "-threads", "1", "-movflags", "+faststart"],
+        output_params=["-crf", str(rate_factor), "-preset", "veryfast", "-threads", "1", "-movflags", "+faststart"],
     )
-    write_atomic(path, encoded)

@@ -5,12 +5,14 @@ come back through it to the pixels: a policy that reads Fourier coefficients get
 pixels. Attention weights belong to tokens; they come back through the adjoint of that same map.
 
     gradient      |d chunk / d pixel|: Simonyan, Vedaldi and Zisserman, Deep inside convolutional networks (2014)
-    input         the gradient times the pixel's value: Shrikumar et al., Not just a black box (2016)
+    input         the gradient times how far the pixel is from the training mean: gradient x input of Shrikumar et al.,
+                  Not just a black box (2016), with the input measured from what the attention reads as zeros
     smooth        the gradient, averaged over noisy copies of the frames: Smilkov et al., SmoothGrad (2017)
     attention     the functional of the pixels that the attention weights are
 
-A gradient says what a small change of one pixel would do. It does not say what a policy would do were the object gone
-or elsewhere: that is what the cue slope measures.
+A gradient alone says where a change would matter, also where there is nothing; times the input it says what of the
+present frames matters, and is what videos show by default. Neither says what a policy would do were the object gone or
+elsewhere: that is what the cue slope measures.
 
 Shape suffixes: K outputs (steps of a chunk times action features), T frames, H rows, W columns, C channels (N cameras
 of C / N each), R attention rows (heads times latents), M tokens of the transform.
@@ -66,13 +68,36 @@ def gradient_saliency(predict: Predict, frames_THWC: Frames, num_cameras: int = 
     return _per_pixel(chunk_jacobian(predict, frames_THWC), num_cameras).square().sum((0, -1)).sqrt()
 
 
-def input_saliency(predict: Predict, frames_THWC: Frames, num_cameras: int = 1) -> Float[Tensor, "t h w cameras"]:
-    """Norm over outputs of derivative times input, summed over a pixel's channels: a black pixel has none.
+def input_saliency(
+    predict: Predict, frames_THWC: Frames, num_cameras: int = 1, baseline_THWC: Tensor | None = None
+) -> Float[Tensor, "t h w cameras"]:
+    """Norm over outputs of derivative times input, summed over a pixel's channels.
 
-    Arguments as for ``gradient_saliency``.
+    To first order, by how much the chunk would change were this pixel the baseline's.
+
+    Args:
+        predict: As for ``chunk_jacobian``.
+        frames_THWC: The frames to stand at.
+        num_cameras: Number N of cameras that share the channel axis.
+        baseline_THWC: What an input is measured from, in [0, 1]; None stands for black.
     """
-    products_KTHWC = chunk_jacobian(predict, frames_THWC) * unit_floats(frames_THWC)
+    x_THWC = unit_floats(frames_THWC)
+    offset_THWC = x_THWC if baseline_THWC is None else x_THWC - baseline_THWC
+    products_KTHWC = chunk_jacobian(predict, frames_THWC) * offset_THWC
     return _per_pixel(products_KTHWC, num_cameras).sum(-1).square().sum(0).sqrt()
+
+
+def mean_frames(network: Perceiver) -> Float[Tensor, "t h w c"]:
+    """The frames that the attention reads as zeros: the training mean where the inputs are standardised, or black.
+
+    Black also where the transform cannot be inverted.
+    """
+    pipeline = network.input_pipeline
+    zeros_1MD = next(network.parameters()).new_zeros(1, pipeline.num_tokens, pipeline.channels)
+    with torch.no_grad():
+        if pipeline.transform.is_bijection:
+            return pipeline.inverse(zeros_1MD).reshape(network.frame_shape)
+    return zeros_1MD.new_zeros(network.frame_shape)
 
 
 def smooth_saliency(
@@ -148,24 +173,33 @@ def attention_to_pixels(
     return _per_pixel(squares_RTHWC, num_cameras).mean(-1).sqrt().detach()
 
 
-def _attention_of_policy(policy: PerceiverPolicy, frames: Tensor, eef_state: Tensor | None) -> Tensor:
+def _predict(policy: PerceiverPolicy, eef_state_E: Tensor | None) -> Predict:
+    state_1E = None if eef_state_E is None else eef_state_E[None]
+    return lambda frames_1THWC: policy(frames_1THWC, state_1E)
+
+
+def _gradient(policy: PerceiverPolicy, frames: Tensor, eef_state: Tensor | None) -> Tensor:
+    return gradient_saliency(_predict(policy, eef_state), frames, len(policy.interface.cameras))
+
+
+def _input(policy: PerceiverPolicy, frames: Tensor, eef_state: Tensor | None) -> Tensor:
+    baseline = mean_frames(policy.network)
+    return input_saliency(_predict(policy, eef_state), frames, len(policy.interface.cameras), baseline)
+
+
+def _smooth(policy: PerceiverPolicy, frames: Tensor, eef_state: Tensor | None) -> Tensor:
+    return smooth_saliency(_predict(policy, eef_state), frames, len(policy.interface.cameras))
+
+
+def _attention(policy: PerceiverPolicy, frames: Tensor, eef_state: Tensor | None) -> Tensor:
     return attention_saliency(policy.network, frames, len(policy.interface.cameras))
 
 
-def _by_gradient(saliency: Callable[[Predict, Tensor, int], Tensor]) -> PolicyMethod:
-    def method(policy: PerceiverPolicy, frames_THWC: Tensor, eef_state_E: Tensor | None) -> Tensor:
-        state_1E = None if eef_state_E is None else eef_state_E[None]
-        return saliency(lambda x_1THWC: policy(x_1THWC, state_1E), frames_THWC, len(policy.interface.cameras))
-
-    return method
-
-
-PolicyMethod = Callable[[PerceiverPolicy, Tensor, Tensor | None], Tensor]
-METHODS: dict[str, PolicyMethod] = {
-    "gradient": _by_gradient(gradient_saliency),
-    "input": _by_gradient(input_saliency),
-    "smooth": _by_gradient(smooth_saliency),
-    "attention": _attention_of_policy,
+METHODS: dict[str, Callable[[PerceiverPolicy, Tensor, Tensor | None], Tensor]] = {
+    "gradient": _gradient,
+    "input": _input,
+    "smooth": _smooth,
+    "attention": _attention,
 }
 
 
@@ -173,7 +207,7 @@ def policy_saliency(
     policy: PerceiverPolicy,
     frames_THWC: Frames,
     eef_state_E: Float[Tensor, " e"] | None = None,
-    method: str = "gradient",
+    method: str = "input",
 ) -> Float[Tensor, "t h w cameras"]:
     """What a policy looks at in the frames that it predicts a chunk from.
 

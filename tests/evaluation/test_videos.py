@@ -1,12 +1,26 @@
 import subprocess
 from pathlib import Path
 
+import imageio.v3 as iio
 import imageio_ffmpeg
 import numpy as np
 import pytest
 from fake_lift import FakeLift
 
-from smidgen.evaluation.videos import BORDER_PX, FAILURE_RGB, SUCCESS_RGB, VideoRecorder, framed, write_video
+from smidgen.evaluation.videos import (
+    BORDER_PX,
+    FAILURE_RGB,
+    MAX_BYTES,
+    SUCCESS_RGB,
+    VideoRecorder,
+    framed,
+    write_video,
+)
+
+
+def decode_any_size(path: Path) -> np.ndarray:
+    """Frames (S, H, W, 3)."""
+    return np.stack(list(iio.imiter(path, plugin="FFMPEG")))
 
 
 def decode(path: Path) -> tuple[np.ndarray, str]:
@@ -36,6 +50,14 @@ def test_the_same_frames_give_the_same_bytes(tmp_path: Path) -> None:
         write_video(tmp_path / name, frames, True, fps=20)
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["a.mp4", "b.mp4"]
+
+
+def test_a_restless_video_is_made_coarser_until_it_is_small_enough(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    frames = [rng.integers(0, 255, (64, 64, 3), dtype=np.uint8) for _ in range(60)]
+    write_video(tmp_path / "noise.mp4", frames, True, fps=20)
+    write_video(tmp_path / "one.mp4", frames[:3], True, fps=20)
+    assert (tmp_path / "one.mp4").stat().st_size < (tmp_path / "noise.mp4").stat().st_size <= MAX_BYTES
 
 
 @pytest.mark.parametrize("size", [(64, 64), (63, 127), (300, 301), (1, 1)])

@@ -17,6 +17,7 @@ from smidgen.policies.saliency import (
     chunk_jacobian,
     gradient_saliency,
     input_saliency,
+    mean_frames,
     policy_saliency,
     smooth_saliency,
     unit_floats,
@@ -67,8 +68,10 @@ def test_gradients_are_the_finite_differences(transform: str, slots: dict[str, s
     torch.testing.assert_close(chunk_jacobian(net, x), numeric, rtol=1e-5, atol=1e-9)
     expected = numeric.square().sum((0, -1)).sqrt()[..., None]
     torch.testing.assert_close(gradient_saliency(net, x), expected, rtol=1e-5, atol=1e-9)
-    products = (numeric * x).sum(-1).square().sum(0).sqrt()[..., None]
-    torch.testing.assert_close(input_saliency(net, x), products, rtol=1e-5, atol=1e-9)
+    for baseline in (None, frames(9)):
+        offset = x if baseline is None else x - baseline
+        products = (numeric * offset).sum(-1).square().sum(0).sqrt()[..., None]
+        torch.testing.assert_close(input_saliency(net, x, 1, baseline), products, rtol=1e-5, atol=1e-9)
 
 
 @pytest.mark.parametrize("transform", ORTHONORMAL)
@@ -99,6 +102,22 @@ def test_a_blind_policy_lights_up_nothing(transform: str) -> None:
         assert torch.count_nonzero(saliency(net, frames())) == 0
         assert torch.count_nonzero(saliency(lambda x: net.decoder.head.bias.expand(len(x), -1), frames())) == 0
         assert torch.count_nonzero(saliency(lambda x: torch.ones(len(x), 2), frames())) == 0
+
+
+@pytest.mark.parametrize("transform", ["raw", "dft3d", "zca", "conv_stem"])
+def test_mean_frames_are_the_training_mean_where_there_is_one(transform: str) -> None:
+    training_mean = torch.stack([frames(seed) for seed in range(1, 9)]).mean(0)
+    standardised = mean_frames(network(transform, standardise_after="centre"))
+    expected = torch.zeros_like(training_mean) if transform == "conv_stem" else training_mean
+    torch.testing.assert_close(standardised, expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(mean_frames(network(transform)), torch.zeros_like(training_mean))
+
+
+def test_what_is_as_on_average_has_no_input_saliency() -> None:
+    net = network("dft3d", standardise_after="centre")
+    mean = mean_frames(net)
+    assert torch.count_nonzero(gradient_saliency(net, mean)) == math.prod(GRID)
+    assert torch.count_nonzero(input_saliency(net, mean, 1, mean)) == 0
 
 
 def test_smooth_is_the_gradient_where_that_is_the_same_everywhere_and_less_where_it_alternates() -> None:
