@@ -1,9 +1,11 @@
 """smidgen-leaderboard results=DIR [readme=README.md] [csv=PATH] [html=PATH] [videos=DIR] [check=true]
 smidgen-leaderboard --claims [results=DIR] [markdown=PATH] [html=PATH] [check=true]
+smidgen-leaderboard submit RECORD [RECORD ...] [--checkpoint DIR ...] [--out PATH]
 
 Computes the leaderboard from the records of a folder alone: a table on the terminal, Markdown between two markers of a
 README, CSV, and one self-contained page. ``check=true`` writes nothing and exits with 2 where a file differs from the
-records. Takes about a second. ``--claims`` does the same for the verdicts of a suite (claims/command.py).
+records. Takes about a second. ``--claims`` does the same for the verdicts of a suite (claims/command.py);
+``submit`` bundles the records of one row for whoever keeps a leaderboard (submit.py).
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ USAGE = "smidgen-leaderboard results=DIR [key=value ...]"
 SUMMARY = """\
 Computes the leaderboard from the records in DIR: a table on the terminal, Markdown in a README (between the markers
 <!-- leaderboard:begin --> and <!-- leaderboard:end -->), CSV, and one self-contained HTML page. `--claims` in front:
-the verdicts on claims and hypotheses instead (`smidgen-leaderboard --claims --help`)."""
+the verdicts on claims and hypotheses instead (`smidgen-leaderboard --claims --help`). `submit RECORD ...`: bundles the
+records of one row with their checkpoints and a card (`smidgen-leaderboard submit --help`)."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,12 @@ def leaderboard(arguments: list[str]) -> None:
     """Body of the command."""
     if arguments and arguments[0] in CLAIMS:
         claims(arguments[1:])
+        return
+    if arguments[:1] == ["submit"]:
+        # Imported here: checkpoints need torch, and a table shall take no time to make.
+        from smidgen.evaluation.submit import submit
+
+        submit(arguments[1:])
         return
     if wants_help(arguments):
         print(command_help(USAGE, SUMMARY, LeaderboardConfig))

@@ -13,9 +13,9 @@ from typing import Any
 
 from smidgen.data_collection.store import EpisodeStore
 from smidgen.evaluation.policy_source import PolicySource, build_card
-from smidgen.evaluation.record_schema import Record
+from smidgen.evaluation.record_schema import PolicyCard, Record
 from smidgen.policies.baselines import POLICIES
-from smidgen.policies.checkpoint import checkpoint_sha256, resolve_checkpoint
+from smidgen.policies.checkpoint import resolve_checkpoint
 from smidgen.policies.policy import Policy
 from smidgen.runtime.errors import UserError
 
@@ -106,7 +106,7 @@ def chain(
     """
     return [
         _demonstrations(record, demos if demos is not None else _statistics_from(source)),
-        _policy(record, source, policy),
+        policy_link(record, source, build_card(source, policy, record["policy"]["name"])),
         Link("record", HOLDS, f"its figures follow from its {len(record['episodes'])} episodes"),
         _row(record_path, record_sha256),
     ]
@@ -131,16 +131,20 @@ def _demonstrations(record: Record, demos: Path | None) -> Link:
     return Link(name, HOLDS, f"{demos} has the hash that the record names, and its seeds")
 
 
-def _policy(record: Record, source: PolicySource, policy: Policy) -> Link:
+def policy_link(record: Record, source: PolicySource, built: PolicyCard) -> Link:
+    """Compares all that a record says of its policy with the policy's own card.
+
+    Args:
+        record: The record.
+        source: The policy that it names.
+        built: The card of that policy, built here under the record's name.
+    """
     name, card = "data set -> checkpoint -> record", record["policy"]
-    if source.kind == "checkpoint":
-        here = checkpoint_sha256(source.spec)
-        if here != card["checkpoint_sha256"]:
-            return _broken(name, "policy.checkpoint_sha256", card["checkpoint_sha256"], here)
-    built: dict[str, Any] = dict(build_card(source, policy, card["name"]))
+    if built["checkpoint_sha256"] != card["checkpoint_sha256"]:
+        return _broken(name, "policy.checkpoint_sha256", card["checkpoint_sha256"], built["checkpoint_sha256"])
     for field, value in dict(card).items():
-        if built.get(field) != value:
-            return _broken(name, f"policy.{field}", value, built.get(field))
+        if dict(built).get(field) != value:
+            return _broken(name, f"policy.{field}", value, dict(built).get(field))
     what = "the checkpoint has" if source.kind == "checkpoint" else "the policy, built here, has"
     return Link(name, HOLDS, f"{what} every property that the record says")
 

@@ -80,12 +80,12 @@ def rank_runs(runs: Iterable[Run]) -> list[Group]:
     """
     gathered: dict[str, list[Run]] = defaultdict(list)
     for run in sorted(runs, key=lambda run: (run.source, run.sha256)):
-        gathered[_conditions(run.record)].append(run)
+        gathered[ranking_conditions(run.record)].append(run)
     groups = [_ranked_group(gather_rows(gathered[key])) for key in sorted(gathered)]
     return sorted(groups, key=lambda group: (group.task, -len(group.rows)))
 
 
-def _conditions(record: Record) -> str:
+def ranking_conditions(record: Record) -> str:
     """What has to be the same for two rows to be ranked together, as one string."""
     protocol = {key: value for key, value in record["protocol"].items() if key not in _COMPARABLE_PROTOCOL}
     return json.dumps([record["task"], record["environment"], protocol], sort_keys=True)
