@@ -115,7 +115,10 @@ def draw_comparisons(comparisons: list[MeshComparison]) -> Image.Image:
 
 def mesh_table(comparisons: list[MeshComparison]) -> str:
     """The page's table, in Markdown."""
-    lines = ["| task | mean difference, grey levels of 255 | overlap of the cue's silhouettes |", "| --- | ---: | ---: |"]
+    lines = [
+        "| task | mean difference, grey levels of 255 | overlap of the cue's silhouettes |",
+        "| --- | ---: | ---: |",
+    ]
     lines += [f"| {c.task} | {c.difference_grey:.2f} | {100 * c.silhouette_overlap:.0f} % |" for c in comparisons]
     return "\n".join(lines)
 

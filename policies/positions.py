@@ -103,7 +103,8 @@ class _Project(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], maps: Tensor, coordinate: Tensor) -> tuple[Tensor, int]:
-        assert in_dims[0] is not None and in_dims[1] is None, "networks differ in their weights, not in coordinates"
+        assert in_dims[0] is not None
+        assert in_dims[1] is None, "networks differ in their weights, not in coordinates"
         return _Project.apply(maps.movedim(in_dims[0], 0), coordinate), 0
 
 
@@ -124,7 +125,8 @@ class _Collect(torch.autograd.Function):
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], weights: Tensor, coordinate: Tensor) -> tuple[Tensor, int]:
-        assert in_dims[0] is not None and in_dims[1] is None, "networks differ in their weights, not in coordinates"
+        assert in_dims[0] is not None
+        assert in_dims[1] is None, "networks differ in their weights, not in coordinates"
         return _Collect.apply(weights.movedim(in_dims[0], 0), coordinate), 0
 
 

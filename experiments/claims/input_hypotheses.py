@@ -65,7 +65,8 @@ def h2(book: ArmBook) -> Hypothesis:
 def h3(book: ArmBook) -> Hypothesis:
     """The unnormalised FFT against raw tokens times sqrt(N), with the LayerNorm over tokens and without."""
     comparisons = []
-    for label, norm in (("", {}), ("-without-layer-norm", {"input_layer_norm": False})):
+    forms: dict[str, dict[str, Any]] = {"": {}, "-without-layer-norm": {"input_layer_norm": False}}
+    for label, norm in forms.items():
         unnormalised = book.add("dft1d", transform_scale="none", **norm)
         comparisons += [
             slower(f"gain{label}", book.add(**norm), unnormalised, "gain"),
