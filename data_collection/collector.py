@@ -7,6 +7,7 @@ it was at that step is asked for its target. Training reports the cue slope from
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import json
@@ -51,6 +52,9 @@ class CollectConfig:
     counterfactuals_per_episode: int = field(default=2, metadata={"help": "steps rendered again, cue moved and hidden"})
     history: int = field(default=4, metadata={"help": "frames of history in each counterfactual pair"})
     action_noise_m: float = field(default=0.0, metadata={"help": "sd of noise on executed positions; labels are clean"})
+    hide_cue: bool = field(
+        default=False, metadata={"help": "film everything without the cue, for a twin that is blind"}
+    )
 
     def __post_init__(self) -> None:
         # Resolved here, so that naming the task's own cameras and leaving them out are one configuration.
@@ -74,6 +78,9 @@ class CollectConfig:
     def identity(self) -> dict[str, Any]:
         """The settings that decide the data set's bytes, as JSON gives them back."""
         settings = {name: value for name, value in asdict(self).items() if name not in _NOT_IDENTITY}
+        if not self.hide_cue:
+            # Data sets from before it could be hidden keep their identity.
+            del settings["hide_cue"]
         return dict(json.loads(canonical_json(settings)))
 
 
@@ -120,7 +127,7 @@ class Collector:
         steps: list[tuple[Any, ...]] = []
         experts = []
         while not done:
-            frames, eef_state, state = env.render_frames(), env.eef_state(), env.get_state()
+            frames, eef_state, state = self._film(), env.eef_state(), env.get_state()
             target = expert.act(env.privileged())
             experts.append(copy.deepcopy(expert))
             if not (np.isfinite(state).all() and np.isfinite(target).all()):
@@ -132,6 +139,11 @@ class Collector:
         arrays = [np.stack(column) for column in zip(*steps, strict=True)]
         episode = Episode(seed, bool(terminated), success_at_reset, None, *arrays)
         return episode, experts
+
+    def _film(self) -> Array:
+        with self._env.cue_hidden() if self._config.hide_cue else contextlib.nullcontext():
+            frames: Array = self._env.render_frames()
+        return frames
 
     def _executed(self, target: Array, noise: np.random.Generator) -> Array:
         if not self._config.action_noise_m:
@@ -155,7 +167,7 @@ class Collector:
     def _pair(self, episode: Episode, step: int, expert: Any, rng: np.random.Generator) -> dict[str, Array]:
         env = self._env
         env.set_state(episode.states[step])
-        if not np.array_equal(env.render_frames(), episode.frames[step]):
+        if not np.array_equal(self._film(), episode.frames[step]):
             raise RuntimeError(
                 f"seed {episode.seed}, step {step}: the stored state renders to another frame than the one seen; "
                 "get_state must hold everything that a reset changes"

@@ -196,6 +196,22 @@ def test_a_directory_of_something_else_is_left_alone(tmp_path):
         collect(fake_config(tmp_path / "thesis.tex"), _no_collector)
 
 
+def test_a_set_without_the_cue_is_the_same_but_for_the_frames(tmp_path):
+    seen = collect(fake_config(tmp_path / "seen", episodes=2), open_fake_collector).store
+    hidden = collect(fake_config(tmp_path / "hidden", episodes=2, hide_cue=True), open_fake_collector).store
+    assert "hide_cue" not in seen.manifest["config"]
+    assert hidden.manifest["config"]["hide_cue"] is True
+    for seed in seen.seeds:
+        first, twin = seen.episode(seed), hidden.episode(seed)
+        np.testing.assert_array_equal(twin.actions, first.actions)
+        np.testing.assert_array_equal(twin.states, first.states)
+        assert (first.frames == 255).any(axis=(1, 2, 3, 4)).all()
+        assert not (twin.frames == 255).any()
+    pairs, twin_pairs = seen.counterfactuals(seen.seeds), hidden.counterfactuals(seen.seeds)
+    np.testing.assert_array_equal(twin_pairs["frames"], pairs["frames_hidden"])
+    np.testing.assert_array_equal(twin_pairs["frames_moved"], pairs["frames_moved"])
+
+
 def test_counterfactuals_show_the_cue_moved_and_hidden(tmp_path):
     config = fake_config(tmp_path, history=3, counterfactuals_per_episode=4)
     collector = Collector(FakeEnv(8, ("agentview",)), FakeExpert(), config)
