@@ -35,7 +35,9 @@ PATH_MEASURES = (
     "episode_verdicts",
 )
 NO_PAIRS = "the demonstrations hold no counterfactual pairs in which the expert's target changes"
-NO_VERDICT = "needs ten episodes with counterfactual pairs, or the paths of enough episodes beside the expert's"
+NO_VERDICT = (
+    "needs ten episodes or more with counterfactual pairs, or with the expert's paths, and a slope known to within 0.2"
+)
 _VARYING_EXPERT = "needs two episodes or more, and an expert whose paths differ"
 # Why a measure is null although its data are there.
 UNDEFINED = {

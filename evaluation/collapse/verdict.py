@@ -4,7 +4,7 @@ Two experiments can show that a policy sees. The pairs move the cue in a stored 
 paths let it act on many cues drawn at random (`path_slope`). Either has slope a for a mixture
 a * expert + (1 - a) * mean, and no policy gets a high slope without seeing; but a policy may fail one of them for
 another reason: in mid-motion its own arm gives the old goal away, or it sees and then loses its way. So the higher
-slope counts, the paths' only where it is known well.
+slope counts. A slope that is not known to within 0.2 is not heard at all: noise is no sight.
 
 The numbers below are frozen: another number is another `DETECTOR_VERSION`. How often the verdict is wrong is measured
 on policies whose slope is known, in docs/collapse.md.
@@ -27,8 +27,8 @@ BLIND_TO = 0.2
 # A mixture with slope exactly 0.8 sees, whatever its last bit.
 _ROUNDING = 1e-6
 MIN_EPISODES = 10
-# Half-width of the paths' interval up to which they are heard.
-PRECISE_WITHIN = 0.15
+# Half-width of an interval up to which its slope is heard.
+PRECISE_WITHIN = 0.2
 AT_THE_MEAN_UP_TO = 0.25
 NUM_RESAMPLES = 2000
 CONFIDENCE = 0.95
@@ -49,7 +49,7 @@ class Verdict:
     """What a policy is found to be.
 
     Attributes:
-        label: ``sees``, ``partly_blind``, ``blind``; None without enough episodes.
+        label: ``sees``, ``partly_blind``, ``blind``; None if no slope is known well enough.
         interval: The slope that decided, with its interval; NaN if nothing did.
         source: ``cue_slope`` or ``path_slope``; None if nothing decided.
     """
@@ -103,15 +103,14 @@ def judge(cue: SlopeParts | None = None, paths: SlopeParts | None = None) -> Ver
         paths: Of closed-loop paths (`closed_loop.path_slope_parts`), where there are any.
 
     Returns:
-        The verdict by the higher of the two slopes; the paths' is left out where its interval is wider than 0.15 to
-        either side on average. Without either the label is None.
+        The verdict by the higher of the two slopes; one whose interval is wider than 0.4 is left out. Without either
+        the label is None.
     """
     given: Mapping[str, SlopeParts | None] = {CUE_SLOPE: cue, PATH_SLOPE: paths}
     measured = {source: slope_interval(parts) for source, parts in given.items() if parts is not None}
+    # A comparison with NaN is false.
     heard = {
-        source: interval
-        for source, interval in measured.items()
-        if math.isfinite(interval.slope) and (source == CUE_SLOPE or interval.high - interval.low <= 2 * PRECISE_WITHIN)
+        source: interval for source, interval in measured.items() if interval.high - interval.low <= 2 * PRECISE_WITHIN
     }
     if not heard:
         return Verdict(None, NO_INTERVAL, None)

@@ -80,6 +80,7 @@ def test_paths_speak_where_they_are_precise() -> None:
     assert judge(seeing, pairs(0.1)).source == "cue_slope"
     assert judge(pairs(0.1), noisy).source == "cue_slope"
     assert judge(None, noisy).label is None
+    assert judge(noisy).label is None
     assert judge(None, seeing).label == "sees"
 
 
