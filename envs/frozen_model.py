@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from smidgen.envs.meshes import decimate_visual_meshes
 from smidgen.envs.rendering import RenderProfile
@@ -17,6 +17,10 @@ class FrozenModel:
 
     render_profile: RenderProfile
     model_sha256: str
+    # Meshes that the task's picture shows too closely to decimate.
+    whole_meshes: ClassVar[frozenset[str]] = frozenset()
+    # Slices and stacks of cylinders and spheres; MuJoCo's own where None.
+    cylinder_resolution: ClassVar[tuple[int, int] | None] = None
 
     def _initialize_sim(self, xml_string: str | None = None) -> None:
         self.set_xml_processor(self._freeze)  # type: ignore[attr-defined]
@@ -25,9 +29,22 @@ class FrozenModel:
     def _freeze(self, xml: str) -> str:
         profile, meshes_sha256 = self.render_profile, ""
         if profile.mesh_fraction < 1.0:
-            xml, meshes_sha256 = decimate_visual_meshes(xml, profile.mesh_fraction, profile.min_faces)
+            xml, meshes_sha256 = decimate_visual_meshes(
+                xml, profile.mesh_fraction, profile.min_faces, self.whole_meshes
+            )
+            xml = _with_cylinder_resolution(xml, self.cylinder_resolution)
         self.model_sha256 = sha256_bytes((_without_folders(xml) + meshes_sha256).encode())
         return xml
+
+
+def _with_cylinder_resolution(xml: str, resolution: tuple[int, int] | None) -> str:
+    if resolution is None:
+        return xml
+    root = ET.fromstring(xml)
+    num_slices, num_stacks = resolution
+    visual = ET.SubElement(root, "visual")
+    ET.SubElement(visual, "quality", {"numslices": str(num_slices), "numstacks": str(num_stacks)})
+    return ET.tostring(root, encoding="unicode")
 
 
 def _without_folders(xml: str) -> str:

@@ -27,26 +27,30 @@ def cache_directory() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "smidgen" / "meshes"
 
 
-def decimate_visual_meshes(xml: str, fraction: float, min_faces: int) -> tuple[str, str]:
+def decimate_visual_meshes(
+    xml: str, fraction: float, min_faces: int, whole: frozenset[str] = frozenset()
+) -> tuple[str, str]:
     """Points a model's visual meshes to decimated copies.
 
     Args:
         xml: The model, with absolute paths to its mesh files.
         fraction: Share of each mesh's triangles to keep.
         min_faces: Triangles that a mesh keeps at least.
+        whole: Names of meshes to leave as they are.
 
     Returns:
         The model with the paths replaced, and the SHA-256 over the decimated meshes in the model's order.
     """
     root = ET.fromstring(xml)
     geoms = [geom for geom in root.iter("geom") if geom.get("mesh")]
-    visual = {geom.get("mesh") for geom in geoms if geom.get("group") == "1"}
+    visual = {geom.get("mesh", "") for geom in geoms if geom.get("group") == "1"}
     touched = {geom.get("mesh") for geom in geoms if geom.get("group", "0") != "1"}
+    assert whole <= visual, f"no visual mesh of the names {sorted(whole - visual)}"
     textured = _textured_meshes(root, geoms)
     hashes = []
     for mesh in root.iter("mesh"):
         source = mesh.get("file")
-        if source is None or mesh.get("name") not in visual - touched - textured:
+        if source is None or mesh.get("name") not in visual - touched - textured - whole:
             continue
         path = _decimated(Path(source), fraction, min_faces)
         hashes.append(sha256_bytes(path.read_bytes()))
