@@ -2,8 +2,8 @@
 
 What a checkpoint looks at while it acts: for one success and one failure, the plain video and beside it the same
 episode under a heat map of the frames' pixels (policies/saliency.py), and a picture of a few moments.
-On a 2-core CPU, ``seeds=[0] method=attention`` takes about half a minute, a whole run one or two minutes; it ends with
-a line per episode that says what share of the saliency lies on the cue.
+On a 2-core CPU a success and a failure of Lift take about a minute, ``seeds=[0] method=attention`` a quarter of it. It
+ends with a line per episode that says what share of the saliency lies on the cue.
 
 Letters: ``S`` frames of an episode (at reset and after every step), ``N`` cameras, ``H W`` rows and columns.
 """

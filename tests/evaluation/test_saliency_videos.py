@@ -21,7 +21,7 @@ from smidgen.evaluation.saliency_videos import EpisodeFilm, SaliencyConfig, chos
 from smidgen.evaluation.videos import MAX_BYTES, OUTCOME_S
 from smidgen.policies.checkpoint import load_checkpoint, save_checkpoint
 from smidgen.policies.perceiver_policy import Interface, PerceiverPolicy, PerceiverPolicyConfig
-from tests.evaluation.test_videos import decode_any_size
+from tests.evaluation.test_videos import decode
 
 SMALL = PerceiverPolicyConfig(
     transform="dft3d", standardise_after="centre", num_latents=2, latent_dim=8, num_layers=1, num_heads=1, horizon=3
@@ -75,11 +75,10 @@ def test_a_success_and_a_failure_are_found_and_filmed(tmp_path: Path, capsys: py
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert names == {f"{stem}{end}" for stem in stems for end in (".mp4", "-input.mp4", "-input.png")}
     for stem, num_steps in zip(stems, (10, 12), strict=True):
-        plain = decode_any_size(tmp_path / "out" / f"{stem}.mp4")
-        marked = decode_any_size(tmp_path / "out" / f"{stem}-input.mp4")
+        plain, _ = decode(tmp_path / "out" / f"{stem}.mp4")
+        marked, described = decode(tmp_path / "out" / f"{stem}-input.mp4", height=322)
+        assert "272x322" in described
         assert len(plain) == len(marked) == num_steps + 1 + round(OUTCOME_S * 20)
-        assert marked.shape[1] > plain.shape[1]
-        assert marked.shape[2] == plain.shape[2]
         assert all(path.stat().st_size <= MAX_BYTES for path in (tmp_path / "out").iterdir())
     success, failure = capsys.readouterr().out.splitlines()
     assert success.startswith("seed 2000000: success after 10 steps; ")

@@ -1,7 +1,6 @@
 import subprocess
 from pathlib import Path
 
-import imageio.v3 as iio
 import imageio_ffmpeg
 import numpy as np
 import pytest
@@ -18,16 +17,11 @@ from smidgen.evaluation.videos import (
 )
 
 
-def decode_any_size(path: Path) -> np.ndarray:
-    """Frames (S, H, W, 3)."""
-    return np.stack(list(iio.imiter(path, plugin="FFMPEG")))
-
-
-def decode(path: Path) -> tuple[np.ndarray, str]:
-    """Frames (S, 272, 272, 3), and what ffmpeg says of the file."""
+def decode(path: Path, height: int = 272, width: int = 272) -> tuple[np.ndarray, str]:
+    """Frames (S, height, width, 3), and what ffmpeg says of the file."""
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-i", str(path), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
     ran = subprocess.run(command, capture_output=True, check=True)
-    return np.frombuffer(ran.stdout, dtype=np.uint8).reshape(-1, 272, 272, 3), ran.stderr.decode()
+    return np.frombuffer(ran.stdout, dtype=np.uint8).reshape(-1, height, width, 3), ran.stderr.decode()
 
 
 @pytest.mark.parametrize(("success", "colour_rgb"), [(True, SUCCESS_RGB), (False, FAILURE_RGB)])
