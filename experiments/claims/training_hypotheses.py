@@ -24,7 +24,6 @@ from smidgen.experiments.claims.input_hypotheses import (
 from smidgen.policies.choose_transform import ORIGINAL_RULE, OUR_RULE
 
 MOMENTUM: dict[str, Any] = {"betas": (0.999, 0.999)}
-PLAIN_MOMENTUM: dict[str, Any] = {"betas": (0.9, 0.999)}
 SMALL_RATES: dict[str, Any] = {"lr_scale": 0.1}
 LARGE_BATCH: dict[str, Any] = {"batch_size": 64}
 
