@@ -19,6 +19,8 @@ from smidgen.runtime.errors import unknown_name
 STACKED_OPTIMISERS = ("adam", "adamw", "lamb")
 ADAM_EPSILON = 1e-8
 LAMB_EPSILON = 1e-6
+# Weights that are worked on at a time.
+BLOCK_WEIGHTS = 2**18
 # The largest weight norm that LAMB's trust ratio counts.
 LAMB_MAX_NORM = 10.0
 
@@ -87,24 +89,30 @@ class StackedOptimiser:
             lr_S: Learning rate of each row at this step.
         """
         self.num_steps += 1
-        lr_S1 = lr_S[:, None]
+        # LAMB takes norms over whole tensors; the others work on as many columns as stay in cache.
+        width = max(1, weights_SP.shape[1] if self.name == "lamb" else BLOCK_WEIGHTS // len(weights_SP))
+        matrices = (weights_SP, gradient_SP, self.mean_SP, self.square_SP)
+        for part in zip(*(matrix.split(width, dim=1) for matrix in matrices), strict=True):
+            self._step_part(*part, lr_S[:, None])
+
+    def _step_part(self, weights: Tensor, gradient: Tensor, mean: Tensor, square: Tensor, lr_S1: Tensor) -> None:
         beta1, beta2 = self.betas
         if self.weight_decay and self.name == "adam":
-            gradient_SP = gradient_SP.add(weights_SP, alpha=self.weight_decay)
+            gradient = gradient.add(weights, alpha=self.weight_decay)
         elif self.weight_decay and self.name == "adamw":
-            weights_SP.mul_(1 - lr_S1 * self.weight_decay)
-        self.mean_SP.lerp_(gradient_SP, 1 - beta1)
-        self.square_SP.mul_(beta2).addcmul_(gradient_SP, gradient_SP, value=1 - beta2)
-        update_SP = self.square_SP.sqrt()
+            weights.mul_(1 - lr_S1 * self.weight_decay)
+        mean.lerp_(gradient, 1 - beta1)
+        square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
+        update = square.sqrt()
         if self.name == "lamb":
-            update_SP = torch.div(self.mean_SP, update_SP.add_(LAMB_EPSILON), out=update_SP)
-            update_SP.add_(weights_SP, alpha=self.weight_decay)
-            weights_SP.sub_(update_SP.mul_(self._trust(weights_SP, update_SP)).mul_(lr_S1))
+            update = torch.div(mean, update.add_(LAMB_EPSILON), out=update)
+            update.add_(weights, alpha=self.weight_decay)
+            weights.sub_(update.mul_(self._trust(weights, update)).mul_(lr_S1))
             return
         # lr m' / (sqrt(v') + epsilon) with m' = m / (1 - beta1^t) and v' = v / (1 - beta2^t), in the fewest passes.
         root = (1 - beta2**self.num_steps) ** 0.5
-        update_SP = torch.div(self.mean_SP, update_SP.add_(ADAM_EPSILON * root), out=update_SP)
-        weights_SP.sub_(update_SP.mul_(lr_S1 * (root / (1 - beta1**self.num_steps))))
+        update = torch.div(mean, update.add_(ADAM_EPSILON * root), out=update)
+        weights.sub_(update.mul_(lr_S1 * (root / (1 - beta1**self.num_steps))))
 
     def preconditioner(self) -> Float[Tensor, "networks weights"]:
         """What the update divides the mean gradient by: Adam's sqrt(v) + epsilon, with both bias corrections."""

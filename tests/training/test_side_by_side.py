@@ -96,7 +96,7 @@ def assert_equal_to_alone(
 
 
 @pytest.mark.usefixtures("in_float64")
-@pytest.mark.parametrize("position_encoding", ["per_axis", "one_d", "permuted"])
+@pytest.mark.parametrize("position_encoding", ["per_axis", "one_d"])
 @pytest.mark.parametrize("input_layer_norm", [True, False])
 @pytest.mark.parametrize("transform", ["raw", "dft1d", "dft3d"])
 def test_equals_each_seed_alone(transform: str, input_layer_norm: bool, position_encoding: str) -> None:
@@ -130,9 +130,9 @@ def test_equals_each_seed_alone_where_the_input_is_learned(transform: str) -> No
         {"clip_norm": 0.1},
     ],
 )
-@pytest.mark.parametrize("data", [DATA, NOISY])
-def test_every_optimiser_equals_the_plain_one(data: LadderConfig, changes: dict[str, object]) -> None:
-    assert_equal_to_alone(data, NETWORK, dataclasses.replace(TRAINING, **changes), 1e-9)
+def test_every_optimiser_equals_the_plain_one_on_batches_of_a_pool(changes: dict[str, object]) -> None:
+    network = dataclasses.replace(NETWORK, position_encoding="permuted")
+    assert_equal_to_alone(NOISY, network, dataclasses.replace(TRAINING, **changes), 1e-9)
 
 
 def test_positions_projected_by_fft_equal_each_seed_alone() -> None:
@@ -146,9 +146,8 @@ def test_positions_projected_by_fft_equal_each_seed_alone() -> None:
     assert weights_SP.isfinite().all()
 
 
-@pytest.mark.parametrize("transform", ["raw", "patches"])
 @pytest.mark.parametrize(
-    "data", [dataclasses.replace(DATA, grid=(2, 8, 8)), dataclasses.replace(NOISY, grid=(2, 8, 8))]
+    ("data", "transform"), [(DATA, "dft1d"), (dataclasses.replace(NOISY, grid=(1, 4, 8)), "patches")]
 )
 def test_the_recorded_gradient_gives_the_same_bits(
     data: LadderConfig, transform: str, monkeypatch: pytest.MonkeyPatch
@@ -174,7 +173,7 @@ def test_several_small_blocks_of_scores_equal_one(monkeypatch: pytest.MonkeyPatc
 def escaping() -> tuple[tuple[object, ...], list[SeedOutcome]]:
     """Runs of which some escape, one diverges and one stays."""
     network = dataclasses.replace(NETWORK, standardise_before="token")
-    training = dataclasses.replace(TRAINING, max_steps=150, confirm_steps=10)
+    training = dataclasses.replace(TRAINING, max_steps=100, confirm_steps=10)
     arm = (DATA, network, training, [0, 1, 1, 2], [1e-2, 1e-2, 1e-9, 1e18])
     return arm, train_side_by_side(*arm)
 
@@ -184,12 +183,12 @@ def test_escaped_and_diverged_runs_leave_and_others_are_censored() -> None:
     first, second, still, diverged = outcomes
     for outcome in (first, second):
         assert outcome.escape_step is not None
-        assert outcome.steps_run == outcome.escape_step + 10 < 150
+        assert outcome.steps_run == outcome.escape_step + 10 < 100
         assert all(r2 > 0.5 for step, _, r2 in outcome.curve if step >= outcome.escape_step)
         assert outcome.final["fvu_held_out"] < 0.5 < outcome.initial["fvu_held_out"]
-    assert (still.escape_step, still.steps_run, still.diverged) == (None, 150, False)
+    assert (still.escape_step, still.steps_run, still.diverged) == (None, 100, False)
     assert (diverged.escape_step, diverged.diverged, diverged.final) == (None, True, {})
-    assert diverged.steps_run < 150
+    assert diverged.steps_run < 100
     assert diverged.final_loss is None
     assert [outcome.lr for outcome in outcomes] == arm[4]
     assert [outcome.oracle_r2 for outcome in outcomes] == pytest.approx([1.0] * 4)
@@ -206,7 +205,7 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("at_step", [0, 7, 40, 149])
+@pytest.mark.parametrize("at_step", [0, 40])
 def test_a_killed_run_goes_on_to_the_same_outcome(at_step: int, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     arm, outcomes = escaping()
     take_step = SideBySide._take_step
