@@ -18,6 +18,8 @@ from pathlib import Path
 from rich.console import Console
 
 from smidgen.evaluation.claims.command import claims
+from smidgen.evaluation.demonstrations import demonstration_curves, demonstrations_markdown, demonstrations_svg
+from smidgen.evaluation.over_tasks import over_tasks_markdown, task_tables
 from smidgen.evaluation.page import render_page
 from smidgen.evaluation.ranking import Group, rank_runs, read_runs
 from smidgen.evaluation.tables import check_outputs, csv_table, markdown, print_terminal, replace_between_markers
@@ -42,6 +44,9 @@ class LeaderboardConfig:
     readme: str | None = field(default=None, metadata={"help": "Markdown file whose table is replaced"})
     csv: str | None = field(default=None, metadata={"help": "CSV file; RESULTS/leaderboard.csv by default"})
     html: str | None = field(default=None, metadata={"help": "page; RESULTS/../leaderboard.html by default"})
+    demonstrations: str | None = field(
+        default=None, metadata={"help": "SVG of success by number of demonstrations; none by default"}
+    )
     videos: str | None = field(default=None, metadata={"help": "folder of the videos; RESULTS/../videos by default"})
     check: bool = field(default=False, metadata={"help": "write nothing; exit 2 where a file differs from the records"})
 
@@ -65,8 +70,20 @@ def build_outputs(config: LeaderboardConfig, groups: list[Group]) -> dict[Path, 
         if not readme.is_file():
             raise UserError(f"{readme} does not exist; pass readme=PATH of a Markdown file with the two markers")
         document = readme.read_bytes().decode()
-        outputs[readme] = replace_between_markers(document, markdown(groups), str(readme)).encode()
+        outputs[readme] = replace_between_markers(document, every_table(groups), str(readme)).encode()
+    if config.demonstrations:
+        outputs[Path(config.demonstrations)] = demonstrations_svg(demonstration_curves(groups))
     return outputs
+
+
+def every_table(groups: list[Group]) -> str:
+    """The compact tables, and after them those over demonstrations and over tasks where there are such rows."""
+    parts = [
+        markdown(groups),
+        demonstrations_markdown(demonstration_curves(groups)),
+        over_tasks_markdown(task_tables(groups)),
+    ]
+    return "\n\n".join(part for part in parts if part)
 
 
 def leaderboard(arguments: list[str]) -> None:

@@ -61,7 +61,7 @@ def _table(title: str, facts: dict[str, Any]) -> str:
 
 
 def _conditions(row: Row) -> dict[str, Any]:
-    protocol = dict(row.record["protocol"])
+    protocol = row.record["protocol"]
     environment = {key.replace("_", " "): setting(value) for key, value in sorted(row.record["environment"].items())}
     return environment | {
         "protocol": protocol["version"],
@@ -74,7 +74,8 @@ def _conditions(row: Row) -> dict[str, Any]:
 
 def _policy(row: Row) -> dict[str, Any]:
     policy = row.record["policy"]
-    facts = {key: policy[key] for key in ("kind", "transform", "standardise_before", "standardise_after")}  # type: ignore[literal-required]
+    names = ("kind", "transform", "standardise_before", "standardise_after")
+    facts: dict[str, Any] = {key: dict(policy)[key] for key in names}
     facts |= {"observes": ", ".join(policy["observes"]), "policy id": policy_id(row.record)}
     return {key.replace("_", " "): value for key, value in facts.items() if value is not None}
 

@@ -81,6 +81,28 @@ def recipe_name(record: Record) -> str:
 
 def policy_id(record: Record) -> str:
     """Identity of a policy's recipe: a hash of all that decides it, but for the training seed."""
+    return sha256_bytes(canonical_json(_identity(record)))
+
+
+def method_id(record: Record, task_matters: bool = True) -> str:
+    """Identity of a recipe whatever demonstrations it learns from, and, if asked, whatever the task.
+
+    Args:
+        record: The record.
+        task_matters: Whether the same settings on another task are something else.
+    """
+    identity = _identity(record)
+    identity.pop("data_set_sha256")
+    identity["training"].pop("num_demonstrations", None)
+    if not task_matters:
+        identity.pop("task")
+        # Each task has cameras of its own.
+        identity["inputs"].pop("cameras")
+        identity["num_demonstrations"] = (record["policy"]["training"] or {}).get("num_demonstrations")
+    return sha256_bytes(canonical_json(identity))
+
+
+def _identity(record: Record) -> dict[str, Any]:
     policy = record["policy"]
     training = dict(policy["training"] or {})
     if isinstance(training.get("training_config"), dict):
@@ -88,12 +110,12 @@ def policy_id(record: Record) -> str:
             key: value for key, value in training["training_config"].items() if key != "seed"
         }
     names = ("kind", "observes", "transform", "standardise_before", "standardise_after", "data_set_sha256")
-    described: dict[str, Any] = {name: dict(policy)[name] for name in names}
+    identity: dict[str, Any] = {name: dict(policy)[name] for name in names}
     if not training:
         # Without settings, only its name tells such a policy from another.
-        described["name"] = recipe_name(record)
+        identity["name"] = recipe_name(record)
     inputs = {name: record["config"].get(name) for name in ("policy", "cameras", "image_size")}
-    return sha256_bytes(canonical_json({"task": record["task"], "training": training, "inputs": inputs, **described}))
+    return {"task": record["task"], "training": training, "inputs": inputs, **identity}
 
 
 @dataclass(frozen=True)

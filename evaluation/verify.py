@@ -178,7 +178,7 @@ def _first_other(record: Mapping[str, Any], here: Mapping[str, Any]) -> str:
 
 def _judge(record: Record, record_path: Path, repetition: Repetition, broken: Link | None) -> dict[str, Any]:
     """Verdict, how it was reached, and why."""
-    found = {"num_equal": 0, "first_difference": None, "p_value": None, "comparison": NONE}
+    found: dict[str, Any] = {"num_equal": 0, "first_difference": None, "p_value": None, "comparison": NONE}
     if broken is not None:
         return {**found, "verdict": DIFFERS, "reason": broken.detail, "first_difference": broken.difference}
     if repetition.reason:
@@ -190,7 +190,7 @@ def _judge(record: Record, record_path: Path, repetition: Repetition, broken: Li
         if (difference := episode_difference(recorded[seed], row)) is not None
     ]
     num_episodes = len(repetition.rows)
-    found |= {"num_equal": num_episodes - len(differences), "first_difference": (differences or [None])[0]}
+    found |= {"num_equal": num_episodes - len(differences), "first_difference": differences[0] if differences else None}
     if not differences:
         reason = f"{num_episodes} episodes gave the same outcomes, steps and returns to the bit"
         return {**found, "verdict": VERIFIED, "comparison": BITWISE, "reason": reason}
@@ -209,7 +209,7 @@ def _compare_statistically(
     recorded: Mapping[int, EpisodeRow], rows: Mapping[int, Mapping[str, Any]], elsewhere: str
 ) -> dict[str, Any]:
     """Whether the rates differ by more than a machine's last bits explain."""
-    first, second = ({seed: bool(table[seed]["success"]) for seed in rows} for table in (recorded, rows))  # type: ignore[index]
+    first, second = ({seed: bool(table[seed]["success"]) for seed in rows} for table in (recorded, rows))
     p_value, num_episodes = exact_mcnemar(first, second)
     counts = f"{sum(first.values())} of {num_episodes} successes in the record, {sum(second.values())} here"
     if p_value <= SIGNIFICANCE_ELSEWHERE:
