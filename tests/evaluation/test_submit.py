@@ -1,6 +1,7 @@
 """Bundles of one row: what is checked, what is in them, and that a maintainer can verify from the bundle alone."""
 
 import json
+import re
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -17,9 +18,10 @@ from smidgen.evaluation.evaluate import evaluate
 from smidgen.evaluation.leaderboard import leaderboard
 from smidgen.evaluation.plan import EvalConfig
 from smidgen.evaluation.records import host_path, read_record, write_record
+from smidgen.evaluation.rows import ENTRY_EPISODES
 from smidgen.evaluation.submit import bundle_files, open_submission, submit, write_bundle, zip_bytes
 from smidgen.evaluation.verification import verification_path
-from smidgen.evaluation.verify import VerifyOptions, verify_record
+from smidgen.evaluation.verify import VerifyOptions, verify, verify_record
 from smidgen.policies.checkpoint import RUN_CHECKPOINT, load_checkpoint, save_checkpoint
 from smidgen.runtime.command_line import run_command
 from smidgen.runtime.errors import UserError
@@ -243,3 +245,20 @@ def test_the_command_says_what_a_maintainer_runs(
     assert (root / "lift-raw.zip").exists()
     assert run_command(submit, [str(root / "none.json")]) == 2
     assert "none.json does not exist" in capsys.readouterr().err
+
+
+def test_the_page_on_submitting_names_commands_and_options_that_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "submitting.md").read_text()
+    options = {"smidgen-eval verify": verify, "smidgen-leaderboard submit": submit}
+    for command, body in options.items():
+        with pytest.raises(SystemExit):
+            body(["--help"])
+        known = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
+        used = {
+            option for line in re.findall(rf"{command} .*", page) for option in re.findall(r"(?<=\s)--[a-z-]+", line)
+        }
+        assert used
+        assert used <= known
+    assert set(re.findall(r"`(--[a-z]+)", page)) <= {"--source", "--episodes", "--salt", "--demos"}
+    counts = (f"first {ENTRY_EPISODES} test seeds", f"episodes={ENTRY_EPISODES}")
+    assert all(count in page for count in counts)
