@@ -39,6 +39,8 @@ _CARD_TYPES: dict[str, type] = {
     "model_sha256": str,
 }
 
+# Settings that came after the first checkpoints, and what was done before there were any.
+LATER_SETTINGS = {"drop_dc": False, "transform_seed": 0}
 # Far above anything that trains, and low enough that a forged configuration cannot take the machine's memory or time.
 _MAX_COUNT = 2**16
 _MAX_LAYERS = 1024
@@ -184,6 +186,7 @@ def _build_policy(card: Mapping[str, Any], tensors: Mapping[str, Tensor], model_
 
 def _config_from_json(value: Mapping[str, Any]) -> PerceiverPolicyConfig:
     hints = typing.get_type_hints(PerceiverPolicyConfig)
+    value = {**LATER_SETTINGS, **value}
     if set(value) != set(hints):
         raise UserError(f"config: keys missing or unknown: {', '.join(sorted(set(value) ^ set(hints))):.120}")
     for key, hint in hints.items():

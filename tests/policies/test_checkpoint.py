@@ -14,7 +14,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from smidgen.policies.actions import ActionLayout
-from smidgen.policies.checkpoint import checkpoint_sha256, load_checkpoint, read_checkpoint_card, save_checkpoint
+from smidgen.policies.checkpoint import (
+    LATER_SETTINGS,
+    checkpoint_sha256,
+    load_checkpoint,
+    read_checkpoint_card,
+    save_checkpoint,
+)
 from smidgen.policies.perceiver_policy import Interface, PerceiverPolicy, PerceiverPolicyConfig
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import sha256_file
@@ -222,3 +228,10 @@ def test_random_damage_to_the_card_is_never_more_than_a_users_error(checkpoint, 
         (other / "checkpoint.json").write_bytes(bytes(damaged))
         with contextlib.suppress(UserError):
             load_checkpoint(other)
+
+
+def test_a_card_from_before_a_setting_loads_as_if_the_setting_were_at_its_default(checkpoint):
+    rewrite_card(checkpoint, lambda card: [card["config"].pop(key) for key in LATER_SETTINGS])
+    config = load_checkpoint(checkpoint).config
+    assert {key: getattr(config, key) for key in LATER_SETTINGS} == LATER_SETTINGS
+    assert config == build().config
