@@ -52,6 +52,7 @@ _COMPACT = (
     "demos",
     "verified",
 )
+_TERMINAL_TITLES = {"seeds": "Runs", "cue_slope": "Slope"}
 _MARKDOWN_TITLES = {"rank": "Rank", "success": "Success [95 % interval]"}
 _MARKDOWN_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+|~])")
 _SIMULATORS = (("mujoco", "MuJoCo"), ("robosuite", "robosuite"))
@@ -248,7 +249,8 @@ def print_terminal(groups: Sequence[Group], console: Console) -> None:
         columns = pick(_TERMINAL)
         table = Table(title=Text(f"{group.task} ({conditions(group)})"), title_justify="left", box=box.SIMPLE_HEAD)
         for entry in columns:
-            table.add_column(Text(entry.title), justify="right" if entry.numeric else "left", no_wrap=entry.numeric)
+            title = Text(_TERMINAL_TITLES.get(entry.key, entry.title))
+            table.add_column(title, justify="right" if entry.numeric else "left", no_wrap=entry.numeric)
         for row in group.rows:
             style = "dim" if row.rank is None else "bold" if row.rank == 1 else ""
             is_last_ranked = bool(group.references) and row is (group.ranked or [None])[-1]

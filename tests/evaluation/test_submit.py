@@ -45,7 +45,7 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
         task="lift", out=str(root / "demos"), episodes=1, split="validation", workers=0, image_size=16
     )
     demos = collect(config, open_fake_collector).store
-    policy = load_checkpoint(save_run(root / "run", demos, seeds=[0, 1, 2]))
+    policy = load_checkpoint(save_run(root / "run", demos, seeds=[0, 1, 2], horizon=20, num_executed=20))
     for seed in range(3):
         provenance = {
             "data_set_sha256": "ab" * 32,

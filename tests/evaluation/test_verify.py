@@ -48,7 +48,7 @@ def held_out(tmp_path_factory: pytest.TempPathFactory) -> EpisodeStore:
 def originals(tmp_path_factory: pytest.TempPathFactory, held_out: EpisodeStore) -> Path:
     """Records of the expert and of a checkpoint, and the checkpoint's training run."""
     root = tmp_path_factory.mktemp("originals")
-    trained = save_run(root / "run", held_out, seeds=[0, 1, 2])
+    trained = save_run(root / "run", held_out, seeds=[0, 1, 2], horizon=20, num_executed=20)
     for policy in ("expert", str(trained)):
         config = EvalConfig(
             policy=policy, out=str(root / "results"), episodes=NUM_EPISODES, workers=0, videos=0, image_size=16
