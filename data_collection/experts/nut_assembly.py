@@ -13,6 +13,7 @@ from smidgen.envs.yaw import principal_yaw
 class NutAssemblyExpert(PickAndPlaceExpert):
     """The peg is 13 cm tall: the nut is let go once the peg's top stands in its hole, and falls the rest."""
 
+    travel_height_m = 0.99
     above_goal_m = 0.15
     over_goal_m = 0.006
     release_above_goal_m = 0.10
@@ -32,8 +33,10 @@ class NutAssemblyExpert(PickAndPlaceExpert):
         return principal_yaw(float(privileged["object_yaw_rad"]))
 
     def carry_yaw_rad(self, privileged: Privileged) -> float:
-        """A quarter turn from home: with the handle beyond the peg, the hand would be out of the arm's reach."""
-        return -np.pi / 2
+        """Home with the handle on this side of the peg; a quarter turn from it where the hand would be out of reach."""
+        # The handle's direction once the gripper is turned home, whichever way it is turned now.
+        home_rad = float(privileged["object_yaw_rad"]) - float(privileged["eef_yaw_rad"])
+        return 0.0 if np.cos(home_rad) < 0.0 else -np.pi / 2
 
 
 class SquareNutExpert(NutAssemblyExpert):

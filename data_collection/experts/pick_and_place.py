@@ -23,6 +23,10 @@ ALIGNED_RAD = 0.2
 HOVER_TOLERANCE_M = 0.03
 GRASP_TOLERANCE_M = 0.010
 ASTRAY_M = 0.04
+# Farther away than this from what is to be grasped, the gripper keeps above all that stands on the scene; so far below
+# that height, it does not go sideways at all.
+NEARBY_M = 0.08
+RISE_M = 0.05
 # A descent that takes longer has met something, e.g. a wall; the grip may do from there.
 BLOCKED_STEPS = 25
 SQUEEZE_STEPS = 2
@@ -50,6 +54,7 @@ class PickAndPlaceExpert(Expert):
     cue_phases: ClassVar[tuple[str, ...]] = ("reach",)
 
     # Distances that differ between tasks, in metres.
+    travel_height_m: ClassVar[float]
     hover_m: ClassVar[float] = 0.06
     # The control law decouples position from rotation only nearly: a faster descent pulls the arm aside by centimetres.
     descend_lead_m: ClassVar[float] = 0.06
@@ -74,6 +79,10 @@ class PickAndPlaceExpert(Expert):
     def grasp_yaw_rad(self, privileged: Privileged) -> float:
         """How the gripper is turned when it closes; ignored by tasks without yaw."""
 
+    def place_position_m(self, privileged: Privileged) -> np.ndarray:
+        """(3,) where the object's centre is to be when it has been let go, in metres."""
+        return privileged["goal_position_m"]
+
     def carry_yaw_rad(self, privileged: Privileged) -> float:
         """How the gripper is turned when it lets go."""
         return 0.0
@@ -89,7 +98,8 @@ class PickAndPlaceExpert(Expert):
         eef, grasp = privileged["eef_position_m"], self.grasp_position_m(privileged)
         low = eef[2] < grasp[2] + self.hover_m + self.approach_m + HOVER_TOLERANCE_M
         turned = not self._turns or abs(self._yaw_error_rad(privileged, self.grasp_yaw_rad(privileged))) < ALIGNED_RAD
-        return "descend" if low and turned and is_near(eef[:2], grasp[:2], ALIGNED_M) else "reach"
+        ready = low and turned and privileged["gripper_opening_m"] > self.opened_m
+        return "descend" if ready and is_near(eef[:2], grasp[:2], ALIGNED_M) else "reach"
 
     def _after_descend(self, privileged: Privileged) -> str:
         eef, grasp = privileged["eef_position_m"], self.grasp_position_m(privileged)
@@ -107,20 +117,20 @@ class PickAndPlaceExpert(Expert):
     def _after_raise(self, privileged: Privileged) -> str:
         if self.steps_lost > LOST_STEPS:
             return "reach"
-        carried, goal = privileged["object_position_m"], privileged["goal_position_m"]
+        carried, goal = privileged["object_position_m"], self.place_position_m(privileged)
         return "carry" if carried[2] > goal[2] + self.above_goal_m - HOVER_TOLERANCE_M else "raise"
 
     def _after_carry(self, privileged: Privileged) -> str:
         if self.steps_lost > LOST_STEPS:
             return "reach"
         turned = not self._turns or abs(self._yaw_error_rad(privileged, self.carry_yaw_rad(privileged))) < ALIGNED_RAD
-        over = is_near(privileged["object_position_m"][:2], privileged["goal_position_m"][:2], self.over_goal_m)
+        over = is_near(privileged["object_position_m"][:2], self.place_position_m(privileged)[:2], self.over_goal_m)
         return "lower" if over and turned else "carry"
 
     def _after_lower(self, privileged: Privileged) -> str:
         if self.steps_lost > LOST_STEPS:
             return "reach"
-        carried, goal = privileged["object_position_m"], privileged["goal_position_m"]
+        carried, goal = privileged["object_position_m"], self.place_position_m(privileged)
         return "release" if carried[2] < goal[2] + self.release_above_goal_m else "lower"
 
     def _after_release(self, privileged: Privileged) -> str:
@@ -135,9 +145,15 @@ class PickAndPlaceExpert(Expert):
         return np.asarray(getattr(self, f"_{self.phase}")(privileged))
 
     def _reach(self, privileged: Privileged) -> np.ndarray:
-        above = self.grasp_position_m(privileged) + np.array([0.0, 0.0, self.hover_m + self.approach_m])
-        target = self.towards(privileged["eef_position_m"], above)
-        return self._action(target, self.grasp_yaw_rad(privileged), OPEN)
+        eef = privileged["eef_position_m"]
+        goal = self.grasp_position_m(privileged) + np.array([0.0, 0.0, self.hover_m + self.approach_m])
+        distance_m = float(np.linalg.norm(goal[:2] - eef[:2]))
+        goal[2] += funnel_m(distance_m, max(0.0, self.travel_height_m - goal[2]), NEARBY_M)
+        if distance_m > NEARBY_M:
+            # From between walls or beside a peg, up before across.
+            rising_m = max(0.0, self.travel_height_m - eef[2])
+            goal[:2] -= (goal[:2] - eef[:2]) * min(1.0, rising_m / RISE_M)
+        return self._action(self.towards(eef, goal), self.grasp_yaw_rad(privileged), OPEN)
 
     def _descend(self, privileged: Privileged) -> np.ndarray:
         eef, grasp = privileged["eef_position_m"], self.grasp_position_m(privileged)
@@ -158,12 +174,12 @@ class PickAndPlaceExpert(Expert):
 
     def _carry(self, privileged: Privileged) -> np.ndarray:
         eef = privileged["eef_position_m"]
-        goal = eef + privileged["goal_position_m"] - privileged["object_position_m"]
+        goal = eef + self.place_position_m(privileged) - privileged["object_position_m"]
         goal[2] = self._carry_height_m(privileged)
         return self._action(self.towards(eef, goal, self.carry_lead_m), self.carry_yaw_rad(privileged), CLOSED)
 
     def _lower(self, privileged: Privileged) -> np.ndarray:
-        eef, offset = privileged["eef_position_m"], privileged["goal_position_m"] - privileged["object_position_m"]
+        eef, offset = privileged["eef_position_m"], self.place_position_m(privileged) - privileged["object_position_m"]
         height_m = funnel_m(float(np.linalg.norm(offset[:2])), self.above_goal_m, self.over_goal_m)
         target = self.towards(eef, eef + offset + np.array([0.0, 0.0, height_m]), self.lower_lead_m)
         return self._action(target, self.carry_yaw_rad(privileged), CLOSED)
@@ -173,13 +189,13 @@ class PickAndPlaceExpert(Expert):
 
     def _retreat(self, privileged: Privileged) -> np.ndarray:
         eef = privileged["eef_position_m"]
-        goal = np.array([eef[0], eef[1], privileged["goal_position_m"][2] + RETREAT_M])
+        goal = np.array([eef[0], eef[1], self.place_position_m(privileged)[2] + RETREAT_M])
         return self._action(self.towards(eef, goal, self.carry_lead_m), self.carry_yaw_rad(privileged), OPEN)
 
     def _carry_height_m(self, privileged: Privileged) -> float:
         """Height of the gripper at which the object in it clears what stands between here and the goal."""
         hanging_m = privileged["eef_position_m"][2] - privileged["object_position_m"][2]
-        return float(privileged["goal_position_m"][2] + self.above_goal_m + hanging_m)
+        return float(self.place_position_m(privileged)[2] + self.above_goal_m + hanging_m)
 
     @property
     def _turns(self) -> bool:

@@ -9,10 +9,14 @@ import numpy as np
 from smidgen.data_collection.experts.pick_and_place import PickAndPlaceExpert, Privileged
 from smidgen.envs.yaw import principal_yaw
 
+# A straight arm is a trap: its elbow stands at its stop, and the control cannot bend it again.
+NEARER_M = np.array([-0.045, -0.05, 0.0])
+
 
 class PickPlaceExpert(PickAndPlaceExpert):
     """Carries the object over the bins' walls and lowers it into the quarter."""
 
+    travel_height_m = 0.96
     # The walls end 8 cm above the floor on which an object stands.
     above_goal_m = 0.12
     over_goal_m = 0.03
@@ -33,6 +37,10 @@ class CanExpert(PickPlaceExpert):
     """A can may be grasped from any side."""
 
     grip_above_centre_m = 0.015
+
+    def place_position_m(self, privileged: Privileged) -> np.ndarray:
+        """(3,) on the near side of the quarter's middle, for which the arm would have to be straight."""
+        return privileged["goal_position_m"] + NEARER_M
 
 
 class MilkExpert(PickPlaceExpert):

@@ -11,6 +11,7 @@ from smidgen.envs.yaw import principal_yaw
 class StackExpert(PickAndPlaceExpert):
     """Grasps by the pair of faces that leaves its fingers farther from the green cube."""
 
+    travel_height_m = 0.93
     over_goal_m = 0.010
 
     def grasp_position_m(self, privileged: Privileged) -> np.ndarray:
