@@ -10,7 +10,7 @@ import torch
 
 from smidgen.data_collection.store import EpisodeStore
 from smidgen.evaluation import collapse
-from smidgen.evaluation.collapse.verdict import UNDECIDED
+from smidgen.evaluation.collapse.labels import UNDECIDED
 from smidgen.evaluation.held_out_measures import (
     HeldOutPredictions,
     cue_parts,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from smidgen.envs.seeds import SEED_RANGES
-from smidgen.evaluation.collapse.verdict import (
+from smidgen.evaluation.collapse.labels import (
     BLIND,
     CUE_SLOPE,
     DETECTOR_VERSION,

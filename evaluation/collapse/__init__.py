@@ -10,43 +10,50 @@ A leaf package (PyTorch, NumPy and SciPy alone), so that any training loop can w
 paths, `verdict` calls a policy seeing, partly blind or blind, `monitor` watches a run. docs/collapse.md explains all.
 """
 
-from smidgen.evaluation.collapse.closed_loop import (
-    goal_information_bits,
-    goal_r2,
-    latching_index,
-    mean_path_distance,
-    path_slope_parts,
-    spread_ratio,
-)
-from smidgen.evaluation.collapse.cue import (
-    SlopeParts,
-    cue_skill,
-    cue_slope,
-    cue_slope_parts,
-    response_to_blanking,
-    response_to_shuffling,
-)
-from smidgen.evaluation.collapse.monitor import CollapseMonitor, CollapseReading
-from smidgen.evaluation.collapse.offline import (
-    by_chunk_step,
-    copycat_weight,
-    explained_variance,
-    in_time_bins,
-    mean_distance,
-    prediction_variance_ratio,
-    r2_per_coordinate,
-    recalibration_gain,
-    skill,
-)
-from smidgen.evaluation.collapse.verdict import (
-    DETECTOR_VERSION,
-    SlopeInterval,
-    Verdict,
-    episode_labels,
-    is_mean_collapsed,
-    judge,
-    slope_interval,
-)
+from __future__ import annotations
+
+import importlib
+import typing
+
+from smidgen.evaluation.collapse.labels import DETECTOR_VERSION
+
+if typing.TYPE_CHECKING:
+    from smidgen.evaluation.collapse.closed_loop import (
+        goal_information_bits,
+        goal_r2,
+        latching_index,
+        mean_path_distance,
+        path_slope_parts,
+        spread_ratio,
+    )
+    from smidgen.evaluation.collapse.cue import (
+        SlopeParts,
+        cue_skill,
+        cue_slope,
+        cue_slope_parts,
+        response_to_blanking,
+        response_to_shuffling,
+    )
+    from smidgen.evaluation.collapse.monitor import CollapseMonitor, CollapseReading
+    from smidgen.evaluation.collapse.offline import (
+        by_chunk_step,
+        copycat_weight,
+        explained_variance,
+        in_time_bins,
+        mean_distance,
+        prediction_variance_ratio,
+        r2_per_coordinate,
+        recalibration_gain,
+        skill,
+    )
+    from smidgen.evaluation.collapse.verdict import (
+        SlopeInterval,
+        Verdict,
+        episode_labels,
+        is_mean_collapsed,
+        judge,
+        slope_interval,
+    )
 
 __all__ = [
     "DETECTOR_VERSION",
@@ -80,3 +87,53 @@ __all__ = [
     "slope_interval",
     "spread_ratio",
 ]
+
+# Where each name lives. Loaded when asked for: who only reads records shall not wait for PyTorch.
+_HOMES = {
+    "closed_loop": (
+        "goal_information_bits",
+        "goal_r2",
+        "latching_index",
+        "mean_path_distance",
+        "path_slope_parts",
+        "spread_ratio",
+    ),
+    "cue": (
+        "SlopeParts",
+        "cue_skill",
+        "cue_slope",
+        "cue_slope_parts",
+        "response_to_blanking",
+        "response_to_shuffling",
+    ),
+    "monitor": (
+        "CollapseMonitor",
+        "CollapseReading",
+    ),
+    "offline": (
+        "by_chunk_step",
+        "copycat_weight",
+        "explained_variance",
+        "in_time_bins",
+        "mean_distance",
+        "prediction_variance_ratio",
+        "r2_per_coordinate",
+        "recalibration_gain",
+        "skill",
+    ),
+    "verdict": (
+        "SlopeInterval",
+        "Verdict",
+        "episode_labels",
+        "is_mean_collapsed",
+        "judge",
+        "slope_interval",
+    ),
+}
+
+
+def __getattr__(name: str) -> object:
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

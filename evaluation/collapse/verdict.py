@@ -18,21 +18,20 @@ import numpy as np
 
 from smidgen.evaluation.collapse.closed_loop import UNDECIDED_BELOW
 from smidgen.evaluation.collapse.cue import SlopeParts
+from smidgen.evaluation.collapse.labels import (
+    BLIND,
+    CUE_SLOPE,
+    PATH_SLOPE,
+    UNDECIDED,
+    label_of,
+)
 
-DETECTOR_VERSION = 1
-SEES, PARTLY_BLIND, BLIND, UNDECIDED = "sees", "partly_blind", "blind", "undecided"
-VERDICTS = (SEES, PARTLY_BLIND, BLIND)
-SEES_FROM = 0.8
-BLIND_TO = 0.2
-# A mixture with slope exactly 0.8 sees, whatever its last bit.
-_ROUNDING = 1e-6
 MIN_EPISODES = 10
 # Half-width of an interval up to which its slope is heard.
 PRECISE_WITHIN = 0.2
 AT_THE_MEAN_UP_TO = 0.25
 NUM_RESAMPLES = 2000
 CONFIDENCE = 0.95
-CUE_SLOPE, PATH_SLOPE = "cue_slope", "path_slope"
 
 
 @dataclass(frozen=True)
@@ -65,13 +64,6 @@ class Verdict:
 
 
 NO_INTERVAL = SlopeInterval(math.nan, math.nan, math.nan)
-
-
-def label_of(slope: float) -> str:
-    """The label of a slope: sees from 0.8, blind up to 0.2, partly blind between."""
-    if slope >= SEES_FROM - _ROUNDING:
-        return SEES
-    return BLIND if slope <= BLIND_TO + _ROUNDING else PARTLY_BLIND
 
 
 def slope_interval(parts: SlopeParts) -> SlopeInterval:

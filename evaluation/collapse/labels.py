@@ -1,0 +1,20 @@
+"""The detector's words and thresholds, for readers of records as well: nothing here loads PyTorch.
+
+The numbers are frozen: another number is another `DETECTOR_VERSION`.
+"""
+
+DETECTOR_VERSION = 1
+SEES, PARTLY_BLIND, BLIND, UNDECIDED = "sees", "partly_blind", "blind", "undecided"
+VERDICTS = (SEES, PARTLY_BLIND, BLIND)
+SEES_FROM = 0.8
+BLIND_TO = 0.2
+# A mixture with slope exactly 0.8 sees, whatever its last bit.
+_ROUNDING = 1e-6
+CUE_SLOPE, PATH_SLOPE = "cue_slope", "path_slope"
+
+
+def label_of(slope: float) -> str:
+    """The label of a slope: sees from 0.8, blind up to 0.2, partly blind between."""
+    if slope >= SEES_FROM - _ROUNDING:
+        return SEES
+    return BLIND if slope <= BLIND_TO + _ROUNDING else PARTLY_BLIND
