@@ -50,8 +50,8 @@ SUMMARY = """
 Runs a policy closed-loop over frozen test seeds and measures how far it has collapsed to the mean.
 Writes the record OUT/<task>-<name>.json and OUT/../videos/*.mp4. Run again, it goes on where it was
 stopped, and does nothing when all is there. task=all prints one table of every task; policy=expert
-task=all alone means episodes=200 videos=0 out=results/experts. `smidgen-eval saliency policy=CHECKPOINT
-out=DIR` films what a checkpoint looks at.
+task=all alone means episodes=200 videos=0 out=results/experts. `smidgen-eval saliency
+policy=CHECKPOINT out=DIR` films what a checkpoint looks at.
 """
 SHARDS = ".shards"
 

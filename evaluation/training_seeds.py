@@ -147,7 +147,8 @@ def pooled_interval(
     squared = spread.quantile(confidence) ** 2 / effective
     centre = (rate + squared / 2) / (1 + squared)
     half = math.sqrt(squared * rate * (1 - rate) + squared**2 / 4) / (1 + squared)
-    return rate, max(centre - half, 0.0), min(centre + half, 1.0)
+    # At a rate of 0 or 1 the rate is an end of the interval, but for rounding.
+    return rate, min(max(centre - half, 0.0), rate), max(min(centre + half, 1.0), rate)
 
 
 def p_of_difference(first_SE: Array, second_SE: Array, num_draws: int = NUM_DRAWS) -> float:

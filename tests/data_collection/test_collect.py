@@ -273,7 +273,9 @@ def test_validation_seeds_lie_apart(tmp_path):
 def test_where_and_with_how_many_workers_is_no_part_of_a_set(tmp_path):
     config = fake_config(tmp_path)
     assert dataclasses.replace(config, out="elsewhere", workers=7).identity() == config.identity()
-    assert set(config.identity()) == {field.name for field in dataclasses.fields(CollectConfig)} - {"out", "workers"}
+    names = {field.name for field in dataclasses.fields(CollectConfig)} - {"out", "workers"}
+    assert set(config.identity()) == names - {"hide_cue"}
+    assert set(dataclasses.replace(config, hide_cue=True).identity()) == names
 
 
 def test_the_manifest_holds_no_host_and_no_date(finished_set):
@@ -289,7 +291,7 @@ def test_the_manifest_holds_no_host_and_no_date(finished_set):
         (["--help"], 0, "counterfactuals_per_episode=2"),
         (["task=lift"], 2, "missing out=..."),
         (["task=lift", "out=x", "epsodes=3"], 2, "did you mean 'episodes'"),
-        (["task=juggle", "out=x"], 2, "valid: lift"),
+        (["task=juggle", "out=x"], 2, "valid: blink"),
         (["task=lift", "out=x", "episodes=many"], 2, "many"),
     ],
 )
