@@ -92,8 +92,8 @@ class StackedOptimiser:
         # LAMB takes norms over whole tensors; the others work on as many columns as stay in cache.
         width = max(1, weights_SP.shape[1] if self.name == "lamb" else BLOCK_WEIGHTS // len(weights_SP))
         matrices = (weights_SP, gradient_SP, self.mean_SP, self.square_SP)
-        for part in zip(*(matrix.split(width, dim=1) for matrix in matrices), strict=True):
-            self._step_part(*part, lr_S[:, None])
+        for weights, gradient, mean, square in zip(*(matrix.split(width, dim=1) for matrix in matrices), strict=True):
+            self._step_part(weights, gradient, mean, square, lr_S[:, None])
 
     def _step_part(self, weights: Tensor, gradient: Tensor, mean: Tensor, square: Tensor, lr_S1: Tensor) -> None:
         beta1, beta2 = self.betas
