@@ -16,7 +16,7 @@ from smidgen.envs.simulator import quiet_robosuite
 from smidgen.envs.tasks import LIFT, make_env
 
 STOCK_TASKS = [LIFT.name, *(task.name for task in ROBOSUITE_TASKS)]
-ENGAGED_PHASES = ("grasp", "raise", "turn", "draw", "wipe")
+ENGAGED_PHASES = ("grasp", "raise", "carry", "turn", "draw", "wipe")
 
 
 @pytest.fixture(scope="module")
