@@ -58,7 +58,7 @@ def _nut_assembly(shape: str) -> TaskSpec:
         env_id=f"smidgen/NutAssembly{shape}-v0",
         entry_point=f"smidgen.envs.nut_assembly:NutAssembly{shape}Env",
         summary=f"put the {shape.lower()} nut over its peg and let go",
-        horizon=250,
+        horizon=300,
         action=_arm_and_gripper((-0.3, -0.35, TABLE_HEIGHT_M), (0.4, 0.35, 1.2), yaw=True),
         eef_state_names=_YAW_STATE,
     )
