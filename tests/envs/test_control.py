@@ -35,6 +35,9 @@ def beside_stock() -> Callable[[str, int], tuple[Any, Any]]:
         stock.sim.model._model.body_quat[:] = env.model.body_quat
         stock.sim.data.qpos[:] = env.data.qpos
         stock.sim.data.qvel[:] = env.data.qvel
+        # Left over from the episode before, these would press other contacts and other fingers.
+        stock.sim.data.qacc_warmstart[:] = env.data.qacc_warmstart
+        stock.robots[0].gripper["right"].current_action = np.zeros_like(stock.robots[0].gripper["right"].current_action)
         stock.sim.forward()
         stock.robots[0].part_controllers["right"].update_initial_joints(env.data.qpos[:7].copy())
         return env, stock
