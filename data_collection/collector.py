@@ -32,6 +32,7 @@ SPLITS = ("demonstrations", "validation")
 _NOISE_STREAM, _PAIRS_STREAM = 1, 2
 # Where the data lie and how many processes made them leave no trace in the data.
 _NOT_IDENTITY = ("out", "workers")
+_LATER_SETTINGS = ("expert_variation", "hide_cue")
 # End an attempt as a failure that counts.
 SIMULATOR_ERRORS = (SimulatorError, FloatingPointError, np.linalg.LinAlgError)
 
@@ -52,6 +53,9 @@ class CollectConfig:
     counterfactuals_per_episode: int = field(default=2, metadata={"help": "steps rendered again, cue moved and hidden"})
     history: int = field(default=4, metadata={"help": "frames of history in each counterfactual pair"})
     action_noise_m: float = field(default=0.0, metadata={"help": "sd of noise on executed positions; labels are clean"})
+    expert_variation: float = field(
+        default=0.0, metadata={"help": "how much the expert's pace and approach differ between episodes, 0 to 1"}
+    )
     hide_cue: bool = field(
         default=False, metadata={"help": "film everything without the cue, for a twin that is blind"}
     )
@@ -66,6 +70,8 @@ class CollectConfig:
                 raise UserError(f"{name} should be at least {lowest}, got {getattr(self, name)}")
         if not 0.0 <= self.action_noise_m <= 1.0:
             raise UserError(f"action_noise_m should lie in 0..1 m, got {self.action_noise_m}")
+        if not 0.0 <= self.expert_variation <= 1.0:
+            raise UserError(f"expert_variation should lie in 0..1, got {self.expert_variation}")
         if self.task not in EXPERTS:
             raise unknown_name("expert for task", self.task, EXPERTS)
         seeds(self.split, self.seed_start, self.episodes)
@@ -78,9 +84,10 @@ class CollectConfig:
     def identity(self) -> dict[str, Any]:
         """The settings that decide the data set's bytes, as JSON gives them back."""
         settings = {name: value for name, value in asdict(self).items() if name not in _NOT_IDENTITY}
-        if not self.hide_cue:
-            # Data sets from before it could be hidden keep their identity.
-            del settings["hide_cue"]
+        for name in _LATER_SETTINGS:
+            # Data sets from before there was such a setting keep their identity.
+            if not settings[name]:
+                del settings[name]
         return dict(json.loads(canonical_json(settings)))
 
 
@@ -217,7 +224,7 @@ def open_collector(config: CollectConfig) -> Collector:
         observe_pixels=False,
     )
     prove_pixels(env)
-    return Collector(env, EXPERTS[config.task](env.task.action), config)
+    return Collector(env, EXPERTS[config.task](env.task.action, config.expert_variation), config)
 
 
 def _header(env: Any, expert: Any, config: CollectConfig) -> dict[str, Any]:

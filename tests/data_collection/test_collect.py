@@ -257,6 +257,7 @@ def test_noise_moves_what_is_executed_and_not_the_label(tmp_path):
         ({"image_size": 0}, "image_size should be at least 1, got 0"),
         ({"workers": -1}, "workers should be at least 0, got -1"),
         ({"action_noise_m": float("nan")}, "action_noise_m should lie in"),
+        ({"expert_variation": 1.5}, "expert_variation should lie in 0..1, got 1.5"),
         ({"episodes": 0}, "got start 0 and count 0"),
         ({"seed_start": 10**6}, "got start 1000000 and count 6"),
     ],
@@ -274,8 +275,8 @@ def test_where_and_with_how_many_workers_is_no_part_of_a_set(tmp_path):
     config = fake_config(tmp_path)
     assert dataclasses.replace(config, out="elsewhere", workers=7).identity() == config.identity()
     names = {field.name for field in dataclasses.fields(CollectConfig)} - {"out", "workers"}
-    assert set(config.identity()) == names - {"hide_cue"}
-    assert set(dataclasses.replace(config, hide_cue=True).identity()) == names
+    assert set(config.identity()) == names - {"hide_cue", "expert_variation"}
+    assert set(dataclasses.replace(config, hide_cue=True, expert_variation=0.5).identity()) == names
 
 
 def test_the_manifest_holds_no_host_and_no_date(finished_set):
