@@ -185,9 +185,7 @@ class PickAndPlaceExpert(Expert):
         return self._action(target, self.carry_yaw_rad(privileged), CLOSED)
 
     def _release(self, privileged: Privileged) -> np.ndarray:
-        offset = self.place_position_m(privileged) - privileged["object_position_m"]
-        hold = privileged["eef_position_m"] + np.array([offset[0], offset[1], 0.0])
-        return self._action(hold, self.carry_yaw_rad(privileged), OPEN)
+        return self._action(privileged["eef_position_m"], self.carry_yaw_rad(privileged), OPEN)
 
     def _retreat(self, privileged: Privileged) -> np.ndarray:
         eef = privileged["eef_position_m"]

@@ -10,7 +10,7 @@ from smidgen.data_collection.experts.pick_and_place import PickAndPlaceExpert, P
 from smidgen.envs.yaw import principal_yaw
 
 # A straight arm is a trap: its elbow stands at its stop, and the control cannot bend it again.
-NEARER_M = np.array([-0.05, -0.06, 0.0])
+NEARER_M = np.array([-0.045, -0.05, 0.0])
 
 
 class PickPlaceExpert(PickAndPlaceExpert):
@@ -37,7 +37,6 @@ class CanExpert(PickPlaceExpert):
     """A can may be grasped from any side."""
 
     grip_above_centre_m = 0.015
-    over_goal_m = 0.02
 
     def place_position_m(self, privileged: Privileged) -> np.ndarray:
         """(3,) on the near side of the quarter's middle, for which the arm would have to be straight."""
