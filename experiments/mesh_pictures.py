@@ -16,13 +16,14 @@ from PIL import Image, ImageDraw, ImageFont
 from smidgen.envs.tasks import TASKS, get_task, make_env
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.files import write_atomic
+from smidgen.runtime.marked_page import markdown_table, page_with_tables
 
 USAGE = "python -m smidgen.experiments.mesh_pictures [key=value ...]"
 SUMMARY = """
 Draws every task's first frame with whole meshes and with the decimated ones that v0 shows, both with v0's
 flags, and computes how far they differ. Writes a picture and a table.
 """
-BEGIN, END = "<!-- mesh table: begin -->", "<!-- mesh table: end -->"
+TABLE_NAME = "mesh"
 # Of the frames below, as many pixels a side.
 ENLARGEMENT = 3
 DIFFERENCE_GAIN = 8
@@ -115,12 +116,15 @@ def draw_comparisons(comparisons: list[MeshComparison]) -> Image.Image:
 
 def mesh_table(comparisons: list[MeshComparison]) -> str:
     """The page's table, in Markdown."""
-    lines = [
-        "| task | mean difference, grey levels of 255 | overlap of the cue's silhouettes |",
-        "| --- | ---: | ---: |",
-    ]
-    lines += [f"| {c.task} | {c.difference_grey:.2f} | {100 * c.silhouette_overlap:.0f} % |" for c in comparisons]
-    return "\n".join(lines)
+    heads = {
+        "task": "---",
+        "mean difference, grey levels of 255": "---:",
+        "overlap of the cue's silhouettes": "---:",
+    }
+    return markdown_table(
+        heads,
+        [[c.task, f"{c.difference_grey:.2f}", f"{100 * c.silhouette_overlap:.0f} %"] for c in comparisons],
+    )
 
 
 def write_comparisons(config: MeshPicturesConfig) -> None:
@@ -132,8 +136,7 @@ def write_comparisons(config: MeshPicturesConfig) -> None:
     table = mesh_table(comparisons)
     print(table)
     page = Path(config.page)
-    before, rest = page.read_text().split(BEGIN)
-    write_atomic(page, f"{before}{BEGIN}\n\n{table}\n\n{END}{rest.split(END)[1]}".encode())
+    write_atomic(page, page_with_tables(page, {TABLE_NAME: table}).encode())
 
 
 def run(arguments: list[str]) -> None:

@@ -23,10 +23,11 @@ from smidgen.policies.transforms import TRANSFORMS, InputTransform, build_transf
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import write_atomic
+from smidgen.runtime.marked_page import page_with_tables
 
 USAGE = "python -m smidgen.experiments.theory_table [key=value ...]"
 SUMMARY = "Participation ratios of four changes under every input transform, predicted beside measured."
-BEGIN, END = "<!-- theory table: begin -->", "<!-- theory table: end -->"
+TABLE_NAME = "theory"
 CHANGES = {
     "one_token": "one token",
     "moved_spot": "one-pixel shift",
@@ -148,19 +149,6 @@ def _count(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
-def with_table(page: str, table: str) -> str:
-    """A page with the table between its markers.
-
-    Raises:
-        UserError: If the page has not both markers.
-    """
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise UserError(f"expected a page with the lines {BEGIN!r} and {END!r}; the table goes between them")
-    return f"{before}{BEGIN}\n\n{table}\n\n{END}{after}"
-
-
 def _body(arguments: list[str]) -> None:
     if wants_help(arguments):
         print(command_help(USAGE, SUMMARY, TableConfig))
@@ -172,7 +160,7 @@ def _body(arguments: list[str]) -> None:
     table = markdown_table(measure(config))
     print(table)
     if page is not None:
-        write_atomic(page, with_table(page.read_text(encoding="utf-8"), table).encode())
+        write_atomic(page, page_with_tables(page, {TABLE_NAME: table}).encode())
 
 
 def main(argv: list[str] | None = None) -> int:

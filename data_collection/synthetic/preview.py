@@ -19,8 +19,8 @@ from smidgen.data_collection.synthetic.ladder import make_ladder
 from smidgen.data_collection.synthetic.rungs import Array
 from smidgen.data_collection.synthetic.summary import EXAMPLES, SEED, difference, ladder_tables
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
-from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import write_atomic
+from smidgen.runtime.marked_page import page_with_tables
 
 USAGE = "python -m smidgen.data_collection.synthetic.preview [key=value ...]"
 SUMMARY = "Draws one pair of neighbouring examples of each rung, and computes the tables of the ladder's page."
@@ -50,23 +50,6 @@ def _main(arguments: list[str]) -> None:
     write_atomic(config.picture, draw_ladder())
     write_atomic(page, text.encode())
     print(f"{config.picture}\n{page}")
-
-
-def page_with_tables(page: Path, tables: dict[str, str]) -> str:
-    """A page's text with each table between its markers, ``<!-- NAME table: begin -->`` and the same with ``end``.
-
-    Raises:
-        UserError: If the page is missing or lacks a marker.
-    """
-    text = page.read_text(encoding="utf-8") if page.is_file() else ""
-    for name, table in tables.items():
-        begin, end = f"<!-- {name} table: begin -->", f"<!-- {name} table: end -->"
-        before, found_begin, rest = text.partition(begin)
-        _, found_end, after = rest.partition(end)
-        if not found_begin or not found_end:
-            raise UserError(f"{page}: expected a page with the lines {begin!r} and {end!r}")
-        text = f"{before}{begin}\n\n{table}\n\n{end}{after}"
-    return text
 
 
 def draw_ladder() -> bytes:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from smidgen.experiments.bench.benchmarks import BENCHMARKS
 from smidgen.experiments.bench.record import Row, read_rows
-from smidgen.runtime.errors import UserError
+from smidgen.runtime import marked_page
 from smidgen.runtime.files import write_atomic
 
 HEADINGS = ("what", "peer", "ours", "theirs", "ratio", "must reach", "aim")
-BEGIN, END = "<!-- benchmark table: begin -->", "<!-- benchmark table: end -->"
+TABLE_NAME = "benchmark"
 _ANSWERS = {True: "met", False: "missed", None: "not measured"}
 
 
@@ -58,14 +58,9 @@ def markdown_table(rows: list[Row]) -> str:
     """The rows as Markdown, with the machines and commits they come from."""
     if not rows:
         return "No record yet: `make bench` writes them."
-    lines = [_markdown_line(HEADINGS), _markdown_line(["---"] * len(HEADINGS))]
-    lines += [_markdown_line(cells(row)) for row in rows]
+    table = marked_page.markdown_table(dict.fromkeys(HEADINGS, "---"), [list(cells(row)) for row in rows])
     origins = sorted({f"`{row.commit}` on {row.machine}" for row in rows})
-    return "\n".join([*lines, "", "Measured: " + "; ".join(origins) + "."])
-
-
-def _markdown_line(texts: tuple[str, ...] | list[str]) -> str:
-    return "| " + " | ".join(texts) + " |"
+    return f"{table}\n\nMeasured: {'; '.join(origins)}."
 
 
 def update_page(page: Path, directory: Path) -> None:
@@ -74,10 +69,5 @@ def update_page(page: Path, directory: Path) -> None:
     Raises:
         UserError: If the page is missing or has not both markers.
     """
-    text = page.read_text(encoding="utf-8") if page.is_file() else ""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise UserError(f"{page}: expected a page with the lines {BEGIN!r} and {END!r}")
     table = markdown_table(stored_rows(directory))
-    write_atomic(page, f"{before}{BEGIN}\n\n{table}\n\n{END}{after}".encode())
+    write_atomic(page, marked_page.page_with_tables(page, {TABLE_NAME: table}).encode())

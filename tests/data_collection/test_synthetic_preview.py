@@ -7,6 +7,7 @@ from PIL import Image
 from smidgen.data_collection.synthetic import preview, summary
 from smidgen.data_collection.synthetic.config import KINDS
 from smidgen.data_collection.synthetic.summary import EXAMPLES, noise_row, participation_ratio, rung_row
+from smidgen.runtime.marked_page import page_with_tables
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "ladder.md"
 # One row of the greatest length stands for its three, which take the longest.
@@ -54,7 +55,7 @@ def test_the_command_draws_and_fills_the_page(few, tmp_path, capsys):
     assert pixels.shape[1] == 1300
     # Pictures of a robot, and a change in two colours beside it.
     assert (np.ptp(pixels.astype(int), axis=-1) > 60).mean() > 0.002
-    assert preview.page_with_tables(page, preview.ladder_tables()) == text
+    assert page_with_tables(page, preview.ladder_tables()) == text
 
 
 @pytest.mark.parametrize("content", [None, "no marker", "<!-- rungs table: begin -->"])

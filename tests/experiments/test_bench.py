@@ -114,7 +114,7 @@ def test_the_command_prints_the_table_and_writes_record_and_page(
     no_peers: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page, sizes = tmp_path / "page.md", [f"{key}={value}" for key, value in SIZES.items()]
-    page.write_text(f"before\n{tables.BEGIN}\nold\n{tables.END}\nafter\n")
+    page.write_text("before\n<!-- benchmark table: begin -->\nold\n<!-- benchmark table: end -->\nafter\n")
     out = tmp_path / "bench"
     assert run_command(bench, ["name=latency", f"out={out}", f"page={page}", *sizes]) == 0
     output = capsys.readouterr().out

@@ -10,9 +10,8 @@ import pytest
 
 from smidgen.experiments import theory_table
 from smidgen.experiments.closed_forms import participation, predict
-from smidgen.experiments.theory_table import BEGIN, CHANGES, END, TableConfig, main, markdown_table, measure, with_table
+from smidgen.experiments.theory_table import CHANGES, TableConfig, main, markdown_table, measure
 from smidgen.policies.transforms import TRANSFORMS
-from smidgen.runtime.errors import UserError
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "theory.md"
 
@@ -85,12 +84,6 @@ def test_predictions_count_tokens():
 def test_mistakes_are_the_users(arguments, message, capsys):
     assert main(arguments) == 2
     assert message in capsys.readouterr().err
-
-
-def test_a_page_without_markers_is_refused():
-    assert with_table(f"a\n{BEGIN}\nold\n{END}\nb", "new") == f"a\n{BEGIN}\n\nnew\n\n{END}\nb"
-    with pytest.raises(UserError, match="theory table"):
-        with_table(f"a\n{END}", "new")
 
 
 def test_the_docstring_and_the_page_name_the_command():
