@@ -5,6 +5,7 @@ Writes docs/meshes.png and the table in docs/meshes.md. A small variant: ``tasks
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,7 @@ ENLARGEMENT = 3
 DIFFERENCE_GAIN = 8
 CAPTION_HEIGHT_PX = 20
 GAP_PX = 6
+TASKS_ABREAST = 3
 
 
 @dataclass(frozen=True)
@@ -94,24 +96,31 @@ def _shown_and_mask(env: Any, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def draw_comparisons(comparisons: list[MeshComparison]) -> Image.Image:
-    """One row a task: whole, decimated, and the enlarged difference."""
+    """For each task whole, decimated, and the enlarged difference; :data:`TASKS_ABREAST` tasks side by side."""
     side = comparisons[0].whole.shape[1] * ENLARGEMENT
-    row_height = side + CAPTION_HEIGHT_PX + GAP_PX
-    sheet = Image.new("RGB", (3 * side + 2 * GAP_PX, row_height * len(comparisons)), "white")
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    task_width, row_height = 3 * (side + GAP_PX) + 2 * GAP_PX, side + CAPTION_HEIGHT_PX + GAP_PX
+    abreast = min(TASKS_ABREAST, len(comparisons))
+    num_rows = math.ceil(len(comparisons) / abreast)
+    sheet = Image.new("RGB", (task_width * abreast - 3 * GAP_PX, row_height * num_rows), "white")
     for index, comparison in enumerate(comparisons):
-        difference = np.abs(comparison.whole[0].astype(int) - comparison.decimated[0])
-        pictures = {
-            f"{comparison.task}: every triangle": comparison.whole[0],
-            "decimated (v0)": comparison.decimated[0],
-            f"difference x {DIFFERENCE_GAIN}": np.minimum(255, DIFFERENCE_GAIN * difference).astype(np.uint8),
-        }
-        for column, (caption, pixels) in enumerate(pictures.items()):
-            left, top = column * (side + GAP_PX), index * row_height
-            pen.text((left + 2, top + 2), caption, fill="black", font=font)
-            enlarged = Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST)
-            sheet.paste(enlarged, (left, top + CAPTION_HEIGHT_PX))
+        row, column = divmod(index, abreast)
+        _draw_comparison(sheet, comparison, (column * task_width, row * row_height), side)
     return sheet
+
+
+def _draw_comparison(sheet: Image.Image, comparison: MeshComparison, corner: tuple[int, int], side: int) -> None:
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(13)
+    difference = np.abs(comparison.whole[0].astype(int) - comparison.decimated[0])
+    pictures = {
+        comparison.task: comparison.whole[0],
+        "decimated (v0)": comparison.decimated[0],
+        f"difference x {DIFFERENCE_GAIN}": np.minimum(255, DIFFERENCE_GAIN * difference).astype(np.uint8),
+    }
+    for column, (caption, pixels) in enumerate(pictures.items()):
+        left, top = corner[0] + column * (side + GAP_PX), corner[1]
+        pen.text((left + 2, top + 2), caption, fill="black", font=font)
+        enlarged = Image.fromarray(pixels).resize((side, side), Image.Resampling.NEAREST)
+        sheet.paste(enlarged, (left, top + CAPTION_HEIGHT_PX))
 
 
 def mesh_table(comparisons: list[MeshComparison]) -> str:
