@@ -18,6 +18,8 @@ MISSING = "\u2013"  # en dash
 MINUS = "\u2212"
 NOT_SEPARABLE = "\u2248"
 SHORT_ENTRY = "\u2020"  # dagger
+OLD_RECORD = "the record is from before the detector had a version"
+_CONSTANT = "undefined: the targets of every position are constant"
 _VERDICT_WORDS = {VERIFIED: "verified", DIFFERS: "differs", NOT_REPRODUCIBLE: "not reproducible here"}
 
 
@@ -122,7 +124,8 @@ def collapse_cell(field: str) -> Callable[[Row], Cell]:
         collapse: dict[str, Any] = dict(row.record["collapse"])
         values = [value for record in row.records if (value := _measure(record, field)) is not None]
         if not values:
-            return missing(collapse["reasons"].get(field, "undefined: the targets of every position are constant"))
+            unknown = _CONSTANT if field in collapse else OLD_RECORD
+            return missing(collapse["reasons"].get(field, unknown))
         note = "" if len(row.runs) == 1 else f"mean over training seeds: {', '.join(map(number, values))}"
         return Cell(number(sum(values) / len(values)), sum(values) / len(values), note=note)
 
@@ -130,7 +133,7 @@ def collapse_cell(field: str) -> Callable[[Row], Cell]:
 
 
 def _measure(record: Record, field: str) -> float | None:
-    value = dict(record["collapse"])[field]
+    value = dict(record["collapse"]).get(field)
     if isinstance(value, list):
         return mean_position_r2(value, record["collapse"]["coordinates"])
     return value  # type: ignore[return-value]

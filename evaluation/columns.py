@@ -20,8 +20,10 @@ from smidgen.evaluation.cells import (
     transform_cell,
     verified_cell,
 )
+from smidgen.evaluation.collapse.labels import BLIND_TO, SEES_FROM
 from smidgen.evaluation.ranking import ESCAPE_ABOVE
 from smidgen.evaluation.rows import ENTRY_EPISODES, ENTRY_TRAINING_SEEDS, Row
+from smidgen.evaluation.verdict_cells import verdict_cell
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,15 @@ COLUMNS: tuple[Column, ...] = (
         "How much the paths differ between episodes, over how much the expert's do on the same seeds. Near 0 the policy"
         " runs one path whatever it is shown; near 1 it varies as much as the expert.",
         collapse_cell("spread_ratio"),
+    ),
+    Column(
+        "verdict",
+        "Verdict",
+        "Does it see?",
+        f"Sees from a slope of {SEES_FROM}, blind up to {BLIND_TO}, partly blind between: by the higher of cue slope"
+        " and path slope, with that slope's 95 % interval over episodes. At the mean: it plays back the average.",
+        verdict_cell,
+        numeric=False,
     ),
     Column(
         "cue_slope",

@@ -1,15 +1,17 @@
-"""smidgen-leaderboard results=DIR [readme=README.md] [csv=PATH] [html=PATH] [videos=DIR] [check=true]
+"""smidgen-leaderboard results=DIR [readme=README.md] [csv=PATH] [latex=PATH] [html=PATH] [site=DIR] [check=true]
 smidgen-leaderboard --claims [results=DIR] [markdown=PATH] [html=PATH] [check=true]
 smidgen-leaderboard submit RECORD [RECORD ...] [--checkpoint DIR ...] [--out PATH]
 
 Computes the leaderboard from the records of a folder alone: a table on the terminal, Markdown between two markers of a
-README, CSV, and one self-contained page. ``check=true`` writes nothing and exits with 2 where a file differs from the
-records. Takes about a second. ``--claims`` does the same for the verdicts of a suite (claims/command.py);
+README, CSV, LaTeX, and one self-contained page. ``site=DIR`` gathers the page, that of the claims and the videos, held
+small, in a folder that can be published as it is. ``check=true`` writes nothing and exits with 2 where a file differs
+from the records. Takes about a second. ``--claims`` does the same for the verdicts of a suite (claims/command.py);
 ``submit`` bundles the records of one row for whoever keeps a leaderboard (submit.py).
 """
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from dataclasses import dataclass, field
@@ -18,10 +20,16 @@ from pathlib import Path
 from rich.console import Console
 
 from smidgen.evaluation.claims.command import claims
+from smidgen.evaluation.claims.page import render_claims_page
+from smidgen.evaluation.claims.records import PLAN_FILE, read_suite
+from smidgen.evaluation.claims.verdicts import judge
+from smidgen.evaluation.clips import find_looks
 from smidgen.evaluation.demonstrations import demonstration_curves, demonstrations_markdown, demonstrations_svg
+from smidgen.evaluation.latex import latex_tables
 from smidgen.evaluation.over_tasks import over_tasks_markdown, task_tables
-from smidgen.evaluation.page import render_page
+from smidgen.evaluation.page import Beside, render_page
 from smidgen.evaluation.ranking import Group, rank_runs, read_runs
+from smidgen.evaluation.site import SALIENCY, VIDEOS, choose_videos
 from smidgen.evaluation.tables import check_outputs, csv_table, markdown, print_terminal, replace_between_markers
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.errors import UserError
@@ -31,9 +39,9 @@ CLAIMS = ("--claims", "claims")
 USAGE = "smidgen-leaderboard results=DIR [key=value ...]"
 SUMMARY = """\
 Computes the leaderboard from the records in DIR: a table on the terminal, Markdown in a README (between the markers
-<!-- leaderboard:begin --> and <!-- leaderboard:end -->), CSV, and one self-contained HTML page. `--claims` in front:
-the verdicts on claims and hypotheses instead (`smidgen-leaderboard --claims --help`). `submit RECORD ...`: bundles the
-records of one row with their checkpoints and a card (`smidgen-leaderboard submit --help`)."""
+<!-- leaderboard:begin --> and <!-- leaderboard:end -->), CSV, LaTeX, and one self-contained HTML page. `--claims` in
+front: the verdicts on claims and hypotheses instead (`smidgen-leaderboard --claims --help`). `submit RECORD ...`:
+bundles the records of one row with their checkpoints and a card (`smidgen-leaderboard submit --help`)."""
 
 
 @dataclass(frozen=True)
@@ -43,37 +51,90 @@ class LeaderboardConfig:
     results: str = field(default="results", metadata={"help": "folder of the records (*.json) from smidgen-eval"})
     readme: str | None = field(default=None, metadata={"help": "Markdown file whose table is replaced"})
     csv: str | None = field(default=None, metadata={"help": "CSV file; RESULTS/leaderboard.csv by default"})
+    latex: str | None = field(default=None, metadata={"help": "LaTeX tables (booktabs); none by default"})
     html: str | None = field(default=None, metadata={"help": "page; RESULTS/../leaderboard.html by default"})
+    site: str | None = field(default=None, metadata={"help": "folder to publish: page and videos; none by default"})
     demonstrations: str | None = field(
         default=None, metadata={"help": "SVG of success by number of demonstrations; none by default"}
     )
     videos: str | None = field(default=None, metadata={"help": "folder of the videos; RESULTS/../videos by default"})
+    saliency: str | None = field(
+        default=None, metadata={"help": "folder of the saliency videos; RESULTS/../saliency by default"}
+    )
+    claims: str | None = field(
+        default=None, metadata={"help": "folder of the claims' records; RESULTS/claims by default"}
+    )
     check: bool = field(default=False, metadata={"help": "write nothing; exit 2 where a file differs from the records"})
 
 
-def build_outputs(config: LeaderboardConfig, groups: list[Group]) -> dict[Path, bytes]:
-    """Content of every file that the leaderboard consists of.
+@dataclass(frozen=True)
+class Folders:
+    """Where the page stands and what it is made of."""
+
+    page: Path
+    videos: Path
+    saliency: Path
+    claims: Path
+
+    @classmethod
+    def of(cls, config: LeaderboardConfig) -> Folders:
+        """As configured, by default around the folder of the records."""
+        beside = Path(os.path.normpath(Path(config.results) / ".."))
+        return cls(
+            page=Path(config.html) if config.html else beside / "leaderboard.html",
+            videos=Path(config.videos) if config.videos else beside / VIDEOS,
+            saliency=Path(config.saliency) if config.saliency else beside / SALIENCY,
+            claims=Path(config.claims) if config.claims else Path(config.results, "claims"),
+        )
+
+
+def table_outputs(config: LeaderboardConfig, groups: list[Group]) -> dict[Path, bytes]:
+    """Content of every file but the pages.
 
     Raises:
         UserError: If the README is missing or lacks its markers.
     """
-    results = Path(config.results)
-    beside = Path(os.path.normpath(results / ".."))
-    page = Path(config.html) if config.html else beside / "leaderboard.html"
-    videos = Path(config.videos) if config.videos else beside / "videos"
-    outputs = {
-        Path(config.csv) if config.csv else results / "leaderboard.csv": csv_table(groups).encode(),
-        page: render_page(groups, page, videos).encode(),
-    }
+    outputs = {Path(config.csv) if config.csv else Path(config.results, "leaderboard.csv"): csv_table(groups).encode()}
     if config.readme:
         readme = Path(config.readme)
         if not readme.is_file():
             raise UserError(f"{readme} does not exist; pass readme=PATH of a Markdown file with the two markers")
         document = readme.read_bytes().decode()
         outputs[readme] = replace_between_markers(document, every_table(groups), str(readme)).encode()
+    if config.latex:
+        outputs[Path(config.latex)] = latex_tables(groups).encode()
     if config.demonstrations:
         outputs[Path(config.demonstrations)] = demonstrations_svg(demonstration_curves(groups))
     return outputs
+
+
+def page_outputs(config: LeaderboardConfig, groups: list[Group]) -> dict[Path, bytes]:
+    """Content of the page, which refers to the videos where they are, and of the claims' page beside it."""
+    folders = Folders.of(config)
+    looks = find_looks(groups, folders.saliency)
+    return _pages(folders.page, groups, folders, Beside(tuple(path.name for path in looks), folders.saliency))
+
+
+def site_outputs(config: LeaderboardConfig, groups: list[Group], site: Path) -> tuple[dict[Path, bytes], list[str]]:
+    """Content of a folder that can be published as it is, and what was left out of it."""
+    folders = Folders.of(config)
+    looks = find_looks(groups, folders.saliency)
+    chosen = choose_videos(groups, folders.videos, looks, site)
+    beside = Beside(tuple(path.name for path in looks), site / SALIENCY, chosen.left_out)
+    outputs = _pages(site / "index.html", groups, dataclasses.replace(folders, videos=site / VIDEOS), beside)
+    return outputs | {site / place: source.read_bytes() for place, source in chosen.copies.items()}, chosen.messages
+
+
+def _pages(page: Path, groups: list[Group], folders: Folders, beside: Beside) -> dict[Path, bytes]:
+    if not (folders.claims / PLAN_FILE).is_file():
+        return {page: render_page(groups, page, folders.videos, beside).encode()}
+    judgement = judge(read_suite(folders.claims))
+    claims_page = page.with_name("claims.html")
+    beside = dataclasses.replace(beside, claims_page=claims_page, suite=judgement.suite)
+    return {
+        page: render_page(groups, page, folders.videos, beside).encode(),
+        claims_page: render_claims_page(judgement).encode(),
+    }
 
 
 def every_table(groups: list[Group]) -> str:
@@ -102,19 +163,29 @@ def leaderboard(arguments: list[str]) -> None:
         return
     config = compose_config(LeaderboardConfig, ["check=true" if entry == "--check" else entry for entry in arguments])
     groups = rank_runs(read_runs(config.results))
-    outputs = build_outputs(config, groups)
+    outputs = table_outputs(config, groups)
+    messages: list[str] = []
+    # A page that was never built has not drifted; a table in the README or a CSV that is absent has.
+    if not config.check or config.html or Folders.of(config).page.exists():
+        outputs |= page_outputs(config, groups)
+    if config.site:
+        site, messages = site_outputs(config, groups, Path(config.site))
+        outputs |= site
     if config.check:
-        # A page that was never built has not drifted; a table in the README or a CSV that is absent has.
-        checked = {
-            path: data for path, data in outputs.items() if path.suffix != ".html" or config.html or path.exists()
-        }
-        check_outputs(checked)
-        print(f"as the records give: {', '.join(map(str, checked))}")
+        check_outputs(outputs)
+        print(f"as the records give: {', '.join(map(str, outputs))}")
         return
     for path, data in outputs.items():
         write_atomic(path, data)
     print_terminal(groups, Console())
-    print("\n".join(f"wrote {path}" for path in outputs))
+    print("\n".join([*messages, *_written(list(outputs))]))
+
+
+def _written(paths: list[Path]) -> list[str]:
+    """A line for each file, and one for all videos."""
+    lines = [f"wrote {path}" for path in paths if path.suffix != ".mp4"]
+    num_videos = len(paths) - len(lines)
+    return lines + [f"wrote {num_videos} videos beside it"] * (num_videos > 0)
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 (() => {
   const all = (root, selector) => [...root.querySelectorAll(selector)];
   const curves = JSON.parse(document.getElementById("curves").textContent);
+  const grids = JSON.parse(document.getElementById("grids").textContent);
 
   function compare(a, b, direction) {
     // Rows without a value stay last whichever way the column is sorted.
@@ -127,16 +128,146 @@
     });
   }
 
+  const player = document.querySelector(".player");
+  const stillness = matchMedia("(prefers-reduced-motion: reduce)");
+
+  function play(title, source) {
+    const [screen, gone] = [player.querySelector(".screen"), player.querySelector(".player-gone")];
+    const video = document.createElement("video");
+    Object.assign(video, { controls: true, muted: true, playsInline: true, loop: !stillness.matches });
+    video.setAttribute("aria-label", title);
+    video.addEventListener("error", () => {
+      video.remove();
+      gone.hidden = false;
+      gone.textContent = `The video is not beside this page (expected at ${decodeURIComponent(source)}).`;
+    });
+    video.src = source;
+    player.querySelector("#player-title").textContent = title;
+    gone.hidden = true;
+    screen.replaceChildren(video);
+    player.showModal();
+    video.play().catch(() => {});
+  }
+
+  function dialog() {
+    player.querySelector(".close").addEventListener("click", () => player.close());
+    player.addEventListener("click", (event) => event.target === player && player.close());
+    player.addEventListener("close", () => player.querySelector(".screen").replaceChildren());
+    for (const link of all(document, "[data-film]")) {
+      link.addEventListener("click", (event) => {
+        event.preventDefault();
+        play(link.dataset.film, link.getAttribute("href"));
+      });
+    }
+  }
+
+  function grid(section) {
+    const table = section.querySelector("[data-grid]");
+    const data = grids[table.dataset.grid];
+    const readout = section.querySelector("[data-readout]");
+    const cells = all(table, "tr").map((row) => all(row, "td:not(.total)"));
+    const places = new Map(cells.flatMap((row, y) => row.map((cell, x) => [cell, [y, x]])));
+
+    function words([y, x]) {
+      const [row, seed] = [data.rows[y], data.seeds[x]];
+      if (row.outcomes[x] === null) return `${row.name}, seed ${seed}: not run`;
+      return `${row.name}, seed ${seed}: ${data.labels[row.outcomes[x]]} after ${row.steps[x]} steps`;
+    }
+    function film([y, x]) {
+      return data.rows[y].videos[data.seeds[x]];
+    }
+    function watch(place) {
+      const source = film(place);
+      readout.textContent = `${words(place)}.${source ? "" : " No video of this episode was kept."}`;
+      if (source) play(words(place), source);
+    }
+    function enter(cell) {
+      all(table, "td[tabindex='0']").forEach((other) => (other.tabIndex = -1));
+      cell.tabIndex = 0;
+      cell.focus();
+    }
+    function step(y, x, down) {
+      // Filtered rows are passed over.
+      for (let next = y + down; next >= 0 && next < cells.length; next += down) {
+        if (!cells[next][0].parentElement.hidden) return cells[next][x];
+      }
+      return cells[y][x];
+    }
+
+    table.setAttribute("role", "grid");
+    for (const [cell, place] of places) {
+      cell.tabIndex = -1;
+      cell.setAttribute("aria-label", `${words(place)}${film(place) ? ", filmed" : ""}`);
+    }
+    if (cells[0]?.[0]) cells[0][0].tabIndex = 0;
+    table.addEventListener("pointerover", (event) => {
+      if (places.has(event.target)) readout.textContent = `${words(places.get(event.target))}.`;
+    });
+    table.addEventListener("focusin", (event) => {
+      if (places.has(event.target)) readout.textContent = `${words(places.get(event.target))}.`;
+    });
+    table.addEventListener("click", (event) => {
+      if (!places.has(event.target)) return;
+      enter(event.target);
+      watch(places.get(event.target));
+    });
+    table.addEventListener("keydown", (event) => {
+      if (!places.has(event.target)) return;
+      const [y, x] = places.get(event.target);
+      const last = cells[y].length - 1;
+      const targets = {
+        ArrowLeft: () => cells[y][Math.max(x - 1, 0)],
+        ArrowRight: () => cells[y][Math.min(x + 1, last)],
+        ArrowUp: () => step(y, x, -1),
+        ArrowDown: () => step(y, x, 1),
+        Home: () => cells[y][0],
+        End: () => cells[y][last],
+      };
+      if (event.key === "Enter" || event.key === " ") watch([y, x]);
+      else if (targets[event.key]) enter(targets[event.key]());
+      else return;
+      event.preventDefault();
+    });
+    return () => {
+      // A row that the filter hides must not hold the one cell that Tab reaches.
+      const held = table.querySelector("td[tabindex='0']");
+      const first = all(table, "tr:not([hidden]) td:not(.total)")[0];
+      if (held && first && held.parentElement.hidden) [held.tabIndex, first.tabIndex] = [-1, 0];
+    };
+  }
+
+  function theme() {
+    const button = document.querySelector(".theme");
+    const root = document.documentElement;
+    const preferred = matchMedia("(prefers-color-scheme: dark)");
+    const dark = () => (root.style.colorScheme ? root.style.colorScheme === "dark" : preferred.matches);
+    const label = () => (button.textContent = dark() ? "Light" : "Dark");
+    button.hidden = false;
+    button.addEventListener("click", () => {
+      root.style.colorScheme = dark() ? "light" : "dark";
+      label();
+    });
+    preferred.addEventListener("change", label);
+    label();
+  }
+
   for (const section of all(document, ".task")) {
     const table = section.querySelector(".board");
     all(table, "thead button").forEach((button) => button.addEventListener("click", () => sort(table, button.parentElement)));
     section.querySelector(".tools").hidden = false;
-    section.querySelector(".tools").addEventListener("input", () => filter(section));
-    all(section, ".board tr[data-key], .chips li, .bar").forEach((part) => {
+    const settle = grid(section);
+    section.querySelector(".tools").addEventListener("input", () => {
+      filter(section);
+      settle();
+    });
+    all(section, "tr[data-key], .chips li[data-key], .bar").forEach((part) => {
       part.addEventListener("pointerenter", () => light(section, part.dataset.key));
       part.addEventListener("pointerleave", () => light(section, null));
     });
     all(section, "[data-panel]").forEach((figure) => panel(section, figure));
     if (section.querySelector("video")) videos(section);
   }
+  all(document, "[data-scripted]").forEach((part) => (part.hidden = false));
+  dialog();
+  theme();
 })();

@@ -8,90 +8,53 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from smidgen.evaluation.cells import MISSING, NOT_SEPARABLE, interval, number, percent
-from smidgen.evaluation.charts import Axis, Points, Tick, path_data, step_axis, thinned, value_axis
+from smidgen.evaluation.claims import wording
+from smidgen.evaluation.claims.plots import SHARE_AXIS
+from smidgen.evaluation.claims.records import Suite
+from smidgen.evaluation.clips import Clip, VideoFolder, clips, looks_of, relative_address
+from smidgen.evaluation.collapse_panel import MEASURES, SLOPE_AXIS, CollapsePanel, bands, collapse_panel
 from smidgen.evaluation.columns import COLUMNS
-from smidgen.evaluation.ranking import ESCAPE_ABOVE, Group, escape_step, training_points
-from smidgen.evaluation.rows import Row
+from smidgen.evaluation.demonstration_panels import RATE_AXIS, DemonstrationPanel, demonstration_panel
+from smidgen.evaluation.escape_curves import EscapeCurves, escape_curves
+from smidgen.evaluation.over_tasks import task_tables
+from smidgen.evaluation.page_entries import Entry, assign_colours, make_entry
+from smidgen.evaluation.ranking import Group
+from smidgen.evaluation.seed_grid import SeedGrid, seed_grid
 from smidgen.evaluation.statistics import SIGNIFICANCE
-from smidgen.evaluation.tables import conditions, setting
+from smidgen.evaluation.success_by_transform import success_by_transform
+from smidgen.evaluation.tables import conditions, legends, setting
+from smidgen.evaluation.training_panels import Panel, training_panels
+from smidgen.evaluation.verdict_cells import verdict_tone
 
 _FOLDER = Path(__file__).parent
-_NUM_COLOURS = 8  # --c0 .. --c7 in page.css
-_PANELS = (
-    ("cue_slope", "Cue slope", ESCAPE_ABOVE, f"escape: stays above {ESCAPE_ABOVE:g}"),
-    ("r2", "R\u00b2, mean over position coordinates", None, ""),
-)
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A row as the page shows it: ``key`` ties its bar, curves, table row and videos; ``paint`` is its colour."""
+class Beside:
+    """What stands beside the page, where there is any.
 
-    key: str
-    row: Row
-    paint: str
-    dashed: bool
+    Attributes:
+        looks: File names of the saliency videos.
+        saliency: Their folder.
+        left_out: File names of videos that a record names and that are not there.
+        claims_page: The page of the claims.
+        suite: The claims' records.
+    """
 
-
-@dataclass(frozen=True)
-class Curve:
-    """One policy's line in a panel."""
-
-    entry: Entry
-    points: Points
-    path: str
-    escape: str
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One chart of training curves."""
-
-    id: str
-    title: str
-    x_axis: Axis
-    y_axis: Axis
-    curves: tuple[Curve, ...]
-    threshold: Tick | None
-
-    @property
-    def is_cut(self) -> bool:
-        """Whether some value lies beyond the vertical axis, at whose end it is drawn."""
-        values = [value for curve in self.curves for _, value in curve.points]
-        return min(values) < self.y_axis.low or max(values) > self.y_axis.high
-
-    @property
-    def steps(self) -> list[int]:
-        """Every step at which some curve has a value."""
-        return sorted({step for curve in self.curves for step, _ in curve.points})
-
-    @property
-    def values(self) -> list[dict[int, float]]:
-        """Each curve's values by step."""
-        return [dict(curve.points) for curve in self.curves]
-
-
-@dataclass(frozen=True)
-class Clip:
-    """One video."""
-
-    entry: Entry
-    source: str
-    seed: int
-    success: bool
-    outcome: str
+    looks: tuple[str, ...] = ()
+    saliency: Path = Path("saliency")
+    left_out: frozenset[str] = frozenset()
+    claims_page: Path | None = None
+    suite: Suite | None = None
 
 
 @dataclass(frozen=True)
@@ -104,7 +67,15 @@ class Section:
     num_ranked: int
     panels: tuple[Panel, ...]
     clips: tuple[Clip, ...]
+    grid: SeedGrid
+    collapse: CollapsePanel | None
+    demonstrations: DemonstrationPanel | None
     facts: tuple[tuple[str, str], ...] = field(default=())
+
+    @property
+    def notes(self) -> list[str]:
+        """What a full entry is, and how small a difference the sample can show."""
+        return legends([self.group], str)[1:]
 
     @property
     def missing(self) -> list[tuple[str, str, str]]:
@@ -126,43 +97,81 @@ class Section:
         return sorted({row.record["policy"]["transform"] or "" for row in self.group.rows} - {""})
 
 
-def render_page(groups: Sequence[Group], page: Path, videos: Path) -> str:
+def render_page(groups: Sequence[Group], page: Path, videos: Path, beside: Beside | None = None) -> str:
     """Renders the page.
 
     Args:
         groups: The ranked groups.
         page: Where the page will stand.
         videos: The folder of the videos; the page refers to them relatively.
+        beside: What else stands beside it.
 
     Returns:
         The HTML, the same bytes for the same records.
     """
-    video_folder = Path(os.path.relpath(videos, page.parent)).as_posix()
+    beside = beside or Beside()
+    films = VideoFolder(relative_address(videos, page), beside.left_out)
+    looks = VideoFolder(relative_address(beside.saliency, page), beside.left_out)
     colours = assign_colours(groups)
-    sections = [_section(index, group, colours, video_folder) for index, group in enumerate(groups)]
+    sections = []
+    for index, group in enumerate(groups):
+        entries = tuple(
+            make_entry(f"task-{index}-{place}", row, colours, looks_of(row, beside.looks, looks))
+            for place, row in enumerate(group.rows)
+        )
+        sections.append(_section(f"task-{index}", group, entries, films))
     script = (_FOLDER / "page.js").read_text(encoding="utf-8")
-    template = page_environment(_FOLDER).get_template("page.html.jinja")
-    return template.render(
-        sections=sections,
-        columns=COLUMNS,
-        bands=_bands(),
-        num_records=sum(len(row.runs) for group in groups for row in group.rows),
-        curve_data={panel.id: _panel_data(panel) for section in sections for panel in section.panels},
-        significance=SIGNIFICANCE,
-        missing=MISSING,
-        not_separable=NOT_SEPARABLE,
-        style=(_FOLDER / "page.css").read_text(encoding="utf-8"),
-        script=script,
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        headline=headline,
-        conditions=conditions,
+    return (
+        page_environment(_FOLDER)
+        .get_template("page.html.jinja")
+        .render(
+            sections=sections,
+            columns=COLUMNS,
+            bands=_bands(),
+            meanings=_meanings(),
+            num_records=sum(len(row.runs) for group in groups for row in group.rows),
+            curve_data={panel.id: panel.data for section in sections for panel in section.panels},
+            grid_data={section.id: section.grid.data for section in sections},
+            heat_map=success_by_transform(groups, [section.id for section in sections]),
+            task_tables=task_tables(groups),
+            slope_bands=bands(),
+            slope_axis=SLOPE_AXIS,
+            rate_axis=RATE_AXIS,
+            **_escape_part(beside, page),
+            significance=SIGNIFICANCE,
+            missing=MISSING,
+            not_separable=NOT_SEPARABLE,
+            style=(_FOLDER / "page.css").read_text(encoding="utf-8"),
+            script=script,
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            headline=headline,
+            tone=verdict_tone,
+            conditions=conditions,
+        )
     )
 
 
+def _escape_part(beside: Beside, page: Path) -> dict[str, object]:
+    """What the section on the claims needs."""
+    escape: EscapeCurves | None = escape_curves(beside.suite) if beside.suite is not None else None
+    address = relative_address(beside.claims_page, page) if beside.claims_page is not None else ""
+    return {
+        "escape": escape,
+        "claims_address": address,
+        "step_axis": escape.step_axis if escape is not None else None,
+        "share_axis": SHARE_AXIS,
+        "wording": wording,
+    }
+
+
 def page_environment(folder: Path) -> Environment:
-    """Jinja as every page wants it: all text escaped, unknown names refused; templates come from a folder."""
+    """Jinja as every page wants it: all text escaped, unknown names refused.
+
+    Args:
+        folder: Of the page's templates; those that pages share come from here.
+    """
     environment = Environment(
-        loader=FileSystemLoader(folder),
+        loader=FileSystemLoader([folder, _FOLDER]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -173,69 +182,25 @@ def page_environment(folder: Path) -> Environment:
     return environment
 
 
-def assign_colours(groups: Iterable[Group]) -> dict[str, int]:
-    """A number for each ranked policy by name, so that a policy keeps its colour in every chart and every task."""
-    names = sorted({row.name for group in groups for row in group.ranked})
-    return {name: index for index, name in enumerate(names)}
-
-
-def _section(index: int, group: Group, colours: dict[str, int], video_folder: str) -> Section:
-    section_id = f"task-{index}"
-    entries = tuple(_entry(f"{section_id}-{place}", row, colours) for place, row in enumerate(group.rows))
+def _section(section_id: str, group: Group, entries: tuple[Entry, ...], films: VideoFolder) -> Section:
     return Section(
         id=section_id,
         group=group,
         entries=entries,
         num_ranked=len(group.ranked),
-        panels=tuple(panel for spec in _PANELS if (panel := _panel(section_id, entries, *spec)) is not None),
-        clips=tuple(clip for entry in entries for clip in _clips(entry, video_folder)),
+        panels=training_panels(section_id, entries),
+        clips=tuple(clip for entry in entries for clip in clips(entry, films)),
+        grid=seed_grid(section_id, entries, films),
+        collapse=collapse_panel(entries),
+        demonstrations=demonstration_panel(group),
         facts=_facts(group),
     )
 
 
-def _entry(key: str, row: Row, colours: dict[str, int]) -> Entry:
-    if row.rank is None:
-        return Entry(key, row, "expert" if row.is_privileged else "baseline", False)
-    turn, colour = divmod(colours[row.name], _NUM_COLOURS)
-    return Entry(key, row, f"c{colour}", turn % 2 == 1)
-
-
-def _panel(
-    section_id: str, entries: Sequence[Entry], measure: str, title: str, threshold: float | None, label: str
-) -> Panel | None:
-    series = [(entry, thinned(points)) for entry in entries if (points := training_points(entry.row.record, measure))]
-    if not series:
-        return None
-    x_axis = step_axis(max(points[-1][0] for _, points in series))
-    y_axis = value_axis([value for _, points in series for _, value in points], (-1, 0, 0.5, 1), -0.1, 1.1)
-    curves = []
-    for entry, points in series:
-        escaped = escape_step(entry.row.record) if threshold is not None else None
-        at_escape = [point for point in points if escaped is not None and point[0] >= escaped][:1]
-        dot = path_data(at_escape, x_axis, y_axis) if at_escape else ""
-        curves.append(Curve(entry, points, path_data(points, x_axis, y_axis), dot))
-    line = None if threshold is None else Tick(label, y_axis.percent(threshold))
-    return Panel(f"{section_id}-{measure}", title, x_axis, y_axis, tuple(curves), line)
-
-
-def _panel_data(panel: Panel) -> dict[str, Any]:
-    """What the script reads values from when a pointer moves over the panel."""
-    series = [
-        {"key": curve.entry.key, "name": curve.entry.row.name, "paint": curve.entry.paint, "points": curve.points}
-        for curve in panel.curves
-    ]
-    return {"last": panel.x_axis.high, "series": series}
-
-
-def _clips(entry: Entry, video_folder: str) -> Iterable[Clip]:
-    for record in entry.row.records:
-        episodes = {episode["seed"]: episode for episode in record["episodes"]}
-        for video in sorted(record["videos"], key=lambda video: (video["seed"], video["file"])):
-            episode = episodes[video["seed"]]
-            outcome = str(episode["label"]).replace("_", " ")
-            # A folder named like "data:x" must not be read as a scheme: quote() leaves no colon.
-            source = quote(f"{video_folder}/{video['file']}")
-            yield Clip(entry, source, video["seed"], episode["success"], outcome)
+def _meanings() -> list[tuple[str, str]]:
+    """Every measure of the page with its meaning, once."""
+    meanings = {column.title: column.meaning for column in COLUMNS if column.band}
+    return [*meanings.items(), *((title, meaning) for _, title, meaning in MEASURES if title not in meanings)]
 
 
 def _facts(group: Group) -> tuple[tuple[str, str], ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from smidgen.evaluation.ranking import Group, escape_step, training_points
 from smidgen.evaluation.rows import ENTRY_EPISODES, ENTRY_TRAINING_SEEDS, Row, policy_id
 from smidgen.evaluation.statistics import POWER, SIGNIFICANCE
 from smidgen.evaluation.training_seeds import interquartile_mean, probability_of_improvement
+from smidgen.evaluation.verdict_cells import verdict_values
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import canonical_json, sha256_bytes
 
@@ -39,12 +40,13 @@ NOT_SEPARABLE_LEGEND = (
 SHORT_ENTRY_LEGEND = (
     f"{SHORT_ENTRY} not a full entry of {ENTRY_TRAINING_SEEDS} training seeds x {ENTRY_EPISODES} episodes"
 )
-_TERMINAL = ("rank", "policy", "success", "seeds", "cue_slope", "r2")
-_COMPACT = (
+_TERMINAL = ("rank", "policy", "success", "seeds", "verdict", "cue_slope")
+COMPACT = (
     "rank",
     "policy",
     "success",
     "seeds",
+    "verdict",
     "cue_slope",
     "r2",
     "skill_time_mean",
@@ -63,7 +65,12 @@ _MEASURES = (
     "skill_time_mean",
     "skill_persistence",
     "cue_slope",
+    "prediction_variance_ratio",
     "spread_ratio",
+    "path_slope",
+    "mean_path_distance",
+    "copycat_weight",
+    "latching_index",
 )
 # A spreadsheet runs what begins with one of these as a formula.
 _FORMULA_START = ("=", "+", "-", "@", "\t", "\r")
@@ -71,11 +78,13 @@ _FORMULA_START = ("=", "+", "-", "@", "\t", "\r")
 
 def markdown(groups: Sequence[Group]) -> str:
     """The compact table, one per group, without the markers."""
-    return "\n\n".join([_markdown_group(group) for group in groups] + [f"{legend}." for legend in legends(groups)])
+    return "\n\n".join(
+        [_markdown_group(group) for group in groups] + [f"{legend}." for legend in legends(groups, escape_markdown)]
+    )
 
 
-def legends(groups: Sequence[Group]) -> list[str]:
-    """What the signs mean, and how small a difference the samples can show."""
+def legends(groups: Sequence[Group], escape: Callable[[str], str]) -> list[str]:
+    """What the signs mean, and how small a difference the samples can show, names escaped as asked."""
     lines = [NOT_SEPARABLE_LEGEND]
     if any(row.shortfalls for group in groups for row in group.ranked):
         lines.append(SHORT_ENTRY_LEGEND)
@@ -84,7 +93,7 @@ def legends(groups: Sequence[Group]) -> list[str]:
         if rate is not None:
             best = group.ranked[0]
             lines.append(
-                f"{escape_markdown(group.task)}: {best.record['protocol']['episodes']} episodes tell one checkpoint "
+                f"{escape(group.task)}: {best.record['protocol']['episodes']} episodes tell one checkpoint "
                 f"from the best with {100 * POWER:.0f} % probability if its rate is {100 * rate:.0f} % or less "
                 f"(best: {percent(best.success)})"
             )
@@ -92,7 +101,7 @@ def legends(groups: Sequence[Group]) -> list[str]:
 
 
 def _markdown_group(group: Group) -> str:
-    columns = pick(_COMPACT)
+    columns = pick(COMPACT)
     lines = [
         f"**{escape_markdown(group.task)}** ({escape_markdown(conditions(group))})",
         "",
@@ -202,6 +211,7 @@ def _csv_record(group: Group, row: Row) -> dict[str, Any]:
         "not_separable_from_best": row.not_separable if row.rank is not None else None,
         "probability_best_improves": _improvement(group, row),
         **{key: mean_measure(row, key) for key in _MEASURES},
+        **verdict_values(row),
         **_escape(row),
         "verified": " ".join(run.verdict or "" for run in row.runs).strip() or None,
         "checkpoint_sha256": _joined(record["policy"]["checkpoint_sha256"] for record in row.records),
@@ -270,6 +280,8 @@ def _terminal_text(entry: Column, row: Row) -> str:
     if entry.key == "success":
         rate = row.success
         return f"{rate['k']}/{rate['n']} {cell.text:>6} [{interval(rate)}]"
+    if entry.key == "verdict":
+        return cell.text
     if entry.key == "policy":
         return f"{cell.text} (privileged)" if row.is_privileged else cell.text
     return f"{cell.text} {cell.detail}".rstrip()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from smidgen.evaluation.record_schema import success_rate
+from smidgen.evaluation.record_schema import COLLAPSE_MEASURES, success_rate
 from smidgen.evaluation.records import Record, record_path, write_record
 
 TEST_SEEDS_START = 3_000_000
@@ -176,3 +176,77 @@ def write_demo(folder: Path) -> Path:
     for record in demo_records():
         write(folder / "results", record)
     return folder / "results"
+
+
+def judged(slope: float, verdict: str, source: str = "cue_slope", **changes: Any) -> dict[str, Any]:
+    """Collapse fields of a record with a verdict, for a policy whose slope is known."""
+    interval = [slope - 0.08, slope + 0.06]
+    fields: dict[str, Any] = {
+        "detector_version": 1,
+        "verdict": verdict,
+        "verdict_slope": slope,
+        "verdict_interval": interval,
+        "verdict_source": source,
+        "mean_collapsed": verdict == "blind",
+        "r2": [slope, 0.9 * slope, 0.1 + 0.85 * slope, 0.0],
+        "prediction_variance_ratio": [slope**2, slope, 0.9 * slope, 0.0],
+        "skill_time_mean": slope - 0.1,
+        "skill_global_mean": slope,
+        "cue_slope": slope,
+        "cue_slope_interval": interval,
+        "copycat_weight": 0.1,
+        "path_slope": slope - 0.05,
+        "path_slope_interval": [slope - 0.15, slope + 0.04],
+        "spread_ratio": max(slope, 0.02),
+        "mean_path_distance": max(slope, 0.01),
+        "goal_r2": slope,
+        "latching_index": 0.05,
+    }
+    filled: dict[str, Any] = {**dict.fromkeys(COLLAPSE_MEASURES), **COLLAPSE, **fields, **changes}
+    return {**filled, "reasons": {name: "not measured here" for name, value in filled.items() if value is None}}
+
+
+def rich_records() -> list[Record]:
+    """What a page with all its parts is made of: two tasks, verdicts, training seeds, numbers of demonstrations."""
+    records = []
+    for task, hard in (("lift", 1), ("door", 3)):
+        for seed in range(3):
+            wins = [(7 * index + 5 * seed) % 11 >= hard for index in range(60)]
+            records.append(
+                seed_record(
+                    "dft3d",
+                    seed,
+                    wins,
+                    task=task,
+                    policy={"transform": "dft3d"},
+                    collapse=judged(0.93 - 0.04 * seed, "sees"),
+                    training_curve=training_curve(200 + 90 * seed),
+                    videos=[] if seed else [{**film, "file": f"{task}-{film['file'][5:]}"} for film in films("dft3d")],
+                )
+            )
+    for count, wins, slope, verdict in (
+        (25, 9, 0.11, "blind"),
+        (100, 31, 0.55, "partly_blind"),
+        (400, 50, 0.88, "sees"),
+    ):
+        policy = {"training": {"num_demonstrations": count, "step": 1500}, "data_set_sha256": f"{count:064d}"}
+        records.append(
+            build_record(
+                f"raw-{count}",
+                [(7 * index) % 60 < wins for index in range(60)],
+                policy=policy,
+                collapse=judged(slope, verdict),
+                training_curve=training_curve(90_000 / count),
+                videos=films(f"raw-{count}") if count == 400 else [],
+            )
+        )
+    dct = {"policy": {"transform": "dct"}, "collapse": judged(0.31, "partly_blind", mean_collapsed=False)}
+    records.append(build_record("dct", [index % 5 == 0 for index in range(60)], task="door", **dct))
+    for task in ("lift", "door"):
+        privileged = unmeasured("the policy observes privileged state")
+        records.append(build_record("expert", [True] * 60, "expert", task=task, collapse=privileged))
+        blind = judged(0.0, "blind")
+        records.append(
+            build_record("time_mean", [index % 9 == 0 for index in range(60)], "baseline", task=task, collapse=blind)
+        )
+    return records

@@ -239,7 +239,7 @@ def test_markdown_table() -> None:
     lines = markdown(groups).splitlines()
     assert lines[0] == "**lift** (smidgen/Lift-v0, 64 \u00d7 64 pixels, MuJoCo 3.9.0, robosuite 1.5.2)"
     cells = [cell.strip() for cell in lines[4].strip("|").split("|")]
-    measures = ["0.80", "0.80", "0.50", "none \u2192 centre", "85", "\u2013"]
+    measures = ["\u2013", "0.80", "0.80", "0.50", "none \u2192 centre", "85", "\u2013"]
     assert cells == ["1", "raw", "37/50 = **74 %** [60\u201384]", "1 \u00d7 50 \u2020", *measures]
     assert lines[5].startswith("| \u2013 | time\\_mean (baseline) | 0/50 = **0 %** [0\u20137] |")
     assert len({line.count("|") for line in lines[2:6]}) == 1

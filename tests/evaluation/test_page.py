@@ -22,7 +22,8 @@ from leaderboard_records import (
 from smidgen.evaluation import page as page_module
 from smidgen.evaluation.charts import nice_interval, path_data, step_axis, thinned, value_axis
 from smidgen.evaluation.columns import COLUMNS
-from smidgen.evaluation.page import assign_colours, render_page
+from smidgen.evaluation.page import render_page
+from smidgen.evaluation.page_entries import assign_colours
 from smidgen.evaluation.ranking import rank_runs
 from smidgen.evaluation.records import Record
 from smidgen.evaluation.rows import Run
@@ -57,7 +58,7 @@ def hostile() -> Record:
 
 
 def test_a_table_row_for_each_record_ranked_ones_first(demo: Page) -> None:
-    rows = [attrs for attrs, _ in demo.all("tr") if "data-key" in attrs]
+    rows = [attrs for attrs, _ in demo.all("tr") if "data-transform" in attrs]
     assert [row["data-reference"] for row in rows] == ["no"] * 3 + ["yes"] * 6
     names = [text for _, text in demo.all("th", scope="row", class_="policy")]
     assert names == ["dft3d", "raw", "dft1d", "expertprivileged", *(f"{name}baseline" for name in REFERENCES)]
@@ -85,10 +86,10 @@ def test_a_missing_value_is_a_dash_that_tells_why(demo: Page) -> None:
 
 
 def test_bars_span_the_rate_and_its_interval(demo: Page) -> None:
-    labels = [attrs["aria-label"] for attrs, _ in demo.all("svg", role="img")]
+    labels = [attrs["aria-label"] for attrs, _ in demo.all("svg", role="img", class_="bar-plot")]
     assert labels[0] == "dft3d: 43 of 50 episodes, 86 %, interval 74\u201393 %"
     assert len(labels) == 9
-    widths = [attrs["width"] for attrs, _ in demo.all("rect")]
+    widths = [attrs["width"] for attrs, _ in demo.all("rect", class_="fill")]
     assert widths[:3] == ["86.00%", "74.00%", "8.00%"]
     ends = {(attrs["x1"], attrs["x2"]) for attrs, _ in demo.all("line", class_="whisker")}
     assert ("73.81%", "93.05%") in ends
@@ -149,7 +150,7 @@ def test_nothing_runs_but_the_page_s_own_script(demo: Page) -> None:
 def test_hostile_records_stay_text() -> None:
     html = render(hostile(), build_record("good", [True, True]))
     parsed = Page(html)
-    assert len(parsed.all("script")) == 2
+    assert len(parsed.all("script")) == 3
     assert parsed.all("img") == []
     assert not [attrs for _, attrs, _ in parsed.elements if any(name.startswith("on") for name in attrs)]
     assert "{{ 7*7 }}" in html
@@ -211,8 +212,8 @@ def test_the_finding_names_the_best_and_who_cannot_be_told_from_it() -> None:
 
 def test_two_tasks_two_sections_with_links() -> None:
     parsed = Page(render(build_record("a", [True]), build_record("a", [True], task="door")))
-    assert [text for _, text in parsed.all("h2")] == ["door", "lift", "What the measures mean"]
-    assert [attrs["href"] for attrs, _ in parsed.all("a")][1:] == ["#task-0", "#task-1"]
+    assert [text for _, text in parsed.all("h2")] == ["Over tasks", "door", "lift", "What the measures mean"]
+    assert [attrs["href"] for attrs, _ in parsed.all("a")][1:4] == ["#overview", "#task-0", "#task-1"]
 
 
 def test_axes_keep_a_diverged_run_from_flattening_the_others() -> None:
@@ -248,8 +249,8 @@ def luminance(colour: str) -> float:
 @pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
 def test_contrast_meets_wcag_aa(theme: int) -> None:
     style = Path(page_module.__file__).with_name("page.css").read_text()
-    block = re.findall(r":root \{(.*?)\}", style, flags=re.S)[theme]
-    colours = dict(re.findall(r"--([a-z0-9]+): (#[0-9a-f]{6})", block))
+    pairs = re.findall(r"--([a-z0-9]+): light-dark\((#[0-9a-f]{6}), (#[0-9a-f]{6})\)", style)
+    colours = {name: both[theme] for name, *both in pairs}
 
     def contrast(name: str, ground: str) -> float:
         low, high = sorted((luminance(colours[name]), luminance(colours[ground])))
@@ -258,5 +259,7 @@ def test_contrast_meets_wcag_aa(theme: int) -> None:
     for ground in ("ground", "surface"):
         texts = {name: contrast(name, ground) for name in ("ink", "soft", "accent", "near", "won", "lost")}
         assert min(texts.values()) >= 4.5, texts
-    lines = {name: contrast(name, "ground") for name in [*(f"c{index}" for index in range(8)), "expert"]}
+    assert contrast("ink", "heat") >= 4.5
+    marks = [*(f"c{index}" for index in range(8)), "expert", "win"]
+    lines = {name: contrast(name, "ground") for name in marks}
     assert min(lines.values()) >= 3, lines

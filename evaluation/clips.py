@@ -1,0 +1,104 @@
+"""The videos that the page shows: episodes out of the records, and the saliency videos that lie beside the page."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from smidgen.evaluation.page_entries import Entry
+from smidgen.evaluation.ranking import Group
+from smidgen.evaluation.records import Record
+from smidgen.evaluation.rows import Row, Run
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One episode's video."""
+
+    entry: Entry
+    name: str
+    source: str
+    seed: int
+    success: bool
+    outcome: str
+
+
+@dataclass(frozen=True)
+class VideoFolder:
+    """Where videos stand, as the page says it.
+
+    Attributes:
+        address: Relative to the page.
+        left_out: File names that are not there although a record names them.
+    """
+
+    address: str
+    left_out: frozenset[str] = frozenset()
+
+    def source(self, file: str) -> str:
+        """Address of a file; a folder named like "data:x" must not be read as a scheme: quote() leaves no colon."""
+        return quote(f"{self.address}/{file}")
+
+
+def relative_address(folder: Path, page: Path) -> str:
+    """A folder as seen from a page."""
+    return Path(os.path.relpath(folder, page.parent)).as_posix()
+
+
+def run_name(row: Row, run: Run) -> str:
+    """What a run is called among the others of its row."""
+    return row.name if len(row.runs) == 1 else run.record["policy"]["name"]
+
+
+def outcome_words(label: str) -> str:
+    """An episode's label for people."""
+    return str(label).replace("_", " ")
+
+
+def clips(entry: Entry, folder: VideoFolder) -> Iterator[Clip]:
+    """The videos of a row."""
+    for run in entry.row.runs:
+        episodes = {episode["seed"]: episode for episode in run.record["episodes"]}
+        for file, seed in shown_videos(run.record, folder.left_out):
+            episode = episodes[seed]
+            yield Clip(
+                entry=entry,
+                name=run_name(entry.row, run),
+                source=folder.source(file),
+                seed=seed,
+                success=episode["success"],
+                outcome=outcome_words(episode["label"]),
+            )
+
+
+def shown_videos(record: Record, left_out: frozenset[str]) -> list[tuple[str, int]]:
+    """File and seed of a record's videos, by seed."""
+    videos = sorted(record["videos"], key=lambda video: (video["seed"], video["file"]))
+    return [(video["file"], video["seed"]) for video in videos if video["file"] not in left_out]
+
+
+def find_looks(groups: Sequence[Group], folder: Path) -> list[Path]:
+    """Saliency videos of ranked policies in a folder: ``<task>-<policy>-<seed>-<method>.mp4``."""
+    files = sorted(folder.glob("*.mp4")) if folder.is_dir() else []
+    records = [record for group in groups for row in group.ranked for record in row.records]
+    return [path for path in files if any(_look_of(record, path.name) for record in records)]
+
+
+def looks_of(row: Row, files: Iterable[str], folder: VideoFolder) -> tuple[tuple[str, str], ...]:
+    """A row's saliency videos: address, and what the link says."""
+    found = [
+        (folder.source(file), f"what it looks at, seed {look['seed']} ({look['method']})")
+        for record in row.records
+        for file in files
+        if file not in folder.left_out and (look := _look_of(record, file))
+    ]
+    return tuple(found)
+
+
+def _look_of(record: Record, file: str) -> re.Match[str] | None:
+    prefix = re.escape(f"{record['task']}-{record['policy']['name']}-")
+    return re.fullmatch(rf"{prefix}(?P<seed>\d+)-(?P<method>[a-z_]+)\.mp4", file)

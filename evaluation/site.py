@@ -1,0 +1,113 @@
+"""The videos of a site: which of them stand beside its page, so that they stay small enough to publish.
+
+A video above ``MOST_BYTES_EACH`` is left out, and so is, from the least telling one up, what exceeds
+``MOST_BYTES_TOGETHER``. Most telling are a success and a failure of every row, then the saliency videos, then the rest;
+among equals the better rank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from smidgen.evaluation.clips import shown_videos
+from smidgen.evaluation.ranking import Group
+from smidgen.evaluation.records import Record
+from smidgen.runtime.errors import UserError
+
+MOST_BYTES_EACH = 300_000
+MOST_BYTES_TOGETHER = 50_000_000
+VIDEOS, SALIENCY = "videos", "saliency"
+_MOST_NAMED = 3
+
+
+@dataclass(frozen=True)
+class SiteVideos:
+    """What is copied and what is not.
+
+    Attributes:
+        copies: Where each video comes from, by its place inside the site.
+        missing: Names that records hold and that the folder does not.
+        too_large: Names of videos above ``MOST_BYTES_EACH``.
+        too_many: Names of videos that would have exceeded ``MOST_BYTES_TOGETHER``.
+    """
+
+    copies: dict[Path, Path]
+    missing: tuple[str, ...]
+    too_large: tuple[str, ...]
+    too_many: tuple[str, ...]
+
+    @property
+    def left_out(self) -> frozenset[str]:
+        """Every name that the page shall not show."""
+        return frozenset(self.missing + self.too_large + self.too_many)
+
+    @property
+    def messages(self) -> list[str]:
+        """One line for each reason to leave videos out."""
+        reasons = (
+            (self.missing, "not there"),
+            (self.too_large, f"above {MOST_BYTES_EACH // 1000} kB"),
+            (self.too_many, f"beyond {MOST_BYTES_TOGETHER // 1_000_000} MB together"),
+        )
+        return [f"left out, {reason}: {_named(names)}" for names, reason in reasons if names]
+
+
+def _named(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_MOST_NAMED])
+    plural = "video" if len(names) == 1 else "videos"
+    return f"{len(names)} {plural} ({shown}{', ...' if len(names) > _MOST_NAMED else ''})"
+
+
+def choose_videos(groups: Sequence[Group], videos: Path, looks: Sequence[Path], site: Path) -> SiteVideos:
+    """Chooses the videos of a site.
+
+    Args:
+        groups: The ranked groups.
+        videos: The folder of the records' videos.
+        looks: The saliency videos.
+        site: Where the site will stand.
+
+    Raises:
+        UserError: If the site would overwrite the videos that it is made of.
+    """
+    sources = {videos.resolve(), *(path.parent.resolve() for path in looks)}
+    if {(site / name).resolve() for name in (VIDEOS, SALIENCY)} & sources:
+        raise UserError(f"site={site} holds the videos that the site is made of; choose another folder")
+    copies: dict[Path, Path] = {}
+    missing, too_large, too_many, num_bytes = [], [], [], 0
+    for place, source in _by_priority(groups, videos, looks):
+        if not source.is_file():
+            missing.append(source.name)
+        elif source.stat().st_size > MOST_BYTES_EACH:
+            too_large.append(source.name)
+        elif num_bytes + source.stat().st_size > MOST_BYTES_TOGETHER:
+            too_many.append(source.name)
+        else:
+            copies[place] = source
+            num_bytes += source.stat().st_size
+    return SiteVideos(copies, tuple(missing), tuple(too_large), tuple(too_many))
+
+
+def _by_priority(groups: Sequence[Group], videos: Path, looks: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
+    """Place inside the site and source of every video, the most telling first."""
+    runs = [(place, run) for group in groups for place, row in enumerate(group.rows) for run in row.runs]
+    ordered = [(_in_order(run.record), place) for place, run in runs]
+    first = [(place, file) for files, place in ordered for file in files[:2]]
+    rest = [(place, file) for files, place in ordered for file in files[2:]]
+    for _, file in sorted(first, key=lambda each: each[0]):
+        yield Path(VIDEOS, file), videos / file
+    for path in looks:
+        yield Path(SALIENCY, path.name), path
+    for _, file in sorted(rest, key=lambda each: each[0]):
+        yield Path(VIDEOS, file), videos / file
+
+
+def _in_order(record: Record) -> list[str]:
+    """A record's videos: its first success and its first failure, then the others."""
+    success = {episode["seed"]: episode["success"] for episode in record["episodes"]}
+    files = shown_videos(record, frozenset())
+    firsts = [next((file for file, seed in files if success[seed] is wanted), None) for wanted in (True, False)]
+    chosen = [file for file in firsts if file is not None]
+    return chosen + [file for file, _ in files if file not in chosen]
