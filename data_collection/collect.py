@@ -136,8 +136,12 @@ def collect_episode(
     if present is not None and collector.header != present:
         changed = "; ".join(differences(present, collector.header))
         raise UserError(f"{config.out} was begun with another environment: {changed}; choose another out=")
+    episodes = Path(config.out) / EPISODES_NAME
+    if (episodes / episode_directory_name(seed)).exists():
+        # The worker that made it died before it could say so.
+        return *_finished_episode(episodes, seed), collector.host
     episode, counterfactuals = collector.collect(seed)
-    row = write_episode(Path(config.out) / EPISODES_NAME, collector.header, episode, counterfactuals)
+    row = write_episode(episodes, collector.header, episode, counterfactuals)
     return collector.header, row, collector.host
 
 
@@ -149,7 +153,9 @@ def _collect_missing(out: Path, config: CollectConfig, open_collector: OpenColle
     num_successes = sum(row["success"] for row in rows.values())
     started = time.monotonic()
     with progress(len(config.seeds), f"collecting {config.task}", done=len(rows)) as advance:
-        for seed, (made_with, row, host) in map_unordered(job, missing, config.workers):
+        for seed, (made_with, row, host) in map_unordered(
+            job, missing, config.workers, time_limit_s=config.episode_limit_s or None
+        ):
             header, rows[seed] = made_with, row
             if host not in hosts:
                 hosts.append(host)
@@ -157,6 +163,8 @@ def _collect_missing(out: Path, config: CollectConfig, open_collector: OpenColle
             advance(1, f"{num_successes} successful")
     wall_s = time.monotonic() - started
     assert header is not None, "a configuration has at least one seed"
+    # Of workers that were killed and replaced.
+    remove_leftovers(out / EPISODES_NAME)
     # The manifest comes last: where it stands, everything stands.
     write_json_atomic(out / HOST_NAME, _host_record(config, hosts, len(missing), wall_s))
     manifest = build_manifest(header, [manifest_row(out / EPISODES_NAME, row) for row in rows.values()])
@@ -171,13 +179,19 @@ def _present(episodes: Path, config: CollectConfig) -> tuple[Header | None, dict
     for seed in _finished_seeds(episodes):
         if seed not in config.seeds:
             raise UserError(f"{episodes / episode_directory_name(seed)} is no seed asked for; move it elsewhere")
-        one_header, row = read_sidecar(episodes, seed)
+        one_header, row = _finished_episode(episodes, seed)
         if header is not None and one_header != header:
             changed = "; ".join(differences(header, one_header))
             raise UserError(f"{episodes / episode_directory_name(seed)} differs from others: {changed}; delete it")
-        verify_files(episodes, row)
         header, rows[seed] = one_header, row
     return header, rows
+
+
+def _finished_episode(episodes: Path, seed: int) -> tuple[Header, Row]:
+    """Header and row of an episode that is there, its files checked."""
+    header, row = read_sidecar(episodes, seed)
+    verify_files(episodes, row)
+    return header, row
 
 
 def _finished_seeds(episodes: Path) -> Iterator[int]:

@@ -26,12 +26,13 @@ from smidgen.envs.seeds import seeds
 from smidgen.envs.tasks import get_task, make_env
 from smidgen.runtime.errors import UserError, unknown_name
 from smidgen.runtime.files import canonical_json
+from smidgen.runtime.workers import EPISODE_LIMIT_S
 
 SPLITS = ("demonstrations", "validation")
 # Streams drawn from an episode's seed, apart from the environment's own.
 _NOISE_STREAM, _PAIRS_STREAM = 1, 2
-# Where the data lie and how many processes made them leave no trace in the data.
-_NOT_IDENTITY = ("out", "workers")
+# Where the data lie, how many processes made them and how patiently leave no trace in the data.
+_NOT_IDENTITY = ("out", "workers", "episode_limit_s")
 _LATER_SETTINGS = ("expert_variation", "hide_cue")
 # End an attempt as a failure that counts.
 SIMULATOR_ERRORS = (SimulatorError, FloatingPointError, np.linalg.LinAlgError)
@@ -59,13 +60,17 @@ class CollectConfig:
     hide_cue: bool = field(
         default=False, metadata={"help": "film everything without the cue, for a twin that is blind"}
     )
+    episode_limit_s: float = field(
+        default=EPISODE_LIMIT_S, metadata={"help": "a worker that takes longer for an attempt is replaced; 0: no limit"}
+    )
 
     def __post_init__(self) -> None:
         # Resolved here, so that naming the task's own cameras and leaving them out are one configuration.
         object.__setattr__(self, "cameras", tuple(self.cameras) or get_task(self.task).cameras)
         if self.split not in SPLITS:
             raise unknown_name("split", self.split, SPLITS)
-        for name, lowest in (("image_size", 1), ("history", 1), ("workers", 0), ("counterfactuals_per_episode", 0)):
+        least = {"image_size": 1, "history": 1, "workers": 0, "counterfactuals_per_episode": 0, "episode_limit_s": 0}
+        for name, lowest in least.items():
             if getattr(self, name) < lowest:
                 raise UserError(f"{name} should be at least {lowest}, got {getattr(self, name)}")
         if not 0.0 <= self.action_noise_m <= 1.0:

@@ -48,10 +48,9 @@ from smidgen.runtime.files import (
 USAGE = "smidgen-eval policy=POLICY out=DIR [key=value ...] | smidgen-eval verify RECORD"
 SUMMARY = """
 Runs a policy closed-loop over frozen test seeds and measures how far it has collapsed to the mean.
-Writes the record OUT/<task>-<name>.json and OUT/../videos/*.mp4. Run again, it goes on where it was
-stopped, and does nothing when all is there. task=all prints one table of every task; policy=expert
-task=all alone means episodes=200 videos=0 out=results/experts. `smidgen-eval saliency
-policy=CHECKPOINT out=DIR` films what a checkpoint looks at.
+Writes the record OUT/<task>-<name>.json and OUT/../videos/*.mp4. Run again, it goes on where it was stopped, and
+does nothing when all is there. task=all prints one table of every task; policy=expert task=all alone means
+episodes=200 videos=0 out=results/experts. `smidgen-eval saliency policy=CHECKPOINT out=DIR` films what one looks at.
 """
 SHARDS = ".shards"
 
@@ -75,7 +74,11 @@ def evaluate(config: EvalConfig, make: Callable[..., Any] = make_simulator) -> t
         return path, False
     folder = _shard_folder(plan, plan.card["name"])
     with directory_lock(folder):
-        remove_leftovers(folder)
+        # Another process may have finished between the first look and the lock.
+        if _is_finished(plan):
+            return path, False
+        for file in (path, host_path(path)):
+            remove_leftovers(file.parent, file.name)
         started = time.monotonic()
         record, host = _run(plan)
         host["wall_s_of_last_run"] = time.monotonic() - started
@@ -125,7 +128,8 @@ def _run(plan: Plan) -> tuple[Record, dict[str, Any]]:
         **twin,
         **{path: item for path, item in expert.items() if path not in own},
     }
-    answers = run_items(items, plan.config.workers, f"{plan.config.task} {plan.card['name']}")
+    label, limit_s = f"{plan.config.task} {plan.card['name']}", plan.config.episode_limit_s or None
+    answers = run_items(items, plan.config.workers, label, limit_s)
     by_seed = {item.seed: answers[path] for path, item in own.items()}
     by_expert = {item.seed: answers[path] for path, item in expert.items()}
     episodes = with_collapsed({seed: by_seed[seed] for seed in plan.seeds}, by_expert)

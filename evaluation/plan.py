@@ -29,6 +29,7 @@ from smidgen.policies.checkpoint import RUN_CHECKPOINT, checkpoint_sha256, resol
 from smidgen.policies.perceiver_policy import PerceiverPolicy
 from smidgen.policies.policy import Policy
 from smidgen.runtime.errors import UserError
+from smidgen.runtime.workers import EPISODE_LIMIT_S
 
 MAX_CURVE_ROWS = 400
 PACKAGES = ("smidgen", "torch", "numpy", "mujoco", "robosuite")
@@ -36,7 +37,7 @@ PACKAGES = ("smidgen", "torch", "numpy", "mujoco", "robosuite")
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """What to evaluate; ``workers`` and ``out`` leave no trace in the record."""
+    """What to evaluate; ``workers``, ``episode_limit_s`` and ``out`` leave no trace in the record."""
 
     policy: str = field(metadata={"help": "expert, random, noop, mean_action, ..., checkpoint or module:Class"})
     out: str = field(metadata={"help": "directory of the records; videos go to ../videos beside it"})
@@ -53,9 +54,12 @@ class EvalConfig:
     image_size: int = field(default=64, metadata={"help": "pixels; a checkpoint brings its own"})
     name: str | None = field(default=None, metadata={"help": "the row's label; the policy's own by default"})
     overwrite: bool = field(default=False, metadata={"help": "replace a record of another evaluation"})
+    episode_limit_s: float = field(
+        default=EPISODE_LIMIT_S, metadata={"help": "a worker that takes longer for an episode is replaced; 0: no limit"}
+    )
 
     def __post_init__(self) -> None:
-        lowest = {"workers": 0, "videos": 0, "windows": 2, "image_size": 1, "episodes": 1}
+        lowest = {"workers": 0, "videos": 0, "windows": 2, "image_size": 1, "episodes": 1, "episode_limit_s": 0}
         for name, least in lowest.items():
             if getattr(self, name) < least:
                 raise UserError(f"expected {name} >= {least}, got {getattr(self, name)}")

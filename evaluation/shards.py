@@ -10,35 +10,51 @@ import torch
 
 from smidgen.evaluation.items import EpisodeItem, Item, run_item, start_worker
 from smidgen.runtime.errors import UserError
-from smidgen.runtime.files import read_json, write_json_atomic
+from smidgen.runtime.files import read_json, remove_leftovers, write_json_atomic
 from smidgen.runtime.progress import progress
-from smidgen.runtime.workers import map_unordered
+from smidgen.runtime.workers import EPISODE_LIMIT_S, map_unordered
 
 
-def run_items(items: Mapping[Path, Item], num_workers: int, label: str) -> dict[Path, dict[str, Any]]:
+def run_items(
+    items: Mapping[Path, Item], num_workers: int, label: str, time_limit_s: float | None = EPISODE_LIMIT_S
+) -> dict[Path, dict[str, Any]]:
     """Answers every item, from disk where its shard is there already.
 
     Args:
         items: What to do, by the file of its shard; equal files mean equal answers.
         num_workers: Worker processes; 0 runs all in this one.
         label: For the progress bar.
+        time_limit_s: A worker that takes longer for an item is replaced; None for no limit.
 
     Returns:
         Answers by shard file.
     """
+    _tidy(items)
     answers = {path: answer for path, item in items.items() if (answer := _read(path, item)) is not None}
     shard_of = {item: path for path, item in items.items() if path not in answers}
     threads = torch.get_num_threads()
     try:
         with progress(len(items), label, done=len(answers)) as advance:
-            for item, answer in map_unordered(run_item, list(shard_of), num_workers, initializer=start_worker):
+            for item, answer in map_unordered(
+                run_item, list(shard_of), num_workers, initializer=start_worker, time_limit_s=time_limit_s
+            ):
                 write_json_atomic(shard_of[item], answer)
                 answers[shard_of[item]] = answer
                 advance(1, "")
     finally:
         # With no worker processes, start_worker has set this process's own threads.
         torch.set_num_threads(threads)
+    _tidy(items)
     return answers
+
+
+def _tidy(items: Mapping[Path, Item]) -> None:
+    """Removes what killed processes left half-written beside shards and videos."""
+    for folder in {path.parent for path in items}:
+        remove_leftovers(folder)
+    for item in items.values():
+        if isinstance(item, EpisodeItem) and item.video is not None:
+            remove_leftovers(item.video.parent, item.video.name)
 
 
 def _read(path: Path, item: Item) -> dict[str, Any] | None:

@@ -7,9 +7,10 @@ was. A small CPU variant: ``form=smoke``, half a minute.
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -102,9 +103,8 @@ def run_suite(config: SuiteConfig) -> None:
         UserError: If the folder holds another plan's records, or another command is at work there.
     """
     form = load_form(config)
-    with directory_lock(Path(config.scratch)):
+    with _locked(Path(config.scratch), config.folder):
         plan = settle_plan(form.plan, config.folder)
-        remove_leftovers(config.folder / ARMS_FOLDER)
         jobs = jobs_of(form, plan, config)
         waiting = [job for job in jobs if not job.record_path.exists()]
         print(f"{len(jobs) - len(waiting)} of {len(jobs)} arms done; records in {config.folder}", file=sys.stderr)
@@ -112,6 +112,19 @@ def run_suite(config: SuiteConfig) -> None:
         with progress(len(jobs), "arms", len(jobs) - len(waiting)) as advance:
             for job, record in map_unordered(run_job, waiting, config.workers):
                 advance(1, f"({time.monotonic() - started:.0f} s) {outcome_line(job.name, record)}")
+
+
+@contextlib.contextmanager
+def _locked(*folders: Path) -> Iterator[None]:
+    """Holds every folder that a suite writes to, so that no arm runs twice; without what the dead left half-written."""
+    with contextlib.ExitStack() as stack:
+        for folder in {folder.resolve(): folder for folder in folders}.values():
+            stack.enter_context(directory_lock(folder))
+        for folder in folders:
+            for place in (folder, folder / ARMS_FOLDER):
+                stack.callback(remove_leftovers, place)
+                remove_leftovers(place)
+        yield
 
 
 def outcome_line(name: str, record: ArmRecord) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import select
 import sys
 import traceback
 import typing
@@ -39,6 +40,9 @@ def run_command(body: Callable[[list[str]], None], argv: Sequence[str] | None = 
         print("interrupted; run the same command again to go on", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
+        if not _reader_has_gone():
+            traceback.print_exc()
+            return EXIT_OURS
         # The reader of our output (head, less) has gone; Python would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
@@ -46,6 +50,14 @@ def run_command(body: Callable[[list[str]], None], argv: Sequence[str] | None = 
         traceback.print_exc()
         return EXIT_OURS
     return EXIT_OK
+
+
+def _reader_has_gone() -> bool:
+    """Whether nobody reads what this process prints any more; other pipes than those can break as well."""
+    outputs = select.poll()
+    for descriptor in (1, 2):
+        outputs.register(descriptor, 0)
+    return any(event & select.POLLERR for _, event in outputs.poll(0))
 
 
 def compose_config(schema: type[Config], overrides: Sequence[str]) -> Config:

@@ -76,21 +76,29 @@ def write_atomic(path: Path | str, data: bytes, *, durable: bool = True) -> None
         UserError: If the disk is full or the directory may not be written.
     """
     path = Path(path)
-    temporary = path.with_name(f"{TEMPORARY_PREFIX}{path.name}-{uuid.uuid4().hex}")
     with _disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with open(temporary, "wb") as file:
-                file.write(data)
-                if durable:
-                    file.flush()
-                    os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        if durable:
-            _fsync_directory(path.parent)
+            _write_and_rename(path, data, durable)
+        except FileNotFoundError:
+            # Another command that tidied up (remove_leftovers) took our temporary file for a dead process's.
+            _write_and_rename(path, data, durable)
+
+
+def _write_and_rename(path: Path, data: bytes, durable: bool) -> None:
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{path.name}-{uuid.uuid4().hex}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    if durable:
+        _fsync_directory(path.parent)
 
 
 def write_json_atomic(path: Path | str, value: Any) -> None:
@@ -139,9 +147,14 @@ def _publish_directory(temporary: Path, path: Path) -> None:
     _fsync_directory(path.parent)
 
 
-def remove_leftovers(directory: Path | str) -> None:
-    """Removes what a killed process left half-written directly below a directory."""
-    for leftover in Path(directory).glob(f"{TEMPORARY_PREFIX}*"):
+def remove_leftovers(directory: Path | str, of: str = "") -> None:
+    """Removes what a killed process left half-written directly below a directory.
+
+    Args:
+        directory: Where to look; need not exist.
+        of: Only what was to become the file of this name; everything by default.
+    """
+    for leftover in Path(directory).glob(f"{TEMPORARY_PREFIX}{f'{of}-' if of else ''}*"):
         if leftover.is_dir() and not leftover.is_symlink():
             shutil.rmtree(leftover, ignore_errors=True)
         else:

@@ -273,8 +273,8 @@ def test_validation_seeds_lie_apart(tmp_path):
 
 def test_where_and_with_how_many_workers_is_no_part_of_a_set(tmp_path):
     config = fake_config(tmp_path)
-    assert dataclasses.replace(config, out="elsewhere", workers=7).identity() == config.identity()
-    names = {field.name for field in dataclasses.fields(CollectConfig)} - {"out", "workers"}
+    assert dataclasses.replace(config, out="elsewhere", workers=7, episode_limit_s=9).identity() == config.identity()
+    names = {field.name for field in dataclasses.fields(CollectConfig)} - {"out", "workers", "episode_limit_s"}
     assert set(config.identity()) == names - {"hide_cue", "expert_variation"}
     assert set(dataclasses.replace(config, hide_cue=True, expert_variation=0.5).identity()) == names
 

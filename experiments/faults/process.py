@@ -1,0 +1,128 @@
+"""A command as a process that is going to be hit: its workers, the blow, and what is left of it afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from smidgen.runtime.worker_process import end_with_parent
+
+# Ways to end for a command that was told to.
+_ENDED = {-signal.SIGKILL, -signal.SIGTERM, 128 + signal.SIGTERM}
+_LOG_TAIL = 2000
+
+
+class CommandFailed(RuntimeError):
+    """A command ended, or went on, otherwise than it should; the message ends with its last lines."""
+
+
+class Process:
+    """A command that runs, and dies with this process.
+
+    Args:
+        arguments: For the Python interpreter.
+        log: File that takes what it prints, after what is there already.
+        directory: Working directory.
+    """
+
+    def __init__(self, arguments: Sequence[str], log: Path, directory: Path) -> None:
+        self._log = log
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=directory,
+                start_new_session=True,
+                preexec_fn=functools.partial(end_with_parent, os.getpid()),
+            )
+
+    @property
+    def process_id(self) -> int:
+        """Of the command itself."""
+        return self._process.pid
+
+    def runs_on(self, seconds: float) -> bool:
+        """Waits; whether the command is still running then."""
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return True
+        return False
+
+    def workers(self) -> list[int]:
+        """Process ids of its workers, in the order of their start."""
+        return [child for child in _children(self._process.pid) if "multiprocessing.spawn" in _command_line(child)]
+
+    def require_finished(self) -> None:
+        """Checks that it ended well.
+
+        Raises:
+            CommandFailed: If its exit code is not 0.
+        """
+        if self._process.returncode != 0:
+            raise CommandFailed(f"exit code {self._process.returncode}, expected 0: {self._tail()}")
+
+    def kill(self, number: int, limit_s: float) -> list[int]:
+        """Sends a signal that shall end the command.
+
+        Returns:
+            Those of its workers that are still there a while afterwards: none, if all is well.
+
+        Raises:
+            CommandFailed: If it goes on, or ends with an error of its own.
+        """
+        workers = self.workers()
+        self._process.send_signal(number)
+        if self.runs_on(limit_s):
+            self.end()
+            raise CommandFailed(f"goes on {limit_s:g} s after {signal.Signals(number).name}: {self._tail()}")
+        # 0: it had just finished.
+        if self._process.returncode not in {*_ENDED, 0}:
+            raise CommandFailed(f"exit code {self._process.returncode} after a signal: {self._tail()}")
+        deadline = time.monotonic() + limit_s
+        while (left := [worker for worker in workers if is_running(worker)]) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return left
+
+    def end(self) -> None:
+        """Ends it in any case."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def _tail(self) -> str:
+        return f"...{self._log.read_text(errors='replace')[-_LOG_TAIL:]}"
+
+
+def is_running(process_id: int) -> bool:
+    """Whether a process is there and is no zombie."""
+    return _status(process_id)[:1] not in ([], ["Z"])
+
+
+def _status(process_id: int) -> list[str]:
+    """State, parent and what else the kernel tells of a process; [] where there is none."""
+    try:
+        return Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def _children(process_id: int) -> list[int]:
+    every = sorted(int(entry) for entry in os.listdir("/proc") if entry.isdigit())
+    return [each for each in every if _status(each)[1:2] == [str(process_id)]]
+
+
+def _command_line(process_id: int) -> str:
+    try:
+        return Path(f"/proc/{process_id}/cmdline").read_text()
+    except OSError:
+        return ""

@@ -1,0 +1,125 @@
+"""What the campaigns found, counted, as one JSON record."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from smidgen.evaluation.json_types import from_json, refuse, to_json
+from smidgen.experiments.bench.record import commit, machine
+from smidgen.experiments.faults.campaign import Blow, Progress
+from smidgen.runtime.files import read_json
+
+RECORD_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Count:
+    """Blows of one kind.
+
+    Attributes:
+        signal: Name of the signal; SIGSTOP makes a worker hang.
+        target: ``parent`` (the command itself) or ``worker``.
+        count: How many there were.
+        before_output: How many of them came before anything was written.
+    """
+
+    signal: str
+    target: str
+    count: int
+    before_output: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandRecord:
+    """What one command took.
+
+    Attributes:
+        kills: Signals that kill, sent in all.
+        stops: Workers made to hang.
+        starts: Times that it was started under fire.
+        runs_with_undisturbed_bytes: Runs that ended, after all their blows, in the undisturbed run's bytes. A run that
+            does not ends the campaign without a record.
+        files_compared: Files and folders in each of them.
+        workers_left_behind: Workers that outlived a killed parent.
+        undisturbed_wall_s: How long an undisturbed run took.
+        blows: The counts by signal and target.
+    """
+
+    kills: int
+    stops: int
+    starts: int
+    runs_with_undisturbed_bytes: int
+    files_compared: int
+    workers_left_behind: int
+    undisturbed_wall_s: float
+    blows: tuple[Count, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaultsRecord:
+    """The whole record."""
+
+    version: int
+    form: str
+    seed: int
+    machine: str
+    commit: str
+    kills: int
+    stops: int
+    commands: dict[str, CommandRecord]
+
+
+def faults_record(form: str, seed: int, campaigns: Mapping[str, Progress]) -> FaultsRecord:
+    """Counts what finished campaigns did, by command."""
+    return FaultsRecord(
+        version=RECORD_VERSION,
+        form=form,
+        seed=seed,
+        machine=machine(),
+        commit=commit(),
+        kills=sum(progress.num_kills() for progress in campaigns.values()),
+        stops=sum(progress.num_stops() for progress in campaigns.values()),
+        commands={name: _command_record(progress) for name, progress in campaigns.items()},
+    )
+
+
+def _command_record(progress: Progress) -> CommandRecord:
+    return CommandRecord(
+        kills=progress.num_kills(),
+        stops=progress.num_stops(),
+        starts=progress.starts,
+        runs_with_undisturbed_bytes=progress.finished,
+        files_compared=len(progress.undisturbed.products),
+        workers_left_behind=sum(blow.left_behind for blow in progress.blows),
+        undisturbed_wall_s=progress.undisturbed.wall_s,
+        blows=_counts(progress.blows),
+    )
+
+
+def _counts(blows: tuple[Blow, ...]) -> tuple[Count, ...]:
+    every = Counter((blow.signal, blow.target) for blow in blows)
+    early = Counter((blow.signal, blow.target) for blow in blows if blow.before_output)
+    return tuple(
+        Count(signal=signal, target=target, count=count, before_output=early[signal, target])
+        for (signal, target), count in sorted(every.items())
+    )
+
+
+def read_faults_record(path: str) -> FaultsRecord:
+    """Reads a record.
+
+    Raises:
+        UserError: If the file is missing or no such record, naming the field.
+    """
+    stored = read_json(path)
+    if isinstance(stored, dict) and stored.get("version") != RECORD_VERSION:
+        refuse(path, "version", str(RECORD_VERSION), stored.get("version"))
+    return from_json(FaultsRecord, stored, path)
+
+
+def record_json(record: FaultsRecord) -> dict[str, Any]:
+    """The record in JSON's types."""
+    return dict(to_json(record))
