@@ -79,7 +79,8 @@ class Progress:
         blows: Every kill and every stop.
         starts: Times that the command was started under fire.
         finished: Runs that came to their end, each with the undisturbed bytes.
-        replaced: Stopped workers that the command replaced.
+        replaced: Workers that the command found hanging, and replaced.
+        pace: How long the command takes now, as a multiple of the undisturbed run: machines are busy at times.
     """
 
     undisturbed: Undisturbed
@@ -87,6 +88,7 @@ class Progress:
     starts: int = 0
     finished: int = 0
     replaced: int = 0
+    pace: float = 1.0
 
     def num_kills(self, run: int | None = None) -> int:
         """Blows that kill, in one run or in all."""
@@ -169,13 +171,16 @@ class Campaign:
         try:
             while may_kill():
                 rng = self._rng()
-                moment_s = self._moment_s(rng, time.monotonic() - started)
+                moment_s, is_late = self._moment_s(rng, time.monotonic() - started)
                 if not process.runs_on(max(0.0, moment_s - (time.monotonic() - started))):
+                    self._note(pace=0.8 * self.progress.pace)
                     break
                 number = rng.choice(KILLS)
                 workers = process.workers() if num_workers_hit < MAX_WORKERS_PER_START else []
                 is_worker = bool(workers) and rng.random() < 0.5
                 before_output, after_s = not products(folder), round(time.monotonic() - started, 2)
+                if before_output and is_late:
+                    self._note(pace=1.25 * self.progress.pace)
                 blow = Blow(run, number.name, WORKER if is_worker else PARENT, after_s, before_output)
                 if is_worker:
                     num_workers_hit += 1
@@ -183,6 +188,8 @@ class Campaign:
                     self._note_blow(blow)
                     continue
                 left = process.kill(number, self._longest_s())
+                if left is None:
+                    return False
                 self._note_blow(dataclasses.replace(blow, left_behind=len(left)))
                 return True
             if process.runs_on(self._longest_s()):
@@ -209,6 +216,7 @@ class Campaign:
             if process.runs_on(self._longest_s() + 2 * limit_s):
                 raise CommandFailed(f"{self._name}: still waits for a worker that hangs")
             process.require_finished()
+            self._note(replaced=self.progress.replaced + process.said().count("gave no answer within"))
         finally:
             process.end()
 
@@ -221,11 +229,11 @@ class Campaign:
         shutil.rmtree(folder)
         self._say(f"{self._name}: {self.progress.num_kills()} kills, run {run} has the undisturbed bytes")
 
-    def _moment_s(self, rng: random.Random, now_s: float) -> float:
-        """When to strike: mostly once there is output, sometimes before."""
-        undisturbed = self.progress.undisturbed
-        earliest_s = 0.0 if rng.random() < _SHARE_ANYWHERE else 0.9 * undisturbed.output_s
-        return max(now_s, rng.uniform(earliest_s, 1.1 * undisturbed.wall_s))
+    def _moment_s(self, rng: random.Random, now_s: float) -> tuple[float, bool]:
+        """When to strike: mostly once there is output, as far as one can foresee; and whether it is such a moment."""
+        undisturbed, is_late = self.progress.undisturbed, rng.random() > _SHARE_ANYWHERE
+        earliest_s = 0.9 * undisturbed.output_s if is_late else 0.0
+        return max(now_s, self.progress.pace * rng.uniform(earliest_s, 1.1 * undisturbed.wall_s)), is_late
 
     def _longest_s(self) -> float:
         return _LONGEST_FACTOR * self.progress.undisturbed.wall_s + _LONGEST_S

@@ -35,6 +35,7 @@ class Process:
     def __init__(self, arguments: Sequence[str], log: Path, directory: Path) -> None:
         self._log = log
         with log.open("ab") as output:
+            self._log_start = output.tell()
             self._process = subprocess.Popen(
                 [sys.executable, *arguments],
                 stdin=subprocess.DEVNULL,
@@ -71,11 +72,16 @@ class Process:
         if self._process.returncode != 0:
             raise CommandFailed(f"exit code {self._process.returncode}, expected 0: {self._tail()}")
 
-    def kill(self, number: int, limit_s: float) -> list[int]:
+    def said(self) -> str:
+        """What it has printed."""
+        return self._log.read_bytes()[self._log_start :].decode(errors="replace")
+
+    def kill(self, number: int, limit_s: float) -> list[int] | None:
         """Sends a signal that shall end the command.
 
         Returns:
-            Those of its workers that are still there a while afterwards: none, if all is well.
+            Those of its workers that are still there a while afterwards: none, if all is well. None if it had just
+            ended by itself.
 
         Raises:
             CommandFailed: If it goes on, or ends with an error of its own.
@@ -85,8 +91,9 @@ class Process:
         if self.runs_on(limit_s):
             self.end()
             raise CommandFailed(f"goes on {limit_s:g} s after {signal.Signals(number).name}: {self._tail()}")
-        # 0: it had just finished.
-        if self._process.returncode not in {*_ENDED, 0}:
+        if self._process.returncode == 0:
+            return None
+        if self._process.returncode not in _ENDED:
             raise CommandFailed(f"exit code {self._process.returncode} after a signal: {self._tail()}")
         deadline = time.monotonic() + limit_s
         while (left := [worker for worker in workers if is_running(worker)]) and time.monotonic() < deadline:
@@ -100,7 +107,7 @@ class Process:
         self._process.wait()
 
     def _tail(self) -> str:
-        return f"...{self._log.read_text(errors='replace')[-_LOG_TAIL:]}"
+        return f"...{self.said()[-_LOG_TAIL:]}"
 
 
 def is_running(process_id: int) -> bool:

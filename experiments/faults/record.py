@@ -39,6 +39,7 @@ class CommandRecord:
     Attributes:
         kills: Signals that kill, sent in all.
         stops: Workers made to hang.
+        replaced: Workers that were found hanging and replaced; one that was stopped with nothing to do is not missed.
         starts: Times that it was started under fire.
         runs_with_undisturbed_bytes: Runs that ended, after all their blows, in the undisturbed run's bytes. A run that
             does not ends the campaign without a record.
@@ -50,6 +51,7 @@ class CommandRecord:
 
     kills: int
     stops: int
+    replaced: int
     starts: int
     runs_with_undisturbed_bytes: int
     files_compared: int
@@ -90,6 +92,7 @@ def _command_record(progress: Progress) -> CommandRecord:
     return CommandRecord(
         kills=progress.num_kills(),
         stops=progress.num_stops(),
+        replaced=progress.replaced,
         starts=progress.starts,
         runs_with_undisturbed_bytes=progress.finished,
         files_compared=len(progress.undisturbed.products),
