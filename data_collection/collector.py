@@ -23,6 +23,7 @@ from smidgen.data_collection.experts import EXPERTS
 from smidgen.data_collection.manifest import SCHEMA_VERSION
 from smidgen.envs.errors import SimulatorError
 from smidgen.envs.seeds import seeds
+from smidgen.envs.selfcheck import confirm_pixels, prove_pixels
 from smidgen.envs.tasks import get_task, make_env
 from smidgen.runtime.errors import UserError, unknown_name
 from smidgen.runtime.files import canonical_json
@@ -123,10 +124,13 @@ class Collector:
 
         Raises:
             RuntimeError: If a stored state does not render to the frame that was seen.
+            PixelError: If frames cannot be trusted any more.
         """
         try:
             episode, experts = self._attempt(seed)
-            return episode, self._counterfactuals(episode, experts)
+            pairs = self._counterfactuals(episode, experts)
+            confirm_pixels(self._env)
+            return episode, pairs
         except SIMULATOR_ERRORS as error:
             return failed_attempt(seed, type(error).__name__, self.header), empty_counterfactuals(self.header)
 
@@ -218,9 +222,6 @@ class Collector:
 @functools.cache
 def open_collector(config: CollectConfig) -> Collector:
     """The process's collector: its environment is made once, and has proved its pixels before the first attempt."""
-    # Imported here: the parent process, and a command that has nothing to do, need no simulator.
-    from smidgen.envs.selfcheck import prove_pixels
-
     env = make_env(
         config.task,
         cameras=config.cameras,

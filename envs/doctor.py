@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
-from smidgen.envs.backend import choose_backend
+from smidgen.envs.backend import GRAPHICS_FIX, choose_backend
 from smidgen.envs.fingerprint import cpu_name
 from smidgen.runtime.command_line import run_command
 from smidgen.runtime.errors import UserError
@@ -30,7 +30,6 @@ self-check, the compiler that set-up needs, and free space; names the fix for ea
 
   --json   print the checks as JSON"""
 
-GRAPHICS_FIX = "apt-get install -y libegl1 libgl1-mesa-dri (or a driver's EGL), or set MUJOCO_GL=osmesa with libosmesa6"
 MIN_SHARED_MEMORY_MIB = 64
 MIN_DISK_MIB = 2048
 SLOW_FRAME_MS = 20.0

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import atexit
 import dataclasses
+import os
+import warnings
 import weakref
 from dataclasses import dataclass
 
 import mujoco
 import numpy as np
 
+from smidgen.envs.backend import GRAPHICS_FIX
+from smidgen.envs.errors import PixelError, untrusted_pixels
+from smidgen.envs.pixel_watch import PixelWatch
 from smidgen.runtime.errors import UserError, unknown_name
 from smidgen.runtime.files import canonical_json, sha256_bytes
 
 VISUAL_GROUP = 1
 HIDDEN_GROUP = 5
 MAX_IMAGE_SIZE = 2048
+# Two values of the buffer that pixels are read into: what still holds either after its reading was not read.
+_UNREAD_MARKS = (0x5A, 0xA5)
 
 
 @dataclass(frozen=True)
@@ -106,8 +113,7 @@ class FrameRenderer:
         if not profile.shadows:
             model.vis.quality.shadowsize = 0
         model.vis.global_.offheight, model.vis.global_.offwidth = image_size
-        self._gl = _open_gl(self._width, self._height)
-        self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
+        self._gl, self._context = _open_gl(model, self._width, self._height)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
         self._scene = mujoco.MjvScene(model, maxgeom=10_000)
         self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = profile.shadows
@@ -122,6 +128,7 @@ class FrameRenderer:
         atexit.register(self._finalizer)
         self._viewport = mujoco.MjrRect(0, 0, self._width, self._height)
         self._upside_down = np.empty((self._height, self._width, 3), dtype=np.uint8)
+        self.watch = PixelWatch(model, data, cameras, image_size)
 
     def _camera(self, name: str) -> mujoco.MjvCamera:
         names = [self._model.camera(index).name for index in range(self._model.ncam)]
@@ -137,7 +144,20 @@ class FrameRenderer:
 
         Returns:
             (num_cameras, H, W, 3) uint8, upright, the caller's own memory.
+
+        Raises:
+            PixelError: If drawing fails, or what it gives cannot be the present state's picture.
         """
+        try:
+            frames = self._draw()
+        except PixelError:
+            raise
+        except Exception as error:  # MuJoCo, PyOpenGL and a driver each raise their own
+            raise untrusted_pixels(f"drawing failed ({type(error).__name__}: {error})") from error
+        self.watch.see(frames)
+        return frames
+
+    def _draw(self) -> np.ndarray:
         # Another environment of this process may have made its context current since.
         self._gl.make_current()
         frames = np.empty((len(self._cameras), self._height, self._width, 3), dtype=np.uint8)
@@ -152,9 +172,20 @@ class FrameRenderer:
                 self._scene,
             )
             mujoco.mjr_render(self._viewport, self._scene, self._context)
-            mujoco.mjr_readPixels(self._upside_down, None, self._viewport, self._context)
+            self._read_pixels()
             frame[:] = self._upside_down[::-1]
+        if code := mujoco.mjr_getError():
+            raise untrusted_pixels(f"OpenGL reports error {code:#06x}")
         return frames
+
+    def _read_pixels(self) -> None:
+        """Reads the picture; a lost context leaves the buffer as it was, which would look like the last picture."""
+        for mark in _UNREAD_MARKS:
+            self._upside_down.fill(mark)
+            mujoco.mjr_readPixels(self._upside_down, None, self._viewport, self._context)
+            if (self._upside_down != mark).any():
+                return
+        raise untrusted_pixels("OpenGL hands back no pixels, its context is lost")
 
     def renderer_name(self) -> str:
         """What draws: OpenGL's own name of the device or the software rasteriser."""
@@ -170,17 +201,27 @@ class FrameRenderer:
 
 
 def _close_gl(gl: mujoco.GLContext, context: mujoco.MjrContext) -> None:
-    gl.make_current()
-    context.free()
-    gl.free()
-
-
-def _open_gl(width: int, height: int) -> mujoco.GLContext:
     try:
-        context = mujoco.GLContext(width, height)
-        context.make_current()
-    except Exception as error:
+        gl.make_current()
+        context.free()
+        gl.free()
+    except Exception:  # a lost context was named when it drew, and has nothing left to give back
+        # Without it, MuJoCo's own finaliser would try once more and complain below our message.
+        gl._context = None
+
+
+def _open_gl(model: mujoco.MjModel, width: int, height: int) -> tuple[mujoco.GLContext, mujoco.MjrContext]:
+    try:
+        # One that cannot be made is finalised all the same, and would complain below our message that it lacks this.
+        mujoco.GLContext._context = None
+        with warnings.catch_warnings():
+            # GLFW raises nothing: it warns.
+            warnings.filterwarnings("error", module="glfw")
+            gl = mujoco.GLContext(width, height)
+        gl.make_current()
+        return gl, mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
+    except Exception as error:  # MuJoCo, PyOpenGL, GLFW and a driver each raise their own
+        backend = os.environ.get("MUJOCO_GL")
         raise UserError(
-            f"no OpenGL context could be made ({error}); run smidgen-doctor, which names the missing package"
+            f"no OpenGL context could be made with MUJOCO_GL={backend} ({error}); {GRAPHICS_FIX}"
         ) from error
-    return context

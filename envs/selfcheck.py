@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import time
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from smidgen.runtime.errors import UserError
+from smidgen.envs.errors import untrusted_pixels
 
 if TYPE_CHECKING:
     from smidgen.envs.robosuite_env import RobosuiteEnv
@@ -27,9 +28,8 @@ MIN_CONTRAST = 8.0
 MAX_THUMBNAIL_DIFFERENCE = 12.0
 REFERENCE_FILE = Path(__file__).with_name("reference_frames.json")
 
-
-class PixelError(UserError):
-    """This process's frames cannot be trusted."""
+# The state that an environment's proof began with, and its frames.
+_known_pictures: weakref.WeakKeyDictionary[Any, tuple[np.ndarray, np.ndarray]] = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -85,12 +85,29 @@ def prove_pixels(env: RobosuiteEnv) -> PixelProof | None:
         difference is None or difference < MAX_THUMBNAIL_DIFFERENCE,
         f"the first picture is off by {difference} grey levels from the recorded one",
     )
+    _known_pictures[env] = state, first
     return PixelProof(ms_per_frame, float(moved_fraction), cue_pixels, difference)
+
+
+def confirm_pixels(env: Any) -> None:
+    """Draws the state that the proof began with once more: whatever was drawn since counts only if it looks the same.
+
+    Args:
+        env: A bare environment; it has to be reset before further use. One without cameras, or without a proof, has no
+            picture to compare with.
+
+    Raises:
+        PixelError: If a single bit differs.
+    """
+    if env in _known_pictures:
+        state, frames = _known_pictures[env]
+        env.set_state(state)
+        _expect(np.array_equal(env.render_frames(), frames), "a known picture comes out otherwise than at the start")
 
 
 def _expect(holds: bool, otherwise: str) -> None:
     if not holds:
-        raise PixelError(f"this process's frames cannot be trusted: {otherwise}; run smidgen-doctor")
+        raise untrusted_pixels(otherwise)
 
 
 def _first_frame(env: RobosuiteEnv) -> tuple[np.ndarray, np.ndarray]:

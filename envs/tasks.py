@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium
 from gymnasium.envs.registration import load_env_creator
 
+from smidgen.envs.backend import simulator_imports
 from smidgen.envs.robosuite_tasks import ROBOSUITE_TASKS
 from smidgen.envs.smidgen_tasks import SMIDGEN_TASKS
 from smidgen.envs.specs import TABLE_HEIGHT_M, ActionSpec, TaskSpec
@@ -54,9 +55,12 @@ def make_env(task: str, **kwargs: Any) -> Any:
         **kwargs: As :class:`smidgen.envs.robosuite_env.RobosuiteEnv` takes them.
 
     Raises:
-        UserError: For an unknown task.
+        UserError: For an unknown task, or a machine without the OpenGL backend that is asked for.
     """
-    return load_env_creator(get_task(task).entry_point)(**kwargs)
+    entry_point = get_task(task).entry_point
+    with simulator_imports():
+        create = load_env_creator(entry_point)
+    return create(**kwargs)
 
 
 def register_environments() -> None:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from smidgen.envs.selfcheck import confirm_pixels
 from smidgen.evaluation.failures import FailureObserver
 from smidgen.evaluation.protocol import HOLD_STEPS, POLICY_ERROR, SIMULATOR_ERROR
 from smidgen.policies.policy import Policy
@@ -96,7 +97,7 @@ def rollout(env: Any, policy: Policy, seed: int, recorder: Recorder | None = Non
         recorder: Sees the environment after reset and after every step.
 
     Raises:
-        UserError: Passed on: the user's mistake is no property of the policy.
+        UserError: Passed on: the user's mistake is no property of the policy, nor are frames that cannot be trusted.
     """
     progress, observer, error = _Progress(), FailureObserver(env.unwrapped.task), ""
     try:
@@ -104,6 +105,8 @@ def rollout(env: Any, policy: Policy, seed: int, recorder: Recorder | None = Non
         label = observer.label(progress.held_steps >= HOLD_STEPS, progress.first_success_step is not None)
     except _EpisodeError as raised:
         label, error = raised.label, str(raised)
+    if recorder is not None or "frames" in policy.observes:
+        confirm_pixels(env.unwrapped)
     return EpisodeResult(
         seed=seed,
         success=not error and progress.held_steps >= HOLD_STEPS,

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from smidgen.envs import rendering
+from smidgen.envs.errors import PixelError
 from smidgen.envs.meshes import cache_directory
-from smidgen.envs.selfcheck import PixelError, prove_pixels, record_references
+from smidgen.envs.selfcheck import prove_pixels, record_references
 from smidgen.envs.simulator import RobosuiteLift, quiet_robosuite
 from smidgen.envs.tasks import make_env
 
