@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from smidgen.evaluation.json_types import from_json, to_json
-from smidgen.experiments.faults.commands import Command, differences, products
-from smidgen.experiments.faults.process import CommandFailed, Process
+from smidgen.experiments.faults.commands import Command, differences, has_output, products
+from smidgen.experiments.faults.process import CommandFailed, Process, cpu_ticks
 from smidgen.runtime.files import read_json, write_json_atomic
 
 PARENT, WORKER = "parent", "worker"
@@ -32,6 +32,7 @@ MAX_WORKERS_PER_START = 2
 # Most of a short command is its start, where nothing is written yet; most blows shall come later.
 _SHARE_ANYWHERE = 0.25
 _LONGEST_FACTOR, _LONGEST_S = 20.0, 120.0
+_POLL_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -111,9 +112,9 @@ class Campaign:
     """
 
     def __init__(self, name: str, command: Command, folder: Path, seed: int, say: Callable[[str], None]) -> None:
-        self._name, self._command, self._folder, self._seed, self._say = name, command, folder.resolve(), seed, say
-        self._path = self._folder / "progress.json"
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._name, self._command, self.folder, self._seed, self._say = name, command, folder.resolve(), seed, say
+        self._path = self.folder / "progress.json"
+        self.folder.mkdir(parents=True, exist_ok=True)
         if self._path.exists():
             self.progress = from_json(Progress, read_json(self._path), str(self._path))
         else:
@@ -126,31 +127,36 @@ class Campaign:
         Raises:
             CommandFailed: If a command ends badly, hangs, or leaves other bytes than the undisturbed run.
         """
-        while self.progress.num_kills() < num_kills or (self._folder / f"run-{self.progress.finished}").exists():
+        while self.progress.num_kills() < num_kills or (self.folder / f"run-{self.progress.finished}").exists():
             run = self.progress.finished
             while self._start(run, lambda run=run: self._may_kill(run, num_kills)):
                 pass
             self._compare(run)
         return self.progress
 
-    def stop(self, num_stops: int) -> Progress:
+    def stop(self, num_stops: int, limit_s: float | None = None) -> Progress:
         """Goes on until workers were stopped (and thereby hang) so often, each in a run of its own.
+
+        Args:
+            num_stops: How often in all.
+            limit_s: What the command takes for a hang; None for twice an undisturbed run, at least 10 s.
 
         Raises:
             CommandFailed: As for :meth:`kill`.
         """
         while self.progress.num_stops() < num_stops:
-            self._start_and_stop_a_worker(self.progress.finished)
+            limit_s = max(10.0, 2 * self.progress.undisturbed.wall_s) if limit_s is None else limit_s
+            self._start_and_stop_a_worker(self.progress.finished, limit_s)
             self._compare(self.progress.finished)
         return self.progress
 
     def _run_undisturbed(self) -> Undisturbed:
-        folder = self._folder / "undisturbed"
+        folder = self.folder / "undisturbed"
         shutil.rmtree(folder, ignore_errors=True)
         self._say(f"{self._name}: an undisturbed run")
         process, started, output_s = self._launch(folder), time.monotonic(), None
-        while process.runs_on(0.1):
-            if output_s is None and products(folder):
+        while process.runs_on(_POLL_S):
+            if output_s is None and has_output(folder):
                 output_s = time.monotonic() - started
         process.require_finished()
         wall_s = time.monotonic() - started
@@ -158,29 +164,27 @@ class Campaign:
 
     def _launch(self, folder: Path, *further: str) -> Process:
         folder.mkdir(parents=True, exist_ok=True)
-        return Process([*self._command.arguments(folder), *further], self._folder / "log.txt", self._folder)
+        return Process([*self._command.arguments(folder), *further], self.folder / "log.txt", self.folder)
 
     def _may_kill(self, run: int, num_kills: int) -> bool:
         return self.progress.num_kills() < num_kills and self.progress.num_kills(run) < MAX_KILLS_PER_RUN
 
     def _start(self, run: int, may_kill: Callable[[], bool]) -> bool:
         """Starts the command once under fire; whether it was killed, so that it has to be started again."""
-        folder = self._folder / f"run-{run}"
+        folder = self.folder / f"run-{run}"
         process, started, num_workers_hit = self._launch(folder), time.monotonic(), 0
         self._note(starts=self.progress.starts + 1)
         try:
             while may_kill():
                 rng = self._rng()
-                moment_s, is_late = self._moment_s(rng, time.monotonic() - started)
-                if not process.runs_on(max(0.0, moment_s - (time.monotonic() - started))):
-                    self._note(pace=0.8 * self.progress.pace)
+                if not self._wait_for_the_moment(process, folder, rng):
+                    # Else the next moment would be missed as well, on a machine that has become faster.
+                    self._note(pace=min(1.0, (time.monotonic() - started) / self.progress.undisturbed.wall_s))
                     break
                 number = rng.choice(KILLS)
                 workers = process.workers() if num_workers_hit < MAX_WORKERS_PER_START else []
                 is_worker = bool(workers) and rng.random() < 0.5
-                before_output, after_s = not products(folder), round(time.monotonic() - started, 2)
-                if before_output and is_late:
-                    self._note(pace=1.25 * self.progress.pace)
+                before_output, after_s = not has_output(folder), round(time.monotonic() - started, 2)
                 blow = Blow(run, number.name, WORKER if is_worker else PARENT, after_s, before_output)
                 if is_worker:
                     num_workers_hit += 1
@@ -199,18 +203,19 @@ class Campaign:
         finally:
             process.end()
 
-    def _start_and_stop_a_worker(self, run: int) -> None:
+    def _start_and_stop_a_worker(self, run: int, limit_s: float) -> None:
         """Starts the command, stops a worker for good once there is output, and waits for the end."""
         assert self._command.patience is not None
-        folder, limit_s = self._folder / f"run-{run}", max(10.0, 2 * self.progress.undisturbed.wall_s)
+        folder = self.folder / f"run-{run}"
         process, started = self._launch(folder, *self._command.patience(limit_s)), time.monotonic()
         self._note(starts=self.progress.starts + 1)
         try:
-            while process.runs_on(0.05) and not (products(folder) and process.workers()):
+            while process.runs_on(_POLL_S) and not (has_output(folder) and process.workers()):
                 pass
             workers = process.workers()
             if workers:
-                _send(self._rng().choice(workers), signal.SIGSTOP)
+                # The others may be starting still, with nothing to do.
+                _send(max(workers, key=cpu_ticks), signal.SIGSTOP)
                 after_s = round(time.monotonic() - started, 2)
                 self._note_blow(Blow(run, signal.SIGSTOP.name, WORKER, after_s, before_output=False))
             if process.runs_on(self._longest_s() + 2 * limit_s):
@@ -221,7 +226,7 @@ class Campaign:
             process.end()
 
     def _compare(self, run: int) -> None:
-        folder = self._folder / f"run-{run}"
+        folder = self.folder / f"run-{run}"
         differing = differences(products(folder), self.progress.undisturbed.products)
         if differing:
             raise CommandFailed(f"{folder} differs from the undisturbed run in {', '.join(differing)}")
@@ -229,11 +234,15 @@ class Campaign:
         shutil.rmtree(folder)
         self._say(f"{self._name}: {self.progress.num_kills()} kills, run {run} has the undisturbed bytes")
 
-    def _moment_s(self, rng: random.Random, now_s: float) -> tuple[float, bool]:
-        """When to strike: mostly once there is output, as far as one can foresee; and whether it is such a moment."""
-        undisturbed, is_late = self.progress.undisturbed, rng.random() > _SHARE_ANYWHERE
-        earliest_s = 0.9 * undisturbed.output_s if is_late else 0.0
-        return max(now_s, self.progress.pace * rng.uniform(earliest_s, 1.1 * undisturbed.wall_s)), is_late
+    def _wait_for_the_moment(self, process: Process, folder: Path, rng: random.Random) -> bool:
+        """Waits a random time, mostly from the first output on; whether the command is still running then."""
+        undisturbed, pace = self.progress.undisturbed, self.progress.pace
+        if rng.random() < _SHARE_ANYWHERE:
+            return process.runs_on(pace * rng.uniform(0.0, undisturbed.wall_s))
+        while not has_output(folder):
+            if not process.runs_on(_POLL_S):
+                return False
+        return process.runs_on(pace * rng.uniform(0.0, undisturbed.wall_s - undisturbed.output_s))
 
     def _longest_s(self) -> float:
         return _LONGEST_FACTOR * self.progress.undisturbed.wall_s + _LONGEST_S

@@ -84,16 +84,22 @@ def products(folder: Path) -> dict[str, str]:
 
     Half-written files that a dead process left count: an undisturbed run has none.
     """
-    found: dict[str, str] = {}
-    for path in sorted(folder.rglob("*")):
-        inside = path.relative_to(folder)
-        if not set(inside.parts) & set(_OUTSIDE) and not path.name.endswith(_OUTSIDE_SUFFIX):
-            try:
-                found[str(inside)] = "folder" if path.is_dir() else sha256_file(path)
-            except FileNotFoundError:
-                # The command is at work, and this was a temporary file.
-                continue
-    return found
+    return {
+        str(path.relative_to(folder)): "folder" if path.is_dir() else sha256_file(path) for path in _promised(folder)
+    }
+
+
+def has_output(folder: Path) -> bool:
+    """Whether a command has begun to write what is promised."""
+    return any(not path.is_dir() for path in _promised(folder))
+
+
+def _promised(folder: Path) -> list[Path]:
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if not set(path.relative_to(folder).parts) & set(_OUTSIDE) and not path.name.endswith(_OUTSIDE_SUFFIX)
+    ]
 
 
 def differences(found: Mapping[str, str], expected: Mapping[str, str]) -> list[str]:

@@ -115,6 +115,11 @@ def is_running(process_id: int) -> bool:
     return _status(process_id)[:1] not in ([], ["Z"])
 
 
+def cpu_ticks(process_id: int) -> int:
+    """Processor time that a process has had, in the kernel's ticks."""
+    return sum(int(ticks) for ticks in _status(process_id)[11:13])
+
+
 def _status(process_id: int) -> list[str]:
     """State, parent and what else the kernel tells of a process; [] where there is none."""
     try:
