@@ -148,7 +148,7 @@ def read_npz(path: Path, layout: Mapping[str, ArrayLayout], sizes: dict[str, int
             if not stored or sum(member.file_size for member in members) > num_bytes:
                 raise UserError(f"{path}: compressed or longer than its file; expected plainly stored arrays")
             contents = {member.filename.removesuffix(".npy"): archive.read(member) for member in members}
-        arrays = {name: _parse_npy(path, name, content) for name, content in contents.items()}
+        arrays = {name: parse_npy(path, name, content) for name, content in contents.items()}
     except _UNREADABLE as error:
         if isinstance(error, UserError):
             raise
@@ -157,7 +157,17 @@ def read_npz(path: Path, layout: Mapping[str, ArrayLayout], sizes: dict[str, int
     return arrays
 
 
-def _parse_npy(path: Path, name: str, content: bytes) -> Array:
+def parse_npy(path: Path, name: str, content: bytes) -> Array:
+    """An ``.npy`` file's content as a read-only array, without a byte of it copied.
+
+    Args:
+        path: Where it comes from, for the message.
+        name: The array's.
+        content: The file's.
+
+    Raises:
+        UserError: If the header is not one of ours, or promises another number of bytes than follow.
+    """
     file = io.BytesIO(content)
     shape, dtype = _read_npy_header(path, file)
     offset = file.tell()

@@ -6,6 +6,7 @@ memory than its finished episodes. Neither holds a date, a host or a path: the s
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -51,9 +52,10 @@ _COUNT_FIELDS: dict[str, tuple[type, ...]] = {"num_episodes": (int,), "num_succe
 
 MAX_SEED = 999_999_999
 _MAX_STEPS = 1_000_000
-_MAX_IMAGE_SIZE = 4096
+MAX_IMAGE_SIZE = 4096
 _MAX_NAMES = 1024
-_MAX_JSON_BYTES = 1 << 28
+_MAX_NAME_CHARACTERS = 200
+_MAX_CONTROL_HZ = 1_000_000
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -68,8 +70,7 @@ def read_object(path: Path) -> dict[str, Any]:
     Raises:
         UserError: If the file is missing, no regular file, too large, or holds no JSON object.
     """
-    if require_regular_file(path) > _MAX_JSON_BYTES:
-        raise UserError(f"{path} is larger than {_MAX_JSON_BYTES} bytes: not one of ours")
+    require_regular_file(path)
     value = read_json(path)
     if not isinstance(value, dict):
         raise UserError(f"{path}: expected a JSON object, got {type(value).__name__}")
@@ -90,12 +91,16 @@ def check_header(path: Path, value: Mapping[str, Any]) -> dict[str, Any]:
     header = _require_fields(path, value, HEADER_FIELDS)
     for key in ("phases", "eef_state_names", "cameras"):
         _require_names(path, key, header[key])
+    _require_names(path, "task", [header["task"]])
+    for key in ("environment", "versions", "expert", "config"):
+        _require_finite(path, key, header[key])
     try:
         ActionLayout.from_json(header["action_spec"])
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
-    _require_range(path, "image_size", header["image_size"], 1, _MAX_IMAGE_SIZE)
+    _require_range(path, "image_size", header["image_size"], 1, MAX_IMAGE_SIZE)
     _require_range(path, "history", header["history"], 1, _MAX_STEPS)
+    _require_range(path, "control_hz", header["control_hz"], 1e-6, _MAX_CONTROL_HZ)
     return header
 
 
@@ -116,6 +121,8 @@ def check_row(path: Path, value: Any, file_names: Iterable[str]) -> dict[str, An
     _require_range(path, "seed", row["seed"], 0, MAX_SEED)
     _require_range(path, "num_steps", row["num_steps"], 0, _MAX_STEPS)
     _require_range(path, "num_counterfactuals", row["num_counterfactuals"], 0, _MAX_STEPS)
+    if row["success"] and row["error"] is None and not (row["num_steps"] and row["success_once"]):
+        raise UserError(f"{path}: seed {row['seed']}: a success without steps, or one that was never seen")
     if set(row["files"]) != set(file_names):
         raise UserError(f"{path}: seed {row['seed']}: expected the files {', '.join(sorted(file_names))} and no others")
     for name, digest in row["files"].items():
@@ -190,10 +197,22 @@ def _require_fields(path: Path, value: Mapping[str, Any], fields: Mapping[str, t
 
 def _require_names(path: Path, field: str, value: Any) -> None:
     names = value if isinstance(value, list) else []
-    if not 0 < len(names) <= _MAX_NAMES or not all(isinstance(name, str) for name in names):
+    fit = [isinstance(name, str) and name.isprintable() and len(name) <= _MAX_NAME_CHARACTERS for name in names]
+    if not 0 < len(names) <= _MAX_NAMES or not all(fit):
         raise UserError(f"{path}: {field} should be a list of names, is {value!r:.60}")
 
 
-def _require_range(path: Path, field: str, value: int, low: int, high: int) -> None:
+def _require_finite(path: Path, field: str, value: Any) -> None:
+    """JSON in Python knows NaN and infinity; written again, they would be an error."""
+    parts = [value]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, dict | list):
+            parts.extend(part.values() if isinstance(part, dict) else part)
+        elif isinstance(part, float) and not math.isfinite(part):
+            raise UserError(f"{path}: field {field!r} holds NaN or infinity")
+
+
+def _require_range(path: Path, field: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
         raise UserError(f"{path}: field {field!r} should lie in {low}..{high}, is {str(value)[:20]}")

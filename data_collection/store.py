@@ -136,6 +136,9 @@ class EpisodeStore:
         # Attempts without a pair do not know the length of a cue's pose.
         full = [(seed, part) for seed, part in parts if len(part["step"])]
         full = full or [(0, empty_counterfactuals(self.manifest))]
+        lengths = {part["cue_pose"].shape[1] for _, part in full}
+        if len(lengths) > 1:
+            raise UserError(f"{self._episodes}: poses of a cue have {sorted(lengths)} numbers: altered?")
         joined = {name: np.concatenate([part[name] for _, part in full]) for name in COUNTERFACTUALS_LAYOUT}
         counts = [len(part["step"]) for _, part in full]
         joined["seed"] = np.repeat(np.array([seed for seed, _ in full], dtype=np.int64), counts)

@@ -33,7 +33,7 @@ from smidgen.evaluation.site import SALIENCY, VIDEOS, choose_videos
 from smidgen.evaluation.tables import check_outputs, csv_table, markdown, print_terminal, replace_between_markers
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.errors import UserError
-from smidgen.runtime.files import write_atomic
+from smidgen.runtime.files import read_text, write_atomic
 
 CLAIMS = ("--claims", "claims")
 USAGE = "smidgen-leaderboard results=DIR [key=value ...]"
@@ -99,7 +99,7 @@ def table_outputs(config: LeaderboardConfig, groups: list[Group]) -> dict[Path, 
         readme = Path(config.readme)
         if not readme.is_file():
             raise UserError(f"{readme} does not exist; pass readme=PATH of a Markdown file with the two markers")
-        document = readme.read_bytes().decode()
+        document = read_text(readme)
         outputs[readme] = replace_between_markers(document, every_table(groups), str(readme)).encode()
     if config.latex:
         outputs[Path(config.latex)] = latex_tables(groups).encode()

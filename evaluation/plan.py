@@ -249,13 +249,16 @@ def read_curve(checkpoint: str) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     rows = []
-    for number, line in enumerate(path.read_text().splitlines(), start=1):
+    # On \n alone: other line ends may stand inside a JSON text.
+    for number, line in enumerate(path.read_bytes().rstrip(b"\n").split(b"\n"), start=1):
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(
                 f"{path}: line {number} is no JSON; a run still training? Evaluate when it has ended"
             ) from error
+        if not isinstance(row, dict):
+            raise UserError(f"{path}: line {number}: expected a JSON object, got {type(row).__name__}")
         if row.get("split") != "train":
             rows.append(row)
     kept = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MAX_CURVE_ROWS)).round().astype(int))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ class PolicySource:
             return "expert"
         if self.spec in POLICIES:
             return "baseline"
-        return "user" if is_class_spec(self.spec) and not Path(self.spec).exists() else "checkpoint"
+        return "user" if is_class_spec(self.spec) and not os.path.exists(self.spec) else "checkpoint"
 
     @property
     def statistics_from(self) -> str | None:
@@ -56,9 +57,9 @@ class PolicySource:
         Raises:
             UserError: Naming the valid policies, or the missing key.
         """
-        if self.kind == "checkpoint" and not Path(self.spec).exists():
+        if self.kind == "checkpoint" and not os.path.exists(self.spec):
             raise UserError(
-                f"unknown policy {self.spec!r}; valid: {', '.join([EXPERT, *sorted(POLICIES)])}, "
+                f"unknown policy {self.spec!r:.200}; valid: {', '.join([EXPERT, *sorted(POLICIES)])}, "
                 "the path of a checkpoint (no such path here), or their.module:Class"
             )
         if self.spec in POLICIES and POLICIES[self.spec].needs_statistics and self.train_demos is None:
@@ -138,6 +139,8 @@ def _add_checkpoint(card: PolicyCard, path: str) -> None:
     card["standardise_before"] = config["standardise_before"]
     card["standardise_after"] = config["standardise_after"]
     card["data_set_sha256"] = provenance.get("data_set_sha256")
+    if not isinstance(card["data_set_sha256"], str | None):
+        raise UserError(f"{path}: provenance.data_set_sha256 should be a hash, is {card['data_set_sha256']!r:.40}")
     seeds = provenance.get("data_set_seeds", [])
     if not isinstance(seeds, list) or not all(type(seed) is int for seed in seeds):
         raise UserError(f"{path}: provenance.data_set_seeds should be a list of seeds, is {seeds!r:.40}")

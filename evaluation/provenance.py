@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from smidgen.data_collection.store import EpisodeStore
+from smidgen.envs.specs import TaskSpec
+from smidgen.envs.tasks import get_task
 from smidgen.evaluation.policy_source import PolicySource, build_card
 from smidgen.evaluation.record_schema import PolicyCard, Record
 from smidgen.policies.baselines import POLICIES
@@ -46,6 +48,18 @@ def beside_checkpoint(record_path: Path) -> Path:
     return record_path.parent.parent / CHECKPOINTS / record_path.stem
 
 
+def recorded_task(record: Record, record_path: Path) -> TaskSpec:
+    """The task of a record.
+
+    Raises:
+        UserError: If there is no such task; the message names the record.
+    """
+    try:
+        return get_task(record["task"])
+    except UserError as error:
+        raise UserError(f"{record_path}: field task: {error}") from error
+
+
 def record_source(
     record: Record,
     record_path: Path,
@@ -66,6 +80,7 @@ def record_source(
         UserError: If something is needed that was not given; the message says what.
     """
     kind, spec, task = record["policy"]["kind"], str(record["config"].get("policy")), record["task"]
+    recorded_task(record, record_path)
     if kind == "checkpoint":
         return PolicySource(str(_find_checkpoint(record_path, checkpoint)), task)
     if kind == "user":

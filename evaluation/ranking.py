@@ -66,7 +66,9 @@ def read_runs(directory: Path | str) -> list[Run]:
     paths = find_records(directory)
     if not paths:
         raise UserError(f"no record (*.json) in {directory}; write one with smidgen-eval policy=... out={directory}")
-    return [Run(path.name, sha256_file(path), read_record(path), read_verification(path)) for path in paths]
+    # The record first: reading it refuses what is no file, and hashing a pipe would never end.
+    records = [(path, read_record(path)) for path in paths]
+    return [Run(path.name, sha256_file(path), record, read_verification(path)) for path, record in records]
 
 
 def rank_runs(runs: Iterable[Run]) -> list[Group]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import typing
 from pathlib import Path
+from typing import Any
 
+from smidgen.evaluation.json_types import check_type
 from smidgen.evaluation.record_schema import (
     KINDS,
     SCHEMA_VERSION,
@@ -39,6 +41,7 @@ __all__ = [
     "count_errors",
     "find_records",
     "host_path",
+    "read_host",
     "read_record",
     "record_path",
     "success_rate",
@@ -60,6 +63,21 @@ def record_path(directory: Path | str, task: str, policy_name: str) -> Path:
 def host_path(record: Path) -> Path:
     """Where wall times, dates and the host's name of a record stand."""
     return record.with_suffix(".host.json")
+
+
+def read_host(record: Path) -> dict[str, Any]:
+    """The machine of a record, as its host file describes it; {} where there is none or it does not say.
+
+    Raises:
+        UserError: If the file is no JSON object.
+    """
+    path = host_path(record)
+    if not path.is_file():
+        return {}
+    found = read_json(path)
+    host = found.get("host", {}) if isinstance(found, dict) else None
+    check_type(host, dict[str, Any], str(path), "host")
+    return typing.cast(dict[str, Any], host)
 
 
 def video_path(record: Path, video: Video) -> Path:

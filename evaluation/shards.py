@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from smidgen.evaluation.items import EpisodeItem, Item, run_item, start_worker
-from smidgen.runtime.errors import UserError
-from smidgen.runtime.files import read_json, remove_leftovers, write_json_atomic
+from smidgen.evaluation.stored_answers import read_answer
+from smidgen.runtime.files import remove_leftovers, write_json_atomic
 from smidgen.runtime.progress import progress
 from smidgen.runtime.workers import EPISODE_LIMIT_S, map_unordered
 
@@ -61,9 +61,4 @@ def _read(path: Path, item: Item) -> dict[str, Any] | None:
     """A shard's answer, or None where the item has to be run (again)."""
     if not path.exists() or (isinstance(item, EpisodeItem) and item.video is not None and not item.video.exists()):
         return None
-    try:
-        answer = read_json(path)
-    except UserError:
-        # Shards are written whole; one that is not JSON was damaged since, and its item is simply run again.
-        return None
-    return answer if isinstance(answer, dict) else None
+    return read_answer(path, item)

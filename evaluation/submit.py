@@ -15,20 +15,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from smidgen.envs.tasks import get_task
 from smidgen.evaluation.policy_source import PolicySource, build_card
 from smidgen.evaluation.protocol import TEST
-from smidgen.evaluation.provenance import BROKEN, CHECKPOINTS, policy_link, record_source
+from smidgen.evaluation.provenance import BROKEN, CHECKPOINTS, policy_link, record_source, recorded_task
 from smidgen.evaluation.ranking import ranking_conditions
 from smidgen.evaluation.record_schema import Record
-from smidgen.evaluation.records import host_path, read_record, video_path
+from smidgen.evaluation.records import host_path, read_host, read_record, video_path
 from smidgen.evaluation.row_card import row_card
 from smidgen.evaluation.rows import Row, Run, gather_rows
 from smidgen.evaluation.verification import read_verification
 from smidgen.policies.checkpoint import CARD_NAME, MODEL_NAME
 from smidgen.policies.policy import is_class_spec
 from smidgen.runtime.errors import UserError
-from smidgen.runtime.files import atomic_directory, canonical_json, read_json, sha256_bytes, write_atomic
+from smidgen.runtime.files import atomic_directory, canonical_json, sha256_bytes, write_atomic
 
 CARD = "CARD.md"
 MAX_VIDEO_BYTES = 300_000
@@ -117,7 +116,7 @@ def _check_competes(run: Run, path: Path) -> None:
 
 
 def _check_current(record: Record, path: Path) -> None:
-    env_id = get_task(record["task"]).env_id
+    env_id = recorded_task(record, path).env_id
     if record["environment"].get("env_id") != env_id:
         raise UserError(
             f"{path}: field environment.env_id: expected {env_id!r}, the present version, got "
@@ -176,7 +175,7 @@ def bundle_files(submission: Submission) -> dict[str, bytes]:
         files[f"results/{path.name}"] = path.read_bytes()
         if host_path(path).is_file():
             # Of the machine's description, what the comparison needs: no host name, no date.
-            host = {"host": read_json(host_path(path)).get("host", {})}
+            host = {"host": read_host(path)}
             files[f"results/{host_path(path).name}"] = canonical_json(host)
         if checkpoint is not None:
             for name in (CARD_NAME, MODEL_NAME):

@@ -169,7 +169,12 @@ def check_outputs(outputs: dict[Path, bytes]) -> None:
     Raises:
         UserError: Naming every file that is missing or differs.
     """
-    drifted = [str(path) for path, data in outputs.items() if not path.is_file() or path.read_bytes() != data]
+    # Lengths first: what stands there may be large, or no file that can be read.
+    drifted = [
+        str(path)
+        for path, data in outputs.items()
+        if not path.is_file() or path.stat().st_size != len(data) or path.read_bytes() != data
+    ]
     if drifted:
         raise UserError(f"{', '.join(drifted)}: not what the records give; run the same command without check=true")
 

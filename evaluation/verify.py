@@ -8,6 +8,7 @@ a 2-core CPU: about half a minute for 50 episodes of Lift.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import platform
 import secrets
 import tempfile
@@ -17,6 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from smidgen.data_collection.manifest import MAX_IMAGE_SIZE
 from smidgen.envs.tasks import get_task
 from smidgen.evaluation.items import EpisodeItem, World, make_simulator
 from smidgen.evaluation.plan import PACKAGES
@@ -24,7 +26,7 @@ from smidgen.evaluation.policy_source import PolicySource
 from smidgen.evaluation.protocol import HOLD_STEPS, PROTOCOL_VERSION
 from smidgen.evaluation.provenance import BROKEN, Link, chain, record_source
 from smidgen.evaluation.record_schema import EpisodeRow, Record
-from smidgen.evaluation.records import host_path, read_record
+from smidgen.evaluation.records import host_path, read_host, read_record
 from smidgen.evaluation.shards import run_items
 from smidgen.evaluation.statistics import exact_mcnemar
 from smidgen.evaluation.verification import (
@@ -45,7 +47,7 @@ from smidgen.evaluation.verification import (
 from smidgen.policies.perceiver_policy import PerceiverPolicy
 from smidgen.policies.policy import Policy
 from smidgen.runtime.errors import UserError
-from smidgen.runtime.files import read_json, sha256_file
+from smidgen.runtime.files import sha256_file
 
 # On another machine the last bits may differ, and with them an outcome now and then: only a shift of the rate counts.
 SIGNIFICANCE_ELSEWHERE = 0.01
@@ -112,7 +114,8 @@ def verify_record(
         seeds = []
         repetition = Repetition({}, {}, {}, reason)
     else:
-        repetition = _repeat(record, source, policy, seeds, options.workers, make)
+        world = dataclasses.replace(world_of(record, options.record, policy), make=make)
+        repetition = _repeat(record, source, world, seeds, options.workers)
     mark: Verification = {
         "schema_version": VERIFICATION_VERSION,
         "record_sha256": record_sha256,
@@ -150,13 +153,25 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
-def _repeat(
-    record: Record, source: PolicySource, policy: Policy, seeds: list[int], workers: int, make: Callable[..., Any]
-) -> Repetition:
-    cameras, image_size = record["config"]["cameras"], record["config"]["image_size"]
+def world_of(record: Record, record_path: Path, policy: Policy) -> World:
+    """The environment that a record was measured in.
+
+    Raises:
+        UserError: If the record names none that could be made.
+    """
     if isinstance(policy, PerceiverPolicy):
-        cameras, image_size = policy.interface.cameras, policy.interface.image_size
-    world = World(record["task"], tuple(cameras), image_size, make)
+        return World(record["task"], policy.interface.cameras, policy.interface.image_size)
+    cameras, image_size = (record["config"].get(name) for name in ("cameras", "image_size"))
+    if not isinstance(cameras, list) or not cameras or not all(isinstance(name, str) for name in cameras):
+        raise UserError(f"{record_path}: field config.cameras: expected a list of names, got {cameras!r:.60}")
+    if type(image_size) is not int or not 1 <= image_size <= MAX_IMAGE_SIZE:
+        raise UserError(
+            f"{record_path}: field config.image_size: expected 1..{MAX_IMAGE_SIZE}, got {str(image_size)[:20]}"
+        )
+    return World(record["task"], tuple(cameras), image_size)
+
+
+def _repeat(record: Record, source: PolicySource, world: World, seeds: list[int], workers: int) -> Repetition:
     with tempfile.TemporaryDirectory() as folder:
         items = {Path(folder, f"{seed}.json"): EpisodeItem(source, world, seed) for seed in seeds}
         answers = run_items(items, workers, f"verify {record['policy']['name']}")
@@ -230,7 +245,7 @@ def other_machine(record: Record, record_path: Path, host: Mapping[str, Any]) ->
             return f"another version: {name} is {value} in the record and {here.get(name)} here"
     if not host_path(record_path).is_file():
         return f"the machine of the record is not known (no {host_path(record_path).name})"
-    there = read_json(host_path(record_path)).get("host", {})
+    there = read_host(record_path)
     for name in _HOST_KEYS:
         if there.get(name) != host.get(name):
             return f"another machine: {name} is {there.get(name)!r:.40} in the record and {host.get(name)!r:.40} here"

@@ -61,7 +61,10 @@ class ActionLayout:
                 raise UserError(
                     f"action spec: expected a list of {'names' if kind == (str,) else 'numbers'} as {key!r}"
                 )
-        low, high = (tuple(float(value) for value in spec[key]) for key in ("low", "high"))
+        try:
+            low, high = (tuple(float(value) for value in spec[key]) for key in ("low", "high"))
+        except OverflowError as error:
+            raise UserError("action spec: low and high should be finite") from error
         return cls(names=tuple(spec["names"]), low=low, high=high, kinds=tuple(spec["kinds"]))
 
     def to_json(self) -> dict[str, list[Any]]:

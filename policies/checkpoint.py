@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import types
 import typing
 from collections.abc import Mapping
@@ -84,9 +85,10 @@ def resolve_checkpoint(path: Path | str) -> Path:
     """
     path = Path(path)
     for candidate in (path, path / RUN_CHECKPOINT):
-        if (candidate / CARD_NAME).is_file():
+        # os.path's answer is False for a name that no file can have, where Path's raises.
+        if os.path.isfile(candidate / CARD_NAME):
             return candidate
-    if not path.exists():
+    if not os.path.exists(path):
         raise UserError(f"{path} does not exist; expected a checkpoint or a training run")
     if (path / "metrics.jsonl").is_file() or (path / "resume").is_dir():
         raise UserError(f"{path}: the training run is not finished; run the same smidgen-train again")
@@ -158,7 +160,8 @@ def _read_model(path: Path, sha256: str) -> dict[str, Tensor]:
         raise UserError(f"{path} is truncated or altered: its SHA-256 is not the card's; copy the checkpoint again")
     try:
         return load(content)
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        # RuntimeError is PyTorch's word for a shape that does not fit.
         raise UserError(f"{path} is no readable safetensors file ({str(error)[:80]})") from error
 
 

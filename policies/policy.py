@@ -10,7 +10,6 @@ import inspect
 import os
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -69,13 +68,13 @@ def load_policy(
     """
     if spec in POLICIES:
         return build_baseline(spec, action_spec, statistics)
-    if Path(spec).exists():
+    if os.path.exists(spec):  # unlike Path's, this is False for a name that no file can have
         return load_checkpoint(spec, expect_task=expect_task)
     if is_class_spec(spec):
         return _build_users_policy(spec, action_spec)
     raise UserError(
-        f"unknown policy {spec!r}; valid: {', '.join(sorted(POLICIES))}, the path of a checkpoint (no such path here), "
-        "or their.module:Class"
+        f"unknown policy {spec!r:.200}; valid: {', '.join(sorted(POLICIES))}, the path of a checkpoint (no such path "
+        "here), or their.module:Class"
     )
 
 
@@ -98,10 +97,24 @@ def _build_users_policy(spec: str, action_spec: Mapping[str, Any]) -> Policy:
             raise
         raise UserError(f"policy {spec!r}: no module {error.name!r}; run from its directory or install it") from error
     built = getattr(module, class_name, None)
-    if not isinstance(built, type):
-        raise UserError(f"policy {spec!r}: module {module_name!r} has no class {class_name!r}")
-    takes_spec = "action_spec" in inspect.signature(built).parameters
-    return check_policy(built(action_spec=dict(action_spec)) if takes_spec else built(), spec)
+    if not isinstance(built, type) or inspect.isabstract(built):
+        raise UserError(f"policy {spec!r}: module {module_name!r} has no class {class_name!r} that can be made")
+    return check_policy(built(**_constructor_arguments(built, action_spec, spec)), spec)
+
+
+def _constructor_arguments(built: type, action_spec: Mapping[str, Any], spec: str) -> dict[str, Any]:
+    """What a user's class is given: its own errors stay its own, but a constructor that asks for more is no policy's.
+
+    Raises:
+        UserError: If the class cannot be made with that.
+    """
+    try:
+        signature = inspect.signature(built)
+        arguments = {"action_spec": dict(action_spec)} if "action_spec" in signature.parameters else {}
+        signature.bind(**arguments)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"policy {spec!r}: made with action_spec= or nothing, but {error}; see Policy") from error
+    return arguments
 
 
 def check_policy(policy: object, spec: str) -> Policy:
@@ -113,6 +126,8 @@ def check_policy(policy: object, spec: str) -> Policy:
     missing = [part for part in ("name", "observes", "reset", "act") if not hasattr(policy, part)]
     if missing or not isinstance(policy, Policy):
         raise UserError(f"policy {spec!r} lacks {', '.join(missing)}; see Policy in smidgen.policies.policy")
-    if unknown := sorted(set(policy.observes) - set(OBSERVABLES)):
+    if not isinstance(policy.observes, tuple | list) or not isinstance(policy.name, str):
+        raise UserError(f"policy {spec!r}: expected name, a string, and observes, a tuple; see Policy")
+    if unknown := sorted({str(each) for each in policy.observes} - set(OBSERVABLES)):
         raise UserError(f"policy {spec!r} observes {unknown[0]!r}; valid: {', '.join(OBSERVABLES)}")
     return policy

@@ -6,6 +6,7 @@ The dataclass beside the class that it configures is the only schema; Hydra's st
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import select
 import sys
@@ -19,6 +20,11 @@ from smidgen.runtime.errors import UserError, unknown_name
 Config = TypeVar("Config")
 
 EXIT_OK, EXIT_OURS, EXIT_USER, EXIT_INTERRUPTED = 0, 1, 2, 130
+_MAX_LINE_CHARACTERS = 1500
+# No path is longer, and no number that Python would read.
+_MAX_OVERRIDE_CHARACTERS = 4200
+# Of a path that the user typed, and not of what we do with it.
+_ERRORS_OF_NAMES = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR)
 
 
 def run_command(body: Callable[[list[str]], None], argv: Sequence[str] | None = None) -> int:
@@ -34,7 +40,7 @@ def run_command(body: Callable[[list[str]], None], argv: Sequence[str] | None = 
     try:
         body(list(sys.argv[1:] if argv is None else argv))
     except UserError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"error: {one_line(str(error))}", file=sys.stderr)
         return EXIT_USER
     except KeyboardInterrupt:
         print("interrupted; run the same command again to go on", file=sys.stderr)
@@ -46,10 +52,23 @@ def run_command(body: Callable[[list[str]], None], argv: Sequence[str] | None = 
         # The reader of our output (head, less) has gone; Python would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK
+    except OSError as error:
+        if error.errno not in _ERRORS_OF_NAMES or error.filename is None:
+            traceback.print_exc()
+            return EXIT_OURS
+        print(f"error: {one_line(str(error.filename)[:200])}: {error.strerror}; choose another path", file=sys.stderr)
+        return EXIT_USER
     except Exception:
         traceback.print_exc()
         return EXIT_OURS
     return EXIT_OK
+
+
+def one_line(text: str) -> str:
+    """Text on one line, without characters that would make a terminal do something; what files hold may be in it."""
+    flat = " ".join(text.split())
+    shown = "".join(char if char.isprintable() else repr(char)[1:-1] for char in flat)
+    return shown if len(shown) <= _MAX_LINE_CHARACTERS else f"{shown[:_MAX_LINE_CHARACTERS]}..."
 
 
 def _reader_has_gone() -> bool:
@@ -91,7 +110,7 @@ def compose_config(schema: type[Config], overrides: Sequence[str]) -> Config:
         if missing:
             raise UserError(f"missing {', '.join(f'{key}=...' for key in missing)}; --help lists every key")
         return typing.cast(Config, OmegaConf.to_object(composed))
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, OverflowError) as error:
         raise UserError(_first_line(error)) from error
 
 
@@ -120,16 +139,20 @@ def _first_line(error: Exception) -> str:
 
 
 def _check_key(schema: type[Any], override: str) -> None:
+    if len(override) > _MAX_OVERRIDE_CHARACTERS:
+        raise UserError(
+            f"expected key=value of at most {_MAX_OVERRIDE_CHARACTERS} characters, got {override[:80]!r}..."
+        )
     key, separator, _ = override.partition("=")
     if not separator:
-        raise UserError(f"expected key=value, got {override!r}; --help lists the keys")
+        raise UserError(f"expected key=value, got {override!r:.200}; --help lists the keys")
     if key[:1] in "+~":
-        raise UserError(f"{override!r}: keys cannot be added or removed here, only set as key=value")
+        raise UserError(f"{override!r:.200}: keys cannot be added or removed here, only set as key=value")
     node: Any = schema
     prefix = ""
     for part in key.split("."):
         if not dataclasses.is_dataclass(node):
-            raise UserError(f"{prefix.rstrip('.')!r} holds no further keys, got {key!r}")
+            raise UserError(f"{prefix.rstrip('.')!r} holds no further keys, got {key!r:.200}")
         hints = typing.get_type_hints(node)
         names = [field.name for field in dataclasses.fields(node)]
         if part not in names:

@@ -22,6 +22,6 @@ def unknown_name(kind: str, name: object, valid: Iterable[str]) -> UserError:
         An error that lists the valid names and, where one is close, the likeliest.
     """
     names = sorted(valid)
-    close = difflib.get_close_matches(str(name), names, n=1)
+    close = difflib.get_close_matches(str(name)[:200], names, n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
-    return UserError(f"unknown {kind} {name!r}{hint}; valid: {', '.join(names)}")
+    return UserError(f"unknown {kind} {name!r:.200}{hint}; valid: {', '.join(names)}")

@@ -8,7 +8,9 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +20,10 @@ from smidgen.runtime.errors import UserError
 
 TEMPORARY_PREFIX = ".partial-"
 _HASH_BLOCK_BYTES = 1 << 20
+_MAX_JSON_BYTES = 1 << 28
+# Ours nest less than ten deep; whoever walks, prints or writes a value has Python's thousand frames.
+_MAX_JSON_DEPTH = 400
+_LONE_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def sha256_bytes(data: bytes) -> str:
@@ -161,21 +167,73 @@ def remove_leftovers(directory: Path | str, of: str = "") -> None:
             leftover.unlink(missing_ok=True)
 
 
+def regular_file_size(path: Path | str) -> int:
+    """Size in bytes of a file, or of the file that a link leads to: no directory, and no pipe that blocks for ever.
+
+    Raises:
+        UserError: If there is no such file.
+    """
+    try:
+        status = os.stat(path)
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist") from error
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if stat.S_ISDIR(status.st_mode):
+        raise UserError(f"{path} is a directory where a file was expected")
+    if not stat.S_ISREG(status.st_mode):
+        raise UserError(f"{path} is no regular file")
+    return status.st_size
+
+
+def read_text(path: Path | str) -> str:
+    """Reads a text file as it is, line ends included.
+
+    Raises:
+        UserError: If the file is missing or no UTF-8.
+    """
+    regular_file_size(path)
+    try:
+        return Path(path).read_bytes().decode()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is no text in UTF-8") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+
+
 def read_json(path: Path | str) -> Any:
     """Reads a JSON file.
 
     Raises:
-        UserError: If the file is missing, truncated or no JSON; the message names it.
+        UserError: If the file is missing, truncated, too large or no JSON; the message names it.
     """
     path = Path(path)
+    if regular_file_size(path) > _MAX_JSON_BYTES:
+        raise UserError(f"{path} is larger than {_MAX_JSON_BYTES} bytes: not one of ours")
     try:
-        return json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist") from error
-    except IsADirectoryError as error:
-        raise UserError(f"{path} is a directory where a JSON file was expected") from error
+        text = path.read_bytes().decode("utf-8-sig")
+        value = json.loads(text)
+        _require_shallow(value)
+        if _LONE_SURROGATE.search(text):
+            # Half a character cannot be written again.
+            json.dumps(value, ensure_ascii=False).encode()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid JSON ({str(error)[:80]}): truncated or altered?") from error
+    return value
+
+
+def _require_shallow(value: Any) -> None:
+    level, depth = [value], 0
+    while level:
+        depth += 1
+        if depth > _MAX_JSON_DEPTH:
+            raise ValueError(f"nested more than {_MAX_JSON_DEPTH} deep")
+        parts = (
+            outer.values() if isinstance(outer, dict) else outer for outer in level if isinstance(outer, dict | list)
+        )
+        level = [inner for part in parts for inner in part if isinstance(inner, dict | list)]
 
 
 @contextlib.contextmanager

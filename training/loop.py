@@ -31,11 +31,11 @@ from smidgen.training.interrupt import StopSignal, stop_signal
 from smidgen.training.optimiser import (
     SCHEDULES,
     build_optimiser,
-    load_optimiser_tensors,
     optimiser_tensors,
     set_learning_rate,
 )
 from smidgen.training.preparation import Preparation, prepare, reproducible_torch
+from smidgen.training.resume import restore
 from smidgen.training.run_directory import FINAL_CHECKPOINT, ResumePoint, RunDirectory
 from smidgen.training.tensorboard_log import TensorBoardLog
 from smidgen.training.windows import EpochSampler
@@ -234,11 +234,8 @@ class Trainer:
         if point is None:
             self.prepared.fit()
             return
-        self.policy.load_state_dict(point.tensors["model"])
-        load_optimiser_tensors(self.optimiser, point.tensors["optimiser"])
         self.step = point.step
-        self.rows, self.recent = point.memory["rows"], point.memory["recent"]
-        self.monitor.load_state_dict(point.memory["monitor"])
+        self.rows, self.recent = restore(self.run_directory.path, point, self.policy, self.optimiser, self.monitor)
         self.run_directory.write_metrics(self.rows)
         print(f"taken up again at step {self.step} of {config.steps}")
 

@@ -26,6 +26,7 @@ from smidgen.runtime.files import (
     canonical_json,
     directory_lock,
     read_json,
+    regular_file_size,
     remove_leftovers,
     sha256_bytes,
     write_atomic,
@@ -39,6 +40,7 @@ HOST_NAME = "host.json"
 RESUME_NAME = "resume"
 FINAL_CHECKPOINT = Path("checkpoints") / "final"
 LOCK_NAME = ".lock"
+TENSOR_FILES = ("model", "optimiser")
 
 
 @dataclass
@@ -133,14 +135,18 @@ class RunDirectory:
         points = self._resume_points()
         if not points:
             return None
-        state = read_json(points[-1] / "state.json")
-        try:
-            tensors = {
-                name: _read_tensors(points[-1] / f"{name}.safetensors", sha) for name, sha in state["sha256"].items()
-            }
-            return ResumePoint(step=int(state["step"]), tensors=tensors, memory=dict(state["memory"]))
-        except (KeyError, TypeError, AttributeError) as error:
-            raise _damaged(points[-1] / "state.json") from error
+        path = points[-1] / "state.json"
+        state = read_json(path)
+        if not isinstance(state, dict) or state.get("schema_version") != SCHEMA_VERSION:
+            raise _damaged(path)
+        step, hashes, memory = state.get("step"), state.get("sha256"), state.get("memory")
+        # A name from the file becomes part of a path: only those that are written.
+        if type(step) is not int or not isinstance(hashes, dict) or not isinstance(memory, dict):
+            raise _damaged(path)
+        if set(hashes) != set(TENSOR_FILES) or not points[-1].name.endswith(f"-{step:09d}"):
+            raise _damaged(path)
+        tensors = {name: _read_tensors(points[-1] / f"{name}.safetensors", sha) for name, sha in hashes.items()}
+        return ResumePoint(step=step, tensors=tensors, memory=memory)
 
     def remove_resume_points(self) -> None:
         """Removes what a finished run no longer needs."""
@@ -189,11 +195,15 @@ def _differences(found: Any, asked: Mapping[str, Any]) -> str:
 
 def _read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
     try:
+        regular_file_size(path)
         content = path.read_bytes()
         if sha256_bytes(content) != sha256:
             raise _damaged(path)
         return load(content)
-    except (OSError, SafetensorError) as error:
+    except UserError as error:
+        raise _damaged(path) from error
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        # RuntimeError is PyTorch's word for a shape that does not fit.
         raise _damaged(path) from error
 
 

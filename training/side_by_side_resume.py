@@ -41,10 +41,11 @@ def load_state(path: Path, settings: dict[str, Any]) -> tuple[dict[str, Tensor],
     try:
         with safe_open(path, "pt") as file:
             header = json.loads((file.metadata() or {})["smidgen"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, KeyError, ValueError) as error:
+            found = (header["schema_version"], header["settings"])
+            tensors, memory = {name: file.get_tensor(name) for name in file.keys()}, dict(header["memory"])  # noqa: SIM118
+    except (SafetensorError, KeyError, ValueError, TypeError, RecursionError, RuntimeError, OSError) as error:
         raise UserError(f"{path} holds no state of a run ({str(error)[:80]}): remove it to begin again") from error
     # Through JSON, as the file's: tuples become lists.
-    if (header["schema_version"], header["settings"]) != (SCHEMA_VERSION, json.loads(json.dumps(settings))):
+    if found != (SCHEMA_VERSION, json.loads(json.dumps(settings))):
         raise UserError(f"{path} holds the state of other settings: remove it to begin again, or choose another file")
-    return tensors, header["memory"]
+    return tensors, memory

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -20,17 +21,22 @@ from typing import Any
 
 import numpy as np
 
+from smidgen.data_collection.array_files import parse_npy
 from smidgen.data_collection.synthetic.config import LadderConfig
 from smidgen.data_collection.synthetic.rungs import Array, Rung
 from smidgen.runtime.errors import UserError
-from smidgen.runtime.files import canonical_json, write_atomic
+from smidgen.runtime.files import canonical_json, regular_file_size, write_atomic
 
 LIFT_PICTURES = Path(__file__).with_name("lift_pictures.npz")
 # A small file can unpack to anything; this much is enough for 5,000 windows of 3 x 64 x 64.
 _MAX_BYTES = 1 << 26
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 _DTYPES = {"pictures": "|u1", "cue_m": "<f8", "provenance": "|u1"}
-_UNREADABLE = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_UNREADABLE = (
+    *(OSError, ValueError, EOFError, KeyError, OverflowError, RuntimeError, NotImplementedError),
+    *(zipfile.BadZipFile, zlib.error, struct.error),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,22 +73,22 @@ def read_pictures(path: Path) -> RobotPictures:
     Raises:
         UserError: If it is missing, damaged, too large, or holds anything else.
     """
+    if not path.exists():
+        raise UserError(f"{path} does not exist; python -m smidgen.data_collection.synthetic.frames makes one")
+    regular_file_size(path)
     try:
         with zipfile.ZipFile(path) as archive:
-            names = {member.filename for member in archive.infolist()}
-            num_bytes = sum(member.file_size for member in archive.infolist())
-        if names != {f"{name}.npy" for name in _DTYPES} or num_bytes > _MAX_BYTES:
-            raise ValueError(f"holds {', '.join(sorted(names))[:60]} of {num_bytes} bytes")
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in _DTYPES}
+            members = archive.infolist()
+            names, num_bytes = sorted(member.filename for member in members), sum(each.file_size for each in members)
+            if names != sorted(f"{name}.npy" for name in _DTYPES) or num_bytes > _MAX_BYTES:
+                raise ValueError(f"holds {', '.join(names)[:60]!r} of {num_bytes} bytes")
+            if any(member.compress_type not in _METHODS for member in members):
+                raise ValueError("packed in another way than deflated")
+            arrays = {name: parse_npy(path, name, archive.read(f"{name}.npy")) for name in _DTYPES}
         _check_arrays(arrays)
         provenance = json.loads(arrays["provenance"].tobytes())
         if not isinstance(provenance, dict):
             raise ValueError(f"provenance is {type(provenance).__name__}, expected an object")
-    except FileNotFoundError as error:
-        raise UserError(
-            f"{path} does not exist; python -m smidgen.data_collection.synthetic.frames makes one"
-        ) from error
     except _UNREADABLE as error:
         raise UserError(f"{path} is no file of robot pictures ({str(error)[:80]}): truncated or altered?") from error
     return RobotPictures(arrays["pictures"], arrays["cue_m"], provenance)

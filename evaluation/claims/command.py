@@ -20,7 +20,7 @@ from smidgen.evaluation.claims.verdicts import Judgement, judge
 from smidgen.evaluation.tables import check_outputs, replace_between_markers
 from smidgen.runtime.command_line import command_help, compose_config, wants_help
 from smidgen.runtime.errors import UserError
-from smidgen.runtime.files import write_atomic
+from smidgen.runtime.files import read_text, write_atomic
 
 MARKER = "claims"
 USAGE = "smidgen-leaderboard --claims [results=DIR] [key=value ...]"
@@ -52,7 +52,7 @@ def build_outputs(config: ClaimsConfig, judgement: Judgement) -> dict[Path, byte
         path = Path(config.markdown)
         if not path.is_file():
             raise UserError(f"{path} does not exist; pass markdown=PATH of a Markdown file with the two markers")
-        document = path.read_bytes().decode()
+        document = read_text(path)
         outputs[path] = replace_between_markers(document, markdown(judgement), str(path), MARKER).encode()
     return outputs
 

@@ -30,6 +30,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from smidgen.evaluation.json_types import NAME_PATTERN, from_json, refuse, to_json
+from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import canonical_json, sha256_bytes
 
 SCHEMA_VERSION = 1
@@ -152,7 +153,11 @@ class Plan:
         """
         if isinstance(value, dict) and value.get("schema_version") != SCHEMA_VERSION:
             refuse(source, "schema_version", f"{SCHEMA_VERSION}", value.get("schema_version"))
-        return from_json(cls, _in_natural_order(value), source)
+        try:
+            return from_json(cls, _in_natural_order(value), source)
+        except UserError as error:
+            # A plan that contradicts itself does not know its file.
+            raise error if str(error).startswith(source) else UserError(f"{source}: {error}") from error
 
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON; `from_json` gives it back."""
@@ -174,7 +179,8 @@ def _in_natural_order(value: Any) -> Any:
 
 
 def _natural_key(name: str) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
+    # Names end at 100 characters; of a longer one, which will be refused, int() might not take the digits.
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name[:200])]
 
 
 def check_plan(plan: Plan, source: str) -> None:

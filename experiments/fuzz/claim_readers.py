@@ -1,0 +1,109 @@
+"""Readers of a suite's plan and of its arms' records."""
+
+from __future__ import annotations
+
+import functools
+import json
+import random
+import tempfile
+from pathlib import Path
+
+from smidgen.evaluation.claims.command import ClaimsConfig, build_outputs
+from smidgen.evaluation.claims.plan import Plan
+from smidgen.evaluation.claims.records import (
+    ARMS_FOLDER,
+    PLAN_FILE,
+    ArmRecord,
+    SeedRecord,
+    TuningRun,
+    read_suite,
+    write_arm_record,
+)
+from smidgen.evaluation.claims.verdicts import judge
+from smidgen.experiments.claims.plan import build_form
+from smidgen.experiments.claims.plan_file import settle_plan
+from smidgen.experiments.fuzz.mutations import spoil_json_file, spoil_place
+from smidgen.experiments.fuzz.reader import Case, Files, Reader, files_below
+from smidgen.runtime.files import canonical_json, write_json_atomic
+
+
+def _seed_record(plan: Plan, name: str, seed: int) -> SeedRecord:
+    steps = plan.arms[name].max_steps
+    return SeedRecord(
+        seed=seed,
+        lr=plan.tuning.lrs[0],
+        escape_step=5 + seed,
+        steps_run=steps,
+        curve=((0, 1.0, 0.0), (5, 0.5, None), (steps, 0.1, 0.9)),
+        final={"fvu_held_out": 0.1, "separation_ratio": 0.5, "attention_entropy": None},
+        oracle_r2=1.0,
+    )
+
+
+def _arm_record(plan: Plan, name: str) -> ArmRecord:
+    comparisons = [each for hypothesis in plan.hypotheses.values() for each in hypothesis.comparisons]
+    rivals = {each.rule: each.fast[each.slow.index(name)] for each in comparisons if each.rule and name in each.slow}
+    return ArmRecord(
+        arm=name,
+        plan_sha256=plan.sha256,
+        lr=plan.tuning.lrs[0],
+        tuning=tuple(
+            TuningRun(lr=lr, seed=seed, escape_step=3, final_loss=0.1)
+            for lr in plan.tuning.lrs
+            for seed in plan.tuning.seeds
+        ),
+        seeds=tuple(_seed_record(plan, name, seed) for seed in plan.seeds),
+        choices={rule: {str(seed): rival for seed in plan.seeds} for rule, rival in rivals.items()},
+    )
+
+
+@functools.cache
+def _suite_files() -> Files:
+    plan = build_form("smoke").plan
+    with tempfile.TemporaryDirectory() as scratch:
+        write_json_atomic(Path(scratch, PLAN_FILE), plan.to_json())
+        for name in plan.arms:
+            write_arm_record(Path(scratch), _arm_record(plan, name), plan)
+        return files_below(Path(scratch))
+
+
+def _spoil_plan(rng: random.Random, valid: Files) -> Case:
+    if rng.random() < 0.05:
+        return Case({PLAN_FILE: spoil_place(rng)})
+    content = spoil_json_file(rng, valid[PLAN_FILE])
+    if rng.random() < 0.5:
+        return Case({PLAN_FILE: content})
+    return Case({PLAN_FILE: content, **_signed_arms(content, valid)})
+
+
+def _signed_arms(plan_file: bytes, valid: Files) -> dict[str, bytes]:
+    """The arms' records under a spoiled plan's hash, if it is a plan at all."""
+    try:
+        digest = Plan.from_json(json.loads(plan_file.decode()), "plan.json").sha256
+    except (ValueError, RecursionError):
+        return {}
+    arms = {name: json.loads(content) for name, content in valid.items() if name.startswith(ARMS_FOLDER)}
+    return {name: canonical_json({**arm, "plan_sha256": digest}) for name, arm in arms.items()}
+
+
+def _spoil_arm(rng: random.Random, valid: Files) -> Case:
+    name = rng.choice(sorted(name for name in valid if name.startswith(ARMS_FOLDER)))
+    return Case({name: spoil_place(rng) if rng.random() < 0.05 else spoil_json_file(rng, valid[name])})
+
+
+def _read_suite(folder: Path, words: tuple[str, ...]) -> None:
+    """Verdicts, tables and page of a suite."""
+    config = ClaimsConfig(results=str(folder))
+    build_outputs(config, judge(read_suite(folder)))
+
+
+def _read_plan(folder: Path, words: tuple[str, ...]) -> None:
+    """The plan as a suite that goes on reads it, then everything that is computed from it."""
+    settle_plan(build_form("smoke").plan, folder)
+    _read_suite(folder, words)
+
+
+CLAIM_READERS: dict[str, Reader] = {
+    "claims plan": Reader(_suite_files, _spoil_plan, _read_plan),
+    "arm record": Reader(_suite_files, _spoil_arm, _read_suite),
+}
