@@ -31,12 +31,14 @@ class SiteVideos:
         missing: Names that records hold and that the folder does not.
         too_large: Names of videos above ``MOST_BYTES_EACH``.
         too_many: Names of videos that would have exceeded ``MOST_BYTES_TOGETHER``.
+        unused: Names of videos that an earlier call left in the site.
     """
 
     copies: dict[Path, Path]
     missing: tuple[str, ...]
     too_large: tuple[str, ...]
     too_many: tuple[str, ...]
+    unused: tuple[str, ...]
 
     @property
     def left_out(self) -> frozenset[str]:
@@ -51,7 +53,8 @@ class SiteVideos:
             (self.too_large, f"above {MOST_BYTES_EACH // 1000} kB"),
             (self.too_many, f"beyond {MOST_BYTES_TOGETHER // 1_000_000} MB together"),
         )
-        return [f"left out, {reason}: {_named(names)}" for names, reason in reasons if names]
+        lines = [f"left out, {reason}: {_named(names)}" for names, reason in reasons if names]
+        return lines + [f"in the site, not on its page, remove them: {_named(self.unused)}"] * bool(self.unused)
 
 
 def _named(names: Sequence[str]) -> str:
@@ -87,7 +90,9 @@ def choose_videos(groups: Sequence[Group], videos: Path, looks: Sequence[Path], 
         else:
             copies[place] = source
             num_bytes += source.stat().st_size
-    return SiteVideos(copies, tuple(missing), tuple(too_large), tuple(too_many))
+    old = (path.relative_to(site) for name in (VIDEOS, SALIENCY) for path in sorted((site / name).glob("*.mp4")))
+    unused = tuple(path.name for path in old if path not in copies)
+    return SiteVideos(copies, tuple(missing), tuple(too_large), tuple(too_many), unused)
 
 
 def _by_priority(groups: Sequence[Group], videos: Path, looks: Sequence[Path]) -> Iterator[tuple[Path, Path]]:

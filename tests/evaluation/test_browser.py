@@ -31,7 +31,14 @@ FLAGS = [
 REFERENCE = HERE / "page_reference.png"
 DESKTOP = {"width": 1280, "height": 900}
 PHONE = {"width": 390, "height": 844}
-PARTS = ("#task-1 .bars-figure", "#task-1 .collapse", "#task-1 .seed-grid", ".heat", ".demonstrations", ".escapes .plot")
+PARTS = (
+    "#task-1 .bars-figure",
+    "#task-1 .collapse",
+    "#task-1 .seed-grid",
+    ".heat",
+    ".demonstrations",
+    ".escapes .plot",
+)
 TILE_PX = (40, 24)
 # Fonts differ between machines, and what stands beside text moves with it: the pictures are taken without any.
 WITHOUT_TEXT = "body * { font-size: 0 !important; line-height: 0 !important }"
