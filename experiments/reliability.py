@@ -1,0 +1,205 @@
+"""``python -m smidgen.experiments.reliability [page=PAGE] [check=true]``: figures of the last long runs.
+
+Writes into the page what the records in results/reliability say: commands killed (kills.json, from
+``python -m smidgen.experiments.faults form=long``), readers fed with hostile input (fuzz.json, from
+``python -m smidgen.experiments.fuzz form=long``) and frames watched (pixels.json, from
+``python -m smidgen.experiments.reliability_pixels``). A second on one core; a small variant: ``check=true``, which
+writes nothing and ends with code 2 where the page is not what the records give.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from smidgen.evaluation.json_types import from_json
+from smidgen.evaluation.statistics import wilson_interval
+from smidgen.evaluation.tables import check_outputs, replace_between_markers
+from smidgen.experiments.faults.record import read_faults_record
+from smidgen.experiments.fuzz.campaign import Tally
+from smidgen.experiments.reliability_record import PixelsRecord, read_pixels_record
+from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
+from smidgen.runtime.errors import UserError
+from smidgen.runtime.files import read_json, write_atomic
+
+USAGE = "python -m smidgen.experiments.reliability [page=PAGE] [key=value ...]"
+SUMMARY = "Writes the figures of the last long runs, computed from their records, into the page on reliability."
+NOT_RUN = "Not run yet; the command is `{}`."
+
+
+@dataclass(frozen=True)
+class PageConfig:
+    """Which records go into which page."""
+
+    page: str = field(default="docs/reliability.md", metadata={"help": "page with the markers"})
+    records: str = field(default="results/reliability", metadata={"help": "folder of the records"})
+    check: bool = field(default=False, metadata={"help": "write nothing; fail where the page is another"})
+
+
+@dataclass(frozen=True)
+class FuzzRecord:
+    """What came of hostile input, by reader."""
+
+    form: str
+    machine: str
+    readers: dict[str, Tally]
+
+
+def kills_block(path: Path) -> str:
+    """Commands killed and workers hung, from their record."""
+    record = read_faults_record(str(path))
+    rows = [
+        (
+            f"`{name}`",
+            *map(str, (found.kills, found.stops, found.starts, found.runs_with_undisturbed_bytes)),
+            *map(str, (found.files_compared, found.workers_left_behind)),
+        )
+        for name, found in record.commands.items()
+    ]
+    heads = (
+        "command",
+        "kills",
+        "hangs",
+        "starts",
+        "runs with the bytes of an undisturbed one",
+        "files compared in each",
+    )
+    table = markdown_table((*heads, "workers left behind"), rows)
+    total = f"{record.kills} kills and {record.stops} hangs, `form={record.form} seed={record.seed}`"
+    return f"{table}\n\n{total}. {origin(record.commit, record.machine)}"
+
+
+def fuzz_block(path: Path) -> str:
+    """Hostile input read, from its record."""
+    record = from_json(FuzzRecord, read_json(path), str(path))
+    rows = [
+        (
+            name,
+            *(f"{count:,}" for count in (tally.inputs, tally.refused, tally.accepted, len(tally.faults))),
+            f"{tally.slowest_ms:,.0f} ms",
+            f"{tally.memory_growth_mib:,.0f} MiB",
+        )
+        for name, tally in record.readers.items()
+    ]
+    heads = ("reader", "inputs", "refused in words", "read as valid", "anything else", "slowest", "memory grew by")
+    total = f"{sum(tally.inputs for tally in record.readers.values()):,} inputs, `form={record.form}`"
+    commits = ", ".join(sorted({tally.commit for tally in record.readers.values()}))
+    return f"{markdown_table(heads, rows)}\n\n{total}. {origin(commits, record.machine)}"
+
+
+def pixels_block(path: Path) -> str:
+    """Frames watched and renderers broken, from their record."""
+    record = read_pixels_record(str(path))
+    watched = record.tasks.values()
+    episodes, alarms = sum(task.num_episodes for task in watched), sum(task.alarms for task in watched)
+    _, high = wilson_interval(alarms, episodes)
+    farthest_mm, cost = 1e3 * max(task.largest_unseen_move_m for task in watched), record.cost
+    sound = (
+        f"**{alarms} false alarms in {episodes:,} sound episodes** ({sum(task.frames for task in watched):,} frames of "
+        f"{record.image_size} x {record.image_size} pixels, {len(record.tasks)} tasks; at most {100 * high:.1f} % of "
+        f"episodes with 95 % confidence). The arm moved {farthest_mm:.2f} mm at most in view while a picture stayed as "
+        f"it was; the limit is {1e3 * record.limit_m:.0f} mm. The checks take {cost.share:.2%} of an episode's time "
+        f"({cost.watch_us:.0f} µs a frame and {cost.confirm_ms:.1f} ms an episode, where a step with its frame takes "
+        f"{cost.step_ms:.1f} ms)."
+    )
+    parts = [sound, _watched_table(record), _faults_table(record), origin(record.commit, record.machine)]
+    return "\n\n".join(parts)
+
+
+def _watched_table(record: PixelsRecord) -> str:
+    names = list(dict.fromkeys(name for task in record.tasks.values() for name in task.episodes))
+    rows = [
+        (
+            f"`{name}`",
+            *(str(task.episodes.get(policy, 0)) for policy in names),
+            f"{task.frames:,}",
+            str(task.alarms),
+            f"{1e3 * task.largest_unseen_move_m:.2f} mm",
+        )
+        for name, task in record.tasks.items()
+    ]
+    heads = ("task", *(f"episodes: {name}" for name in names), "frames", "false alarms", "farthest unseen move")
+    return markdown_table(heads, rows)
+
+
+def _faults_table(record: PixelsRecord) -> str:
+    rows = [
+        (
+            name,
+            str(fault.injected),
+            str(fault.by_the_watch),
+            "-" if fault.most_frames is None else str(fault.most_frames),
+            str(fault.at_the_end),
+            str(fault.injected - fault.by_the_watch - fault.at_the_end),
+        )
+        for name, fault in record.faults.items()
+    ]
+    heads = ("the renderer broken in mid-episode", "episodes", "stopped at a frame", "after frames, at most")
+    return markdown_table((*heads, "refused at the end", "kept"), rows)
+
+
+def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table whose first column is words and whose others are figures."""
+    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def origin(commit: str, machine: str) -> str:
+    """Where a record's figures come from, as a sentence."""
+    return f"Measured: `{commit}` on {machine}."
+
+
+# By the topic of the markers: the record, its block, and the command that makes the record.
+BLOCKS: dict[str, tuple[str, Callable[[Path], str], str]] = {
+    "kills": ("kills.json", kills_block, "python -m smidgen.experiments.faults form=long"),
+    "fuzz": (
+        "fuzz.json",
+        fuzz_block,
+        "python -m smidgen.experiments.fuzz form=long record=results/reliability/fuzz.json",
+    ),
+    "pixels": ("pixels.json", pixels_block, "python -m smidgen.experiments.reliability_pixels"),
+}
+
+
+def page_with_figures(page: str, records: str) -> str:
+    """The page's text with every block computed anew.
+
+    Args:
+        page: Path of the page.
+        records: Folder of the records; a block whose record is missing says so.
+
+    Raises:
+        UserError: If the page is missing or lacks a marker, or a record is no such record.
+    """
+    if not Path(page).is_file():
+        raise UserError(f"{page} does not exist; run from the repository's root, or give page=PAGE")
+    text = Path(page).read_text(encoding="utf-8")
+    for topic, (name, block, command) in BLOCKS.items():
+        path = Path(records) / name
+        figures = block(path) if path.exists() else NOT_RUN.format(command)
+        text = replace_between_markers(text, figures, page, topic=topic)
+    return text
+
+
+def _body(arguments: list[str]) -> None:
+    if wants_help(arguments):
+        print(command_help(USAGE, SUMMARY, PageConfig))
+        return
+    config = compose_config(PageConfig, arguments)
+    text = page_with_figures(config.page, config.records)
+    if config.check:
+        check_outputs({Path(config.page): text.encode()})
+    else:
+        write_atomic(config.page, text.encode())
+    print(f"{config.page} {'is what' if config.check else 'has what'} {config.records} holds")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command."""
+    return run_command(_body, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

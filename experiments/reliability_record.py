@@ -1,0 +1,100 @@
+"""What the calibration of the watch over frames found, as one JSON record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from smidgen.evaluation.json_types import from_json, refuse
+from smidgen.runtime.files import read_json
+
+RECORD_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What the watch said of one task's sound episodes.
+
+    Attributes:
+        episodes: How many by each policy.
+        frames: Frames of them all.
+        alarms: Episodes that it stopped, each a false alarm.
+        largest_unseen_move_m: The farthest that the end effector moved in view while a picture stayed as it was.
+    """
+
+    episodes: dict[str, int]
+    frames: int
+    alarms: int
+    largest_unseen_move_m: float
+
+    @property
+    def num_episodes(self) -> int:
+        """Episodes of all policies."""
+        return sum(self.episodes.values())
+
+
+@dataclass(frozen=True)
+class Noticed:
+    """What became of one way of breaking the renderer.
+
+    Attributes:
+        injected: Episodes in which it was broken.
+        by_the_watch: Of them, those stopped at a frame.
+        at_the_end: Of them, those refused once they were over, because a known picture had changed.
+        most_frames: Wrong frames at most until the episode was stopped; None where the watch never stopped one.
+    """
+
+    injected: int
+    by_the_watch: int
+    at_the_end: int
+    most_frames: int | None
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What the checks cost on the task on which renderers are broken.
+
+    Attributes:
+        watch_us: Microseconds of processor time of the watch, a frame.
+        confirm_ms: Milliseconds of the check at an episode's end.
+        step_ms: Milliseconds of a control step with its frame and all checks.
+        steps: Control steps of the measured episodes.
+        episodes: Their number.
+    """
+
+    watch_us: float
+    confirm_ms: float
+    step_ms: float
+    steps: int
+    episodes: int
+
+    @property
+    def share(self) -> float:
+        """Share of an episode's time."""
+        watch_ms = 1e-3 * self.watch_us * (self.steps + self.episodes) + self.confirm_ms * self.episodes
+        return watch_ms / (self.step_ms * self.steps)
+
+
+@dataclass(frozen=True)
+class PixelsRecord:
+    """The whole record; ``limit_m`` is the movement from which the watch stops an episode."""
+
+    version: int
+    machine: str
+    commit: str
+    image_size: int
+    limit_m: float
+    tasks: dict[str, Watched]
+    faults: dict[str, Noticed]
+    cost: Cost
+
+
+def read_pixels_record(path: str) -> PixelsRecord:
+    """Reads a record.
+
+    Raises:
+        UserError: If the file is missing or no such record, naming the field.
+    """
+    stored = read_json(path)
+    if isinstance(stored, dict) and stored.get("version") != RECORD_VERSION:
+        refuse(path, "version", str(RECORD_VERSION), stored.get("version"))
+    return from_json(PixelsRecord, stored, path)
