@@ -8,6 +8,7 @@ import pytest
 from fake_lift import FakeLift
 from scripted_failures import FAILURES, ExplodesAt, PlaysBack
 
+from smidgen.envs.selfcheck import prove_pixels
 from smidgen.envs.tasks import get_task, make_env
 from smidgen.evaluation.expert_policy import ExpertPolicy
 from smidgen.evaluation.failures import FailureObserver
@@ -15,6 +16,7 @@ from smidgen.evaluation.items import episode_answer
 from smidgen.evaluation.mean_path import with_collapsed
 from smidgen.evaluation.protocol import LABELS
 from smidgen.evaluation.rollout import rollout
+from smidgen.evaluation.videos import VideoRecorder
 
 STEPS = 60
 REST_M = 0.82
@@ -215,6 +217,15 @@ def test_a_simulation_that_diverges_is_its_own_failure(real_lift: Any) -> None:
     result = rollout(real_lift, ExplodesAt(real_lift), seed=3_000_000)
     assert (result.label, result.num_steps) == ("simulator_error", 3)
     assert rollout(real_lift, ExpertPolicy("lift"), seed=3_000_001).label == "success", "the next episode is well"
+
+
+@pytest.mark.simulator
+def test_a_simulation_that_diverges_on_film_leaves_the_pixels_in_order(real_lift: Any) -> None:
+    prove_pixels(real_lift)
+    film = VideoRecorder()
+    assert rollout(real_lift, ExplodesAt(real_lift), seed=3_000_000, recorder=film).label == "simulator_error"
+    assert len(film.frames) == 4
+    assert rollout(real_lift, ExpertPolicy("lift"), seed=3_000_001, recorder=film).label == "success"
 
 
 @pytest.mark.simulator
