@@ -11,9 +11,9 @@ import pytest
 README = (Path(__file__).parent.parent / "README.md").read_text()
 # What makes a long command small enough for a test; everything else of the line stays.
 SMALLER = {
-    "smidgen-collect": ["episodes=4", "workers=2"],
+    "smidgen-collect": ["episodes=4", "workers=0"],
     "smidgen-train": ["steps=4", "eval_every=2"],
-    "smidgen-eval": ["episodes=2", "videos=1"],
+    "smidgen-eval": ["episodes=2", "videos=1", "workers=0"],
 }
 
 

@@ -10,7 +10,7 @@ from smidgen.evaluation.records import read_record
 from smidgen.experiments import demo, side_by_side
 from smidgen.runtime.command_line import run_command
 
-SMALL = ["demonstrations=4", "validation=2", "steps=6", "episodes=2", "videos=1"]
+SMALL = ["demonstrations=4", "validation=2", "steps=6", "episodes=2", "videos=1", "workers=0"]
 
 
 @pytest.mark.simulator
