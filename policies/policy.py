@@ -95,10 +95,14 @@ def _build_users_policy(spec: str, action_spec: Mapping[str, Any]) -> Policy:
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise
-        raise UserError(f"policy {spec!r}: no module {error.name!r}; run from its directory or install it") from error
+        raise UserError(
+            f"policy {spec!r:.200}: no module {error.name!r:.200}; run from its directory or install it"
+        ) from error
     built = getattr(module, class_name, None)
     if not isinstance(built, type) or inspect.isabstract(built):
-        raise UserError(f"policy {spec!r}: module {module_name!r} has no class {class_name!r} that can be made")
+        raise UserError(
+            f"policy {spec!r:.200}: module {module_name!r:.100} has no class {class_name!r:.100} that can be made"
+        )
     return check_policy(built(**_constructor_arguments(built, action_spec, spec)), spec)
 
 
@@ -113,7 +117,7 @@ def _constructor_arguments(built: type, action_spec: Mapping[str, Any], spec: st
         arguments = {"action_spec": dict(action_spec)} if "action_spec" in signature.parameters else {}
         signature.bind(**arguments)
     except (TypeError, ValueError) as error:
-        raise UserError(f"policy {spec!r}: made with action_spec= or nothing, but {error}; see Policy") from error
+        raise UserError(f"policy {spec!r:.200}: made with action_spec= or nothing, but {error}; see Policy") from error
     return arguments
 
 
@@ -125,9 +129,9 @@ def check_policy(policy: object, spec: str) -> Policy:
     """
     missing = [part for part in ("name", "observes", "reset", "act") if not hasattr(policy, part)]
     if missing or not isinstance(policy, Policy):
-        raise UserError(f"policy {spec!r} lacks {', '.join(missing)}; see Policy in smidgen.policies.policy")
+        raise UserError(f"policy {spec!r:.200} lacks {', '.join(missing)}; see Policy in smidgen.policies.policy")
     if not isinstance(policy.observes, tuple | list) or not isinstance(policy.name, str):
-        raise UserError(f"policy {spec!r}: expected name, a string, and observes, a tuple; see Policy")
+        raise UserError(f"policy {spec!r:.200}: expected name, a string, and observes, a tuple; see Policy")
     if unknown := sorted({str(each) for each in policy.observes} - set(OBSERVABLES)):
-        raise UserError(f"policy {spec!r} observes {unknown[0]!r}; valid: {', '.join(OBSERVABLES)}")
+        raise UserError(f"policy {spec!r:.200} observes {unknown[0]!r}; valid: {', '.join(OBSERVABLES)}")
     return policy

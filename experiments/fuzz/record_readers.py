@@ -22,12 +22,14 @@ from smidgen.evaluation.leaderboard import leaderboard
 from smidgen.evaluation.measures import CollapseMeasures
 from smidgen.evaluation.policy_source import PolicySource, build_card
 from smidgen.evaluation.protocol import HOLD_STEPS, PROTOCOL_VERSION, SUCCESS
+from smidgen.evaluation.ranking import rank_runs, read_runs
 from smidgen.evaluation.record_schema import SCHEMA_VERSION, PolicyCard, count_errors, success_rate
-from smidgen.evaluation.records import read_record
+from smidgen.evaluation.records import read_host, read_record
 from smidgen.evaluation.shards import read_answer
 from smidgen.evaluation.statistics import CONFIDENCE
 from smidgen.evaluation.submit import bundle_files, open_submission, zip_bytes
-from smidgen.evaluation.verification import VERIFICATION_VERSION
+from smidgen.evaluation.tables import csv_table, markdown
+from smidgen.evaluation.verification import VERIFICATION_VERSION, read_verification
 from smidgen.evaluation.verify import other_machine, world_of
 from smidgen.experiments.fuzz.containers import spoil_safetensors
 from smidgen.experiments.fuzz.mutations import spoil_bytes, spoil_json_file, spoil_place
@@ -136,6 +138,7 @@ def read_results(folder: Path, words: tuple[str, ...] = ()) -> None:
     """The leaderboard of a folder of records, in every form, and what verification asks of a record first."""
     record = read_record(folder / RECORD)
     world_of(record, folder / RECORD, build_policy_of_size())
+    rank_runs(read_runs(folder / "results"))
     with contextlib.redirect_stdout(io.StringIO()):
         leaderboard([f"results={folder / 'results'}"])
 
@@ -152,8 +155,12 @@ def _spoil_mark(rng: random.Random, valid: Files) -> Case:
 
 
 def _read_mark(folder: Path, words: tuple[str, ...]) -> None:
+    read_verification(folder / RECORD)
+    read_host(folder / RECORD)
     other_machine(read_record(folder / RECORD), folder / RECORD, {"cpu": "fake"})
-    open_and_bundle(folder)
+    groups = rank_runs(read_runs(folder / "results"))
+    csv_table(groups).encode()
+    markdown(groups).encode()
 
 
 _HELD_OUT = f"results/{SHARDS}/held-out.json"
