@@ -100,9 +100,9 @@ def pixels_block(path: Path) -> str:
         f"**{alarms} false alarms in {episodes:,} sound episodes** ({sum(task.frames for task in watched):,} frames of "
         f"{record.image_size} x {record.image_size} pixels, {len(record.tasks)} tasks; at most {100 * high:.1f} % of "
         f"episodes with 95 % confidence). The arm moved {farthest_mm:.2f} mm at most in view while a picture stayed as "
-        f"it was; the limit is {1e3 * record.limit_m:.0f} mm. The checks take {cost.share:.2%} of an episode's time "
-        f"({cost.watch_us:.0f} µs a frame and {cost.confirm_ms:.1f} ms an episode, where a step with its frame takes "
-        f"{cost.step_ms:.1f} ms)."
+        f"it was; the limit is {1e3 * record.limit_m:.0f} mm. The watch takes {cost.watch_share:.1%} of a control step "
+        f"({cost.watch_us:.0f} µs of {cost.step_ms:.1f} ms, frame included), the check after an episode as long as "
+        f"{cost.confirm_steps:.1f} steps."
     )
     parts = [sound, _watched_table(record), _faults_table(record), origin(record.commit, record.machine)]
     return "\n\n".join(parts)

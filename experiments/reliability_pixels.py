@@ -108,12 +108,16 @@ class FrameWatcher:
     def __init__(self, env: Any) -> None:
         self.watch = PixelWatch(env.model, env.data, env.cameras, env.image_size)
         self.num_frames, self.watch_s = 0, 0.0
+        self._buffer = np.empty((len(env.cameras), *env.image_size, 3), dtype=np.uint8)
 
     def capture(self, env: Any) -> None:
         """Draws the present state, and has the watch look at it."""
         frames = RobosuiteEnv.render_frames(env.unwrapped)
         # Processor time: on a busy machine, long intervals hold more of other people's work than short ones.
         started = time.process_time()
+        # As the renderer does, to prove that a picture was read back.
+        self._buffer.fill(0)
+        (self._buffer != 0).any()
         self.watch.see(frames)
         self.watch_s += time.process_time() - started
         self.num_frames += 1

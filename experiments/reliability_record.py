@@ -54,7 +54,7 @@ class Cost:
     """What the checks cost on the task on which renderers are broken.
 
     Attributes:
-        watch_us: Microseconds of processor time of the watch, a frame.
+        watch_us: Microseconds of processor time of the watch, and of proving that a picture was read, a frame.
         confirm_ms: Milliseconds of the check at an episode's end.
         step_ms: Milliseconds of a control step with its frame and all checks.
         steps: Control steps of the measured episodes.
@@ -68,10 +68,14 @@ class Cost:
     episodes: int
 
     @property
-    def share(self) -> float:
-        """Share of an episode's time."""
-        watch_ms = 1e-3 * self.watch_us * (self.steps + self.episodes) + self.confirm_ms * self.episodes
-        return watch_ms / (self.step_ms * self.steps)
+    def watch_share(self) -> float:
+        """The watch's share of a control step's time."""
+        return 1e-3 * self.watch_us / self.step_ms
+
+    @property
+    def confirm_steps(self) -> float:
+        """How many control steps the check at an episode's end takes as long as."""
+        return self.confirm_ms / self.step_ms
 
 
 @dataclass(frozen=True)
