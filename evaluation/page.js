@@ -129,6 +129,7 @@
   }
 
   const player = document.querySelector(".player");
+  const whenIdle = window.requestIdleCallback ?? setTimeout;
   const stillness = matchMedia("(prefers-reduced-motion: reduce)");
 
   function play(title, source) {
@@ -195,11 +196,9 @@
     }
 
     table.setAttribute("role", "grid");
-    for (const [cell, place] of places) {
-      cell.tabIndex = -1;
-      cell.setAttribute("aria-label", `${words(place)}${film(place) ? ", filmed" : ""}`);
-    }
-    if (cells[0]?.[0]) cells[0][0].tabIndex = 0;
+    cells[0][0].tabIndex = 0;
+    // Tens of thousands of cells on a page of many tasks: the page must not wait for their names.
+    whenIdle(() => places.forEach((place, cell) => cell.setAttribute("aria-label", `${words(place)}${film(place) ? ", filmed" : ""}`)));
     table.addEventListener("pointerover", (event) => {
       if (places.has(event.target)) readout.textContent = `${words(places.get(event.target))}.`;
     });

@@ -244,8 +244,8 @@ def test_success_by_number_of_demonstrations_is_drawn_with_intervals() -> None:
 
 
 def test_recipes_over_tasks_are_on_the_page(rich: Page) -> None:
-    assert "Recipes over door, lift" in [text for _, text in rich.all("h3")]
-    assert "Recipes over" not in render(*demo_records()).html
+    assert [text for _, text in rich.all("th", scope="rowgroup") if text.startswith("over")] == ["over door, lift"]
+    assert "Recipes over several tasks" not in render(*demo_records()).html
 
 
 def test_ids_are_unique_on_a_page_with_all_its_parts(rich: Page) -> None:
