@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from dataclasses import dataclass, field
 
 import pytest
@@ -61,6 +63,21 @@ def test_exit_codes(error: BaseException, code: int, capsys: pytest.CaptureFixtu
         assert complaint == "error: two lines\n"
     if code == 1:
         assert "Traceback" in complaint
+
+
+def test_a_broken_pipe_is_a_readers_leave_only_where_somebody_read(capsys: pytest.CaptureFixture[str]) -> None:
+    """A pipe to a program of our own that died is our fault, and no reason to say that all is well."""
+    assert run_command(raising(BrokenPipeError("to the encoder")), []) == 1
+    assert "to the encoder" in capsys.readouterr().err
+    code = """
+from smidgen.runtime.command_line import run_command
+raise SystemExit(run_command(lambda _: [print("line", flush=True) for _ in range(100_000)], []))
+"""
+    command = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert command.stdout.readline() == b"line\n"
+    command.stdout.close()
+    assert (command.wait(60), command.stderr.read()) == (0, b"")
+    command.stderr.close()
 
 
 def test_a_command_that_ends_well_returns_zero() -> None:

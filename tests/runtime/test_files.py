@@ -81,6 +81,31 @@ def test_broken_json_is_named(tmp_path: Path, content: bytes) -> None:
         files.read_json(tmp_path)
 
 
+def test_leftovers_of_one_file_are_removed_alone(tmp_path: Path) -> None:
+    names = [f"{files.TEMPORARY_PREFIX}{name}-{'0' * 32}" for name in ("a.json", "a.json.mp4", "b.json")]
+    for name in names:
+        (tmp_path / name).touch()
+    files.remove_leftovers(tmp_path, "a.json")
+    assert sorted(path.name for path in tmp_path.iterdir()) == names[1:]
+
+
+def test_a_file_is_written_even_where_another_command_tidies_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename, calls = os.replace, []
+
+    def tidy_up_and_rename(source: Path, target: Path) -> None:
+        calls.append(source)
+        if len(calls) == 1:
+            files.remove_leftovers(tmp_path)
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", tidy_up_and_rename)
+    files.write_atomic(tmp_path / "file", b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert len(calls) == 2
+
+
 def test_a_lock_excludes_others_and_dies_with_its_holder(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     held = context.Event()
