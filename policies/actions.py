@@ -30,9 +30,9 @@ class ActionLayout:
     def __post_init__(self) -> None:
         lengths = {len(self.names), len(self.low), len(self.high), len(self.kinds)}
         if len(lengths) != 1 or not self.names:
-            raise UserError(f"action spec: expected one name, low, high and kind per coordinate, got {self}")
+            raise UserError(f"action spec: expected one name, low, high and kind per coordinate, got {str(self):.200}")
         if unknown := sorted(set(self.kinds) - set(KINDS)):
-            raise UserError(f"action spec: unknown kind {unknown[0]!r}; valid: {', '.join(KINDS)}")
+            raise UserError(f"action spec: unknown kind {unknown[0]!r:.60}; valid: {', '.join(KINDS)}")
         if not all(
             math.isfinite(low) and low <= high < math.inf for low, high in zip(self.low, self.high, strict=True)
         ):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from smidgen.experiments.bench.record import machine
-from smidgen.experiments.fuzz.campaign import Tally, run_reader, tally_path
+from smidgen.experiments.fuzz.campaign import Tally, read_tally, run_reader, tally_path
 from smidgen.experiments.fuzz.registry import READERS
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.errors import unknown_name
@@ -35,6 +35,7 @@ class FuzzConfig:
     readers: tuple[str, ...] = field(default=(), metadata={"help": "only these; empty: all"})
     scratch: str = field(default="outputs/fuzz", metadata={"help": "folder of what is done so far"})
     record: str | None = field(default=None, metadata={"help": "JSON file of the figures; null: none"})
+    only_report: bool = field(default=False, metadata={"help": "read nothing; write the record of what is done so far"})
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "readers", tuple(self.readers) or tuple(READERS))
@@ -54,8 +55,11 @@ def fuzz(config: FuzzConfig) -> dict[str, Tally]:
     done = {}
     for name in config.readers:
         path = tally_path(Path(config.scratch, config.form), name)
-        with directory_lock(path.parent):
-            done[name] = run_reader(name, READERS[name], FORMS[config.form], path)
+        if config.only_report:
+            done[name] = read_tally(path)
+        else:
+            with directory_lock(path.parent):
+                done[name] = run_reader(name, READERS[name], FORMS[config.form], path)
         print(done[name].line(name), flush=True)
     return done
 
@@ -68,7 +72,9 @@ def _body(arguments: list[str]) -> None:
     done = fuzz(config)
     if config.record:
         tallies = {name: tally.to_json() for name, tally in done.items()}
-        write_json_atomic(config.record, {"form": config.form, "machine": machine(), "readers": tallies})
+        is_complete = all(tally.inputs >= FORMS[config.form] for tally in done.values())
+        found = {"form": config.form, "complete": is_complete, "machine": machine(), "readers": tallies}
+        write_json_atomic(config.record, found)
     faults = [f"{name}: input {index}: {fault}" for name, tally in done.items() for index, fault in tally.faults]
     if faults:
         raise RuntimeError("\n".join(["a reader neither read nor refused:", *faults]))

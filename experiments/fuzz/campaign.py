@@ -60,6 +60,15 @@ def tally_path(scratch: Path, name: str) -> Path:
     return scratch / re.sub("[^a-z]", "-", name) / "tally.json"
 
 
+def read_tally(path: Path) -> Tally:
+    """What has been done of a reader so far.
+
+    Raises:
+        UserError: If the file is damaged.
+    """
+    return from_json(Tally, read_json(path), str(path)) if path.exists() else Tally()
+
+
 def draw_case(name: str, reader: Reader, valid: Files, index: int) -> Case:
     """The input of a number: the same on any machine."""
     return reader.spoil(random.Random(f"{name} {index}"), valid)
@@ -71,7 +80,7 @@ def run_reader(name: str, reader: Reader, num_inputs: int, path: Path) -> Tally:
     Raises:
         UserError: If the tally on disk is damaged.
     """
-    tally = from_json(Tally, read_json(path), str(path)) if path.exists() else Tally()
+    tally = read_tally(path)
     if tally.inputs >= num_inputs:
         return tally
     with tempfile.TemporaryDirectory() as scratch:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from smidgen.experiments.fuzz.reader import Case, Reader, plant, restore
+from smidgen.runtime.command_line import one_line
 from smidgen.runtime.errors import UserError
 
 # A pipe blocks without using the processor, and a busy machine delays what does: the limit is on the clock, generously.
@@ -119,7 +120,7 @@ def judge(reader: Reader, folder: Path, valid: dict[str, bytes], case: Case) -> 
             reader.read(folder, words)
         is_accepted = True
     except UserError as error:
-        message = " ".join(str(error).split())
+        message = one_line(str(error))
         fault = _fault_of_message(message, folder, case)
     except Hang:
         fault = f"no end after {MAX_SECONDS} s"
