@@ -30,7 +30,7 @@ class ActionLayout:
     def __post_init__(self) -> None:
         lengths = {len(self.names), len(self.low), len(self.high), len(self.kinds)}
         if len(lengths) != 1 or not self.names:
-            raise UserError(f"action spec: expected one name, low, high and kind per coordinate, got {str(self):.200}")
+            raise UserError(f"action spec: expected one name, low, high and kind per coordinate, got {self!s:.200}")
         if unknown := sorted(set(self.kinds) - set(KINDS)):
             raise UserError(f"action spec: unknown kind {unknown[0]!r:.60}; valid: {', '.join(KINDS)}")
         if not all(
