@@ -92,7 +92,7 @@ class Visit:
 
     def __init__(self, browser: sync_api.Browser, address: Path, **options: object) -> None:
         self.context = browser.new_context(**{"viewport": DESKTOP, "color_scheme": "light", **options})
-        self.context.set_default_timeout(10_000)
+        self.context.set_default_timeout(30_000)
         self.page = self.context.new_page()
         self.complaints: list[str] = []
         self.requests: list[str] = []
@@ -158,11 +158,11 @@ def test_filters_hide_a_policy_everywhere_in_its_task(visit: Visit) -> None:
 
 def wait_until(page: sync_api.Page, condition: str) -> None:
     """Asks again and again; Playwright's own wait evaluates strings in the page, which the page's policy forbids."""
-    for _ in range(100):
+    for _ in range(300):
         if page.evaluate(condition):
             return
         page.wait_for_timeout(100)
-    pytest.fail(f"not true within 10 s: {condition}")
+    pytest.fail(f"not true within 30 s: {condition}")
 
 
 def playing(page: sync_api.Page) -> str:

@@ -6,6 +6,7 @@ import json
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from html_page import Page
@@ -15,6 +16,7 @@ from leaderboard_records import (
     build_record,
     demo_records,
     films,
+    judged,
     training_curve,
     unmeasured,
 )
@@ -41,13 +43,13 @@ def demo() -> Page:
     return Page(render(*demo_records()))
 
 
-def hostile() -> Record:
+def hostile(collapse: dict[str, Any]) -> Record:
     """A record with a hostile string wherever the schema lets one through, and where it does not."""
     record = build_record(
         "evil",
         [True, False],
         policy={"transform": EVIL, "standardise_before": EVIL},
-        collapse=unmeasured(EVIL),
+        collapse=collapse,
         environment={"env_id": EVIL, EVIL: EVIL},
         training_curve=training_curve(300),
         videos=[{"seed": TEST_SEEDS_START, "file": "javascript:alert(1)"}],
@@ -147,8 +149,9 @@ def test_nothing_runs_but_the_page_s_own_script(demo: Page) -> None:
     assert "default-src 'none'" in policy
 
 
-def test_hostile_records_stay_text() -> None:
-    html = render(hostile(), build_record("good", [True, True]))
+@pytest.mark.parametrize("collapse", [unmeasured(EVIL), judged(0.5, "partly_blind", verdict_source=EVIL)])
+def test_hostile_records_stay_text(collapse: dict[str, Any]) -> None:
+    html = render(hostile(collapse), build_record("good", [True, True], task=EVIL, policy={"transform": "raw"}))
     parsed = Page(html)
     assert len(parsed.all("script")) == 3
     assert parsed.all("img") == []

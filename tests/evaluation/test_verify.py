@@ -17,7 +17,7 @@ from smidgen.data_collection.collector import CollectConfig
 from smidgen.data_collection.store import EpisodeStore
 from smidgen.evaluation import verify as verify_module
 from smidgen.evaluation.evaluate import evaluate, main
-from smidgen.evaluation.leaderboard import LeaderboardConfig, build_outputs
+from smidgen.evaluation.leaderboard import LeaderboardConfig, table_outputs
 from smidgen.evaluation.plan import EvalConfig
 from smidgen.evaluation.ranking import rank_runs, read_runs
 from smidgen.evaluation.records import host_path, read_record, success_rate, write_record
@@ -203,7 +203,7 @@ def test_the_demonstrations_hash_is_checked_where_they_are_at_hand(root: Path, h
 def test_the_row_s_hash_is_the_record_s(root: Path) -> None:
     results = root / "results"
     groups = rank_runs(read_runs(results))
-    for path, data in build_outputs(LeaderboardConfig(results=str(results)), groups).items():
+    for path, data in table_outputs(LeaderboardConfig(results=str(results)), groups).items():
         write_atomic(path, data)
     assert run(expert(root), episodes=1)["links"]["record -> row"] == "holds"
     edit(expert(root), lambda record: record["config"].update(windows=7))
