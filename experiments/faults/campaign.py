@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import random
 import shutil
@@ -129,7 +130,7 @@ class Campaign:
         """
         while self.progress.num_kills() < num_kills or (self.folder / f"run-{self.progress.finished}").exists():
             run = self.progress.finished
-            while self._start(run, lambda run=run: self._may_kill(run, num_kills)):
+            while self._start(run, functools.partial(self._may_kill, run, num_kills)):
                 pass
             self._compare(run)
         return self.progress
