@@ -104,7 +104,13 @@ def pixels_block(path: Path) -> str:
         f"({cost.watch_us:.0f} µs of {cost.step_ms:.1f} ms, frame included), the check after an episode as long as "
         f"{cost.confirm_steps:.1f} steps."
     )
-    parts = [sound, _watched_table(record), _faults_table(record), origin(record.commit, record.machine)]
+    parts = [
+        sound,
+        _watched_table(record),
+        _views_table(record),
+        _faults_table(record),
+        origin(record.commit, record.machine),
+    ]
     return "\n\n".join(parts)
 
 
@@ -121,6 +127,22 @@ def _watched_table(record: PixelsRecord) -> str:
         for name, task in record.tasks.items()
     ]
     heads = ("task", *(f"episodes: {name}" for name in names), "frames", "false alarms", "farthest unseen move")
+    return markdown_table(heads, rows)
+
+
+def _views_table(record: PixelsRecord) -> str:
+    rows = [
+        (
+            f"`{view.task}`: {', '.join(f'`{camera}`' for camera in view.cameras)}",
+            f"{view.image_size} x {view.image_size}",
+            str(view.watched.num_episodes),
+            str(view.watched.alarms),
+            f"{1e3 * view.watched.largest_unseen_move_m:.2f} mm",
+            "too small to tell" if view.limit_m is None else f"{1e3 * view.limit_m:.0f} mm",
+        )
+        for view in record.views
+    ]
+    heads = ("other cameras, other sizes", "pixels", "episodes", "false alarms", "farthest unseen move", "limit")
     return markdown_table(heads, rows)
 
 

@@ -8,6 +8,7 @@ renderer is noticed, and what the watch costs. About 25 minutes on one core; a s
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ import numpy as np
 
 from smidgen.envs.errors import PixelError
 from smidgen.envs.pixel_faults import FAULTS
-from smidgen.envs.pixel_watch import PixelWatch, max_unseen_move_m
+from smidgen.envs.pixel_watch import MIN_SIDE_PX, PixelWatch, max_unseen_move_m
 from smidgen.envs.robosuite_env import RobosuiteEnv
 from smidgen.envs.selfcheck import confirm_pixels, prove_pixels
 from smidgen.envs.tasks import TASKS, get_task, make_env
@@ -33,6 +34,7 @@ from smidgen.experiments.reliability_record import (
     Cost,
     Noticed,
     PixelsRecord,
+    Viewed,
     Watched,
     read_pixels_record,
 )
@@ -47,7 +49,17 @@ SUMMARY = """
 Measures the watch over frames on real episodes of every task: false alarms, how far the arm moves unseen, how soon a
 broken renderer is noticed, and what it costs.
 """
-PARTS = ("tasks", "faults", "cost")
+PARTS = ("tasks", "views", "faults", "cost")
+# Task, cameras and pixels along a side: the arm from all around, from its own hand, coarsely, and as one pixel.
+VIEWS = (
+    ("lift", ("frontview", "birdview", "sideview", "robot0_robotview", "robot0_eye_in_hand"), 64),
+    ("wipe", ("agentview", "birdview", "robot0_eye_in_hand"), 32),
+    ("speck_64", ("agentview", "birdview", "sideview", "robot0_eye_in_hand"), 32),
+    ("nut_assembly_round", ("agentview", "robot0_eye_in_hand"), 24),
+    ("lift", ("agentview",), 128),
+    ("lift", ("agentview",), 16),
+    ("lift", ("agentview",), 1),
+)
 # Selection seeds: nobody trains on them and no table ranks by them.
 SPLIT = "checkpoint"
 CREEP_M = 0.0003
@@ -154,9 +166,11 @@ def policies_of(task: str, config: PixelsConfig) -> Iterator[tuple[Policy, int]]
     yield Creeps(task), config.creep
 
 
-def watch_task(task: str, config: PixelsConfig) -> Watched:
-    """Runs sound episodes of one task under the watch."""
-    env = make_env(task, image_size=config.image_size, observe_pixels=False)
+def watch_task(
+    task: str, config: PixelsConfig, cameras: tuple[str, ...] | None = None, image_size: int | None = None
+) -> Watched:
+    """Runs sound episodes of one task under the watch, by default as the task's own cameras film it."""
+    env = make_env(task, cameras=cameras, image_size=image_size or config.image_size, observe_pixels=False)
     prove_pixels(env)
     watcher, alarms, episodes = FrameWatcher(env), 0, {}
     for policy, count in policies_of(task, config):
@@ -169,6 +183,16 @@ def watch_task(task: str, config: PixelsConfig) -> Watched:
                 alarms += 1
     env.close()
     return Watched(episodes, watcher.num_frames, alarms, watcher.watch.largest_unseen_move_m)
+
+
+def watch_views(config: PixelsConfig) -> tuple[Viewed, ...]:
+    """The same through other cameras and in other sizes, one episode of each policy."""
+    once = dataclasses.replace(config, expert=1, noop=1, creep=1)
+    views = []
+    for task, cameras, size in VIEWS:
+        limit_m = max_unseen_move_m((size, size)) if size >= MIN_SIDE_PX else None
+        views.append(Viewed(task, cameras, size, limit_m, watch_task(task, once, cameras, size)))
+    return tuple(views)
 
 
 def break_renderers(fault: Callable[[Any], None], config: PixelsConfig) -> Noticed:
@@ -213,6 +237,7 @@ def measure(config: PixelsConfig) -> PixelsRecord:
     before = read_pixels_record(config.record) if set(config.parts) != set(PARTS) else None
     tasks: dict[str, Watched] = dict(before.tasks) if before else {}
     faults: dict[str, Noticed] = dict(before.faults) if before else {}
+    views = before.views if before and "views" not in config.parts else watch_views(config)
     to_watch, to_break = config.tasks if "tasks" in config.parts else (), FAULTS if "faults" in config.parts else {}
     with progress(len(to_watch) + len(to_break), "watching frames") as advance:
         for task in to_watch:
@@ -223,7 +248,7 @@ def measure(config: PixelsConfig) -> PixelsRecord:
             advance(1, name)
     cost = before.cost if before and "cost" not in config.parts else measure_cost(config)
     limit_m = max_unseen_move_m((config.image_size, config.image_size))
-    return PixelsRecord(RECORD_VERSION, machine(), commit(), config.image_size, limit_m, tasks, faults, cost)
+    return PixelsRecord(RECORD_VERSION, machine(), commit(), config.image_size, limit_m, tasks, views, faults, cost)
 
 
 def _body(arguments: list[str]) -> None:

@@ -33,6 +33,25 @@ class Watched:
 
 
 @dataclass(frozen=True)
+class Viewed:
+    """The same through other cameras, in frames of another size.
+
+    Attributes:
+        task: The task.
+        cameras: Their names.
+        image_size: Pixels along a side.
+        limit_m: The movement from which the watch stops an episode, at that size; None where frames are too small.
+        watched: What the watch said.
+    """
+
+    task: str
+    cameras: tuple[str, ...]
+    image_size: int
+    limit_m: float | None
+    watched: Watched
+
+
+@dataclass(frozen=True)
 class Noticed:
     """What became of one way of breaking the renderer.
 
@@ -88,6 +107,7 @@ class PixelsRecord:
     image_size: int
     limit_m: float
     tasks: dict[str, Watched]
+    views: tuple[Viewed, ...]
     faults: dict[str, Noticed]
     cost: Cost
 

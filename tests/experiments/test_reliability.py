@@ -13,7 +13,7 @@ from smidgen.envs.tasks import TASKS
 from smidgen.evaluation.json_types import to_json
 from smidgen.experiments.reliability import BLOCKS, main, page_with_figures
 from smidgen.experiments.reliability_pixels import PixelsConfig, Saboteur
-from smidgen.experiments.reliability_record import Cost, Noticed, PixelsRecord, Watched, read_pixels_record
+from smidgen.experiments.reliability_record import Cost, Noticed, PixelsRecord, Viewed, Watched, read_pixels_record
 from smidgen.runtime.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -62,6 +62,7 @@ def test_a_page_that_drifted_is_named_and_a_record_changes_it(tmp_path: Path, ca
         image_size=64,
         limit_m=0.01,
         tasks={"lift": Watched({"expert": 2, "noop": 1}, 222, 1, 0.00123)},
+        views=(Viewed("lift", ("front", "back"), 32, 0.02, Watched({"expert": 1}, 9, 0, 0.004)),),
         faults={"gone": Noticed(3, 2, 0, 7)},
         cost=Cost(watch_us=10.0, confirm_ms=7.0, step_ms=8.0, steps=100, episodes=1),
     )
@@ -73,6 +74,7 @@ def test_a_page_that_drifted_is_named_and_a_record_changes_it(tmp_path: Path, ca
     assert main([f"page={page}", f"records={records}"]) == 0
     written = page.read_text()
     assert "**1 false alarms in 3 sound episodes** (222 frames" in written
+    assert "| `lift`: `front`, `back` | 32 x 32 | 1 | 0 | 4.00 mm | 20 mm |" in written
     assert "| gone | 3 | 2 | 7 | 0 | 1 |" in written
     assert "The watch takes 0.1% of a control step (10 µs of 8.0 ms, frame included)" in written
     assert "as long as 0.9 steps" in written
@@ -97,6 +99,10 @@ def test_the_watch_is_calibrated() -> None:
         assert task.alarms == 0, name
         assert {"expert", "noop", "creep"} <= {policy for policy, count in task.episodes.items() if count}, name
         assert task.largest_unseen_move_m < record.limit_m / 2, name
+    assert {view.image_size for view in record.views} >= {1, 16, 32, 128}
+    for view in record.views:
+        assert view.watched.alarms == 0, view
+        assert view.limit_m is None or view.watched.largest_unseen_move_m < view.limit_m / 2, view
     for name, fault in record.faults.items():
         assert fault.injected >= 3, name
         assert fault.by_the_watch + fault.at_the_end == fault.injected, name
