@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench test lint types unit lock clean
+.PHONY: help setup demo bench test lint types unit lock audit dist clean
 
 BIN := .venv/bin
 STAMP := .venv/smidgen.stamp
@@ -48,6 +48,18 @@ unit: $(STAMP) ## The tests alone (ARGS="-k lift -n 0" goes to pytest).
 lock: $(STAMP) ## Write the lock files anew (UPGRADE=1 moves every pin to the newest version allowed).
 	@$(BIN)/python -m pip install --quiet "uv>=0.5"
 	@$(BIN)/python install/lock.py $(if $(UPGRADE),--upgrade)
+
+audit: $(STAMP) ## What is installed against the locks, the licences, and (on the network) known vulnerabilities.
+	@rm -rf build/audit
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --target build/audit pip-audit \
+		|| echo "pip-audit could not be installed: known vulnerabilities will not be checked"
+	@$(BIN)/python install/audit.py
+
+dist: $(STAMP) ## Wheel and source archive into dist/; the same sources give the same bytes.
+	@rm -rf dist && mkdir dist
+	@$(BIN)/python -m pip wheel --quiet --no-index --no-deps --no-build-isolation --wheel-dir dist .
+	@PYTHONPATH=install $(BIN)/python -c "import build_backend; build_backend.build_sdist('dist')" >/dev/null
+	@sha256sum dist/*
 
 clean: ## Remove .venv and what builds and tests leave (outputs/ stays).
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -3,13 +3,17 @@
 import ast
 import importlib.metadata
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
 import sys
+import sysconfig
+import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from packaging.requirements import Requirement
@@ -52,18 +56,56 @@ def declared_requirements() -> list[Requirement]:
     return [Requirement(line) for line in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"]]
 
 
-@pytest.fixture(scope="module")
-def wheel_names(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Files in a wheel built offline from a copy of the sources."""
-    source, output = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    for name in tracked_files():
-        (source / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(ROOT / name, source / name)
+def build(source: Path, output: Path) -> None:
+    """Wheel and source archive, offline, as a frontend builds them."""
     options = ["--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--wheel-dir", str(output)]
     subprocess.run([sys.executable, "-m", "pip", "wheel", *options, str(source)], check=True, capture_output=True)
-    (wheel,) = output.glob("*.whl")
+    program = "import sys, build_backend; build_backend.build_sdist(sys.argv[1])"
+    environment = {**os.environ, "PYTHONPATH": str(source / "install")}
+    command = [sys.executable, "-c", program, str(output)]
+    subprocess.run(command, check=True, capture_output=True, cwd=source, env=environment)
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the sources: nobody edits it."""
+    folder = tmp_path_factory.mktemp("sources")
+    for name in tracked_files():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / name, folder / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def built(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a wheel and a source archive, built from the sources."""
+    source, output = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("built")
+    shutil.copytree(sources, source, dirs_exist_ok=True)
+    build(source, output)
+    return output
+
+
+@pytest.fixture(scope="module")
+def wheel(built: Path) -> Path:
+    (path,) = built.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def wheel_names(wheel: Path) -> list[str]:
     with zipfile.ZipFile(wheel) as archive:
         return archive.namelist()
+
+
+def install_script(name: str) -> ModuleType:
+    """A module of install/, which is no package."""
+    specification = importlib.util.spec_from_file_location(name, ROOT / "install" / f"{name}.py")
+    assert specification
+    assert specification.loader
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[name] = module  # dataclasses look their module up
+    specification.loader.exec_module(module)
+    return module
 
 
 def test_wheel_installs_one_name(wheel_names: list[str]) -> None:
@@ -141,17 +183,20 @@ def test_every_import_is_declared() -> None:
 
 
 def test_every_dependency_is_explained() -> None:
-    """docs/dependencies.md has a row for each declared package, and none for others."""
-    rows = re.findall(r"^\| `([a-z0-9-]+)` \|", (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8"), re.M)
-    assert sorted(rows) == sorted(canonicalize_name(requirement.name) for requirement in declared_requirements())
+    """docs/dependencies.md has a table for the runtime and for each extra, with a row for each package and no other."""
+    page = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
+    declared = {"## Runtime": PROJECT["dependencies"]}
+    for extra, lines in PROJECT["optional-dependencies"].items():
+        (title,) = re.findall(rf"^## .*`pip install \.\[{extra}\]`.*$", page, re.M)
+        declared[title] = lines
+    for title, lines in declared.items():
+        section = page.split(f"{title}\n")[1].split("\n## ")[0]
+        rows = re.findall(r"^\| `([a-z0-9-]+)` \| \S.+ \|$", section, re.M)
+        assert rows == sorted(canonicalize_name(Requirement(line).name) for line in lines), title
 
 
 def test_lock_script_drops_torch_and_other_platforms() -> None:
-    specification = importlib.util.spec_from_file_location("lock", ROOT / "install" / "lock.py")
-    assert specification
-    assert specification.loader
-    lock = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(lock)
+    lock = install_script("lock")
     hashes = " \\\n    --hash=sha256:00\n    # via x\n"
     needed = [f"numpy==1.0{hashes}", f"evdev==2.0 ; 'linux' in sys_platform{hashes}"]
     partial = f"old==1.0 ; python_full_version < '3.12'{hashes}"
@@ -162,3 +207,160 @@ def test_lock_script_drops_torch_and_other_platforms() -> None:
     ]
     narrowed = lock.narrow_lock("".join([*needed, partial, *dropped]))
     assert narrowed == needed[0] + f"evdev==2.0{hashes}" + partial
+
+
+def test_extras_are_apart_from_the_runtime() -> None:
+    """No package is needed to run that only tests or benchmarks use; what an extra brings is imported there alone."""
+    runtime = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
+    extras = {
+        extra: {canonicalize_name(Requirement(line).name) for line in lines}
+        for extra, lines in PROJECT["optional-dependencies"].items()
+    }
+    assert all(runtime.isdisjoint(names) for names in extras.values())
+    assert {"hypothesis", "pytest", "mypy", "ruff"} <= extras["test"]
+    spoken_of = "|".join(name.replace("-", "_") for names in extras.values() for name in names)
+    for name in tracked_files():
+        if name.split("/")[0] in FOLDERS and name.endswith(".py") and not name.startswith("experiments/bench/"):
+            source = (ROOT / name).read_text(encoding="utf-8")
+            assert not re.search(rf"import_module\(.({spoken_of})|^ *(import|from) ({spoken_of})\b", source, re.M), name
+
+
+def test_builds_are_the_same_to_the_byte(sources: Path, built: Path, tmp_path: Path) -> None:
+    """Elsewhere, deeper, with another umask, other times and other rights of the files, from the source archive too."""
+    source, again, from_archive = tmp_path / "deeper" / "other", tmp_path / "again", tmp_path / "from-archive"
+    before = os.umask(0o077)
+    try:
+        shutil.copytree(sources, source, copy_function=shutil.copyfile)
+        for path in source.rglob("*"):
+            os.utime(path, (1_000_000_000, 1_000_000_000))
+        build(source, again)
+        (archive,) = built.glob("*.tar.gz")
+        with tarfile.open(archive) as opened:
+            opened.extractall(tmp_path, filter="data")
+        build(tmp_path / archive.name.removesuffix(".tar.gz"), from_archive)
+    finally:
+        os.umask(before)
+    expected = {path.name: path.read_bytes() for path in built.iterdir()}
+    assert len(expected) == 2
+    assert {path.name for path in again.iterdir() if path.read_bytes() == expected[path.name]} == set(expected)
+    # An archive of an archive lists one file more of setuptools' own; the wheel is what gets installed.
+    (same_wheel,) = from_archive.glob("*.whl")
+    assert same_wheel.read_bytes() == expected[same_wheel.name]
+
+
+def test_the_source_archive_holds_no_surprise(built: Path) -> None:
+    """The packages and what builds them; tests, results and documents stay in the repository."""
+    (archive,) = built.glob("*.tar.gz")
+    with tarfile.open(archive) as opened:
+        members = [member for member in opened.getmembers() if not member.isdir()]
+    top = f"smidgen-{PROJECT['version']}/"
+    names = {member.name.removeprefix(top) for member in members}
+    packages = {name for name in tracked_files() if name.split("/")[0] in FOLDERS}
+    beside = {"CHANGELOG.md", "LICENSE", "MANIFEST.in", "README.md", "install/build_backend.py", "pyproject.toml"}
+    made = {name for name in names if name.startswith("smidgen.egg-info/")} | {"PKG-INFO", "setup.cfg"}
+    assert names == packages | beside | made
+    assert {(member.mode, member.uid, member.gid, member.uname) for member in members} == {(0o644, 0, 0, "")}
+    assert len({member.mtime for member in members}) == 1
+
+
+def test_types_are_marked(wheel_names: list[str]) -> None:
+    """smidgen itself is a namespace, so that each package in it carries the marker of its own."""
+    assert {name for name in wheel_names if name.endswith("py.typed")} == {
+        f"smidgen/{each}/py.typed" for each in FOLDERS
+    }
+
+
+def test_the_wheel_works_where_there_is_nothing_else(wheel: Path, tmp_path: Path) -> None:
+    """An empty environment elsewhere, with the dependencies, without the checkout: every command, and a small run."""
+    environment, work = tmp_path / "environment", tmp_path / "work"
+    work.mkdir()
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True)
+    binaries = environment / "bin"
+    pip = [sys.executable, "-m", "pip", "--python", str(binaries / "python"), "install", "--quiet"]
+    subprocess.run([*pip, "--no-index", "--no-deps", str(wheel)], check=True, capture_output=True, cwd=work)
+    (packages,) = (environment / "lib").glob("python*/site-packages")
+    # A path in a .pth file is searched, but the .pth files there, the checkout's among them, are not read.
+    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+
+    def run(*command: str) -> str:
+        done = subprocess.run(command, capture_output=True, text=True, cwd=work, env=clean)
+        assert done.returncode == 0, f"{command}: {done.stderr[-2000:]}"
+        return done.stdout
+
+    python = str(binaries / "python")
+    where = run(python, "-c", "import smidgen.runtime; print(smidgen.runtime.__file__)").strip()
+    assert Path(where).is_relative_to(packages)
+    for command in PROJECT["scripts"]:
+        assert command in run(str(binaries / command), "--help")
+    program = "from smidgen.experiments.fuzz import data_readers as made; "
+    program += "made.write_data_set(made.Path('a')); made.write_data_set(made.Path('b'), 3)"
+    run(python, "-c", program)
+    assert "every file as it was written" in run(str(binaries / "smidgen-data"), "verify", "a")
+    small = ["steps=2", "eval_every=1", "num_latents=2", "latent_dim=8", "num_heads=1", "num_layers=1", "num_frames=2"]
+    run(str(binaries / "smidgen-train"), "demos=a", "validation=b", "out=run", *small)
+    assert (work / "run" / "checkpoints" / "final" / "model.safetensors").is_file()
+
+
+AUDIT_PINS = {"numpy": ("1.0", True, True), "evdev": ("2.0", False, True), "old": ("1.0", True, True)}
+
+
+@pytest.mark.parametrize(
+    ("change", "finding"),
+    [
+        ({}, ""),
+        ({"numpy": "1.1"}, "numpy 1.1 is installed, 1.0 is locked"),
+        ({"numpy": None}, "numpy is locked and not installed"),
+        ({"surprise": "3.0"}, "surprise 3.0 is installed and in no lock"),
+        ({"torch": "2.0+cpu", "triton": "3.0", "nvidia-cublas-cu12": "1.0", "smidgen": "0.1.0", "uv": "1"}, ""),
+        ({"torch": "2.1+cpu"}, "torch 2.1+cpu is installed, 2.0 is locked"),
+    ],
+)
+def test_the_audit_finds_what_is_not_locked(
+    change: dict[str, str | None], finding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(ROOT / "install")
+    audit = install_script("audit")
+    pins = {name: audit.Pin(*values) for name, values in AUDIT_PINS.items()}
+    installed = {"numpy": "1.0", "old": "1.0"} | change
+    present = {name: version for name, version in installed.items() if version is not None}
+    assert audit.lock_findings(present, pins, {"torch": "2.0"}) == ([finding] if finding else [])
+
+
+def test_the_audit_reads_the_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "install")
+    audit = install_script("audit")
+    pins = audit.read_lock((ROOT / "requirements.lock").read_text(encoding="utf-8"))
+    assert {name: Version(pin.version) for name, pin in pins.items()} == locked_versions("requirements.lock")
+    assert all(pin.has_hashes for pin in pins.values())
+    assert Version(audit.unhashed_pins()["torch"]) == torch_version()
+
+
+def test_the_audit_says_what_it_could_not_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "install")
+    audit = install_script("audit")
+    answers = [
+        {"name": "a", "version": "1", "vulns": []},
+        {"name": "b", "version": "2", "vulns": [{"id": "PYSEC-1", "fix_versions": ["3"]}]},
+        {"name": "c", "skip_reason": "not found"},
+    ]
+    findings, unchecked = audit.read_answers(answers, ["a", "b", "c", "d"])
+    assert findings == ["b 2: PYSEC-1, mended in 3"]
+    assert unchecked == ["c", "d"]
+
+
+def test_the_audit_notices_an_altered_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "install")
+    audit = install_script("audit")
+    for name in ("one", "two"):
+        folder = tmp_path / f"{name}-1.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\nLicense-Expression: MIT\n")
+        record = {"one": "one.py,sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU,0\n", "two": "one.py,,\n"}[name]
+        (folder / "RECORD").write_text(record)
+    (tmp_path / "one.py").write_text("")
+    distributions = list(importlib.metadata.distributions(path=[str(tmp_path)]))
+    assert [audit.licence(each.metadata) for each in distributions] == ["MIT", "MIT"]
+    assert audit.file_findings(distributions) == [f"one and two both own {tmp_path / 'one.py'}"]
+    (tmp_path / "one.py").write_text("import os")
+    assert "one: one.py is not as it was installed" in audit.file_findings(distributions)
