@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-# A target that crosses a quarter turn by less than this does not spin the hand by half a turn. Joint 7 reaches as far
-# everywhere above the tasks' tables.
+# Of two equal yaws, the one within a quarter turn of this: at home joint 7 stands so far from the middle of its range.
+MIDDLE_RAD = np.pi / 4
+# A target that leaves that half turn by less than this does not spin the hand round.
 HYSTERESIS_RAD = 0.17
 
 
@@ -44,11 +45,11 @@ def nearest_equal_yaw(yaw_rad: float, present_rad: float) -> float:
         present_rad: The gripper's yaw, between -pi and pi.
 
     Returns:
-        A yaw within a quarter turn from home plus :data:`HYSTERESIS_RAD`.
+        A yaw within a quarter turn and :data:`HYSTERESIS_RAD` of :data:`MIDDLE_RAD`.
     """
     principal = principal_yaw(yaw_rad)
     equals = (principal, principal - np.pi, principal + np.pi)
-    reachable = [equal for equal in equals if abs(equal) <= np.pi / 2 + HYSTERESIS_RAD]
+    reachable = [equal for equal in equals if abs(equal - MIDDLE_RAD) <= np.pi / 2 + HYSTERESIS_RAD]
     return min(reachable, key=lambda equal: abs(equal - present_rad))
 
 

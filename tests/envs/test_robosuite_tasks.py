@@ -14,7 +14,7 @@ from smidgen.envs import rendering
 from smidgen.envs.robosuite_tasks import ROBOSUITE_TASKS
 from smidgen.envs.simulator import quiet_robosuite
 from smidgen.envs.tasks import LIFT, TASKS, make_env
-from smidgen.envs.yaw import HYSTERESIS_RAD, LEAD_RAD, nearest_equal_yaw, next_yaw, principal_yaw
+from smidgen.envs.yaw import HYSTERESIS_RAD, LEAD_RAD, MIDDLE_RAD, nearest_equal_yaw, next_yaw, principal_yaw
 
 NAMES = [task.name for task in ROBOSUITE_TASKS]
 FREE_OBJECT_TASKS = [name for name in NAMES if name not in ("door", "wipe")]
@@ -155,16 +155,21 @@ def test_yaws_are_equal_modulo_half_a_turn(yaw_rad: float) -> None:
 def test_the_nearest_equal_yaw_is_reached_without_leaving_the_arms_range(asked_rad: float, present_rad: float) -> None:
     yaw_rad = nearest_equal_yaw(asked_rad, present_rad)
     assert np.isclose(principal_yaw(yaw_rad - asked_rad + 0.1), 0.1)
-    assert abs(yaw_rad) <= np.pi / 2 + HYSTERESIS_RAD
+    assert abs(yaw_rad - MIDDLE_RAD) <= np.pi / 2 + HYSTERESIS_RAD
     step_rad = next_yaw(asked_rad, present_rad) - present_rad
     assert abs(step_rad) <= LEAD_RAD + 1e-12
     assert abs(yaw_rad - present_rad - step_rad) <= abs(yaw_rad - present_rad) + 1e-12
 
 
-def test_a_target_that_crosses_a_quarter_turn_does_not_spin_the_hand() -> None:
-    assert nearest_equal_yaw(np.deg2rad(-88.0), np.deg2rad(89.0)) == pytest.approx(np.deg2rad(92.0))
-    assert nearest_equal_yaw(np.deg2rad(89.0), np.deg2rad(-89.0)) == pytest.approx(np.deg2rad(-91.0))
-    assert nearest_equal_yaw(np.deg2rad(10.0), np.deg2rad(95.0)) == pytest.approx(np.deg2rad(10.0))
+@pytest.mark.parametrize(
+    ("asked_deg", "present_deg", "expected_deg"),
+    [(-88.0, 89.0, 92.0), (138.0, 130.0, 138.0), (-42.0, 130.0, 138.0), (138.0, -45.0, -42.0), (10.0, 95.0, 10.0)],
+)
+def test_a_target_that_leaves_the_half_turn_by_little_does_not_spin_the_hand(
+    asked_deg: float, present_deg: float, expected_deg: float
+) -> None:
+    asked_rad, present_rad = np.deg2rad([asked_deg, present_deg])
+    assert np.rad2deg(nearest_equal_yaw(asked_rad, present_rad)) == pytest.approx(expected_deg)
 
 
 @pytest.mark.simulator
