@@ -53,20 +53,14 @@ def kills_block(path: Path) -> str:
     rows = [
         (
             f"`{name}`",
-            *map(str, (found.kills, found.stops, found.starts, found.runs_with_undisturbed_bytes)),
+            *map(str, (found.kills, found.stops, found.replaced, found.starts, found.runs_with_undisturbed_bytes)),
             *map(str, (found.files_compared, found.workers_left_behind)),
         )
         for name, found in record.commands.items()
     ]
-    heads = (
-        "command",
-        "kills",
-        "hangs",
-        "starts",
-        "runs with the bytes of an undisturbed one",
-        "files compared in each",
-    )
-    table = markdown_table((*heads, "workers left behind"), rows)
+    what = ("command", "kills", "hangs", "hanging workers replaced", "starts")
+    came_of_it = ("runs with the bytes of an undisturbed one", "files compared in each", "workers left behind")
+    table = markdown_table((*what, *came_of_it), rows)
     total = f"{record.kills} kills and {record.stops} hangs, `form={record.form} seed={record.seed}`"
     return f"{table}\n\n{total}. {origin(record.commit, record.machine)}"
 

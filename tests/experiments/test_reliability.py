@@ -11,6 +11,8 @@ from smidgen.envs.pixel_faults import FAULTS
 from smidgen.envs.pixel_watch import max_unseen_move_m
 from smidgen.envs.tasks import TASKS
 from smidgen.evaluation.json_types import to_json
+from smidgen.experiments.faults.record import CommandRecord, Count, FaultsRecord
+from smidgen.experiments.fuzz.campaign import Tally
 from smidgen.experiments.reliability import BLOCKS, main, page_with_figures
 from smidgen.experiments.reliability_pixels import PixelsConfig, Saboteur
 from smidgen.experiments.reliability_record import Cost, Noticed, PixelsRecord, Viewed, Watched, read_pixels_record
@@ -80,6 +82,41 @@ def test_a_page_that_drifted_is_named_and_a_record_changes_it(tmp_path: Path, ca
     assert "as long as 0.9 steps" in written
     assert "`c0ffee` on abacus" in written
     assert main([f"page={page}", f"records={records}", "check=true"]) == 0
+
+
+def test_kills_and_hostile_input_are_counted_by_command_and_reader(tmp_path: Path) -> None:
+    blows = (Count(signal="SIGKILL", target="parent", count=3, before_output=1),)
+    collect = CommandRecord(
+        kills=3,
+        stops=1,
+        replaced=1,
+        starts=5,
+        runs_with_undisturbed_bytes=2,
+        files_compared=17,
+        workers_left_behind=0,
+        undisturbed_wall_s=9.0,
+        blows=blows,
+    )
+    kills = FaultsRecord(
+        version=1,
+        form="long",
+        seed=4,
+        machine="abacus",
+        commit="c0ffee",
+        kills=3,
+        stops=1,
+        commands={"collect": collect},
+    )
+    tally = Tally(
+        inputs=10_000, refused=9_000, accepted=999, slowest_ms=12.3, memory_growth_mib=4, faults=((7, "hung"),)
+    )
+    fuzz = {"form": "long", "machine": "abacus", "readers": {"manifest": tally.to_json()}}
+    (tmp_path / "kills.json").write_text(json.dumps(to_json(kills)))
+    (tmp_path / "fuzz.json").write_text(json.dumps(fuzz))
+    text = page_with_figures(str(PAGE), str(tmp_path))
+    assert "| `collect` | 3 | 1 | 1 | 5 | 2 | 17 | 0 |" in text
+    assert "3 kills and 1 hangs, `form=long seed=4`. Measured: `c0ffee` on abacus." in text
+    assert "| manifest | 10,000 | 9,000 | 999 | 1 | 12 ms | 4 MiB |" in text
 
 
 def test_damaged_records_and_pages_are_named(tmp_path: Path) -> None:
