@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import signal
 import subprocess
@@ -12,11 +11,16 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from smidgen.runtime.worker_process import end_with_parent
-
 # Ways to end for a command that was told to.
 _ENDED = {-signal.SIGKILL, -signal.SIGTERM, 128 + signal.SIGTERM}
 _LOG_TAIL = 2000
+# In front of the command, in its own process: a function between fork and exec is not safe where there are threads.
+_LAUNCH = """
+import os, sys
+from smidgen.runtime.worker_process import end_with_parent
+end_with_parent(int(sys.argv[1]))
+os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
+"""
 
 
 class CommandFailed(RuntimeError):
@@ -37,13 +41,12 @@ class Process:
         with log.open("ab") as output:
             self._log_start = output.tell()
             self._process = subprocess.Popen(
-                [sys.executable, *arguments],
+                [sys.executable, "-c", _LAUNCH, str(os.getpid()), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=directory,
                 start_new_session=True,
-                preexec_fn=functools.partial(end_with_parent, os.getpid()),
             )
 
     @property

@@ -1,7 +1,6 @@
 """Commands that are killed, hang, find the disk full or somebody else at work; the harness's long form in miniature."""
 
 import contextlib
-import ctypes
 import json
 import os
 import shutil
@@ -173,13 +172,14 @@ codes = [
 ]
 print(codes)
 """
-_PR_CAPBSET_DROP, _CAPABILITIES = 24, {"dac_override": 1, "dac_read_search": 2}
-
-
-def give_up_roots_rights() -> None:
-    """From the next program on, permissions bind root as they bind anybody; nobody else had these rights."""
-    for number in _CAPABILITIES.values():
-        ctypes.CDLL(None).prctl(_PR_CAPBSET_DROP, number)
+# From the next program on, permissions bind root as they bind anybody; nobody else has these rights anyway.
+GIVE_UP_ROOTS_RIGHTS = """
+import ctypes, os, sys
+PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 24, 1, 2
+for capability in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
+    ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, capability)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
 
 
 def test_a_directory_that_may_not_be_written_is_one_line_of_each_command(
@@ -190,13 +190,12 @@ def test_a_directory_that_may_not_be_written_is_one_line_of_each_command(
     box.chmod(0o555)
     try:
         done = subprocess.run(
-            [sys.executable, "-c", WITHOUT_RIGHTS, box, demos],
+            [sys.executable, "-c", GIVE_UP_ROOTS_RIGHTS, "-c", WITHOUT_RIGHTS, box, demos],
             capture_output=True,
             text=True,
             timeout=120,
             check=False,
             cwd=tmp_path,
-            preexec_fn=give_up_roots_rights,
         )
     finally:
         box.chmod(0o755)
