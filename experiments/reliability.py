@@ -43,6 +43,7 @@ class FuzzRecord:
     """What came of hostile input, by reader."""
 
     form: str
+    complete: bool
     machine: str
     readers: dict[str, Tally]
 
@@ -79,7 +80,9 @@ def fuzz_block(path: Path) -> str:
     ]
     heads = ("reader", "inputs", "refused in words", "read as valid", "anything else", "slowest", "memory grew by")
     total = f"{sum(tally.inputs for tally in record.readers.values()):,} inputs, `form={record.form}`"
-    commits = ", ".join(sorted({tally.commit for tally in record.readers.values()}))
+    if not record.complete:
+        total = f"**Not complete**: {total} so far, the same command goes on"
+    commits = ", ".join(sorted({tally.commit for tally in record.readers.values() if tally.commit}))
     return f"{markdown_table(heads, rows)}\n\n{total}. {origin(commits, record.machine)}"
 
 

@@ -110,12 +110,13 @@ def test_kills_and_hostile_input_are_counted_by_command_and_reader(tmp_path: Pat
     tally = Tally(
         inputs=10_000, refused=9_000, accepted=999, slowest_ms=12.3, memory_growth_mib=4, faults=((7, "hung"),)
     )
-    fuzz = {"form": "long", "machine": "abacus", "readers": {"manifest": tally.to_json()}}
+    fuzz = {"form": "long", "complete": False, "machine": "abacus", "readers": {"manifest": tally.to_json()}}
     (tmp_path / "kills.json").write_text(json.dumps(to_json(kills)))
     (tmp_path / "fuzz.json").write_text(json.dumps(fuzz))
     text = page_with_figures(str(PAGE), str(tmp_path))
     assert "| `collect` | 3 | 1 | 1 | 5 | 2 | 17 | 0 |" in text
     assert "3 kills and 1 hangs, `form=long seed=4`. Measured: `c0ffee` on abacus." in text
+    assert "**Not complete**: 10,000 inputs, `form=long` so far" in text
     assert "| manifest | 10,000 | 9,000 | 999 | 1 | 12 ms | 4 MiB |" in text
 
 
