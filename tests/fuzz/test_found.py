@@ -27,7 +27,7 @@ from smidgen.evaluation.items import EpisodeItem, World
 from smidgen.evaluation.leaderboard import leaderboard
 from smidgen.evaluation.plan import read_curve
 from smidgen.evaluation.policy_source import PolicySource
-from smidgen.evaluation.ranking import read_runs
+from smidgen.evaluation.ranking import read_runs, training_points
 from smidgen.evaluation.records import read_host, read_record
 from smidgen.evaluation.stored_answers import read_answer
 from smidgen.evaluation.submit import open_submission
@@ -316,6 +316,15 @@ class TestResults:
         alter(folder / RECORD, lambda record: record["config"].update({key: value}))
         with pytest.raises(UserError, match=rf"{RECORD}: field config\.{key}"):
             world_of(read_record(folder / RECORD), folder / RECORD, PolicySource("noop", "lift").build())
+
+    def test_a_curve_with_a_number_beyond_every_float(self, tmp_path: Path) -> None:
+        """Input 2541 of the long form: read as valid, and the page fell over it."""
+        folder = planted("record", tmp_path)
+        curve = [{"step": 0, "r2": [10**400, 0.2, 0.3]}, {"step": 10**400, "cue_slope": 0.9}]
+        alter(folder / RECORD, lambda record: record.update(training_curve=curve))
+        record = read_record(folder / RECORD)
+        assert training_points(record, "r2") == [(0, pytest.approx(0.25))]
+        assert training_points(record, "cue_slope") == []
 
     def test_a_task_that_is_none(self, tmp_path: Path) -> None:
         folder = planted("submission", tmp_path)

@@ -3,6 +3,7 @@
 The long form, ``python -m smidgen.experiments.fuzz form=long``, reads 10,000 inputs with each of the same readers.
 """
 
+import json
 import os
 import random
 import subprocess
@@ -17,6 +18,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from smidgen.experiments.fuzz import campaign, watch
+from smidgen.experiments.fuzz.__main__ import FORMS
 from smidgen.experiments.fuzz.campaign import draw_case, require_valid_is_read, run_reader, tally_path
 from smidgen.experiments.fuzz.command_readers import SCHEMAS
 from smidgen.experiments.fuzz.hostile import CANARY
@@ -26,8 +28,9 @@ from smidgen.experiments.fuzz.watch import judge
 from smidgen.runtime.errors import UserError
 
 # Those that compute a page or verdicts, or compose a configuration, take tens of milliseconds for an input.
-NUM_INPUTS = {"record": 40, "claims plan": 40, "arm record": 40, "overrides": 100, "manifest": 100, "sidecar": 100}
+NUM_INPUTS = {"record": 40, "claims plan": 40, "arm record": 40, "command lines": 60, "overrides": 100}
 MANY = 200
+RECORD = Path(__file__).parent.parent.parent / "results" / "reliability" / "fuzz.json"
 
 
 @pytest.fixture(scope="module")
@@ -164,8 +167,22 @@ def test_every_schema_of_a_command_is_fuzzed() -> None:
         for line in path.read_text(encoding="utf-8").splitlines()
         if "compose_config(" in line and "def " not in line
     }
-    assert called - set(SCHEMAS) <= {"FuzzConfig", "SCHEMAS[name]"}
+    assert called - set(SCHEMAS) <= {"SCHEMAS[name]", *MAINTAINERS}
     assert len(called) > 10
 
 
+# Commands that write this repository's own records and pages, through the same function.
+MAINTAINERS = ("FuzzConfig", "FaultsConfig", "PixelsConfig", "PageConfig", "TaskPageConfig")
 _FOLDERS = ("data_collection", "envs", "evaluation", "experiments", "training")
+
+
+def test_the_record_is_of_the_long_form_and_without_fault() -> None:
+    record = json.loads(RECORD.read_text(encoding="utf-8"))
+    tallies = record["readers"]
+    assert record["form"] == "long"
+    assert set(tallies) == set(READERS)
+    assert record["complete"] == all(tally["inputs"] >= FORMS["long"] for tally in tallies.values())
+    for name, tally in tallies.items():
+        assert tally["inputs"] == tally["refused"] + tally["accepted"], name
+        assert tally["faults"] == [], name
+        assert tally["memory_growth_mib"] < watch.MAX_MEMORY_GROWTH_MIB, name
