@@ -14,6 +14,9 @@ from smidgen.evaluation.ranking import Group
 from smidgen.evaluation.records import Record
 from smidgen.evaluation.rows import Row, Run
 
+# Of each row, so that a page of many policies stays one; the grid of seeds plays the others.
+NUM_SHOWN = 4
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -60,19 +63,22 @@ def outcome_words(label: str) -> str:
 
 
 def clips(entry: Entry, folder: VideoFolder) -> Iterator[Clip]:
-    """The videos of a row."""
-    for run in entry.row.runs:
-        episodes = {episode["seed"]: episode for episode in run.record["episodes"]}
-        for file, seed in shown_videos(run.record, folder.left_out):
-            episode = episodes[seed]
-            yield Clip(
-                entry=entry,
-                name=run_name(entry.row, run),
-                source=folder.source(file),
-                seed=seed,
-                success=episode["success"],
-                outcome=outcome_words(episode["label"]),
-            )
+    """The first videos of a row: of every run the first seed, then of every run the second."""
+    videos = [
+        (seed, index, file, run)
+        for index, run in enumerate(entry.row.runs)
+        for file, seed in shown_videos(run.record, folder.left_out)
+    ]
+    for seed, _, file, run in sorted(videos, key=lambda video: video[:2])[:NUM_SHOWN]:
+        episode = next(episode for episode in run.record["episodes"] if episode["seed"] == seed)
+        yield Clip(
+            entry=entry,
+            name=run_name(entry.row, run),
+            source=folder.source(file),
+            seed=seed,
+            success=episode["success"],
+            outcome=outcome_words(episode["label"]),
+        )
 
 
 def shown_videos(record: Record, left_out: frozenset[str]) -> list[tuple[str, int]]:

@@ -198,12 +198,18 @@
     table.setAttribute("role", "grid");
     cells[0][0].tabIndex = 0;
     // Tens of thousands of cells on a page of many tasks: the page must not wait for their names.
-    whenIdle(() => places.forEach((place, cell) => cell.setAttribute("aria-label", `${words(place)}${film(place) ? ", filmed" : ""}`)));
+    // A cell that is focused sooner is named at once.
+    function name(place, cell) {
+      cell.setAttribute("aria-label", `${words(place)}${film(place) ? ", filmed" : ""}`);
+    }
+    whenIdle(() => places.forEach(name));
     table.addEventListener("pointerover", (event) => {
       if (places.has(event.target)) readout.textContent = `${words(places.get(event.target))}.`;
     });
     table.addEventListener("focusin", (event) => {
-      if (places.has(event.target)) readout.textContent = `${words(places.get(event.target))}.`;
+      if (!places.has(event.target)) return;
+      name(places.get(event.target), event.target);
+      readout.textContent = `${words(places.get(event.target))}.`;
     });
     table.addEventListener("click", (event) => {
       if (!places.has(event.target)) return;

@@ -1,4 +1,4 @@
-"""The page's training curves: one chart per measure, one line per trained policy."""
+"""The page's training curves: one chart per measure, one line per training run."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from smidgen.evaluation.charts import Axis, Points, Tick, path_data, step_axis, thinned, value_axis
+from smidgen.evaluation.clips import run_name
 from smidgen.evaluation.page_entries import Entry
 from smidgen.evaluation.ranking import ESCAPE_ABOVE, escape_step, training_points
 
@@ -18,9 +19,10 @@ _PANELS = (
 
 @dataclass(frozen=True)
 class Curve:
-    """One policy's line in a panel."""
+    """One run's line in a panel."""
 
     entry: Entry
+    name: str
     points: Points
     path: str
     escape: str
@@ -44,6 +46,11 @@ class Panel:
         return min(values) < self.y_axis.low or max(values) > self.y_axis.high
 
     @property
+    def entries(self) -> list[Entry]:
+        """The rows that have a line, each once."""
+        return list({curve.entry.key: curve.entry for curve in self.curves}.values())
+
+    @property
     def steps(self) -> list[int]:
         """Every step at which some curve has a value."""
         return sorted({step for curve in self.curves for step, _ in curve.points})
@@ -57,7 +64,7 @@ class Panel:
     def data(self) -> dict[str, Any]:
         """What the script reads values from when a pointer moves over the panel."""
         series = [
-            {"key": curve.entry.key, "name": curve.entry.row.name, "paint": curve.entry.paint, "points": curve.points}
+            {"key": curve.entry.key, "name": curve.name, "paint": curve.entry.paint, "points": curve.points}
             for curve in self.curves
         ]
         return {"last": self.x_axis.high, "series": series}
@@ -72,16 +79,21 @@ def training_panels(section_id: str, entries: Sequence[Entry]) -> tuple[Panel, .
 def _panel(
     section_id: str, entries: Sequence[Entry], measure: str, title: str, threshold: float | None, label: str
 ) -> Panel | None:
-    series = [(entry, thinned(points)) for entry in entries if (points := training_points(entry.row.record, measure))]
+    series = [
+        (entry, run, thinned(points))
+        for entry in entries
+        for run in entry.row.runs
+        if (points := training_points(run.record, measure))
+    ]
     if not series:
         return None
-    x_axis = step_axis(max(points[-1][0] for _, points in series))
-    y_axis = value_axis([value for _, points in series for _, value in points], (-1, 0, 0.5, 1), -0.1, 1.1)
+    x_axis = step_axis(max(points[-1][0] for *_, points in series))
+    y_axis = value_axis([value for *_, points in series for _, value in points], (-1, 0, 0.5, 1), -0.1, 1.1)
     curves = []
-    for entry, points in series:
-        escaped = escape_step(entry.row.record) if threshold is not None else None
+    for entry, run, points in series:
+        escaped = escape_step(run.record) if threshold is not None else None
         at_escape = [point for point in points if escaped is not None and point[0] >= escaped][:1]
         dot = path_data(at_escape, x_axis, y_axis) if at_escape else ""
-        curves.append(Curve(entry, points, path_data(points, x_axis, y_axis), dot))
+        curves.append(Curve(entry, run_name(entry.row, run), points, path_data(points, x_axis, y_axis), dot))
     line = None if threshold is None else Tick(label, y_axis.percent(threshold))
     return Panel(f"{section_id}-{measure}", title, x_axis, y_axis, tuple(curves), line)
