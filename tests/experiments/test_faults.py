@@ -15,7 +15,7 @@ from smidgen.data_collection.collect import collect_episode
 from smidgen.evaluation.json_types import to_json
 from smidgen.evaluation.leaderboard import leaderboard
 from smidgen.experiments.faults.campaign import Blow, Campaign, Progress, Undisturbed
-from smidgen.experiments.faults.commands import Command, differences, products
+from smidgen.experiments.faults.commands import Command, differences, products, smidgen_commands
 from smidgen.experiments.faults.process import CommandFailed
 from smidgen.experiments.faults.record import faults_record, read_faults_record, record_json
 from smidgen.experiments.suite import SuiteConfig, run_suite
@@ -246,3 +246,17 @@ def test_a_record_counts_what_was_done_and_can_be_read(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="field kills"):
         read_faults_record(str(tmp_path / "kills.json"))
     assert to_json(progress)["blows"][1]["left_behind"] == 1
+
+
+def test_the_long_form_is_on_record() -> None:
+    """At least a hundred kills over all four commands, every run in the undisturbed bytes, nobody left behind."""
+    record = read_faults_record(str(PROGRAM.parents[2] / "results" / "reliability" / "kills.json"))
+    assert record.form == "long"
+    assert set(record.commands) == set(smidgen_commands(Path()))
+    assert record.kills == sum(found.kills for found in record.commands.values()) >= 100
+    assert record.stops > 0
+    for found in record.commands.values():
+        kills = sum(count.count for count in found.blows if count.signal != "SIGSTOP")
+        assert found.kills == kills > 0
+        assert found.runs_with_undisturbed_bytes > 0
+        assert found.workers_left_behind == 0
