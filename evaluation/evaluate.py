@@ -48,9 +48,9 @@ from smidgen.runtime.files import (
 USAGE = "smidgen-eval policy=POLICY out=DIR [key=value ...] | smidgen-eval verify RECORD"
 SUMMARY = """
 Runs a policy closed-loop over frozen test seeds and measures how far it has collapsed to the mean.
-Writes the record OUT/<task>-<name>.json and OUT/../videos/*.mp4. Run again, it goes on where it was stopped, and
-does nothing when all is there. task=all prints one table of every task; policy=expert task=all alone means
-episodes=200 videos=0 out=results/experts. `smidgen-eval saliency policy=CHECKPOINT out=DIR` films what one looks at.
+Writes the record OUT/<task>-<name>.json and OUT/../videos/*.mp4. Resumes; does nothing when all is
+there. task=all: one table of every task (policy=expert: 200 episodes each, out=results/experts).
+`smidgen-eval saliency policy=CHECKPOINT out=DIR` films what one looks at.
 """
 SHARDS = ".shards"
 
