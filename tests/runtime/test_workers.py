@@ -136,7 +136,7 @@ def test_what_an_initializer_raises_is_raised(num_workers: int) -> None:
 
 def meet_fate(item: tuple[str, str]) -> str:
     """Does what the item's name says, the first time that anybody tries."""
-    folder, name = item
+    name, folder = item
     fate, mark = name.split("-")[0], Path(folder) / name
     if fate == "fine" or mark.exists():
         return name
@@ -159,13 +159,14 @@ FATES = {
 
 
 def test_a_lost_worker_is_replaced_and_its_item_runs_again(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    items = [(str(tmp_path), name) for name in ("fine-0", *(f"{fate}-1" for fate in FATES), "fine-2", "fine-3")]
+    items = [(name, str(tmp_path)) for name in ("fine-0", *(f"{fate}-1" for fate in FATES), "fine-2", "fine-3")]
     found = dict(map_unordered(meet_fate, items, 2, time_limit_s=4.0))
-    assert found == {item: item[1] for item in items}
+    assert found == {item: item[0] for item in items}
     assert not has_children()
     lines = [line for line in capfd.readouterr().err.splitlines() if "warning" in line]
     assert len(lines) == len(FATES)
     for fate, words in FATES.items():
+        # The name of the item comes first: of a long one, only so much is told.
         told = re.compile(rf"worker \d+ {words} at .*{fate}-1.*runs again \(2 of 3\)")
         assert sum(told.search(line) is not None for line in lines) == 1
 
@@ -243,6 +244,8 @@ def body():
     list(map_unordered(job, [sys.argv[1] + "/0", sys.argv[1] + "/1"], 2))
 
 if __name__ == "__main__":
+    # A shell's background job, as which the tests may run, is born deaf to Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     {main}
 """
 
