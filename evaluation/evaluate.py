@@ -1,4 +1,4 @@
-"""smidgen-eval policy=expert task=lift episodes=100 out=outputs/eval workers=2
+"""smidgen-eval policy=expert task=lift episodes=200 out=outputs/eval workers=2
 
 Closed-loop success and mean collapse of one policy over frozen test seeds, as one JSON record and a few videos.
 On a 2-core CPU, ``smidgen-eval policy=noop episodes=5 out=outputs/eval`` takes about half a minute and ends with a

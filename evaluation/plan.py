@@ -42,7 +42,7 @@ class EvalConfig:
     policy: str = field(metadata={"help": "expert, random, noop, mean_action, ..., checkpoint or module:Class"})
     out: str = field(metadata={"help": "directory of the records; videos go to ../videos beside it"})
     task: str = field(default="lift", metadata={"help": "task to run, or all"})
-    episodes: int = field(default=100, metadata={"help": "episodes, one per test seed"})
+    episodes: int = field(default=200, metadata={"help": "episodes, one per test seed; a full entry has 200"})
     split: str = field(default="test", metadata={"help": "seeds: test, or checkpoint for choosing (never ranked)"})
     seed_start: int = field(default=0, metadata={"help": "first seed, as an offset inside the split or absolute"})
     workers: int = field(default=2, metadata={"help": "worker processes (0: this one); changes no byte"})

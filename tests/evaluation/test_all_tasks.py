@@ -99,7 +99,7 @@ def test_a_policy_that_is_no_expert_runs_on_every_task_and_meets_no_bar(tmp_path
     assert table["lift"] == ["0/3", "0.0% to 56.1%", "-", "3 stalled"]
 
 
-def test_the_expert_is_asked_for_two_hundred_episodes_unless_told_otherwise() -> None:
+def test_the_expert_on_all_tasks_has_settings_of_its_own_unless_told_otherwise() -> None:
     def composed(*arguments: str) -> EvalConfig:
         return compose_config(EvalConfig, with_expert_settings(arguments))
 
@@ -109,7 +109,7 @@ def test_the_expert_is_asked_for_two_hundred_episodes_unless_told_otherwise() ->
     assert (told.episodes, told.out) == (7, "elsewhere")
     with pytest.raises(UserError, match="missing out="):
         composed("policy=noop", "task=all")
-    assert composed("policy=expert", "task=lift", "out=x").episodes == 100
+    assert composed("policy=expert", "task=lift", "out=x").videos == 4
 
 
 def test_the_bar_is_197_of_200() -> None:
