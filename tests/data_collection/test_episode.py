@@ -22,9 +22,11 @@ def header(tmp_path_factory):
 
 
 def random_episode(rng, seed, num_steps, cameras, size, num_states):
+    is_success = rng.integers(0, 2, num_steps).astype(bool)
     return Episode(
         seed=seed,
-        success=bool(rng.integers(2)),
+        # One that was never seen would be refused.
+        success=bool(is_success.any() and rng.integers(2)),
         success_at_reset=bool(rng.integers(2)),
         error=None,
         frames=rng.integers(0, 256, (num_steps, cameras, size, size, 3), dtype=np.uint8),
@@ -32,7 +34,7 @@ def random_episode(rng, seed, num_steps, cameras, size, num_states):
         eef_state=rng.normal(size=(num_steps, 4)),
         states=rng.normal(size=(num_steps, num_states)),
         phase=rng.integers(0, 2, num_steps).astype(np.int16),
-        is_success=rng.integers(0, 2, num_steps).astype(bool),
+        is_success=is_success,
     )
 
 
