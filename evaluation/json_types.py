@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from smidgen.runtime.errors import UserError
+from smidgen.runtime.files import read_json
 
 # Beyond this, other JSON readers lose digits.
 MAX_INTEGER = 2**53
@@ -133,6 +134,23 @@ def from_json(hint: type[T], value: Any, source: str, field: str = "") -> T:
         UserError: Naming source, field, expected and got.
     """
     return typing.cast(T, _build(hint, value, source, field))
+
+
+def read_versioned(hint: type[T], path: str, version: int) -> T:
+    """Reads a file whose field ``version`` says what the others mean.
+
+    Args:
+        hint: A dataclass with that field.
+        path: The JSON file.
+        version: The one that is understood.
+
+    Raises:
+        UserError: If the file is missing, of another version or no such object, naming the field.
+    """
+    stored = read_json(path)
+    if isinstance(stored, dict) and stored.get("version") != version:
+        refuse(path, "version", str(version), stored.get("version"))
+    return from_json(hint, stored, path)
 
 
 def _build(hint: Any, value: Any, source: str, field: str) -> Any:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from smidgen.evaluation.json_types import from_json, refuse
-from smidgen.runtime.files import read_json
+from smidgen.evaluation.json_types import read_versioned
 
 RECORD_VERSION = 1
 
@@ -118,7 +117,4 @@ def read_pixels_record(path: str) -> PixelsRecord:
     Raises:
         UserError: If the file is missing or no such record, naming the field.
     """
-    stored = read_json(path)
-    if isinstance(stored, dict) and stored.get("version") != RECORD_VERSION:
-        refuse(path, "version", str(RECORD_VERSION), stored.get("version"))
-    return from_json(PixelsRecord, stored, path)
+    return read_versioned(PixelsRecord, path, RECORD_VERSION)

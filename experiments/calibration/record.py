@@ -12,10 +12,9 @@ from smidgen.envs.smidgen_tasks import TOLERANCE_M
 from smidgen.evaluation import collapse
 from smidgen.evaluation.collapse import labels
 from smidgen.evaluation.collapse import verdict as rules
-from smidgen.evaluation.json_types import from_json, refuse, to_json
+from smidgen.evaluation.json_types import read_versioned, to_json
 from smidgen.experiments.calibration.episodes import CalibrationEpisodes
 from smidgen.experiments.calibration.ground_truth import Answers, Draw, Family, families
-from smidgen.runtime.files import read_json
 
 RECORD_VERSION = 1
 # A network that hits fewer unseen goals is no policy that is known to see.
@@ -178,10 +177,7 @@ def read_calibration(path: str) -> Calibration:
     Raises:
         UserError: If the file is missing or no such record, naming the field.
     """
-    stored = read_json(path)
-    if isinstance(stored, dict) and stored.get("version") != RECORD_VERSION:
-        refuse(path, "version", str(RECORD_VERSION), stored.get("version"))
-    return from_json(Calibration, stored, path)
+    return read_versioned(Calibration, path, RECORD_VERSION)
 
 
 def calibration_json(calibration: Calibration) -> dict[str, Any]:

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from smidgen.evaluation.json_types import from_json, refuse, to_json
+from smidgen.evaluation.json_types import read_versioned, to_json
 from smidgen.experiments.bench.record import commit, machine
 from smidgen.experiments.faults.campaign import Blow, Progress
-from smidgen.runtime.files import read_json
 
 RECORD_VERSION = 1
 
@@ -117,10 +116,7 @@ def read_faults_record(path: str) -> FaultsRecord:
     Raises:
         UserError: If the file is missing or no such record, naming the field.
     """
-    stored = read_json(path)
-    if isinstance(stored, dict) and stored.get("version") != RECORD_VERSION:
-        refuse(path, "version", str(RECORD_VERSION), stored.get("version"))
-    return from_json(FaultsRecord, stored, path)
+    return read_versioned(FaultsRecord, path, RECORD_VERSION)
 
 
 def record_json(record: FaultsRecord) -> dict[str, Any]:
