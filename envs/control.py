@@ -23,6 +23,7 @@ GRIPPER_SPEED = 0.2
 
 
 _DIVERGED = [mujoco.mjtWarning.mjWARN_BADQPOS, mujoco.mjtWarning.mjWARN_BADQVEL, mujoco.mjtWarning.mjWARN_BADQACC]
+_FULL = [mujoco.mjtWarning.mjWARN_CONTACTFULL, mujoco.mjtWarning.mjWARN_CNSTRFULL]
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,8 @@ class OperationalSpaceController:
             num_substeps: Physics steps in this control step.
 
         Raises:
-            SimulatorError: If positions, velocities or accelerations are not finite or absurdly large.
+            SimulatorError: If positions, velocities or accelerations are not finite or absurdly large, or contacts were
+                left out for want of memory.
         """
         model, data = self._model, self._data
         if gripper is not None:
@@ -117,6 +119,8 @@ class OperationalSpaceController:
             mujoco.mj_step2(model, data)
         if any(data.warning[kind].number for kind in _DIVERGED):
             raise SimulatorError(f"the simulation became unstable {data.time:.3f} s after its last reset")
+        if any(data.warning[kind].number for kind in _FULL):
+            raise SimulatorError("the simulation has no memory for all of its contacts")
 
     def _torque(self, target_position_m: np.ndarray, target_rotation: np.ndarray) -> np.ndarray:
         """Torque tau = J^T (w - A^-1 J v) + M v + bias, in N m.

@@ -293,7 +293,15 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray], abc.ABC):
         return self._frame_renderer().renderer_name()
 
     def close(self) -> None:
-        """Gives the OpenGL context back; the environment cannot render any more."""
+        """Gives the OpenGL context and the simulation's memory back; the environment is of no more use.
+
+        robosuite's objects point at one another and at MuJoCo's arrays, so that only a full collection of garbage would
+        free them, and those are rare: a process that opened many would grow too large to start another.
+        """
         if self._renderer is not None:
             self._renderer.close()
             self._renderer = None
+        if "model" in vars(self):
+            del self.model, self.data, self._controller
+            vars(self._robot).clear()
+            vars(self.simulation).clear()

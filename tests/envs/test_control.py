@@ -9,6 +9,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from smidgen.data_collection.experts import EXPERTS
+from smidgen.envs import frozen_model
 from smidgen.envs.control import _rotation_error, _solve
 from smidgen.envs.errors import SimulatorError
 from smidgen.envs.robosuite_tasks import ROBOSUITE_TASKS
@@ -138,3 +139,13 @@ def test_a_diverging_simulation_is_an_error(tmp_path: Path, monkeypatch: pytest.
         env.step(np.array([0.0, 0.0, 0.9, -1.0]))
     env.reset(seed=0)
     env.step(np.array([0.0, 0.0, 0.9, -1.0]))
+
+
+@pytest.mark.simulator
+def test_contacts_without_memory_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # as above
+    monkeypatch.setattr(frozen_model, "SIMULATION_MEMORY", "30K")
+    env = make_env("lift", observe_pixels=False)
+    env.reset(seed=0)
+    with pytest.raises(SimulatorError, match="contacts"):
+        env.step(np.array([0.0, 0.0, 0.9, -1.0]))
