@@ -93,3 +93,14 @@ def build_simulation(simulation_class: type[FrozenModel], render_profile: Render
             control_freq=control_hz,
             seed=0,
         )
+
+
+def free_simulation(simulation: Any) -> None:
+    """Gives a robosuite environment's memory back; it is of no more use.
+
+    Its objects point at one another and at MuJoCo's arrays, so that only a full collection of garbage would free them,
+    and those are rare: a process that opened many would grow too large to start another.
+    """
+    for robot in simulation.robots:
+        vars(robot).clear()
+    vars(simulation).clear()

@@ -18,7 +18,7 @@ from gymnasium.spaces import Dict as DictSpace
 
 from smidgen.envs.control import OperationalSpaceController, arm_indices
 from smidgen.envs.fingerprint import environment_fingerprint
-from smidgen.envs.frozen_model import FrozenModel, build_simulation
+from smidgen.envs.frozen_model import FrozenModel, build_simulation, free_simulation
 from smidgen.envs.rendering import HIDDEN_GROUP, FrameRenderer, get_render_profile, parse_image_size
 from smidgen.envs.simulator import quiet_robosuite
 from smidgen.envs.specs import TaskSpec
@@ -160,8 +160,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray], abc.ABC):
         action = np.clip(action, self.action_space.low, self.action_space.high)
         index = self.task.action.gripper_index
         gripper = None if index is None else float(action[index])
-        position, rotation = self._target_position(action), self._target_rotation(action)
-        self._controller.step(position, rotation, gripper, self._num_substeps)
+        self._controller.step(self._target_position(action), self._target_rotation(action), gripper, self._num_substeps)
         # Kinematics and contacts of the state that the step ended in; velocities wait for the next step.
         mujoco.mj_fwdPosition(self.model, self.data)
         self._after_physics()
@@ -256,9 +255,8 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray], abc.ABC):
         Raises:
             ValueError: If the vector has another length, as one of another task or version has.
         """
-        size = mujoco.mj_stateSize(self.model, _STATE)
         ours = [self._controller.posture_rad, self._controller.finger_command, self._task_state()]
-        sizes = [size, *map(len, ours), 2]
+        sizes = [mujoco.mj_stateSize(self.model, _STATE), *map(len, ours), 2]
         state = np.asarray(state, dtype=np.float64)
         if state.shape != (sum(sizes),):
             raise ValueError(f"a state of {self.task.env_id} holds {sum(sizes)} numbers, got shape {state.shape}")
@@ -293,15 +291,10 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray], abc.ABC):
         return self._frame_renderer().renderer_name()
 
     def close(self) -> None:
-        """Gives the OpenGL context and the simulation's memory back; the environment is of no more use.
-
-        robosuite's objects point at one another and at MuJoCo's arrays, so that only a full collection of garbage would
-        free them, and those are rare: a process that opened many would grow too large to start another.
-        """
+        """Gives the OpenGL context and the simulation's memory back; the environment is of no more use."""
         if self._renderer is not None:
             self._renderer.close()
             self._renderer = None
-        if "model" in vars(self):
+        if hasattr(self, "model"):
             del self.model, self.data, self._controller
-            vars(self._robot).clear()
-            vars(self.simulation).clear()
+            free_simulation(self.simulation)
