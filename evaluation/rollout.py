@@ -75,7 +75,7 @@ def policy_observations(env: Any, observes: tuple[str, ...]) -> dict[str, Any]:
         observes: Subset of ("frames", "eef_state", "privileged").
 
     Returns:
-        ``frames`` uint8 (1, num_cameras, H, W, 3), ``eef_state`` float64 (1, 4), ``privileged`` name -> (1, ...).
+        ``frames`` uint8 (1, num_cameras, H, W, 3), ``eef_state`` float64 (1, E), ``privileged`` name -> (1, ...).
     """
     given: dict[str, Any] = {}
     if "frames" in observes:

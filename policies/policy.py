@@ -40,8 +40,9 @@ class Policy(Protocol):
         """The next action of every episode.
 
         Args:
-            observations: ``"frames"`` uint8 (B, cameras, H, W, 3), the newest only; ``"eef_state"`` (B, 4): x, y, z and
-                gripper opening in metres; ``"privileged"``: per name an array (B, ...).
+            observations: ``"frames"`` uint8 (B, cameras, H, W, 3), the newest only; ``"eef_state"`` (B, E): x, y, z
+                in metres, where the task has them the gripper's opening in metres and cos and sin of twice the yaw;
+                ``"privileged"``: per name an array (B, ...).
 
         Returns:
             float64 (B, A) in the units of the task's action.

@@ -42,10 +42,10 @@ def markdown(judgement: Judgement) -> str:
     lines = [f"{len(suite.arms)} of {len(plan.arms)} arms have run: {num_runs:,} runs on {len(plan.seeds)} seeds each."]
     if plan.form != "full":
         lines += ["", f"**{SMOKE_WARNING}**"]
-    lines += ["", *_table(("", "claim", "verdict", "rests on"), map(_claim_row, judgement.claims.values()))]
-    header = ("", "hypothesis", "refuted if", "verdict", "p (Holm)")
+    lines += ["", *_table(("claim", "statement", "verdict", "rests on"), map(_claim_row, judgement.claims.values()))]
+    header = ("hypothesis", "statement", "refuted if", "verdict", "p (Holm)")
     lines += ["", *_table(header, map(_hypothesis_row, judgement.hypotheses.values()))]
-    header = ("", "predicted", "measured [95 % interval]", "escaped, slow against fast", "on its own")
+    header = ("comparison", "predicted", "measured [95 % interval]", "escaped, slow against fast", "on its own")
     rows = [_comparison_row(entry, part) for entry in judgement.hypotheses.values() for part in entry.comparisons]
     return "\n".join([*lines, "", *_table(header, rows)])
 
@@ -56,13 +56,11 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 
 def _claim_row(judged: JudgedClaim) -> list[str]:
     parts = [
-        " ".join(
-            [f"{escape_markdown(part.entry)} {part.verdict}", f"({part_figures(part)})" if part_figures(part) else ""]
-        )
+        f"{escape_markdown(part.entry)} {part.verdict}" + (f" ({part_figures(part)})" if part_figures(part) else "")
         for part in judged.parts
     ]
     rule = f"{judged.claim.rule} of: " if len(parts) > 1 else ""
-    return [judged.name, escape_markdown(judged.claim.statement), _verdict(judged), f"{rule}{'; '.join(parts)}".strip()]
+    return [judged.name, escape_markdown(judged.claim.statement), _verdict(judged), rule + "; ".join(parts)]
 
 
 def _hypothesis_row(judged: JudgedHypothesis) -> list[str]:
@@ -80,7 +78,7 @@ def _comparison_row(judged: JudgedHypothesis, part: JudgedComparison) -> list[st
     effect = part.effect
     measured = f"{effect_value(effect)} [{effect_interval(effect)}]" if effect else ""
     predicted = escape_markdown(prediction(part.comparison))
-    return [judged.name, predicted, measured, escape_counts(part), part.outcome.verdict]
+    return [f"{judged.name}/{part.comparison.name}", predicted, measured, escape_counts(part), part.outcome.verdict]
 
 
 def print_terminal(judgement: Judgement, console: Console) -> None:
