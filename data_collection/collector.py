@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import functools
 import json
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -41,7 +40,7 @@ SIMULATOR_ERRORS = (SimulatorError, FloatingPointError, np.linalg.LinAlgError)
 
 @dataclass(frozen=True)
 class CollectConfig:
-    """What to collect; everything but ``out`` and ``workers`` is part of the data set's identity."""
+    """What to collect; everything but ``out``, ``workers`` and ``episode_limit_s`` is its identity."""
 
     task: str = field(metadata={"help": "task to demonstrate, e.g. lift"})
     out: str = field(metadata={"help": "directory of the data set"})
@@ -112,6 +111,10 @@ class Collector:
         self._config = config
         self.header = _header(self._env, expert, config)
         self.host: dict[str, Any] = self._env.fingerprint()["host"]
+
+    def close(self) -> None:
+        """Closes the environment."""
+        self._env.close()
 
     def collect(self, seed: int) -> tuple[Episode, dict[str, Array]]:
         """Makes one attempt.
@@ -219,9 +222,24 @@ class Collector:
         return np.stack([moved[past] for past in window]), np.stack([hidden[past] for past in window])
 
 
-@functools.cache
+_open_collectors: dict[CollectConfig, Collector] = {}
+
+
 def open_collector(config: CollectConfig) -> Collector:
-    """The process's collector: its environment is made once, and has proved its pixels before the first attempt."""
+    """The process's collector: one, made once, which has proved its pixels; another one's takes its place."""
+    if config not in _open_collectors:
+        close_collector()
+        _open_collectors[config] = _make_collector(config)
+    return _open_collectors[config]
+
+
+def close_collector() -> None:
+    """Closes the process's collector, if there is one."""
+    while _open_collectors:
+        _open_collectors.popitem()[1].close()
+
+
+def _make_collector(config: CollectConfig) -> Collector:
     env = make_env(
         config.task,
         cameras=config.cameras,

@@ -6,6 +6,7 @@ The first five happen to the OpenGL context itself, the others to what it hands 
 from __future__ import annotations
 
 import copy
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -36,6 +37,8 @@ def switch_context(env: RobosuiteEnv) -> None:
     other.render_frames()
     renderer: Any = env._frame_renderer()
     renderer._gl.make_current = other._frame_renderer()._gl.make_current
+    # A context that is freed is no longer current, which is another fault: this one stays as long as who draws into it.
+    weakref.finalize(renderer, other.close)
 
 
 def terminate_display(env: RobosuiteEnv) -> None:

@@ -38,7 +38,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray], abc.ABC):
         render_mode: ``rgb_array`` or None; both render the first camera.
 
     Raises:
-        UserError: For an unknown camera or profile, or an impossible size.
+        UserError: For an unknown profile or an impossible size, and at the first frame for an unknown camera.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012  (as Gymnasium has it)

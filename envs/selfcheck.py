@@ -7,7 +7,6 @@ until a policy is trained on it.
 from __future__ import annotations
 
 import json
-import time
 import weakref
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,13 +36,11 @@ class PixelProof:
     """What a successful proof saw.
 
     Attributes:
-        ms_per_frame: Median time of one frame in milliseconds.
         moved_fraction: Share of pixels that changed as the arm moved.
         cue_pixels: Pixels that the cue covers in the first frame.
         reference_difference: Mean absolute difference to the recorded picture in grey levels; None where none fits.
     """
 
-    ms_per_frame: float
     moved_fraction: float
     cue_pixels: int
     reference_difference: float | None
@@ -67,9 +64,7 @@ def prove_pixels(env: RobosuiteEnv) -> PixelProof | None:
     if not env.cameras:
         return None
     state, first = _first_frame(env)
-    started = time.perf_counter()
     _expect(np.array_equal(first, env.render_frames()), "one state rendered twice gives two pictures")
-    ms_per_frame = 1e3 * (time.perf_counter() - started) / len(env.cameras)
     moved = _frame_after_motion(env)
     env.set_state(state)
     _expect(np.array_equal(first, env.render_frames()), "a state's picture changes once others were drawn")
@@ -86,7 +81,7 @@ def prove_pixels(env: RobosuiteEnv) -> PixelProof | None:
         f"the first picture is off by {difference} grey levels from the recorded one",
     )
     _known_pictures[env] = state, first
-    return PixelProof(ms_per_frame, float(moved_fraction), cue_pixels, difference)
+    return PixelProof(float(moved_fraction), cue_pixels, difference)
 
 
 def confirm_pixels(env: Any) -> None:

@@ -133,7 +133,8 @@ def _run(plan: Plan) -> tuple[Record, dict[str, Any]]:
     by_seed = {item.seed: answers[path] for path, item in own.items()}
     by_expert = {item.seed: answers[path] for path, item in expert.items()}
     episodes = with_collapsed({seed: by_seed[seed] for seed in plan.seeds}, by_expert)
-    environment = _one_environment(plan, by_seed.values())
+    environment = _one_environment(plan, [*by_seed.values(), *by_expert.values()])
+    hosts = [answer["environment"]["host"] for answer in by_seed.values()]
     expert_paths = {seed: answer["path"] for seed, answer in by_expert.items()} if expert else None
     collapse = _measure_held_out(
         plan, *({item.seed: answers[path] for path, item in items.items()} for items in (held_out, twin))
@@ -149,16 +150,17 @@ def _run(plan: Plan) -> tuple[Record, dict[str, Any]]:
         "environment": environment["ranked"],
     }
     errors = {str(seed): answer["error"] for seed, answer in sorted(by_seed.items()) if answer["error"]}
-    host = {"host": environment["host"], "hostname": platform.node(), "workers": plan.config.workers, "errors": errors}
-    return typing.cast(Record, record), host
+    # Episodes of several machines have no one machine that could repeat them to the bit.
+    host = {"host": hosts[0] if all(each == hosts[0] for each in hosts) else {}, "hostname": platform.node()}
+    return typing.cast(Record, record), {**host, "workers": plan.config.workers, "errors": errors}
 
 
 def _one_environment(plan: Plan, answers: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """The fingerprint that all episodes share."""
+    """The fingerprint that all episodes share, the expert's included."""
     first, *others = [answer["environment"] for answer in answers]
     if any(other["ranked"] != first["ranked"] for other in others):
-        folder = _shard_folder(plan, plan.card["name"])
-        raise UserError(f"{folder} holds episodes of another environment; delete that folder and run again")
+        folders = " or ".join({str(_shard_folder(plan, name)): "" for name in (plan.card["name"], EXPERT)})
+        raise UserError(f"{folders} holds episodes of another environment; delete that folder and run again")
     return dict(first)
 
 
@@ -233,7 +235,7 @@ def _report(path: Path, was_run: bool) -> None:
         if count:
             print(f"warning: {count} episodes ended with {label}; messages in {host_path(path)}", file=sys.stderr)
     if not was_run:
-        print(f"nothing to do: {path} is finished (overwrite=true runs it again)")
+        print(f"nothing to do: {path} is finished (its episodes are kept in {path.parent / SHARDS})")
     print(summary_line(path, record))
 
 

@@ -6,7 +6,6 @@ JSON object.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,17 +54,29 @@ class EpisodeItem:
 Item = EpisodeItem | HeldOutItem
 
 
-@functools.lru_cache(maxsize=1)
+_open_worlds: dict[World, Any] = {}
+
+
 def open_world(world: World) -> Any:
-    """The process's environment: one, made once."""
-    return world.make(world.task, world.cameras, world.image_size)
+    """The process's environment: one, made once; another one's takes its place."""
+    if world not in _open_worlds:
+        close_world()
+        _open_worlds[world] = world.make(world.task, world.cameras, world.image_size)
+    return _open_worlds[world]
+
+
+def close_world() -> None:
+    """Closes the process's environment, if there is one."""
+    while _open_worlds:
+        _open_worlds.popitem()[1].close()
 
 
 def start_worker() -> None:
     """Before the first item: one thread, so that the same item gives the same bits anywhere, and nothing left open."""
     torch.set_num_threads(1)
     # Without worker processes, an evaluation before this one may have opened files that have changed since.
-    for opened in (open_world, open_policy, open_store):
+    close_world()
+    for opened in (open_policy, open_store):
         opened.cache_clear()
 
 

@@ -245,7 +245,10 @@ def read_curve(checkpoint: str) -> list[dict[str, Any]]:
     Raises:
         UserError: If a row is no JSON object.
     """
-    path = resolve_checkpoint(checkpoint).resolve().parents[len(RUN_CHECKPOINT.parts) - 1] / "metrics.jsonl"
+    directory, num_parts = resolve_checkpoint(checkpoint).resolve(), len(RUN_CHECKPOINT.parts)
+    if directory.parts[-num_parts:] != RUN_CHECKPOINT.parts:
+        return []
+    path = directory.parents[num_parts - 1] / "metrics.jsonl"
     if not path.is_file():
         return []
     rows = []

@@ -10,6 +10,7 @@ Letters: ``S`` frames of an episode (at reset and after every step), ``N`` camer
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -149,8 +150,9 @@ def watch(config: SaliencyConfig, make: Callable[..., Any] = make_simulator) -> 
     seeds = _wanted_seeds(config, record)
     _require_method(policy, config.method)
     interface = policy.interface
-    env = make(interface.task, interface.cameras, interface.image_size)
-    wanted = {seed: _film(env, policy, seed) for seed in seeds} if seeds else _search(config, env, policy)
+    with contextlib.closing(make(interface.task, interface.cameras, interface.image_size)) as env:
+        wanted = {seed: _film(env, policy, seed) for seed in seeds} if seeds else _search(config, env, policy)
+        control_hz = env.unwrapped.task.control_hz
     labels = {row["seed"]: row["label"] for row in record["episodes"]} if record else {}
     watched = []
     for seed, (result, film) in wanted.items():
@@ -158,7 +160,7 @@ def watch(config: SaliencyConfig, make: Callable[..., Any] = make_simulator) -> 
         watched.append(Watched(result, film, episode_maps(policy, film, config.method), label))
     name = record["policy"]["name"] if record else policy.name
     scale = config.scale or _full_heat(watched)
-    return [_write(config, interface.task, name, episode, scale, env.unwrapped.task.control_hz) for episode in watched]
+    return [_write(config, interface.task, name, episode, scale, control_hz) for episode in watched]
 
 
 def _open_record(config: SaliencyConfig) -> Record | None:

@@ -31,16 +31,21 @@ def run_items(
     """
     _tidy(items)
     answers = {path: answer for path, item in items.items() if (answer := _read(path, item)) is not None}
-    shard_of = {item: path for path, item in items.items() if path not in answers}
+    # One item can have two shards: the expert's under a name of its own, and those of the expert to compare with.
+    shards_of: dict[Item, list[Path]] = {}
+    for path, item in items.items():
+        if path not in answers:
+            shards_of.setdefault(item, []).append(path)
     threads = torch.get_num_threads()
     try:
         with progress(len(items), label, done=len(answers)) as advance:
             for item, answer in map_unordered(
-                run_item, list(shard_of), num_workers, initializer=start_worker, time_limit_s=time_limit_s
+                run_item, list(shards_of), num_workers, initializer=start_worker, time_limit_s=time_limit_s
             ):
-                write_json_atomic(shard_of[item], answer)
-                answers[shard_of[item]] = answer
-                advance(1, "")
+                for path in shards_of[item]:
+                    write_json_atomic(path, answer)
+                    answers[path] = answer
+                advance(len(shards_of[item]), "")
     finally:
         # With no worker processes, start_worker has set this process's own threads.
         torch.set_num_threads(threads)

@@ -83,6 +83,8 @@ def open_submission(
     """
     if checkpoints and len(checkpoints) != len(records):
         raise UserError(f"expected one --checkpoint for each of {len(records)} records, got {len(checkpoints)}")
+    if len({path.name for path in records}) < len(records):
+        raise UserError("two records have the same file name; evaluate each training seed with name=NAME-seed<K>")
     given = dict(zip(records, checkpoints, strict=False))
     runs = [_read_run(path) for path in records]
     row = _one_row(records, runs)

@@ -52,7 +52,7 @@ class SuiteConfig:
     arms: tuple[str, ...] = field(default=(), metadata={"help": "only these arms, e.g. [raw,dft1d]; empty: all"})
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "arms", tuple(self.arms))
+        object.__setattr__(self, "arms", tuple(dict.fromkeys(self.arms)))
         if self.workers < 0:
             raise UserError(f"expected workers of at least 0, got {self.workers}")
 

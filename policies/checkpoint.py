@@ -147,7 +147,9 @@ def load_checkpoint(path: Path | str, expect_task: str | None = None) -> Perceiv
     try:
         policy = _build_policy(card, tensors, directory / MODEL_NAME)
     except UserError as error:
-        raise error if str(directory) in str(error) else UserError(f"{directory / CARD_NAME}: {error}") from error
+        if str(directory) in str(error):
+            raise
+        raise UserError(f"{directory / CARD_NAME}: {error}") from error
     policy.load_state_dict(tensors)
     return policy.eval()
 

@@ -24,7 +24,15 @@ _MAX_LINE_CHARACTERS = 1500
 # No path is longer, and no number that Python would read.
 _MAX_OVERRIDE_CHARACTERS = 4200
 # Of a path that the user typed, and not of what we do with it.
-_ERRORS_OF_NAMES = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR)
+_ERRORS_OF_NAMES = (
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+    errno.EACCES,
+    errno.EPERM,
+)
 
 
 def run_command(body: Callable[[list[str]], None], argv: Sequence[str] | None = None) -> int:
@@ -39,6 +47,8 @@ def run_command(body: Callable[[list[str]], None], argv: Sequence[str] | None = 
     """
     try:
         body(list(sys.argv[1:] if argv is None else argv))
+        # Else it would show only at exit, where nobody catches it, that a reader has gone.
+        sys.stdout.flush()
     except UserError as error:
         print(f"error: {one_line(str(error))}", file=sys.stderr)
         return EXIT_USER

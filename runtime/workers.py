@@ -4,6 +4,7 @@ Every worker is a fresh interpreter with its numerical libraries pinned to one t
 whichever worker takes it and however many there are. A worker that dies, or gives no answer in time, is replaced and
 its item runs again. Each has a pipe of its own and shares no lock with another: one that is killed or stopped at the
 worst moment holds nobody up, where a pool with a common queue breaks (concurrent.futures) or waits for ever (pebble).
+Only one that is stopped halfway through sending a long answer would.
 """
 
 from __future__ import annotations

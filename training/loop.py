@@ -136,7 +136,9 @@ class Trainer:
         started, first_step = time.monotonic(), self.step
         coordinates = self.policy.interface.action
         names = [coordinates.names[index] for index in coordinates.position_indices]
-        log = TensorBoardLog(self.run_directory.path / "tensorboard", names, first_step)
+        # What was logged at the step of a resume point stands; nobody logs it again.
+        first_logged = first_step + 1 if self.rows else 0
+        log = TensorBoardLog(self.run_directory.path / "tensorboard", names, first_logged)
         label = f"training {self.policy.name}"
         try:
             with progress(self.config.steps, label, done=self.step) as advance:

@@ -28,7 +28,7 @@ class TensorBoardLog:
 
     def __init__(self, directory: Path, coordinates: Sequence[str], first_step: int) -> None:
         self._coordinates = coordinates
-        self._writer = SummaryWriter(str(directory), purge_step=first_step or None)
+        self._writer = SummaryWriter(str(directory), purge_step=first_step)
 
     def scalars(self, split: str, step: int, values: Mapping[str, float | int | None]) -> None:
         """Adds scalars under ``split/name``; None is left out."""

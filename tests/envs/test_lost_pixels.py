@@ -104,13 +104,13 @@ def struck(fault: str, owner: Any, method: str, seed: int) -> Iterator[None]:
 def strike_a_collection(fault: str, out: Path) -> dict[str, Any]:
     """The fault strikes in the second of two episodes; then the same command is run again, with a sound renderer."""
     from smidgen.data_collection.collect import main
-    from smidgen.data_collection.collector import Collector, open_collector
+    from smidgen.data_collection.collector import Collector, close_collector
 
     arguments = [f"{key}={value}" for key, value in (TASK | {"episodes": 2, "out": out}).items()]
     with struck(fault, Collector, "_attempt", seed=1):
         code = main(arguments)
     kept = sorted(str(path.relative_to(out)) for path in out.rglob("*.json"))
-    open_collector.cache_clear()
+    close_collector()
     return {"code": code, "kept": kept, "again": main(arguments)}
 
 

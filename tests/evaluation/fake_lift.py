@@ -27,6 +27,9 @@ class FakeLift:
         self.num_frames_drawn = 0
         self.reset(seed=0)
 
+    def close(self) -> None:
+        pass
+
     def reset(self, *, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
         rng = np.random.default_rng(seed)
         self.gripper = HOME_M + rng.normal(0, 0.01, 3)

@@ -273,6 +273,10 @@ def test_experts_paths_are_shared_between_evaluations(tmp_path: Path) -> None:
     assert set((tmp_path / "results" / ".shards" / "lift-expert").glob("*.json")) == set(shards)
 
 
+def test_the_expert_may_go_by_another_name(tmp_path: Path) -> None:
+    assert run("expert", tmp_path, name="mine", videos=1)["success"]["k"] == 4
+
+
 def test_another_evaluation_is_not_written_over(tmp_path: Path) -> None:
     run("noop", tmp_path)
     before = (tmp_path / "results" / "lift-noop.json").read_bytes()
@@ -292,6 +296,8 @@ def test_episodes_of_another_environment_are_refused(tmp_path: Path) -> None:
     (tmp_path / "results" / "lift-noop.json").unlink()
     with pytest.raises(UserError, match="another environment; delete that folder"):
         run("noop", tmp_path, Other, episodes=6)
+    with pytest.raises(UserError, match=r"lift-expert holds episodes of another environment"):
+        run("noop", tmp_path, Other, name="only-the-experts-are-old")
 
 
 def test_two_at_once_are_refused(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from smidgen.data_collection.collector import CollectConfig
 from smidgen.data_collection.store import EpisodeStore
 from smidgen.evaluation import held_out
 from smidgen.evaluation.evaluate import evaluate
-from smidgen.evaluation.plan import EvalConfig, make_plan
+from smidgen.evaluation.plan import EvalConfig, make_plan, read_curve
 from smidgen.evaluation.records import Record, read_record
 from smidgen.policies.checkpoint import RUN_CHECKPOINT, checkpoint_sha256, load_checkpoint, save_checkpoint
 from smidgen.policies.perceiver_policy import Interface, PerceiverPolicy, PerceiverPolicyConfig
@@ -162,6 +162,14 @@ def test_a_torn_curve_is_named(demos: EpisodeStore, tmp_path: Path) -> None:
     (torn / "metrics.jsonl").write_text('{"step": 0}\n{"step"')
     with pytest.raises(UserError, match=r"metrics\.jsonl: line 2"):
         make_plan(settings(torn, tmp_path, demos))
+
+
+def test_a_checkpoint_outside_of_a_run_has_no_curve(demos: EpisodeStore, tmp_path: Path) -> None:
+    run_folder = save_run(tmp_path / "run", demos, seeds=[0])
+    (tmp_path / "metrics.jsonl").write_text('{"step": 0}\n')
+    shutil.copytree(run_folder / RUN_CHECKPOINT, tmp_path / "a" / "copy")
+    assert read_curve(str(run_folder)) != []
+    assert read_curve(str(tmp_path / "a" / "copy")) == []
 
 
 def test_long_curves_are_thinned(run_directory: Path, demos: EpisodeStore, tmp_path: Path) -> None:

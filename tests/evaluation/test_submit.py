@@ -225,6 +225,14 @@ def test_a_policy_of_ones_own_comes_with_its_code(root: Path, tmp_path: Path) ->
         open_submission([users], source=code)
 
 
+def test_records_of_one_file_name_do_not_replace_each_other(root: Path, tmp_path: Path) -> None:
+    record = next((root / "results").glob("*-seed0.json"))
+    (tmp_path / "again").mkdir()
+    shutil.copy(record, tmp_path / "again")
+    with pytest.raises(UserError, match="the same file name"):
+        open_submission([record, tmp_path / "again" / record.name], [])
+
+
 def test_a_video_too_large_for_the_page_is_refused(root: Path) -> None:
     (root / "videos" / "lift-raw-seed0-3000000.mp4").write_bytes(b"0" * 300_001)
     with pytest.raises(UserError, match="is larger than 300000 bytes"):

@@ -148,6 +148,10 @@ def test_users_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixtu
         config(tmp_path, workers=-1)
 
 
+def test_an_arm_named_twice_runs_once() -> None:
+    assert SuiteConfig(suite="claims", arms=("raw", "dft1d", "raw")).arms == ("raw", "dft1d")
+
+
 def test_help_fits_a_screen(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(suite, ["--help"]) == 0
     shown = capsys.readouterr().out

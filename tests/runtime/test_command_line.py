@@ -1,3 +1,5 @@
+import errno
+import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -78,6 +80,22 @@ raise SystemExit(run_command(lambda _: [print("line", flush=True) for _ in range
     command.stdout.close()
     assert (command.wait(60), command.stderr.read()) == (0, b"")
     command.stderr.close()
+
+
+def test_a_reader_may_leave_before_anything_was_printed() -> None:
+    """What is printed into a pipe is written when the command ends."""
+    code = "from smidgen.runtime.command_line import run_command\nraise SystemExit(run_command(lambda _: print(1), []))"
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], env=buffered, **pipes) as command:
+        command.stdout.close()
+        assert (command.wait(60), command.stderr.read()) == (0, b"")
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EEXIST])
+def test_a_path_that_cannot_be_used_is_the_users_to_mend(number: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(raising(OSError(number, os.strerror(number), "there")), []) == 2
+    assert "there" in capsys.readouterr().err
 
 
 def test_a_command_that_ends_well_returns_zero() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from smidgen.policies.checkpoint import load_checkpoint, read_checkpoint_card
 from smidgen.runtime.errors import UserError
@@ -37,6 +38,14 @@ def hashed_files(run: Path) -> dict[str, str]:
     """Everything that must not depend on when, where and in how many pieces a run was trained."""
     names = ("metrics.jsonl", "checkpoints/final/model.safetensors", "checkpoints/final/checkpoint.json")
     return {name: sha256_file(run / name) for name in names}
+
+
+def curves(run: Path) -> dict[str, list[tuple[int, float]]]:
+    """What TensorBoard shows of a run, speeds apart."""
+    events = EventAccumulator(str(run / "tensorboard"))
+    events.Reload()
+    names = sorted(set(events.Tags()["scalars"]) - {"train/examples_per_s"})
+    return {name: [(event.step, event.value) for event in events.Scalars(name)] for name in names}
 
 
 def as_arguments(config) -> list[str]:
@@ -100,6 +109,7 @@ def test_a_run_killed_and_taken_up_again_ends_in_the_same_bytes(finished_run, tm
     assert not (tmp_path / "run" / "checkpoints").exists()
     train(config)
     assert hashed_files(tmp_path / "run") == hashed_files(finished_run)
+    assert curves(tmp_path / "run") == curves(finished_run)
     assert not (tmp_path / "run" / "resume").exists()
 
 
@@ -117,6 +127,7 @@ def test_a_run_asked_to_stop_saves_and_goes_on(finished_run, tmp_path, tiny_conf
     assert [entry.name for entry in (tmp_path / "run" / "resume").iterdir()] == [f"step-{step + 1:09d}"]
     train(config)
     assert hashed_files(tmp_path / "run") == hashed_files(finished_run)
+    assert curves(tmp_path / "run") == curves(finished_run)
 
 
 def test_a_run_asked_to_stop_before_its_first_step_goes_on(finished_run, tmp_path, tiny_config, monkeypatch):
