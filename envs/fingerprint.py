@@ -12,7 +12,12 @@ from smidgen.envs.rendering import RenderProfile
 
 
 def environment_fingerprint(
-    env_id: str, render_profile: RenderProfile, model_sha256: str, cameras: tuple[str, ...], image_size: tuple[int, int]
+    env_id: str,
+    render_profile: RenderProfile,
+    model_sha256: str,
+    cameras: tuple[str, ...],
+    image_size: tuple[int, int],
+    renderer: str,
 ) -> dict[str, dict[str, Any]]:
     """Builds a fingerprint.
 
@@ -22,6 +27,7 @@ def environment_fingerprint(
         model_sha256: Hash of the compiled model, decimated meshes included.
         cameras: Cameras that are rendered.
         image_size: Height and width in pixels.
+        renderer: OpenGL's name of what drew the frames; empty where none was drawn.
 
     Returns:
         ``ranked``: only equal ones may stand in one ranking. ``host``: decides whether a repetition is compared to the
@@ -38,7 +44,7 @@ def environment_fingerprint(
             "mujoco": version("mujoco"),
             "robosuite": version("robosuite"),
         },
-        "host": host_fingerprint(),
+        "host": host_fingerprint() | {"renderer": renderer},
     }
 
 

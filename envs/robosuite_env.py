@@ -208,9 +208,8 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray], abc.ABC):
 
     def gripper_opening_m(self) -> float:
         """Distance between the fingertips in metres."""
-        first, second = (
-            self.data.qpos[self.model.joint(name).qposadr[0]] for name in self._robot.gripper["right"].joints
-        )
+        joints = self._robot.gripper["right"].joints
+        first, second = (self.data.qpos[self.model.joint(name).qposadr[0]] for name in joints)
         return float(first - second)
 
     def render_frames(self) -> np.ndarray:
@@ -284,6 +283,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray], abc.ABC):
             model_sha256=self.simulation.model_sha256,
             cameras=self.cameras,
             image_size=self.image_size,
+            renderer=self._renderer.renderer_name() if self._renderer else "",
         )
 
     def renderer_name(self) -> str:

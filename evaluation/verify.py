@@ -55,7 +55,7 @@ SIGNIFICANCE_ELSEWHERE = 0.01
 MIN_EPISODES_ELSEWHERE = 30
 # The report says how likely it was to be caught with this share of all episodes falsely called successes.
 FALSE_SHARE = 0.05
-_HOST_KEYS = ("cpu", "gl_backend", "omp_num_threads")
+_HOST_KEYS = ("cpu", "gl_backend", "renderer", "omp_num_threads")
 
 
 @dataclass(frozen=True)
