@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from smidgen.experiments.bench.benchmarks import BENCHMARKS
@@ -11,6 +12,7 @@ from smidgen.runtime.files import write_atomic
 
 HEADINGS = ("what", "peer", "ours", "theirs", "ratio", "must reach", "aim")
 TABLE_NAME = "benchmark"
+_SHARE = re.compile(r"transforms: (\w+), standardised after: (\w+)")
 _ANSWERS = {True: "met", False: "missed", None: "not measured"}
 
 
@@ -58,9 +60,33 @@ def markdown_table(rows: list[Row]) -> str:
     """The rows as Markdown, with the machines and commits they come from."""
     if not rows:
         return "No record yet: `make bench` writes them."
-    table = marked_page.markdown_table(dict.fromkeys(HEADINGS, "---"), [list(cells(row)) for row in rows])
+    shares = {match.groups(): row for row in rows if (match := _SHARE.fullmatch(row.name))}
+    others = [list(cells(row)) for row in rows if row not in shares.values()]
+    tables = [marked_page.markdown_table(dict.fromkeys(HEADINGS, "---"), others)] if others else []
+    tables += [_table_of_shares(shares)] if shares else []
     origins = sorted({f"`{row.commit}` on {row.machine}" for row in rows})
-    return f"{table}\n\nMeasured: {'; '.join(origins)}."
+    return "\n\n".join([*tables, f"Measured: {'; '.join(origins)}."])
+
+
+def _table_of_shares(shares: dict[tuple[str, ...], Row]) -> str:
+    """Transforms by standardisations; bold where a share misses what it must reach."""
+    afters = list(dict.fromkeys(after for _, after in shares))
+    conditions = sorted({row.must_reach for row in shares.values()})
+    lines = []
+    for name in dict.fromkeys(transform for transform, _ in shares):
+        row = [shares.get((name, after)) for after in afters]
+        lines.append([f"`{name}`", *("-" if cell is None else _share(cell) for cell in row)])
+    heads = {"transform": "---"} | {f"`{after}`": "---:" for after in afters}
+    return (
+        "Each input transform's share of a training step in per cent, by the standardisation after it; bold where it "
+        f"misses {' and '.join(f'`{condition}`' for condition in conditions)}:\n\n"
+        + marked_page.markdown_table(heads, lines)
+    )
+
+
+def _share(row: Row) -> str:
+    figure = "-" if row.ours is None else f"{row.ours:.2f}"
+    return f"**{figure}**" if row.meets(row.must_reach) is False else figure
 
 
 def update_page(page: Path, directory: Path) -> None:
