@@ -13,9 +13,10 @@ PAGE = Path(__file__).parent.parent.parent / "docs" / "collapse.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 
 
-def test_the_example_works_as_written(tmp_path: Path) -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
-    done = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True)
+def test_the_examples_work_as_written(tmp_path: Path) -> None:
+    examples = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
+    assert len(examples) == 2
+    done = subprocess.run([sys.executable, "-c", "\n".join(examples)], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "step 200: R^2" in done.stdout
     assert list((tmp_path / "runs" / "mine").iterdir())
