@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,13 @@ from smidgen.training.validation import Predictions
 SUMMARY_METRICS = ("loss", "r2_mean", "skill_time_mean", "skill_persistence", "cue_slope", "escape_step")
 
 
+def _wait_for_a_later_second(directory: Path) -> None:
+    """Event files are read in the order of their names, which count whole seconds: a resumed run's has to come last."""
+    stamps = [path.name.split(".")[3] for path in directory.glob("events.out.tfevents.*")]
+    newest_s = max((int(stamp) for stamp in stamps if stamp.isdecimal()), default=0)
+    time.sleep(min(1.0, max(0.0, newest_s + 1 - time.time())))
+
+
 class TensorBoardLog:
     """Writes one run's events.
 
@@ -28,6 +36,7 @@ class TensorBoardLog:
 
     def __init__(self, directory: Path, coordinates: Sequence[str], first_step: int) -> None:
         self._coordinates = coordinates
+        _wait_for_a_later_second(directory)
         self._writer = SummaryWriter(str(directory), purge_step=first_step)
 
     def scalars(self, split: str, step: int, values: Mapping[str, float | int | None]) -> None:
