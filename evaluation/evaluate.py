@@ -159,7 +159,7 @@ def _one_environment(plan: Plan, answers: Iterable[dict[str, Any]]) -> dict[str,
     """The fingerprint that all episodes share, the expert's included."""
     first, *others = [answer["environment"] for answer in answers]
     if any(other["ranked"] != first["ranked"] for other in others):
-        folders = " or ".join({str(_shard_folder(plan, name)): "" for name in (plan.card["name"], EXPERT)})
+        folders = " or ".join(dict.fromkeys(str(_shard_folder(plan, name)) for name in (plan.card["name"], EXPERT)))
         raise UserError(f"{folders} holds episodes of another environment; delete that folder and run again")
     return dict(first)
 
