@@ -13,10 +13,12 @@ I and J rows and columns of the grid split in two, E width of the latents.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional
 
 from smidgen.policies.folded_attention import attention_map, folded_attention
 from smidgen.policies.positions import PositionEncoding
@@ -27,6 +29,30 @@ from smidgen.policies.stacked_attention import (
     stacked_attention,
 )
 from smidgen.runtime.errors import UserError
+
+
+class CrossAttentionWeights(NamedTuple):
+    """Weights of a ``ByteCrossAttention``, read out once, and what it makes of them before it sees a token.
+
+    Attributes:
+        content_RC: Maps of a token's content to its scores.
+        rows_RI: Scores of the grid's rows; None where positions lie on one axis alone, or nowhere.
+        columns_RJ: Scores of the grid's columns; None where there are no positions.
+        norm_F: The LayerNorm's gain; None where there is none.
+        value_HFE: Maps of the values, a matrix per head.
+        value_bias_E: What is added to the values' sums.
+        output_EE: Map of the result.
+        output_bias_E: Its bias.
+    """
+
+    content_RC: Float[Tensor, "rows channels"]
+    rows_RI: Float[Tensor, "rows grid_rows"] | None
+    columns_RJ: Float[Tensor, "rows grid_columns"] | None
+    norm_F: Float[Tensor, " features"] | None
+    value_HFE: Float[Tensor, "heads features head_width"]
+    value_bias_E: Float[Tensor, " width"]
+    output_EE: Float[Tensor, "width width"]
+    output_bias_E: Float[Tensor, " width"]
 
 
 class ByteCrossAttention(nn.Module):
@@ -63,20 +89,34 @@ class ByteCrossAttention(nn.Module):
         self.split = _balanced_split(positions.axis_lengths)
 
     def forward(
-        self, queries_LE: Float[Tensor, "queries width"], x_BMC: Float[Tensor, "batch tokens channels"] | PreparedTokens
+        self,
+        queries: Float[Tensor, "queries width"] | CrossAttentionWeights,
+        x_BMC: Float[Tensor, "batch tokens channels"] | PreparedTokens,
     ) -> Float[Tensor, "batch queries width"]:
         """Attends to tokens.
 
         Args:
-            queries_LE: Queries, the same for every example.
+            queries: Queries, the same for every example, or what ``fold`` made of them.
             x_BMC: Content of the tokens, or what ``prepare`` made of it.
         """
-        if isinstance(x_BMC, PreparedTokens):
-            return self.to_output(self._values(*stacked_attention(x_BMC, *self._score_maps(queries_LE))))
-        with torch.autocast(x_BMC.device.type, enabled=False):
-            x_BCM = self._content(x_BMC)
-            sums = folded_attention(x_BCM, self._scale(x_BCM), *self._score_maps(queries_LE))
-            return self.to_output(self._values(*sums))
+        with torch.autocast(self.to_key.weight.device.type, enabled=False):
+            weights = queries if isinstance(queries, CrossAttentionWeights) else self.fold(queries)
+            if isinstance(x_BMC, PreparedTokens):
+                sums = stacked_attention(x_BMC, *weights[:3])
+            else:
+                x_BCM = self._content(x_BMC)
+                sums = folded_attention(x_BCM, self._scale(x_BCM), *weights[:3])
+            return functional.linear(self._values(*sums, weights), weights.output_EE, weights.output_bias_E)
+
+    def fold(self, queries_LE: Float[Tensor, "queries width"]) -> CrossAttentionWeights:
+        """Computes once what ``forward`` needs of queries and weights that do not change."""
+        value, output, norm = self.to_value, self.to_output, self.norm
+        with torch.autocast(value.weight.device.type, enabled=False):
+            bias_E = value.bias if norm is None else value.bias + value.weight @ norm.bias
+            gain_F = None if norm is None else norm.weight
+            value_HFE = value.weight.unflatten(0, (self.num_heads, -1)).transpose(1, 2)
+            maps = self._score_maps(queries_LE)
+            return CrossAttentionWeights(*maps, gain_F, value_HFE, bias_E, output.weight, output.bias)
 
     def prepare(self, x_BMC: Float[Tensor, "batch tokens channels"]) -> PreparedTokens:
         """Computes once what ``forward`` needs of tokens that do not change; nothing learned goes into it."""
@@ -111,20 +151,23 @@ class ByteCrossAttention(nn.Module):
         tables = self.positions.project(position_RP)
         return content_RC, _joint_table(tables[: self.split]), _joint_table(tables[self.split :])
 
-    def _values(self, content_BRC: Tensor, rows_BRI: Tensor | None, columns_BRJ: Tensor | None) -> Tensor:
+    def _values(
+        self,
+        content_BRC: Tensor,
+        rows_BRI: Tensor | None,
+        columns_BRJ: Tensor | None,
+        weights: CrossAttentionWeights,
+    ) -> Tensor:
         """Folds LayerNorm and values onto the weighted sums of tokens."""
         lengths = self.positions.axis_lengths
         marginals = _marginals(rows_BRI, lengths[: self.split]) + _marginals(columns_BRJ, lengths[self.split :])
         sums_BRF = torch.cat([content_BRC, self.positions.collect(marginals)], -1) if marginals else content_BRC
-        bias: Tensor = self.to_value.bias
-        if self.norm is not None:
-            sums_BRF = (sums_BRF - sums_BRF.mean(-1, keepdim=True)) * self.norm.weight
-            bias = bias + self.to_value.weight @ self.norm.bias
+        if weights.norm_F is not None:
+            sums_BRF = (sums_BRF - sums_BRF.mean(-1, keepdim=True)) * weights.norm_F
         # One product per head for all examples: the values' weights are not repeated for each.
         sums_HBLF = sums_BRF.unflatten(1, (self.num_heads, -1)).transpose(0, 1)
-        values_HFE = self.to_value.weight.unflatten(0, (self.num_heads, -1)).transpose(1, 2)
-        values_HBLE = (sums_HBLF.flatten(1, 2) @ values_HFE).unflatten(1, sums_HBLF.shape[1:3])
-        return values_HBLE.permute(1, 2, 0, 3).flatten(2) + bias
+        values_HBLE = (sums_HBLF.flatten(1, 2) @ weights.value_HFE).unflatten(1, sums_HBLF.shape[1:3])
+        return values_HBLE.permute(1, 2, 0, 3).flatten(2) + weights.value_bias_E
 
     def _scale(self, x_BCM: Tensor) -> Tensor | None:
         """One over each token's deviation, merged from those of content and positions without cancellation."""

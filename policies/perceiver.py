@@ -11,15 +11,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
-from torch.nn import functional
 
-from smidgen.policies.attention import ByteCrossAttention
+from smidgen.policies.attention import ByteCrossAttention, CrossAttentionWeights
 from smidgen.policies.input_pipeline import InputPipeline
+from smidgen.policies.latent_stack import (
+    MLP,
+    Affine,
+    Decoder,
+    DecoderWeights,
+    LayerWeights,
+    MLPWeights,
+    SelfAttentionBlock,
+    affine,
+    decode,
+    linear,
+    mlp,
+    self_attention_block,
+)
 from smidgen.policies.positions import POSITION_ENCODINGS, PositionEncoding
 from smidgen.policies.stacked_attention import PreparedTokens
 from smidgen.policies.transforms import TRANSFORMS, build_transform
@@ -68,6 +81,23 @@ def transform_settings(config: PerceiverConfig) -> dict[str, Any]:
     return {"scale": config.transform_scale} | {name: value for name, value in given.items() if value}
 
 
+class EncoderWeights(NamedTuple):
+    """Weights of the cross-attention to the byte array and of the MLP after it."""
+
+    latents_LE: Tensor
+    attention: CrossAttentionWeights
+    mlp: MLPWeights
+
+
+class PerceiverWeights(NamedTuple):
+    """All weights of a Perceiver behind its input transform, read out once, and what follows from them alone."""
+
+    encoder: EncoderWeights
+    state_token: Affine | None
+    layers: tuple[LayerWeights, ...]
+    decoder: DecoderWeights
+
+
 class Perceiver(nn.Module):
     """Maps frames to normalised actions.
 
@@ -98,9 +128,15 @@ class Perceiver(nn.Module):
         self.encoder = _Encoder(config, self.input_pipeline)
         self.state_token = nn.Linear(config.state_dim, config.latent_dim) if config.state_dim else None
         self.layers = nn.ModuleList(
-            _SelfAttentionBlock(config.latent_dim, config.num_heads, config.mlp_ratio) for _ in range(config.num_layers)
+            SelfAttentionBlock(config.latent_dim, config.num_heads, config.mlp_ratio) for _ in range(config.num_layers)
         )
-        self.decoder = _Decoder(config, action_features)
+        self.decoder = Decoder(
+            config.latent_dim,
+            mlp_ratio=config.mlp_ratio,
+            latent_scale=config.latent_scale,
+            horizon=config.horizon,
+            action_features=action_features,
+        )
 
     @property
     def num_tokens(self) -> int:
@@ -141,25 +177,38 @@ class Perceiver(nn.Module):
         self,
         frames_BTHWC: UInt8[Tensor, "b t h w c"] | Float[Tensor, "b t h w c"] | PreparedTokens,
         state_BS: Float[Tensor, "b s"] | None = None,
+        *,
+        weights: PerceiverWeights | None = None,
     ) -> Float[Tensor, "b o a"]:
         """Predicts the next steps' normalised actions.
 
         Args:
             frames_BTHWC: Frames, oldest first: bytes, or floats in [0, 1]; or what ``prepare`` made of them.
             state_BS: Low-dimensional state (normalised), where ``state_dim`` is above 0.
+            weights: What ``weights()`` gave, where the network's have not changed since.
 
         Raises:
             UserError: Frames or state of another shape than the network's.
         """
+        weights = self.weights() if weights is None else weights
         if isinstance(frames_BTHWC, PreparedTokens):
-            latents_BLE = self.encoder(frames_BTHWC)
+            latents_BLE = self.encoder(frames_BTHWC, weights.encoder)
         else:
-            latents_BLE = self.encoder(self.input_pipeline(self.tokens(frames_BTHWC)))
-        if self.state_token is not None or state_BS is not None:
-            latents_BLE = torch.cat([latents_BLE, self._state_latent(state_BS)], dim=1)
-        for layer in self.layers:
-            latents_BLE = layer(latents_BLE)
-        return self.decoder(latents_BLE)
+            latents_BLE = self.encoder(self.input_pipeline(self.tokens(frames_BTHWC)), weights.encoder)
+        if weights.state_token is not None or state_BS is not None:
+            latents_BLE = torch.cat([latents_BLE, self._state_latent(state_BS, weights.state_token)], dim=1)
+        for layer in weights.layers:
+            latents_BLE = self_attention_block(latents_BLE, layer)
+        return decode(latents_BLE, weights.decoder)
+
+    def weights(self) -> PerceiverWeights:
+        """Reads out all weights behind the input transform, and computes what follows from them alone."""
+        return PerceiverWeights(
+            self.encoder.weights(),
+            None if self.state_token is None else affine(self.state_token),
+            tuple(cast(SelfAttentionBlock, layer).weights() for layer in self.layers),
+            self.decoder.weights(),
+        )
 
     def prepare(self, frames_BTHWC: UInt8[Tensor, "b t h w c"] | Float[Tensor, "b t h w c"]) -> PreparedTokens:
         """Computes what ``forward`` needs of frames before the first weight: once, for frames that do not change."""
@@ -171,11 +220,11 @@ class Perceiver(nn.Module):
         """Attention weights of every latent over the tokens that the transform leaves (they sum to 1)."""
         return self.encoder.attention_map(self.input_pipeline(self.tokens(frames_BTHWC)))
 
-    def _state_latent(self, state_BS: Tensor | None) -> Tensor:
+    def _state_latent(self, state_BS: Tensor | None, weights: Affine | None) -> Tensor:
         got = None if state_BS is None else tuple(state_BS.shape)
-        if self.state_token is None or state_BS is None or state_BS.shape[-1] != self.config.state_dim:
+        if weights is None or state_BS is None or state_BS.shape[-1] != self.config.state_dim:
             raise UserError(f"expected a state of {self.config.state_dim} coordinates, got {got}; check state_dim")
-        return self.state_token(state_BS.to(self.state_token.weight.dtype))[:, None]
+        return linear(state_BS.to(weights.weight.dtype), weights)[:, None]
 
 
 class _Tokens:
@@ -205,67 +254,17 @@ class _Encoder(nn.Module):
             num_heads=config.num_cross_heads,
             layer_norm=config.input_layer_norm,
         )
-        self.mlp = _MLP(width, config.mlp_ratio)
+        self.mlp = MLP(width, config.mlp_ratio)
 
-    def forward(self, x_BMD: Tensor | PreparedTokens) -> Tensor:
-        return self.mlp(self.latents + self.attention(self.query_norm(self.latents), x_BMD))
+    def weights(self) -> EncoderWeights:
+        return EncoderWeights(self.latents, self.attention.fold(self.query_norm(self.latents)), self.mlp.weights())
+
+    def forward(self, x_BMD: Tensor | PreparedTokens, weights: EncoderWeights | None = None) -> Tensor:
+        weights = self.weights() if weights is None else weights
+        return mlp(weights.latents_LE + self.attention(weights.attention, x_BMD), weights.mlp)
 
     def attention_map(self, x_BMD: Tensor | PreparedTokens) -> Tensor:
         return self.attention.attention_map(self.query_norm(self.latents), x_BMD)
-
-
-class _MLP(nn.Module):
-    """x + MLP(LayerNorm(x)), GELU inside."""
-
-    def __init__(self, width: int, ratio: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.expand = nn.Linear(width, ratio * width)
-        self.contract = nn.Linear(ratio * width, width)
-
-    def forward(self, x_BLE: Tensor) -> Tensor:
-        return x_BLE + self.contract(functional.gelu(self.expand(self.norm(x_BLE))))
-
-
-class _SelfAttentionBlock(nn.Module):
-    """Pre-norm self-attention and MLP, both residual."""
-
-    def __init__(self, width: int, num_heads: int, mlp_ratio: int) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.norm = nn.LayerNorm(width)
-        self.to_query_key_value = nn.Linear(width, 3 * width)
-        self.to_output = nn.Linear(width, width)
-        self.mlp = _MLP(width, mlp_ratio)
-
-    def forward(self, x_BLE: Tensor) -> Tensor:
-        joint = self.to_query_key_value(self.norm(x_BLE)).unflatten(2, (3, self.num_heads, -1))
-        query, key, value = joint.permute(2, 0, 3, 1, 4)
-        mixed = functional.scaled_dot_product_attention(query, key, value)
-        return self.mlp(x_BLE + self.to_output(mixed.transpose(1, 2).flatten(2)))
-
-
-class _Decoder(nn.Module):
-    """Output queries, one per future step, cross-attend to the latents; then an MLP and a linear head."""
-
-    def __init__(self, config: PerceiverConfig, action_features: int) -> None:
-        super().__init__()
-        width = config.latent_dim
-        self.queries = nn.Parameter(torch.randn(config.horizon, width) * config.latent_scale)
-        self.query_norm = nn.LayerNorm(width)
-        self.latent_norm = nn.LayerNorm(width)
-        self.to_query = nn.Linear(width, width)
-        self.to_key_value = nn.Linear(width, 2 * width)
-        self.to_output = nn.Linear(width, width)
-        self.mlp = _MLP(width, config.mlp_ratio)
-        self.norm = nn.LayerNorm(width)
-        self.head = nn.Linear(width, action_features)
-
-    def forward(self, latents_BLE: Tensor) -> Tensor:
-        query = self.to_query(self.query_norm(self.queries)).expand(latents_BLE.shape[0], -1, -1)
-        key, value = self.to_key_value(self.latent_norm(latents_BLE)).chunk(2, dim=-1)
-        mixed = functional.scaled_dot_product_attention(query[:, None], key[:, None], value[:, None])[:, 0]
-        return self.head(self.norm(self.mlp(self.queries + self.to_output(mixed))))
 
 
 def _check_sizes(config: PerceiverConfig) -> None:

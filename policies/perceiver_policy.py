@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from smidgen.policies.actions import ActionLayout
 from smidgen.policies.normaliser import ActionNormaliser
-from smidgen.policies.perceiver import Perceiver, PerceiverConfig
+from smidgen.policies.perceiver import Perceiver, PerceiverConfig, PerceiverWeights
 from smidgen.runtime.errors import UserError
 
 MIN_EEF_DEVIATION_M = 1e-3
@@ -160,28 +160,37 @@ class PerceiverPolicy(nn.Module):
         self.eef_deviation_E.copy_(eef_state_NE.std(dim=0, correction=0).clamp(min=MIN_EEF_DEVIATION_M))
 
     def forward(
-        self, frames_BTHWC: UInt8[Tensor, "B T H W C"], eef_state_BE: Float[Tensor, "B E"] | None = None
+        self,
+        frames_BTHWC: UInt8[Tensor, "B T H W C"],
+        eef_state_BE: Float[Tensor, "B E"] | None = None,
+        *,
+        weights: PerceiverWeights | None = None,
     ) -> Float[Tensor, "B H F"]:
         """Action features as the network predicts them; what a loss compares with ``normaliser.encode``."""
         if not self.config.use_eef_state:
-            return self.network(frames_BTHWC)
+            return self.network(frames_BTHWC, weights=weights)
         if eef_state_BE is None:
             raise ValueError(f"policy {self.name} sees the end-effector state; pass eef_state")
-        return self.network(frames_BTHWC, ((eef_state_BE - self.eef_mean_E) / self.eef_deviation_E).float())
+        state_BE = ((eef_state_BE - self.eef_mean_E) / self.eef_deviation_E).float()
+        return self.network(frames_BTHWC, state_BE, weights=weights)
 
     def decode(self, features_BHF: Float[Tensor, "B H F"]) -> Float[np.ndarray, "B H A"]:
         """Features to actions in physical units, inside the box, float64."""
         return self.interface.action.clip(self.normaliser.decode(features_BHF.detach()).cpu().numpy())
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def predict_chunk(
-        self, frames_BTHWC: UInt8[np.ndarray, "B T H W C"], eef_state: Float[np.ndarray, "B E"] | None = None
+        self,
+        frames_BTHWC: UInt8[np.ndarray, "B T H W C"],
+        eef_state: Float[np.ndarray, "B E"] | None = None,
+        weights: PerceiverWeights | None = None,
     ) -> Float[np.ndarray, "B H A"]:
         """The next ``horizon`` actions of each example, as one batch.
 
         Args:
             frames_BTHWC: Frames, the newest last.
             eef_state: End-effector states, for policies that see them.
+            weights: What ``network.weights()`` gave, where they have not changed since.
 
         Returns:
             Actions in physical units, inside the box, float64.
@@ -189,11 +198,15 @@ class PerceiverPolicy(nn.Module):
         device = self.eef_mean_E.device
         frames = torch.from_numpy(np.ascontiguousarray(frames_BTHWC)).to(device)
         state = None if eef_state is None else torch.from_numpy(np.asarray(eef_state, dtype=np.float64)).to(device)
-        return self.decode(self(frames, state))
+        return self.decode(self(frames, state, weights=weights))
 
     def reset(self, num_episodes: int = 1, seed: int = 0) -> None:
-        """Starts episodes: forgets the history and the chunk. Draws nothing, so the seed does not matter."""
+        """Starts episodes: forgets the history and the chunk, and reads the weights anew at their first step.
+
+        Draws nothing, so the seed does not matter.
+        """
         self._num_episodes = num_episodes
+        self._weights: PerceiverWeights | None = None
         self._history_BTHWC: np.ndarray | None = None
         self._chunk_BHA: np.ndarray | None = None
         self._num_executed = 0
@@ -231,9 +244,11 @@ class PerceiverPolicy(nn.Module):
         size = self._num_episodes if self.batched_inference else 1
         rows = [slice(start, start + size) for start in range(0, self._num_episodes, size)]
         states = [None if eef_state is None else np.asarray(eef_state)[row] for row in rows]
-        with one_thread():
+        with one_thread(), torch.inference_mode():
+            self._weights = self.network.weights() if self._weights is None else self._weights
             chunks = [
-                self.predict_chunk(self._history_BTHWC[row], state) for row, state in zip(rows, states, strict=True)
+                self.predict_chunk(self._history_BTHWC[row], state, self._weights)
+                for row, state in zip(rows, states, strict=True)
             ]
         return np.concatenate(chunks)
 

@@ -190,16 +190,18 @@ def latency(config: BenchConfig) -> list[Row]:
     """One observation through the network on one thread, median and 99th percentile."""
     peer = "perceiver-pytorch"
     names = [OURS, *([peer] if has_peer(peer) else [])]
-    with one_thread(), torch.no_grad():
-        steps = {name: TrainingStep(name, 1, config.image_size) for name in names}
-        for step in steps.values():
-            step.network.eval()
-            step.predict()
+    steps = {name: TrainingStep(name, 1, config.image_size) for name in names}
+    for step in steps.values():
+        step.network.eval()
+    with one_thread(), torch.inference_mode():
+        predictors = {name: step.predictor() for name, step in steps.items()}
+        for predict in predictors.values():
+            predict()
         times_ms: dict[str, list[float]] = {name: [] for name in names}
         for _ in range(config.repeats):
             for name in names:
-                times_ms[name] += [_call_ms(steps[name].predict) for _ in range(config.latency_calls)]
-    note = "" if peer in steps else absent(peer)
+                times_ms[name] += [_call_ms(predictors[name]) for _ in range(config.latency_calls)]
+    note = "" if peer in predictors else absent(peer)
     rows = []
     for percentile, aim in ((50, ""), (99, "ours <= 25")):
         figures = [_percentile(times_ms[name], percentile) for name in names]

@@ -5,6 +5,7 @@ They are no dependency of smidgen: ``make bench`` installs them, and a row witho
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import math
@@ -173,6 +174,12 @@ class TrainingStep:
         frames = self.frames if ours else self.frames.float().div_(255.0)
         output: Tensor = self.network(frames)
         return output
+
+    def predictor(self) -> Callable[[], Tensor]:
+        """What predicts one observation after the other, as in an episode: our policy reads its weights out once."""
+        if isinstance(self.network, Perceiver):
+            return functools.partial(self.network, self.frames, weights=self.network.weights())
+        return self.predict
 
     def __call__(self) -> None:
         """Forward, backward, Adam."""

@@ -71,6 +71,19 @@ def test_act_equals_the_plain_loop(num_cameras, use_eef_state):
             np.testing.assert_array_equal(actions[row], chunk[0, step - planned])
 
 
+def test_new_weights_count_from_the_next_episode_on():
+    policy = build()
+    old = policy.act({"frames": frames_at(0, 1)})
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    with one_thread():
+        new = policy.predict_chunk(np.repeat(cameras_to_channels(frames_at(0, 1))[:, None], 3, axis=1))[:, 0]
+    assert not np.array_equal(old, new)
+    policy.reset()
+    np.testing.assert_array_equal(policy.act({"frames": frames_at(0, 1)}), new)
+
+
 def test_reset_forgets():
     policy = build()
     first = policy.act({"frames": frames_at(0, 1)})
