@@ -34,9 +34,11 @@ from torch.autograd.function import once_differentiable
 CPU_BLOCK_SCORES = 2**19
 ACCELERATOR_BLOCK_SCORES = 2**28
 
-# A product of few features is two to four times as fast as several of this many rows each.
+# Up to so many features, the scores' product is up to four times as fast as several of a few rows each; up to so many
+# channels, the weighted sums' is, where there are threads to share these among.
 GROUP_ROWS = 8
 MAX_GROUPED_FEATURES = 5
+MAX_GROUPED_CHANNELS = 3
 
 _kept = threading.local()
 
@@ -134,11 +136,9 @@ def _weighted_sums(
         weights_bRN = tokens.softmax(block, score_maps_RF, p_RI, q_RJ, scratch)
         results.append((*tokens.sums(block, weights_bRN, p_RI, q_RJ), tokens.factor(block, weights_bRN)))
     content_BRC, rows_BRI, columns_BRJ, factor_BR1 = _joined(results)
-    assert content_BRC is not None
-    if factor_BR1 is not None:
-        for part in (content_BRC, rows_BRI, columns_BRJ):
-            if part is not None:
-                part.mul_(factor_BR1)
+    for part in (content_BRC, rows_BRI, columns_BRJ):
+        if part is not None and factor_BR1 is not None:
+            part.mul_(factor_BR1)
     return (content_BRC, rows_BRI, columns_BRJ), factor_BR1
 
 
@@ -178,8 +178,9 @@ class _Tokens:
         features_bFN = self.features_BFN[block, : maps.shape[-1]]
         scores_bRN = scratch[: len(features_bFN)]
         positions = _position_scores(rows, columns, out=scores_bRN)
-        factors = _in_groups(maps.expand(len(features_bFN), -1, -1), features_bFN)
-        grouped = scores_bRN.view(*factors[0].shape[:2], -1)
+        groups = _num_groups(scores_bRN) if maps.shape[-1] <= MAX_GROUPED_FEATURES else 1
+        maps_bRF = _in_groups(maps.expand(len(features_bFN), -1, -1), groups)
+        factors, grouped = (maps_bRF, features_bFN.expand(len(maps_bRF), -1, -1)), _in_groups(scores_bRN, groups)
         if positions is None:
             torch.bmm(*factors, out=grouped)
             return scores_bRN
@@ -205,7 +206,11 @@ class _Tokens:
         self, block: slice, weights_bRN: Tensor, p_RI: Tensor | None, q_RJ: Tensor | None
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Weighted sums over tokens: of contents, and where there are maps, per grid row and per grid column."""
-        content_bRC = (self.x_BCN[block] @ weights_bRN.transpose(1, 2)).transpose(1, 2)
+        x_bCN = self.x_BCN[block]
+        is_grouped = x_bCN.shape[1] <= MAX_GROUPED_CHANNELS and torch.get_num_threads() > 1
+        groups = _num_groups(weights_bRN) if is_grouped else 1
+        grouped = _in_groups(weights_bRN, groups)
+        content_bRC = (x_bCN.expand(len(grouped), -1, -1) @ grouped.mT).mT.reshape(*weights_bRN.shape[:2], -1)
         if q_RJ is None or p_RI is None:
             return content_bRC, None, None if q_RJ is None else weights_bRN.clone()
         on_grid = weights_bRN.unflatten(2, (p_RI.shape[1], q_RJ.shape[1]))
@@ -243,13 +248,14 @@ def _gradient_maps(
     return tuple(part if part is None or factor is None else part * factor for part in (*d_sums, inner_BR1))
 
 
-def _in_groups(maps_bRF: Tensor, features_bFN: Tensor) -> tuple[Tensor, Tensor]:
-    """The factors of the scores' product, where it is faster as those of a batch of products of a few rows each."""
-    batch, num_rows, num_features = maps_bRF.shape
-    if batch > 1 or num_features > MAX_GROUPED_FEATURES or num_rows % GROUP_ROWS or maps_bRF.device.type != "cpu":
-        return maps_bRF, features_bFN
-    groups = num_rows // GROUP_ROWS
-    return maps_bRF.reshape(groups, GROUP_ROWS, num_features), features_bFN.expand(groups, -1, -1)
+def _num_groups(rows_bRN: Tensor) -> int:
+    """How many groups of a few rows each a product of one example on a CPU can be cut into; else 1."""
+    batch, num_rows, _ = rows_bRN.shape
+    return num_rows // GROUP_ROWS if batch == 1 and num_rows % GROUP_ROWS == 0 and not rows_bRN.is_cuda else 1
+
+
+def _in_groups(rows_bRF: Tensor, groups: int) -> Tensor:
+    return rows_bRF if groups == 1 else rows_bRF[0].unflatten(0, (groups, -1))
 
 
 def _blocks_and_scratch(x_BCN: Tensor, a_RC: Tensor, count: int) -> tuple[list[slice], list[Tensor]]:
@@ -275,7 +281,7 @@ def _scratch(like: Tensor, index: int, shape: tuple[int, ...]) -> Tensor:
     return kept[key][:size].view(shape)
 
 
-def _joined(blocks: Sequence[tuple[Tensor | None, ...]]) -> list[Tensor | None]:
+def _joined(blocks: Sequence[tuple[Tensor | None, ...]]) -> list[Any]:
     if len(blocks) == 1:
         return [None if part is None else part.contiguous() for part in blocks[0]]
     return [None if parts[0] is None else torch.cat(parts) for parts in zip(*blocks, strict=True)]

@@ -126,7 +126,11 @@ class _Fitted(Standardiser):
     def forward(self, x_BMD: Float[Tensor, "batch tokens channels"]) -> Float[Tensor, "batch tokens channels"]:
         """Standardises tokens."""
         self._require_fitted()
-        return (x_BMD - self.mean.T).div_(self.deviation.T)
+        mean, deviation = self.mean.T, self.deviation.T
+        if x_BMD.is_contiguous():
+            # Laid out as the tokens are, or every channel of the statistics would be a leap in memory.
+            mean, deviation = mean.contiguous(), deviation.contiguous()
+        return (x_BMD - mean).div_(deviation)
 
     def inverse(self, z_BMD: Float[Tensor, "batch tokens channels"]) -> Float[Tensor, "batch tokens channels"]:
         """Undoes ``forward``."""

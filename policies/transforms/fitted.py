@@ -128,8 +128,10 @@ class ZCA(PCA):
 
     def _mix_all(self, z: Tensor, *, inverse: bool) -> Tensor:
         rotated = super()._mix_all(z, inverse=False)
+        # A rotation of no axis gives back z itself, which stays the caller's.
+        rotated = rotated.clone() if rotated is z else rotated
         deviation = self.deviation.to(z.dtype)
-        return super()._mix_all(rotated * deviation if inverse else rotated / deviation, inverse=True)
+        return super()._mix_all(rotated.mul_(deviation) if inverse else rotated.div_(deviation), inverse=True)
 
 
 def _gram(z: Tensor, dim: int) -> Float[Tensor, "length length"]:

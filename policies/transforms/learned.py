@@ -167,5 +167,5 @@ class ConvStem(_Embedding):
             row, column = (axis + 2 for axis in self.frame_axes)
             # (B, C, time, row, column, rest) -> (B, time, rest, C, row, column)
             x = on_grid(x_BNC, self.input_grid).movedim((1, row, column), (-3, -2, -1))
-            z = self.second(torch.relu(self.first(x.flatten(0, -4).to(self.first.weight.dtype))))
+            z = self.second(torch.relu_(self.first(x.flatten(0, -4).to(self.first.weight.dtype))))
             return as_tokens(z.unflatten(0, x.shape[:-3]).movedim((-3, -2, -1), (1, row, column)).contiguous())
