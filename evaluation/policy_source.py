@@ -15,7 +15,7 @@ from smidgen.evaluation.expert_policy import ExpertPolicy
 from smidgen.evaluation.record_schema import PolicyCard
 from smidgen.policies.baselines import POLICIES
 from smidgen.policies.checkpoint import checkpoint_sha256, read_checkpoint_card
-from smidgen.policies.policy import Policy, is_class_spec, load_policy
+from smidgen.policies.policy import Policy, is_class_spec, load_policy, unknown_policy
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import sha256_file
 
@@ -58,10 +58,7 @@ class PolicySource:
             UserError: Naming the valid policies, or the missing key.
         """
         if self.kind == "checkpoint" and not os.path.exists(self.spec):
-            raise UserError(
-                f"unknown policy {self.spec!r:.200}; valid: {', '.join([EXPERT, *sorted(POLICIES)])}, "
-                "the path of a checkpoint (no such path here), or their.module:Class"
-            )
+            raise unknown_policy(self.spec, [EXPERT, *POLICIES])
         if self.spec in POLICIES and POLICIES[self.spec].needs_statistics and self.train_demos is None:
             raise UserError(f"policy {self.spec!r} plays back training demonstrations; add train_demos=DIR")
 

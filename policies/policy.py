@@ -9,7 +9,7 @@ import importlib
 import inspect
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -73,8 +73,13 @@ def load_policy(
         return load_checkpoint(spec, expect_task=expect_task)
     if is_class_spec(spec):
         return _build_users_policy(spec, action_spec)
-    raise UserError(
-        f"unknown policy {spec!r:.200}; valid: {', '.join(sorted(POLICIES))}, the path of a checkpoint (no such path "
+    raise unknown_policy(spec, POLICIES)
+
+
+def unknown_policy(spec: str, names: Iterable[str]) -> UserError:
+    """An error that says what a policy can be named by; ``names`` are those known here."""
+    return UserError(
+        f"unknown policy {spec!r:.200}; valid: {', '.join(sorted(names))}, the path of a checkpoint (no such path "
         "here), or their.module:Class"
     )
 

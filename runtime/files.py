@@ -19,6 +19,7 @@ from typing import Any
 from smidgen.runtime.errors import UserError
 
 TEMPORARY_PREFIX = ".partial-"
+LOCK_NAME = ".lock"
 _HASH_BLOCK_BYTES = 1 << 20
 _MAX_JSON_BYTES = 1 << 28
 # Ours nest less than ten deep; whoever walks, prints or writes a value has Python's thousand frames.
@@ -244,7 +245,7 @@ def directory_lock(directory: Path | str) -> Iterator[None]:
         UserError: If another process holds it.
     """
     directory = Path(directory)
-    path = directory / ".lock"
+    path = directory / LOCK_NAME
     with _disk_errors(path):
         directory.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

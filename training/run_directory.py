@@ -21,6 +21,7 @@ from torch import Tensor
 
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import (
+    LOCK_NAME,
     TEMPORARY_PREFIX,
     atomic_directory,
     canonical_json,
@@ -39,7 +40,6 @@ METRICS_NAME = "metrics.jsonl"
 HOST_NAME = "host.json"
 RESUME_NAME = "resume"
 FINAL_CHECKPOINT = Path("checkpoints") / "final"
-LOCK_NAME = ".lock"
 TENSOR_FILES = ("model", "optimiser")
 
 
