@@ -54,6 +54,11 @@ class CrossAttentionWeights(NamedTuple):
     output_EE: Float[Tensor, "width width"]
     output_bias_E: Float[Tensor, " width"]
 
+    @property
+    def score_maps(self) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """The maps of content, grid rows and grid columns, as the attentions take them."""
+        return self.content_RC, self.rows_RI, self.columns_RJ
+
 
 class ByteCrossAttention(nn.Module):
     """Multi-head attention whose queries are shared by all examples, over tokens of content and position features.
@@ -102,10 +107,10 @@ class ByteCrossAttention(nn.Module):
         with torch.autocast(self.to_key.weight.device.type, enabled=False):
             weights = queries if isinstance(queries, CrossAttentionWeights) else self.fold(queries)
             if isinstance(x_BMC, PreparedTokens):
-                sums = stacked_attention(x_BMC, *weights[:3])
+                sums = stacked_attention(x_BMC, *weights.score_maps)
             else:
                 x_BCM = self._content(x_BMC)
-                sums = folded_attention(x_BCM, self._scale(x_BCM), *weights[:3])
+                sums = folded_attention(x_BCM, self._scale(x_BCM), *weights.score_maps)
             return functional.linear(self._values(*sums, weights), weights.output_EE, weights.output_bias_E)
 
     def fold(self, queries_LE: Float[Tensor, "queries width"]) -> CrossAttentionWeights:

@@ -34,8 +34,8 @@ from torch.autograd.function import once_differentiable
 CPU_BLOCK_SCORES = 2**19
 ACCELERATOR_BLOCK_SCORES = 2**28
 
-# Up to so many features, the scores' product is up to four times as fast as several of a few rows each; up to so many
-# channels, the weighted sums' is, where there are threads to share these among.
+# A product of many rows and few features takes less time cut into groups of rows: the scores' up to so many features,
+# the weighted sums' up to so many channels, and only where there are threads to share the groups among.
 GROUP_ROWS = 8
 MAX_GROUPED_FEATURES = 5
 MAX_GROUPED_CHANNELS = 3
@@ -251,7 +251,7 @@ def _gradient_maps(
 def _num_groups(rows_bRN: Tensor) -> int:
     """How many groups of a few rows each a product of one example on a CPU can be cut into; else 1."""
     batch, num_rows, _ = rows_bRN.shape
-    return num_rows // GROUP_ROWS if batch == 1 and num_rows % GROUP_ROWS == 0 and not rows_bRN.is_cuda else 1
+    return num_rows // GROUP_ROWS if batch == 1 and num_rows % GROUP_ROWS == 0 and rows_bRN.device.type == "cpu" else 1
 
 
 def _in_groups(rows_bRF: Tensor, groups: int) -> Tensor:

@@ -79,11 +79,13 @@ def assert_same(case: Case, dtype: torch.dtype, tolerance: float) -> None:
 
 
 @settings(deadline=None, max_examples=100)
-@given(cases(), st.sampled_from([1, 2**19]), st.sampled_from([1, 2, 8]))
-def test_equals_plain_form_in_float64(case: Case, block_scores: int, group_rows: int) -> None:
+@given(cases(), st.sampled_from([1, 2**19]), st.sampled_from([1, 2, 8]), st.sampled_from([1, 2]))
+def test_equals_plain_form_in_float64(case: Case, block_scores: int, group_rows: int, num_threads: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(folded, "CPU_BLOCK_SCORES", block_scores)
         patch.setattr(folded, "GROUP_ROWS", group_rows)
+        # How many there are decides which products are cut into groups.
+        patch.setattr(torch, "get_num_threads", lambda: num_threads)
         assert_same(case, torch.float64, 1e-10)
 
 
