@@ -36,7 +36,7 @@ STORE_MODULES = {
 }
 SIMULATORS = {"robosuite", "mujoco", "OpenGL", "mink"}
 FORBIDDEN_STEMS = {"utils", "util", "misc", "helpers", "helper"}
-MAX_MODULE_LINES = 300
+MAX_MODULE_LINES = 450
 MAX_FUNCTION_LINES = 60
 # Whatever can run code found in a file; checkpoints, configurations and episodes are data.
 UNSAFE_MODULES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
