@@ -15,9 +15,10 @@ from smidgen.evaluation.expert_policy import ExpertPolicy
 from smidgen.evaluation.record_schema import PolicyCard
 from smidgen.policies.baselines import POLICIES
 from smidgen.policies.checkpoint import checkpoint_sha256, read_checkpoint_card
-from smidgen.policies.policy import Policy, is_class_spec, load_policy, unknown_policy
+from smidgen.policies.policy import Policy, load_policy, unknown_policy
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import sha256_file
+from smidgen.runtime.user_modules import is_class_spec
 
 EXPERT = "expert"
 

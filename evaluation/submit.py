@@ -25,9 +25,9 @@ from smidgen.evaluation.row_card import row_card
 from smidgen.evaluation.rows import Row, Run, gather_rows
 from smidgen.evaluation.verification import read_verification
 from smidgen.policies.checkpoint import CARD_NAME, MODEL_NAME
-from smidgen.policies.policy import is_class_spec
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import atomic_directory, canonical_json, sha256_bytes, write_atomic
+from smidgen.runtime.user_modules import is_class_spec
 
 CARD = "CARD.md"
 MAX_VIDEO_BYTES = 300_000

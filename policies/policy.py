@@ -5,10 +5,8 @@ Letters: ``B`` episodes side by side, ``A`` action coordinates, ``H W`` rows and
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import os
-import sys
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
@@ -17,6 +15,7 @@ import numpy as np
 from smidgen.policies.baselines import POLICIES, DemoStatistics, build_baseline
 from smidgen.policies.checkpoint import load_checkpoint
 from smidgen.runtime.errors import UserError
+from smidgen.runtime.user_modules import blaming, is_class_spec, load_class
 
 OBSERVABLES = ("frames", "eef_state", "privileged")
 
@@ -84,32 +83,12 @@ def unknown_policy(spec: str, names: Iterable[str]) -> UserError:
     )
 
 
-def is_class_spec(spec: str) -> bool:
-    """Whether a spec has the form ``their.module:Class``."""
-    module, separator, name = spec.partition(":")
-    return bool(separator) and name.isidentifier() and all(part.isidentifier() for part in module.split("."))
-
-
 def _build_users_policy(spec: str, action_spec: Mapping[str, Any]) -> Policy:
-    module_name, _, class_name = spec.partition(":")
-    if os.getcwd() not in sys.path:
-        # A console script does not search the working directory, where a user's module usually lies; last, so that it
-        # can hide nothing.
-        sys.path.append(os.getcwd())
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise
-        raise UserError(
-            f"policy {spec!r:.200}: no module {error.name!r:.200}; run from its directory or install it"
-        ) from error
-    built = getattr(module, class_name, None)
-    if not isinstance(built, type) or inspect.isabstract(built):
-        raise UserError(
-            f"policy {spec!r:.200}: module {module_name!r:.100} has no class {class_name!r:.100} that can be made"
-        )
-    return check_policy(built(**_constructor_arguments(built, action_spec, spec)), spec)
+    built = load_class(spec, "policy")
+    arguments = _constructor_arguments(built, action_spec, spec)
+    with blaming("policy", spec, "making it"):
+        policy = built(**arguments)
+    return check_policy(policy, spec)
 
 
 def _constructor_arguments(built: type, action_spec: Mapping[str, Any], spec: str) -> dict[str, Any]:
@@ -133,7 +112,8 @@ def check_policy(policy: object, spec: str) -> Policy:
     Raises:
         UserError: If it lacks a part of it or observes something that does not exist.
     """
-    missing = [part for part in ("name", "observes", "reset", "act") if not hasattr(policy, part)]
+    with blaming("policy", spec, "looking at it"):
+        missing = [part for part in ("name", "observes", "reset", "act") if not hasattr(policy, part)]
     if missing or not isinstance(policy, Policy):
         raise UserError(f"policy {spec!r:.200} lacks {', '.join(missing)}; see Policy in smidgen.policies.policy")
     if not isinstance(policy.observes, tuple | list) or not isinstance(policy.name, str):

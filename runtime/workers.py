@@ -39,6 +39,9 @@ MAX_ATTEMPTS = 3
 MAX_LOST_IN_A_ROW = 10
 
 _SINGLE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LP_NUM_THREADS"), "1")
+# A worker starts with `python -c`, which would look for modules in the working directory first: a user's queue.py is
+# not Python's.
+_SAFE_PATH = {"PYTHONSAFEPATH": "1"}
 _LOOK_EVERY_S = 1.0
 _GRACE_S = 5.0
 _LOST = "lost"
@@ -47,8 +50,14 @@ _LOST = "lost"
 @contextlib.contextmanager
 def single_threaded_environment() -> Iterator[None]:
     """Environment variables for child processes: one thread for BLAS, OpenMP and Mesa's rasteriser."""
-    before = {name: os.environ.get(name) for name in _SINGLE_THREAD}
-    os.environ.update(_SINGLE_THREAD)
+    with _environment(_SINGLE_THREAD):
+        yield
+
+
+@contextlib.contextmanager
+def _environment(variables: dict[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
     try:
         yield
     finally:
@@ -116,7 +125,7 @@ class _Worker:
         context = get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=serve, args=(theirs, os.getpid(), job, initializer, initargs))
-        with single_threaded_environment(), _interrupt_held():
+        with _environment(_SINGLE_THREAD | _SAFE_PATH), _interrupt_held():
             self.process.start()
         # So that the end of the process is the end of the pipe.
         theirs.close()

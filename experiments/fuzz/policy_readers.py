@@ -21,8 +21,8 @@ from smidgen.experiments.fuzz.mutations import hostile_value, spoil_json, spoil_
 from smidgen.experiments.fuzz.reader import Case, Files, Reader, files_below
 from smidgen.policies.checkpoint import CARD_NAME, MODEL_NAME, load_checkpoint, save_checkpoint
 from smidgen.policies.perceiver_policy import Interface, PerceiverPolicy, PerceiverPolicyConfig
-from smidgen.policies.policy import is_class_spec
 from smidgen.runtime.files import sha256_bytes
+from smidgen.runtime.user_modules import is_class_spec
 from smidgen.training.optimiser import build_optimiser, optimiser_tensors
 from smidgen.training.resume import restore
 from smidgen.training.run_directory import RESUME_NAME, ResumePoint, RunDirectory

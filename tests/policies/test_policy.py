@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from smidgen.policies.baselines import POLICIES, DemoStatistics
-from smidgen.policies.policy import is_class_spec, load_policy
+from smidgen.policies.policy import load_policy
 from smidgen.runtime.errors import UserError
+from smidgen.runtime.user_modules import is_class_spec
 
 SPEC = {"names": ["x", "y", "z"], "low": [0, 0, 0], "high": [1, 1, 1], "kinds": ["position"] * 3}
 USERS_MODULE = """
@@ -39,6 +40,22 @@ class Clairvoyant(Still):
     observes = ("future",)
 
 
+class Raising(Still):
+    def __init__(self):
+        self.weights = {}["encoder"]
+
+
+class Leaving(Still):
+    def __init__(self):
+        raise SystemExit(3)
+
+
+class Unnamed(Still):
+    @property
+    def name(self):
+        raise RuntimeError("no name yet")
+
+
 number = 3
 """
 
@@ -64,8 +81,11 @@ def test_a_users_class_is_imported_by_its_name(users_module):
     [
         ("their_policies:Silent", "lacks act"),
         ("their_policies:Clairvoyant", "observes 'future'; valid: frames, eef_state, privileged"),
-        ("their_policies:Nobody", "no class 'Nobody'"),
-        ("their_policies:number", "no class 'number'"),
+        ("their_policies:Nobody", "has no 'Nobody'; its classes: Still, Informed, Silent, Clairvoyant"),
+        ("their_policies:number", "expected a class, 'number' is an int"),
+        ("their_policies:Raising", "making it failed at their_policies.py:32: KeyError: 'encoder'"),
+        ("their_policies:Leaving", r"making it failed at their_policies.py:37: sys.exit\(3\)"),
+        ("their_policies:Unnamed", "looking at it failed at their_policies.py:43: RuntimeError: no name yet"),
         ("their_other_policies:Still", "no module 'their_other_policies'"),
         ("their_policies.deeper:Still", "no module"),
     ],
@@ -75,8 +95,8 @@ def test_what_cannot_be_used_is_said_in_one_line(users_module, spec, message):
         load_policy(spec, SPEC)
 
 
-def test_a_fault_inside_the_users_module_is_theirs_to_see(users_module):
-    with pytest.raises(ModuleNotFoundError, match="a_library_that_is_not_there"):
+def test_a_fault_in_the_users_module_is_blamed_on_its_line(users_module):
+    with pytest.raises(UserError, match=r"failed at broken_policies.py:1: .*'a_library_that_is_not_there'"):
         load_policy("broken_policies:Still", SPEC)
 
 

@@ -34,6 +34,13 @@ def test_every_item_comes_back_with_its_result(num_workers: int) -> None:
         assert {threads for _, threads in results.values()} == {"1"}
 
 
+@pytest.mark.parametrize("name", ["pickle", "socket", "queue", "tempfile"])
+def test_modules_in_the_working_directory_do_not_replace_pythons(name: str, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / f"{name}.py").write_text("raise SystemExit('not the one that was meant')\n")
+    monkeypatch.chdir(tmp_path)
+    assert dict(map_unordered(abs, [-1], 1)) == {-1: 1}
+
+
 def test_no_items_no_work() -> None:
     assert list(map_unordered(square, [], 2)) == []
 

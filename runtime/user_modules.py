@@ -1,0 +1,200 @@
+"""Classes of the user's, named ``their.module:Class``: found, imported, and blamed by file and line when they fail.
+
+Nothing else runs a user's code. Whatever goes wrong in it is one line that names the key, the file and the line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+import sysconfig
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+from smidgen.runtime.errors import UserError
+
+_LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+
+
+def is_class_spec(spec: str) -> bool:
+    """Whether a spec has the form ``their.module:Class``."""
+    module, separator, name = spec.partition(":")
+    return bool(separator) and name.isidentifier() and all(part.isidentifier() for part in module.split("."))
+
+
+def load_class(spec: str, kind: str) -> type:
+    """Imports a user's module and returns the class that was asked for.
+
+    Args:
+        spec: ``their.module:Class``; the module is looked for where Python looks, then in the working directory.
+        kind: What it stands for, e.g. ``"policy"``; messages begin with it.
+
+    Raises:
+        UserError: If there is no such module or class, another module hides it, it is abstract, or importing it fails;
+            names the file, and the line where there is one.
+    """
+    found = load_object(spec, kind)
+    if not isinstance(found, type):
+        raise UserError(f"{_named(kind, spec)}: expected a class, {spec.partition(':')[2]!r} is {_a(found)}")
+    if inspect.isabstract(found):
+        lacking = ", ".join(
+            name for name, value in inspect.getmembers(found) if getattr(value, "__isabstractmethod__", False)
+        )
+        raise UserError(f"{_named(kind, spec)}: the class is abstract; it lacks {lacking}")
+    return found
+
+
+def load_object(spec: str, kind: str) -> object:
+    """As :func:`load_class`, for whatever has that name in the module.
+
+    Raises:
+        UserError: If there is no such module or name, another module hides it, or importing it fails.
+    """
+    module_name, _, name = spec.partition(":")
+    _search_working_directory()
+    _require_not_hidden(module_name, kind, spec)
+    try:
+        with blaming(kind, spec, f"importing {module_name}"):
+            module = importlib.import_module(module_name)
+            return getattr(module, name)
+    except UserError as error:
+        cause = error.__cause__
+        if isinstance(cause, ModuleNotFoundError) and f"{module_name}.".startswith(f"{cause.name}."):
+            raise _no_module(module_name, str(cause.name), kind, spec) from cause
+        if isinstance(cause, AttributeError) and cause.obj is sys.modules.get(module_name) and cause.name == name:
+            raise _no_name(module_name, name, kind, spec) from cause
+        raise
+
+
+@contextlib.contextmanager
+def blaming(kind: str, spec: str, doing: str) -> Iterator[None]:
+    """Runs a user's code: whatever it raises becomes one line that names their file and line.
+
+    Args:
+        kind: What the code stands for, e.g. ``"policy"``.
+        spec: ``their.module:Class``.
+        doing: What is being done, e.g. ``"making it"``.
+
+    Raises:
+        UserError: For any exception, ``SystemExit`` included; Ctrl-C and the signals that end a process pass.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        if isinstance(error, SystemExit | GeneratorExit) and _is_ours(error):
+            raise
+        place = users_place(error, spec.partition(":")[0])
+        raise UserError(f"{_named(kind, spec)}: {doing} failed at {place}: {_said(error)}") from error
+
+
+def users_place(error: BaseException, module_name: str) -> str:
+    """The line of the user's that an exception comes from, as ``file:line``.
+
+    Args:
+        error: What their code raised.
+        module_name: Their module; its file is the answer where no line of theirs was reached.
+
+    Returns:
+        Of all calls that led to the error, the innermost in a file of the user's: of their package, or of no library.
+    """
+    if isinstance(error, SyntaxError) and error.filename and os.path.exists(error.filename):
+        return f"{_short(error.filename)}:{error.lineno}" if error.lineno else _short(error.filename)
+    top = module_name.partition(".")[0]
+    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
+        module, file = str(frame.f_globals.get("__name__")), frame.f_code.co_filename
+        is_of_a_library = module.partition(".")[0] == "smidgen" or file.startswith((*_LIBRARIES, "<"))
+        if module.partition(".")[0] == top or not is_of_a_library:
+            return f"{_short(file)}:{line}"
+    with contextlib.suppress(Exception):
+        spec = importlib.util.find_spec(module_name)
+        if spec is not None and spec.origin:
+            return _short(spec.origin)
+    return module_name
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether our own code raised it: the handler of a signal does, in the middle of whatever runs."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return str(frame.f_globals.get("__name__")).startswith("smidgen.")
+
+
+def _search_working_directory() -> None:
+    """A console script does not search it, where a user's module usually lies; last, so that it can hide nothing."""
+    with contextlib.suppress(FileNotFoundError):  # it was deleted
+        if os.getcwd() not in sys.path:
+            sys.path.append(os.getcwd())
+
+
+def _require_not_hidden(module_name: str, kind: str, spec: str) -> None:
+    """Refuses a module in the working directory that has the name of another, which Python would import instead."""
+    top = module_name.partition(".")[0]
+    theirs = [path for path in (Path(f"{top}.py"), Path(top) / "__init__.py") if path.is_file()]
+    try:
+        found = importlib.util.find_spec(top)
+    except ValueError:  # of __main__, and what was made by hand
+        return
+    if not theirs or found is None or any(_is_same(path, found.origin) for path in theirs):
+        return
+    is_pythons = top in sys.stdlib_module_names
+    other = "Python's own module" if is_pythons else f"the module {found.origin or top}"
+    raise UserError(f"{_named(kind, spec)}: {theirs[0]} is hidden by {other} of the same name; rename yours")
+
+
+def _is_same(path: Path, origin: str | None) -> bool:
+    return origin is not None and os.path.exists(origin) and os.path.samefile(path, origin)
+
+
+def _no_module(module_name: str, missing: str, kind: str, spec: str) -> UserError:
+    if module_name.endswith(".py"):
+        name = spec.partition(":")[2]
+        return UserError(f"{_named(kind, spec)}: expected a module, got a file; write {module_name[:-3]}:{name}")
+    return UserError(f"{_named(kind, spec)}: no module {missing!r:.200}; run from its directory or install it")
+
+
+def _no_name(module_name: str, name: str, kind: str, spec: str) -> UserError:
+    module = sys.modules[module_name]
+    names = [each for each, value in vars(module).items() if _is_class_of(value, module_name)]
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    listing = f"its classes: {', '.join(names)}" if names else "it has no class"
+    file = getattr(module, "__file__", None)
+    where = _short(file) if file else f"module {module_name}"
+    return UserError(f"{_named(kind, spec)}: {where} has no {name!r:.100}{hint}; {listing}")
+
+
+def _is_class_of(value: object, module_name: str) -> bool:
+    return isinstance(value, type) and value.__module__ == module_name
+
+
+def _said(error: BaseException) -> str:
+    if isinstance(error, SystemExit):
+        return f"sys.exit({'' if error.code is None else repr(error.code)})"
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, SyntaxError):
+        return f"{type(error).__name__}: {error.msg}"
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _named(kind: str, spec: str) -> str:
+    return f"{kind} {spec!r:.200}"
+
+
+def _a(value: object) -> str:
+    kind = type(value).__name__
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
+
+
+def _short(file: str) -> str:
+    """A path as the user would type it: relative below the working directory."""
+    with contextlib.suppress(OSError, ValueError):
+        return str(Path(file).relative_to(Path.cwd()))
+    return file
