@@ -188,10 +188,10 @@ def _written(paths: list[Path]) -> list[str]:
     return lines + [f"wrote {num_videos} videos beside it"] * (num_videos > 0)
 
 
-def main() -> None:
+def main() -> int:
     """Entry point."""
-    sys.exit(run_command(leaderboard))
+    return run_command(leaderboard)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -13,6 +13,7 @@ import sys
 import traceback
 import typing
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from typing import Any, TypeVar
 
 from smidgen.runtime.errors import UserError, unknown_name
@@ -39,14 +40,18 @@ def run_command(body: Callable[[list[str]], None], argv: Sequence[str] | None = 
     """Runs a command and turns what happens into an exit code.
 
     Args:
-        body: The command; takes the arguments after the program's name.
+        body: The command; takes the arguments after the program's name. ``--version`` among them is answered here.
         argv: Those arguments; the process's own by default.
 
     Returns:
         0 when all is well, 2 for a :class:`UserError` (one line on stderr), 130 when interrupted, 1 for our own faults.
     """
+    arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        body(list(sys.argv[1:] if argv is None else argv))
+        if wants_version(arguments):
+            print(f"smidgen {version('smidgen')}")
+        else:
+            body(arguments)
         # Else it would show only at exit, where nobody catches it, that a reader has gone.
         sys.stdout.flush()
     except UserError as error:
@@ -209,3 +214,8 @@ def _default_text(field: dataclasses.Field[Any]) -> str:
 def wants_help(arguments: Sequence[str]) -> bool:
     """Whether a command line asks for help."""
     return any(argument in ("-h", "--help") for argument in arguments)
+
+
+def wants_version(arguments: Sequence[str]) -> bool:
+    """Whether a command line asks for the version."""
+    return "--version" in arguments

@@ -16,7 +16,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-FOLDERS = ("runtime", "envs", "policies", "data_collection", "training", "evaluation", "experiments")
+FOLDERS = ("runtime", "envs", "policies", "data_collection", "training", "evaluation", "experiments", "package")
+# Holds what `import smidgen` gives. A folder `smidgen` would hide the installed package from whoever runs Python here.
+TOP = "package"
 # Arrows point down only. runtime is a leaf: all may import it, it imports none.
 MAY_IMPORT = {
     "runtime": set(),
@@ -26,6 +28,7 @@ MAY_IMPORT = {
     "training": {"policies", "data_collection"},
     "evaluation": {"data_collection", "envs", "policies"},
     "experiments": {"training", "evaluation", "data_collection", "envs", "policies"},
+    TOP: {"training", "evaluation", "data_collection", "envs", "policies"},
 }
 # training meets evaluation here: measures and statistics over tensors, which import nothing of ours.
 SHARED_LEAVES = {f"smidgen.evaluation.{name}" for name in ("collapse", "statistics", "survival", "training_seeds")}
@@ -60,9 +63,10 @@ def code_files() -> list[Path]:
 
 
 def module_name(path: Path) -> str:
-    """`envs/lift.py` -> `smidgen.envs.lift`, a package's `__init__.py` -> the package."""
+    """`envs/lift.py` -> `smidgen.envs.lift`, a package's `__init__.py` -> the package, `package` -> `smidgen`."""
     parts = path.with_suffix("").parts
-    return ".".join(("smidgen", *(parts[:-1] if parts[-1] == "__init__" else parts)))
+    parts = parts[1:] if parts[0] == TOP else parts
+    return ".".join(("smidgen", *(parts[:-1] if parts[-1:] == ("__init__",) else parts)))
 
 
 def imported_names(source: str) -> Iterator[tuple[int, str]]:
@@ -186,7 +190,7 @@ def package_offences(python_files: Iterable[Path], setuptools_table: dict) -> li
     offences = [
         f"{folder}: has modules but no __init__.py" for folder in folders if folder / "__init__.py" not in files
     ]
-    expected = {".".join(("smidgen", *folder.parts)): folder.as_posix() for folder in folders}
+    expected = {module_name(folder / "__init__.py"): folder.as_posix() for folder in folders}
     if set(setuptools_table["packages"]) != set(expected):
         offences.append(f"packages: expected {sorted(expected)}, got {sorted(setuptools_table['packages'])}")
     if setuptools_table["package-dir"] != expected:
@@ -237,7 +241,7 @@ def test_the_tree_is_seen() -> None:
 
 def test_policies_and_training_load_no_simulator() -> None:
     """Through no chain of imports: a GPU machine trains without the simulator's libraries."""
-    modules = [module_name(path) for path in code_files() if path.parts[0] in ("runtime", "policies", "training")]
+    modules = [module_name(path) for path in code_files() if path.parts[0] in ("runtime", "policies", "training", TOP)]
     modules += sorted(SHARED_LEAVES)
     program = f"import sys, {', '.join(modules)}; print(sorted({SIMULATORS!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd="/")
