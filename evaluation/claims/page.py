@@ -14,6 +14,7 @@ from statistics import fmean
 
 from smidgen.evaluation.claims import wording
 from smidgen.evaluation.claims.effects import FVU, held_out_fvu
+from smidgen.evaluation.claims.matched import withdrawal_text
 from smidgen.evaluation.claims.plan import NEGATION
 from smidgen.evaluation.claims.plots import (
     SHARE_AXIS,
@@ -35,6 +36,7 @@ from smidgen.evaluation.claims.verdicts import (
     LEVEL,
     NOT_RUN,
     RATIO_MARGINS,
+    WITHDRAWN,
     JudgedComparison,
     JudgedHypothesis,
     Judgement,
@@ -44,8 +46,8 @@ from smidgen.evaluation.statistics import CONFIDENCE
 from smidgen.evaluation.survival import restricted_mean
 
 _FOLDER = Path(__file__).parent
-_MARKS = {HOLDS: "\u2713", FAILS: "\u2717", INCONCLUSIVE: "~", NOT_RUN: "\u2026"}
-_CLASSES = {HOLDS: "holds", FAILS: "fails", INCONCLUSIVE: "inconclusive", NOT_RUN: "waiting"}
+_MARKS = {HOLDS: "\u2713", FAILS: "\u2717", INCONCLUSIVE: "~", NOT_RUN: "\u2026", WITHDRAWN: "\u2298"}
+_CLASSES = {HOLDS: "holds", FAILS: "fails", INCONCLUSIVE: "inconclusive", NOT_RUN: "waiting", WITHDRAWN: "withdrawn"}
 _MEASURES = {
     FVU: "Held-out FVU",
     "separation_ratio": "Separation ratio",
@@ -115,6 +117,7 @@ def render_claims_page(judgement: Judgement) -> str:
         step_axis=step_axis(suite),
         share_axis=SHARE_AXIS,
         wording=wording,
+        withdrawal_text=withdrawal_text,
         anchor=_anchor,
         smoke_warning="" if suite.plan.form == "full" else SMOKE_WARNING,
         ratio=RATIO_MARGINS,

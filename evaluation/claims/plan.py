@@ -232,7 +232,7 @@ def _check_hypothesis(plan: Plan, hypothesis: Hypothesis, source: str, path: str
         _check_name(comparison.name, source, f"{place}.name")
         _check_choice(comparison.kind, COMPARISON_KINDS, source, f"{place}.kind")
         _check_choice(comparison.predicted, PREDICTIONS, source, f"{place}.predicted")
-        _check_arms(plan, comparison, source, place)
+        check_comparison(plan, comparison, source, place)
         if comparison.kind == "regret":
             _check_choice(comparison.against, BASELINES, source, f"{place}.against")
             _check_name(comparison.rule, source, f"{place}.rule")
@@ -240,7 +240,12 @@ def _check_hypothesis(plan: Plan, hypothesis: Hypothesis, source: str, path: str
             refuse(source, f"{place}.rule", "rule and against for kind regret alone", comparison.kind)
 
 
-def _check_arms(plan: Plan, comparison: Comparison, source: str, place: str) -> None:
+def check_comparison(plan: Plan, comparison: Comparison, source: str, place: str) -> None:
+    """Checks that a comparison has the arms that its kind needs, all of the plan.
+
+    Raises:
+        UserError: Naming source and field.
+    """
     for side in ("slow", "fast"):
         arms = getattr(comparison, side)
         needed = _NUM_ARMS.get(comparison.kind)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from smidgen.evaluation.claims.plan import ArmPlan, Plan
+from smidgen.evaluation.claims.withdrawals import Withdrawal, read_withdrawals
 from smidgen.evaluation.json_types import from_json, refuse, to_json
 from smidgen.evaluation.survival import EscapeTimes
 from smidgen.runtime.errors import UserError
@@ -103,10 +104,11 @@ class ArmRecord:
 
 @dataclass(frozen=True)
 class Suite:
-    """A plan and the records of the arms that have finished."""
+    """A plan, the records of the arms that have finished, and the verdicts that were withdrawn since."""
 
     plan: Plan
     arms: dict[str, ArmRecord]
+    withdrawals: tuple[Withdrawal, ...] = ()
 
     def finished(self, names: Iterable[str]) -> list[str]:
         """Those of some arms that have a record."""
@@ -123,7 +125,7 @@ class Suite:
 
 
 def read_suite(folder: Path | str) -> Suite:
-    """Reads a suite's plan and records.
+    """Reads a suite's plan, its records and, where there is one, its list of withdrawn verdicts.
 
     Raises:
         UserError: If the folder or the plan is missing, or a file is not valid; the message names file and field.
@@ -139,7 +141,7 @@ def read_suite(folder: Path | str) -> Suite:
         if path.stem != record.arm:
             refuse(str(path), "arm", f"{path.stem} (the file's name)", record.arm)
         arms[record.arm] = record
-    return Suite(plan, arms)
+    return Suite(plan, arms, read_withdrawals(folder, plan))
 
 
 def write_arm_record(folder: Path | str, record: ArmRecord, plan: Plan) -> Path:

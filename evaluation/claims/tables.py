@@ -9,17 +9,21 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from smidgen.evaluation.claims.matched import withdrawal_text
+from smidgen.evaluation.claims.records import Suite
 from smidgen.evaluation.claims.verdicts import (
     FAILS,
     HOLDS,
     INCONCLUSIVE,
     NOT_RUN,
+    WITHDRAWN,
     JudgedClaim,
     JudgedComparison,
     JudgedHypothesis,
     Judgement,
 )
 from smidgen.evaluation.claims.wording import (
+    and_list,
     effect_interval,
     effect_value,
     escape_counts,
@@ -27,12 +31,13 @@ from smidgen.evaluation.claims.wording import (
     part_figures,
     prediction,
     verdict_note,
+    verdict_text,
 )
 from smidgen.evaluation.tables import escape_markdown
 
 NOTHING_YET = "No record yet: run `smidgen-suite suite=claims`."
 SMOKE_WARNING = "This is the smoke form: a test of the machinery, whose verdicts mean nothing."
-_STYLES = {HOLDS: "green", FAILS: "red", INCONCLUSIVE: "yellow", NOT_RUN: "dim"}
+_STYLES = {HOLDS: "green", FAILS: "red", INCONCLUSIVE: "yellow", NOT_RUN: "dim", WITHDRAWN: "magenta"}
 
 
 def markdown(judgement: Judgement) -> str:
@@ -42,9 +47,15 @@ def markdown(judgement: Judgement) -> str:
     lines = [f"{len(suite.arms)} of {len(plan.arms)} arms have run: {num_runs:,} runs on {len(plan.seeds)} seeds each."]
     if plan.form != "full":
         lines += ["", f"**{SMOKE_WARNING}**"]
-    lines += ["", *_table(("claim", "statement", "verdict", "rests on"), map(_claim_row, judgement.claims.values()))]
+    lines += [
+        "",
+        *_table(
+            ("claim", "statement", "verdict", "rests on"),
+            (_claim_row(entry, suite) for entry in judgement.claims.values()),
+        ),
+    ]
     header = ("hypothesis", "statement", "refuted if", "verdict", "p (Holm)")
-    lines += ["", *_table(header, map(_hypothesis_row, judgement.hypotheses.values()))]
+    lines += ["", *_table(header, (_hypothesis_row(entry, suite) for entry in judgement.hypotheses.values()))]
     header = ("comparison", "predicted", "measured [95 % interval]", "escaped, slow against fast", "on its own")
     rows = [_comparison_row(entry, part) for entry in judgement.hypotheses.values() for part in entry.comparisons]
     return "\n".join([*lines, "", *_table(header, rows)])
@@ -54,31 +65,34 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     return [f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)]
 
 
-def _claim_row(judged: JudgedClaim) -> list[str]:
+def _claim_row(judged: JudgedClaim, suite: Suite) -> list[str]:
     parts = [
-        f"{escape_markdown(part.entry)} {part.verdict}" + (f" ({part_figures(part)})" if part_figures(part) else "")
+        f"{escape_markdown(part.entry)} {verdict_text(part)}"
+        + (f" ({part_figures(part)})" if part_figures(part) else "")
         for part in judged.parts
     ]
     rule = f"{judged.claim.rule} of: " if len(parts) > 1 else ""
-    return [judged.name, escape_markdown(judged.claim.statement), _verdict(judged), rule + "; ".join(parts)]
+    statement = escape_markdown(judged.claim.statement)
+    return [judged.name, statement, _verdict(judged, suite), rule + "; ".join(parts)]
 
 
-def _hypothesis_row(judged: JudgedHypothesis) -> list[str]:
+def _hypothesis_row(judged: JudgedHypothesis, suite: Suite) -> list[str]:
     texts = [escape_markdown(text) for text in (judged.hypothesis.statement, judged.hypothesis.refuted_if)]
     p_value = p_text(judged.p_holm).removeprefix("= ") if judged.outcome.verdict in (HOLDS, FAILS) else ""
-    return [judged.name, *texts, _verdict(judged), p_value.replace("<", "&lt;")]
+    return [judged.name, *texts, _verdict(judged, suite), p_value.replace("<", "&lt;")]
 
 
-def _verdict(judged: JudgedHypothesis | JudgedClaim) -> str:
+def _verdict(judged: JudgedHypothesis | JudgedClaim, suite: Suite) -> str:
     note = verdict_note(judged)
-    return f"**{judged.verdict}**" + (f" ({note})" if note else "")
+    shown = f"**{judged.verdict}**" + (f" ({note})" if note else "")
+    return f"{shown}. {escape_markdown(withdrawal_text(judged.withdrawal, suite))}" if judged.withdrawal else shown
 
 
 def _comparison_row(judged: JudgedHypothesis, part: JudgedComparison) -> list[str]:
     effect = part.effect
     measured = f"{effect_value(effect)} [{effect_interval(effect)}]" if effect else ""
     predicted = escape_markdown(prediction(part.comparison))
-    return [f"{judged.name}/{part.comparison.name}", predicted, measured, escape_counts(part), part.outcome.verdict]
+    return [f"{judged.name}/{part.comparison.name}", predicted, measured, escape_counts(part), verdict_text(part)]
 
 
 def print_terminal(judgement: Judgement, console: Console) -> None:
@@ -93,5 +107,9 @@ def print_terminal(judgement: Judgement, console: Console) -> None:
             verdict = Text(judged.verdict, style=_STYLES[judged.verdict]) + Text(f" ({note})" if note else "", "dim")
             table.add_row(Text(name), Text(statement), verdict)
         console.print(table)
+    for withdrawal in judgement.suite.withdrawals:
+        names = and_list([name for name in withdrawal.verdicts if "/" not in name])
+        text = withdrawal_text(withdrawal, judgement.suite)
+        console.print(Text(f"{names} withdrawn: ", style="bold") + Text(text), "")
     if judgement.suite.plan.form != "full":
         console.print(Text(SMOKE_WARNING, style="bold"))

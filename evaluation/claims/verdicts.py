@@ -16,20 +16,26 @@ the smallest of those times k.
 Holm. These p-values, one per hypothesis of the plan (1 for one that is inconclusive or not run), are adjusted by Holm's
 method: a verdict whose adjusted p-value exceeds 0.05 is demoted to inconclusive. Claims follow from the hypotheses
 after that; a single comparison that a claim rests on is tested at 0.05 over the number of hypotheses.
+
+Withdrawn. A verdict that the suite's list of withdrawals names reads *withdrawn*, wherever it is shown, and keeps what
+it was beside it; what follows from it by the rules above is computed as before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from smidgen.evaluation.claims.effects import measure
 from smidgen.evaluation.claims.plan import NEGATION, Claim, Comparison, Hypothesis
 from smidgen.evaluation.claims.records import Suite
+from smidgen.evaluation.claims.withdrawals import Withdrawal
 from smidgen.evaluation.statistics import CONFIDENCE, holm
 from smidgen.evaluation.survival import Effect
 
 HOLDS, FAILS, INCONCLUSIVE, NOT_RUN = "holds", "fails", "inconclusive", "not run yet"
+WITHDRAWN = "withdrawn"
 LEVEL = 1 - CONFIDENCE
 _OPPOSITE = {HOLDS: FAILS, FAILS: HOLDS}
 
@@ -136,6 +142,17 @@ class JudgedComparison:
     outcome: Outcome
     slow: Count
     fast: Count
+    withdrawal: Withdrawal | None = None
+
+    @property
+    def verdict(self) -> str:
+        """On its own, or that it is withdrawn."""
+        return WITHDRAWN if self.withdrawal else self.outcome.verdict
+
+    @property
+    def was(self) -> str:
+        """The verdict before it was withdrawn; empty where it was not."""
+        return self.outcome.verdict if self.withdrawal else ""
 
 
 @dataclass(frozen=True)
@@ -148,9 +165,11 @@ class JudgedHypothesis:
         comparisons: In the order of the plan.
         outcome: Before Holm's correction.
         p_holm: Adjusted p-value.
-        verdict: After the correction.
+        verdict: After the correction, or that it is withdrawn.
         num_finished: Arms with a record.
         num_arms: Arms that it needs.
+        withdrawal: Why the verdict no longer stands; None where it does.
+        was: The verdict before it was withdrawn; empty where it was not.
     """
 
     name: str
@@ -161,25 +180,31 @@ class JudgedHypothesis:
     verdict: str
     num_finished: int
     num_arms: int
+    withdrawal: Withdrawal | None = None
+    was: str = ""
 
     @property
     def was_demoted(self) -> bool:
         """Whether Holm's correction took a verdict away."""
-        return self.verdict != self.outcome.verdict
+        return (self.was or self.verdict) != self.outcome.verdict
 
 
 @dataclass(frozen=True)
 class ClaimPart:
-    """One entry that a claim rests on, its verdict (turned round after "not"), and the comparisons behind it."""
+    """One entry that a claim rests on, its verdict (turned round after "not"), and the comparisons behind it.
+
+    ``was`` is the verdict before it was withdrawn, and empty where it was not.
+    """
 
     entry: str
     verdict: str
     comparisons: tuple[JudgedComparison, ...]
+    was: str = ""
 
 
 @dataclass(frozen=True)
 class JudgedClaim:
-    """A claim and its verdict."""
+    """A claim and its verdict; ``withdrawal`` and ``was`` as of a hypothesis."""
 
     name: str
     claim: Claim
@@ -187,6 +212,11 @@ class JudgedClaim:
     parts: tuple[ClaimPart, ...]
     num_finished: int
     num_arms: int
+    withdrawal: Withdrawal | None = None
+    was: str = ""
+
+
+Judged = TypeVar("Judged", JudgedHypothesis, JudgedClaim)
 
 
 @dataclass(frozen=True)
@@ -220,7 +250,39 @@ def judge(suite: Suite) -> Judgement:
         for name, hypothesis in suite.plan.hypotheses.items()
     }
     claims = {name: _judge_claim(name, claim, hypotheses, suite) for name, claim in suite.plan.claims.items()}
-    return Judgement(suite, hypotheses, claims)
+    return _withdraw(Judgement(suite, hypotheses, claims))
+
+
+def _withdraw(judgement: Judgement) -> Judgement:
+    """Puts *withdrawn* in the place of every verdict that the suite withdraws, once all have been reached."""
+    fallen = {name: withdrawal for withdrawal in judgement.suite.withdrawals for name in withdrawal.verdicts}
+
+    def compared(name: str, parts: tuple[JudgedComparison, ...]) -> tuple[JudgedComparison, ...]:
+        return tuple(replace(part, withdrawal=fallen.get(f"{name}/{part.comparison.name}")) for part in parts)
+
+    def part_of(part: ClaimPart) -> ClaimPart:
+        entry = part.entry.removeprefix(NEGATION)
+        part = replace(part, comparisons=compared(entry.partition("/")[0], part.comparisons))
+        return replace(part, verdict=WITHDRAWN, was=part.verdict) if entry in fallen else part
+
+    hypotheses = {
+        name: replace(judged, comparisons=compared(name, judged.comparisons))
+        for name, judged in judgement.hypotheses.items()
+    }
+    claims = {
+        name: replace(judged, parts=tuple(map(part_of, judged.parts))) for name, judged in judgement.claims.items()
+    }
+    return Judgement(
+        judgement.suite,
+        {name: _withdrawn(judged, fallen.get(name)) for name, judged in hypotheses.items()},
+        {name: _withdrawn(judged, fallen.get(name)) for name, judged in claims.items()},
+    )
+
+
+def _withdrawn(judged: Judged, withdrawal: Withdrawal | None) -> Judged:
+    if withdrawal is None:
+        return judged
+    return replace(judged, verdict=WITHDRAWN, was=judged.verdict, withdrawal=withdrawal)
 
 
 def _demoted(reached: str, p_value: float) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from smidgen.evaluation.claims.plan import Comparison
 from smidgen.evaluation.claims.verdicts import (
     HOLDS,
     NOT_RUN,
+    RATIO_MARGINS,
     ClaimPart,
     JudgedClaim,
     JudgedComparison,
@@ -40,15 +42,44 @@ def prediction(comparison: Comparison) -> str:
     return f"{_side(slow)} is {_RATIO[predicted]} {_side(fast)}"
 
 
+def prediction_sides(comparison: Comparison) -> str:
+    """Which arms an effect compares, slow over fast, without what was predicted of it."""
+    slow, fast = comparison.slow, comparison.fast
+    if comparison.kind == "interaction":
+        return f"the gain {slow[0]} over {fast[0]}, over the gain {slow[1]} over {fast[1]},"
+    if comparison.kind == "fvu":
+        return f"held-out FVU of {_side(slow)} less that of {_side(fast)}"
+    return f"{_side(slow)} over {_side(fast)}"
+
+
+def and_list(parts: Sequence[str]) -> str:
+    """Parts joined by commas and a last "and"."""
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
 def _side(arms: Sequence[str]) -> str:
-    return arms[0] if len(arms) == 1 else f"{', '.join(arms[:-1])} and {arms[-1]} (geometric mean)"
+    return arms[0] if len(arms) == 1 else f"{and_list(arms)} (geometric mean)"
 
 
 def effect_value(effect: Effect) -> str:
-    """A ratio as ``12.3 x``, a difference with its sign."""
+    """A ratio as ``12.3 x``, a difference with its sign.
+
+    A ratio that misses a margin is not rounded on to it: it gets as many digits as show the difference.
+    """
     if effect.is_log:
-        return f"{significant(effect.value)}{TIMES}"
+        return f"{_beside_margins(effect.value)}{TIMES}"
     return f"{effect.value:+.2f}".replace("-", MINUS)
+
+
+def _beside_margins(ratio: float) -> str:
+    shown = significant(ratio)
+    for margin in (RATIO_MARGINS.effect, RATIO_MARGINS.reverse_effect):
+        for digits in range(3, 7):
+            is_on_its_side = (float(shown.replace(",", "")) >= margin) == (ratio >= margin)
+            if is_on_its_side or math.isclose(ratio, margin, rel_tol=1e-6):
+                break
+            shown = f"{ratio:.{digits}f}"
+    return shown
 
 
 def effect_interval(effect: Effect) -> str:
@@ -82,11 +113,18 @@ def p_text(p_value: float) -> str:
 
 def verdict_note(judged: JudgedHypothesis | JudgedClaim) -> str:
     """What has to be said beside a verdict; empty where nothing has."""
+    if judged.was:
+        return f"was: {judged.was}"
     if judged.verdict == NOT_RUN:
         return f"{judged.num_finished} of {judged.num_arms} arms"
     if isinstance(judged, JudgedHypothesis) and judged.was_demoted:
         return f"{judged.outcome.verdict} on its own, not after Holm's correction"
     return ""
+
+
+def verdict_text(judged: JudgedComparison | ClaimPart) -> str:
+    """A verdict, and what it was if it is withdrawn."""
+    return f"{judged.verdict} (was: {judged.was})" if judged.was else judged.verdict
 
 
 def escape_counts(part: JudgedComparison) -> str:

@@ -1,4 +1,4 @@
-"""Readers of a suite's plan and of its arms' records."""
+"""Readers of a suite's plan, of its arms' records and of its withdrawn verdicts."""
 
 from __future__ import annotations
 
@@ -20,6 +20,14 @@ from smidgen.evaluation.claims.records import (
     write_arm_record,
 )
 from smidgen.evaluation.claims.verdicts import judge
+from smidgen.evaluation.claims.withdrawals import (
+    ARM_KINDS,
+    PLANNED_KINDS,
+    WITHDRAWN_FILE,
+    Figure,
+    Withdrawal,
+    Withdrawals,
+)
 from smidgen.experiments.claims.plan import build_form
 from smidgen.experiments.claims.plan_file import settle_plan
 from smidgen.experiments.fuzz.mutations import spoil_json_file, spoil_place
@@ -57,6 +65,24 @@ def _arm_record(plan: Plan, name: str) -> ArmRecord:
     )
 
 
+def _withdrawals(plan: Plan) -> Withdrawals:
+    """A claim, a hypothesis and a comparison, with a figure of each kind."""
+    comparisons = {f"{name}/{each.name}": each for name, found in plan.hypotheses.items() for each in found.comparisons}
+    regret = next(entry for entry, comparison in comparisons.items() if comparison.kind == "regret")
+    first, second, *_ = plan.arms
+    lr = plan.tuning.lrs[0]
+    figures = [
+        Figure(what="Matched", kind=kind, slow=(first,), fast=(second,)) for kind in ("ratio", "fvu", "log_times")
+    ]
+    figures += [Figure(what="Planned", kind=kind, comparison=regret) for kind in PLANNED_KINDS]
+    figures += [
+        Figure(what="Arms", kind=kind, arms=(first, second), lr=lr if kind == "tuning" else None) for kind in ARM_KINDS
+    ]
+    verdicts = (next(iter(plan.claims)), next(iter(plan.hypotheses)), next(iter(comparisons)))
+    withdrawal = Withdrawal(verdicts=verdicts, reason="Confounded.", figures=tuple(figures), lacks="a fair one")
+    return Withdrawals(plan_sha256=plan.sha256, withdrawals=(withdrawal,))
+
+
 @functools.cache
 def _suite_files() -> Files:
     plan = build_form("smoke").plan
@@ -64,6 +90,7 @@ def _suite_files() -> Files:
         write_json_atomic(Path(scratch, PLAN_FILE), plan.to_json())
         for name in plan.arms:
             write_arm_record(Path(scratch), _arm_record(plan, name), plan)
+        write_json_atomic(Path(scratch, WITHDRAWN_FILE), _withdrawals(plan).to_json())
         return files_below(Path(scratch))
 
 
@@ -73,21 +100,23 @@ def _spoil_plan(rng: random.Random, valid: Files) -> Case:
     content = spoil_json_file(rng, valid[PLAN_FILE])
     if rng.random() < 0.5:
         return Case({PLAN_FILE: content})
-    return Case({PLAN_FILE: content, **_signed_arms(content, valid)})
+    return Case({PLAN_FILE: content, **_signed_files(content, valid)})
 
 
-def _signed_arms(plan_file: bytes, valid: Files) -> dict[str, bytes]:
-    """The arms' records under a spoiled plan's hash, if it is a plan at all."""
+def _signed_files(plan_file: bytes, valid: Files) -> dict[str, bytes]:
+    """The other files under a spoiled plan's hash, if it is a plan at all."""
     try:
         digest = Plan.from_json(json.loads(plan_file.decode()), "plan.json").sha256
     except (ValueError, RecursionError):
         return {}
-    arms = {name: json.loads(content) for name, content in valid.items() if name.startswith(ARMS_FOLDER)}
-    return {name: canonical_json({**arm, "plan_sha256": digest}) for name, arm in arms.items()}
+    signed = {name: json.loads(content) for name, content in valid.items() if name != PLAN_FILE}
+    return {name: canonical_json({**content, "plan_sha256": digest}) for name, content in signed.items()}
 
 
 def _spoil_arm(rng: random.Random, valid: Files) -> Case:
-    name = rng.choice(sorted(name for name in valid if name.startswith(ARMS_FOLDER)))
+    """Spoils the record of an arm, or the list of withdrawn verdicts beside them."""
+    records = sorted(name for name in valid if name.startswith(ARMS_FOLDER))
+    name = WITHDRAWN_FILE if rng.random() < 0.3 else rng.choice(records)
     return Case({name: spoil_place(rng) if rng.random() < 0.05 else spoil_json_file(rng, valid[name])})
 
 

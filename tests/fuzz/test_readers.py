@@ -28,7 +28,7 @@ from smidgen.experiments.fuzz.watch import judge
 from smidgen.runtime.errors import UserError
 
 # Those that compute a page or verdicts, or compose a configuration, take tens of milliseconds for an input.
-NUM_INPUTS = {"record": 40, "claims plan": 40, "arm record": 40, "command lines": 60, "overrides": 100}
+NUM_INPUTS = {"record": 40, "claims plan": 40, "arm record": 60, "command lines": 60, "overrides": 100}
 MANY = 200
 RECORD = Path(__file__).parent.parent.parent / "results" / "reliability" / "fuzz.json"
 
