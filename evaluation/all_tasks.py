@@ -48,7 +48,9 @@ def task_configs(config: EvalConfig) -> dict[str, EvalConfig]:
     if not plays_back:
         source.check()
     if plays_back or source.kind == "checkpoint":
-        raise UserError(f"policy {config.policy!r} is made from demonstrations of one task; give task=...")
+        raise UserError(
+            f"policy {config.policy!r} is made from demonstrations of one task; give task=... or leave it out"
+        )
     tasks = EXPERTS if config.policy == EXPERT else TASKS
     return {task: replace(config, task=task) for task in TASKS if task in tasks}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,9 @@ from smidgen.evaluation.protocol import HOLD_STEPS, PROTOCOL_VERSION, SPLITS, ev
 from smidgen.evaluation.record_schema import SCHEMA_VERSION, PolicyCard
 from smidgen.evaluation.records import record_path
 from smidgen.evaluation.statistics import CONFIDENCE
+from smidgen.evaluation.surroundings import find_surroundings
 from smidgen.evaluation.videos import video_name
-from smidgen.policies.checkpoint import RUN_CHECKPOINT, checkpoint_sha256, resolve_checkpoint
+from smidgen.policies.checkpoint import RUN_CHECKPOINT, checkpoint_sha256, read_checkpoint_card, resolve_checkpoint
 from smidgen.policies.perceiver_policy import PerceiverPolicy
 from smidgen.policies.policy import Policy
 from smidgen.runtime.errors import UserError
@@ -41,7 +42,7 @@ class EvalConfig:
 
     policy: str = field(metadata={"help": "expert, random, noop, mean_action, ..., checkpoint or module:Class"})
     out: str = field(metadata={"help": "directory of the records; videos go to ../videos beside it"})
-    task: str = field(default="lift", metadata={"help": "task to run, or all"})
+    task: str = field(default="", metadata={"help": "task, or all; empty: the checkpoint's, the demos', else lift"})
     episodes: int = field(default=200, metadata={"help": "episodes, one per test seed; a full entry has 200"})
     split: str = field(default="test", metadata={"help": "seeds: test, or checkpoint for choosing (never ranked)"})
     seed_start: int = field(default=0, metadata={"help": "first seed, as an offset inside the split or absolute"})
@@ -51,7 +52,7 @@ class EvalConfig:
     twin: str | None = field(default=None, metadata={"help": "same network trained with the cue hidden: cue skill"})
     videos: int = field(default=4, metadata={"help": "first episodes to film"})
     windows: int = field(default=512, metadata={"help": "held-out steps to predict, at most"})
-    image_size: int = field(default=64, metadata={"help": "pixels; a checkpoint brings its own"})
+    image_size: int = field(default=0, metadata={"help": "pixels; 0: the checkpoint's, the demos', else 64"})
     name: str | None = field(default=None, metadata={"help": "the row's label; the policy's own by default"})
     overwrite: bool = field(default=False, metadata={"help": "replace a record of another evaluation"})
     episode_limit_s: float = field(
@@ -59,7 +60,7 @@ class EvalConfig:
     )
 
     def __post_init__(self) -> None:
-        lowest = {"workers": 0, "videos": 0, "windows": 2, "image_size": 1, "episodes": 1, "episode_limit_s": 0}
+        lowest = {"workers": 0, "videos": 0, "windows": 2, "image_size": 0, "episodes": 1, "episode_limit_s": 0}
         for name, least in lowest.items():
             if getattr(self, name) < least:
                 raise UserError(f"expected {name} >= {least}, got {getattr(self, name)}")
@@ -113,13 +114,14 @@ def make_plan(config: EvalConfig, make: Callable[..., Any] = make_simulator) -> 
         make: Makes the environment, from task, cameras and image size.
 
     Raises:
-        UserError: For an unknown task or policy, seeds outside the test range, demonstrations of another task or with
-            seeds of the training set, a damaged data set or checkpoint.
+        UserError: For an unknown task or policy, a checkpoint of another task or frame size than was asked for, seeds
+            outside the test range, demonstrations of another task or with seeds of the training set, a damaged data set
+            or checkpoint.
     """
+    config, cameras = _with_surroundings(config)
     task = get_task(config.task)
     seeds = evaluation_seeds(config.split, config.seed_start, config.episodes)
     source = PolicySource(config.policy, config.task, config.train_demos)
-    source.check()
     train_demos, demos = (_open_demos(path, config.task) for path in (config.train_demos, config.demos))
     policy = source.build()
     card = build_card(source, policy, config.name)
@@ -128,7 +130,7 @@ def make_plan(config: EvalConfig, make: Callable[..., Any] = make_simulator) -> 
     twin = _open_twin(config, demos, train_demos)
     world = World(
         task=config.task,
-        cameras=policy.interface.cameras if isinstance(policy, PerceiverPolicy) else task.cameras,
+        cameras=policy.interface.cameras if isinstance(policy, PerceiverPolicy) else cameras,
         image_size=policy.interface.image_size if isinstance(policy, PerceiverPolicy) else config.image_size,
         make=make,
     )
@@ -140,6 +142,14 @@ def make_plan(config: EvalConfig, make: Callable[..., Any] = make_simulator) -> 
     return Plan(config, source, card, task, world, seeds, demos, train_demos, twin, steps, reason, fixed)
 
 
+def _with_surroundings(config: EvalConfig) -> tuple[EvalConfig, tuple[str, ...]]:
+    """The configuration with its task and frame size filled in, and the cameras."""
+    source = PolicySource(config.policy, config.task, config.train_demos)
+    source.check()
+    found = find_surroundings(source, config.image_size, config.demos)
+    return replace(config, task=found.task, image_size=found.image_size), found.cameras
+
+
 def _open_twin(config: EvalConfig, demos: EpisodeStore | None, train_demos: EpisodeStore | None) -> PolicySource | None:
     if config.twin is None:
         return None
@@ -147,6 +157,12 @@ def _open_twin(config: EvalConfig, demos: EpisodeStore | None, train_demos: Epis
     source.check()
     if source.kind != "checkpoint" or demos is None:
         raise UserError(f"expected twin= a checkpoint, beside demos=DIR, got twin={config.twin} demos={config.demos}")
+    trained_on = read_checkpoint_card(config.twin)["task"]
+    if trained_on != config.task:
+        raise UserError(
+            f"twin {config.twin} was trained on task {trained_on!r:.60}, policy {config.policy} is evaluated on "
+            f"{config.task!r}; expected the same network, trained on the same task with hide_cue=true"
+        )
     _require_disjoint(build_card(source, source.build(), None), demos, train_demos)
     return source
 
