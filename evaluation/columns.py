@@ -23,7 +23,7 @@ from smidgen.evaluation.cells import (
 from smidgen.evaluation.collapse.labels import BLIND_TO, SEES_FROM
 from smidgen.evaluation.ranking import ESCAPE_ABOVE
 from smidgen.evaluation.rows import ENTRY_EPISODES, ENTRY_TRAINING_SEEDS, Row
-from smidgen.evaluation.verdict_cells import verdict_cell
+from smidgen.evaluation.verdict_cells import deciding_slope_cell, verdict_cell
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,18 @@ COLUMNS: tuple[Column, ...] = (
         "Verdict",
         "Does it see?",
         f"Sees from a slope of {SEES_FROM}, blind up to {BLIND_TO}, partly blind between: by the higher of cue slope"
-        " and path slope, with that slope's 95 % interval over episodes. At the mean: it plays back the average.",
+        " and path slope. At the mean: it plays back the average.",
         verdict_cell,
+        numeric=False,
+    ),
+    Column(
+        "verdict_slope",
+        "Decided by",
+        "Does it see?",
+        "The slope that the verdict rests on, with its 95 % interval over episodes; of several training seeds the slope"
+        " of each, in the order of the verdicts. The path slope is measured in closed loop: by how much the arm's path"
+        " moves from seed to seed, over how much the expert's does.",
+        deciding_slope_cell,
         numeric=False,
     ),
     Column(

@@ -10,6 +10,7 @@ from smidgen.evaluation.cells import interval, mean_measure, number, per_seed, p
 from smidgen.evaluation.protocol import SUCCESS
 from smidgen.evaluation.rows import Row, policy_id
 from smidgen.evaluation.tables import escape_markdown, setting
+from smidgen.evaluation.verdict_cells import deciding_slope_cell, verdict_cell
 
 _MEASURES = {
     "cue_slope": "cue slope",
@@ -34,6 +35,7 @@ def row_card(row: Row, to_verify: Sequence[str]) -> str:
         f"# {escape_markdown(row.name)} on {escape_markdown(row.record['task'])}",
         _headline(row),
         _table("Conditions", _conditions(row)),
+        _table("Does it see?", _verdict(row)),
         _table("Policy", _policy(row)),
         _table("Training", _training(row)),
         _table("Measures, mean over training seeds", _measures(row)),
@@ -89,6 +91,11 @@ def _training(row: Row) -> dict[str, Any]:
     seeds = {"training seeds": ", ".join(map(str, row.training_seeds))} if row.training_seeds else {}
     others = {key.replace("_", " "): value for key, value in training.items() if key != "training_config"}
     return {**seeds, **others, **settings}
+
+
+def _verdict(row: Row) -> dict[str, str]:
+    cells = {"verdict": verdict_cell(row), "decided by": deciding_slope_cell(row)}
+    return {title: f"{cell.text} {cell.detail}".rstrip() for title, cell in cells.items() if not cell.is_missing}
 
 
 def _measures(row: Row) -> dict[str, str]:

@@ -5,18 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from smidgen.envs.smidgen_tasks import chance_level
+from smidgen.evaluation.collapse.labels import slope_text
 from smidgen.evaluation.records import Record
+from smidgen.evaluation.verdict_cells import SOURCES
 
 
 def summary_line(path: Path, record: Record) -> str:
-    """One line: policy, success with interval and chance level, R^2, cue slope, verdict, and where things are."""
+    """One line: policy, success with interval and chance level, R^2, verdict with its slope, and where things are."""
     success, collapse = record["success"], record["collapse"]
     r2 = [value for value in collapse["r2"] or [] if value is not None]
     parts = [
         f"{record['policy']['name']} on {record['task']}: success {success['k']}/{success['n']}"
         f" = {success['rate']:.0%} [{success['low']:.0%}, {success['high']:.0%}]{_chance(record['task'])}",
         f"R^2 {sum(r2) / len(r2):z.2f}" if r2 else "R^2 not measured",
-        "cue slope " + ("not measured" if collapse["cue_slope"] is None else f"{collapse['cue_slope']:z.2f}"),
         "spread ratio " + ("not measured" if collapse["spread_ratio"] is None else f"{collapse['spread_ratio']:.2f}"),
         _verdict(record),
     ]
@@ -28,12 +29,13 @@ def _verdict(record: Record) -> str:
     collapse = record["collapse"]
     label = collapse.get("verdict")
     if label is None:
-        return "no verdict"
+        slope = collapse["cue_slope"]
+        return f"no verdict, cue slope {'not measured' if slope is None else f'{slope:z.2f}'}"
     at_the_mean = ", at the mean" if collapse.get("mean_collapsed") else ""
     interval = collapse["verdict_interval"]
     within = f" in [{interval[0]:z.2f}, {interval[1]:z.2f}]" if interval else ""
-    source = (collapse["verdict_source"] or "").replace("_", " ")
-    return f"{label.replace('_', ' ')}{at_the_mean} ({source}{within})"
+    slope = f"{SOURCES[collapse['verdict_source']]} {slope_text(collapse['verdict_slope'])}"
+    return f"{label.replace('_', ' ')}{at_the_mean} ({slope}{within})"
 
 
 def _chance(task: str) -> str:

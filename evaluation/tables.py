@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from smidgen.evaluation.cells import (
@@ -32,6 +30,7 @@ from smidgen.evaluation.training_seeds import interquartile_mean, probability_of
 from smidgen.evaluation.verdict_cells import verdict_values
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import canonical_json, sha256_bytes
+from smidgen.runtime.terminal_table import TerminalColumn, TerminalRow, print_table
 
 NOT_SEPARABLE_LEGEND = (
     f"{NOT_SEPARABLE} not separable from the best on shared seeds (p > {SIGNIFICANCE} after Holm's correction; exact "
@@ -40,21 +39,22 @@ NOT_SEPARABLE_LEGEND = (
 SHORT_ENTRY_LEGEND = (
     f"{SHORT_ENTRY} not a full entry of {ENTRY_TRAINING_SEEDS} training seeds x {ENTRY_EPISODES} episodes"
 )
-_TERMINAL = ("rank", "policy", "success", "seeds", "verdict", "cue_slope")
+# From the most to the least needed: a narrow terminal drops from the right.
+_TERMINAL = ("rank", "policy", "success", "verdict", "verdict_slope", "seeds")
 COMPACT = (
     "rank",
     "policy",
     "success",
     "seeds",
     "verdict",
-    "cue_slope",
+    "verdict_slope",
     "r2",
     "skill_time_mean",
     "standardise",
     "demos",
     "verified",
 )
-_TERMINAL_TITLES = {"seeds": "Runs", "cue_slope": "Slope"}
+_TERMINAL_TITLES = {"seeds": "Runs"}
 _MARKDOWN_TITLES = {"rank": "Rank", "success": "Success [95 % interval]"}
 _MARKDOWN_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+|~])")
 _SIMULATORS = (("mujoco", "MuJoCo"), ("robosuite", "robosuite"))
@@ -259,20 +259,20 @@ def _csv_value(value: Any) -> str:
 
 
 def print_terminal(groups: Sequence[Group], console: Console) -> None:
-    """Prints the measures of every group that fit 80 columns; text from records is never read as markup."""
+    """Prints the first measures of every group, as many as fit; text from records is never read as markup."""
+    columns = pick(_TERMINAL)
     for group in groups:
-        columns = pick(_TERMINAL)
-        table = Table(title=Text(f"{group.task} ({conditions(group)})"), title_justify="left", box=box.SIMPLE_HEAD)
-        for entry in columns:
-            title = Text(_TERMINAL_TITLES.get(entry.key, entry.title))
-            table.add_column(title, justify="right" if entry.numeric else "left", no_wrap=entry.numeric)
-        for row in group.rows:
-            style = "dim" if row.rank is None else "bold" if row.rank == 1 else ""
-            is_last_ranked = bool(group.references) and row is (group.ranked or [None])[-1]
-            table.add_row(
-                *(Text(_terminal_text(entry, row)) for entry in columns), style=style, end_section=is_last_ranked
+        rows = [
+            TerminalRow(
+                cells=[Text(_terminal_text(entry, row)) for entry in columns],
+                style="dim" if row.rank is None else "bold" if row.rank == 1 else "",
+                ends_section=bool(group.references) and row is (group.ranked or [None])[-1],
             )
-        console.print(table)
+            for row in group.rows
+        ]
+        print_table(
+            console, f"{group.task} ({conditions(group)})", [_terminal_column(entry) for entry in columns], rows
+        )
     rows = [row for group in groups for row in group.ranked]
     if any(row.not_separable for row in rows):
         console.print(Text(NOT_SEPARABLE_LEGEND, style="dim"))
@@ -280,13 +280,23 @@ def print_terminal(groups: Sequence[Group], console: Console) -> None:
         console.print(Text(SHORT_ENTRY_LEGEND, style="dim"))
 
 
+def _terminal_column(entry: Column) -> TerminalColumn:
+    joined = " [" if entry.key == "success" else "" if entry.numeric else None
+    return TerminalColumn(
+        title=_TERMINAL_TITLES.get(entry.key, entry.title),
+        is_name=entry.key == "policy",
+        justify="right" if entry.numeric else "left",
+        joined=joined,
+    )
+
+
 def _terminal_text(entry: Column, row: Row) -> str:
     cell = entry.cell(row)
     if entry.key == "success":
         rate = row.success
         return f"{rate['k']}/{rate['n']} {cell.text:>6} [{interval(rate)}]"
-    if entry.key == "verdict":
-        return cell.text
     if entry.key == "policy":
         return f"{cell.text} (privileged)" if row.is_privileged else cell.text
+    if entry.key == "verdict_slope":
+        return cell.text
     return f"{cell.text} {cell.detail}".rstrip()

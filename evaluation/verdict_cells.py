@@ -1,4 +1,4 @@
-"""The detector's verdict on a row: in words for a table, and as values for a spreadsheet.
+"""The detector's verdict on a row and the slope that it rests on: in words for a table, as values for a spreadsheet.
 
 A record from before the detector had a version holds no verdict; a row of several training seeds may hold several.
 """
@@ -9,25 +9,73 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from smidgen.evaluation.cells import OLD_RECORD, Cell, missing, number
-from smidgen.evaluation.collapse.labels import BLIND, CUE_SLOPE, PATH_SLOPE, UNDECIDED, VERDICTS, label_of
+from smidgen.evaluation.cells import MINUS, OLD_RECORD, Cell, missing, number
+from smidgen.evaluation.collapse.labels import BLIND, CUE_SLOPE, PATH_SLOPE, UNDECIDED, VERDICTS, label_of, slope_text
 from smidgen.evaluation.rows import Row
 
-_SOURCES = {CUE_SLOPE: "cue slope", PATH_SLOPE: "path slope"}
+SOURCES = {CUE_SLOPE: "cue slope", PATH_SLOPE: "path slope"}
+# Beyond, slopes of one verdict are given as a range.
+_MOST_LISTED = 4
 
 
 def verdict_cell(row: Row) -> Cell:
-    """Whether the policy sees, with the interval of the slope that decided; of several training seeds, how many."""
-    parts: list[dict[str, Any]] = [dict(record["collapse"]) for record in row.records]
-    found = [part for part in parts if part.get("verdict") is not None]
+    """Whether the policy sees; of several training seeds, how many."""
+    parts, found = _parts(row)
     if not found:
         return missing(parts[0]["reasons"].get("verdict", OLD_RECORD))
-    note = "; ".join(_slope_note(part) for part in found)
-    value = sum(part["verdict_slope"] for part in found) / len(found)
-    if len(parts) == 1:
-        return Cell(verdict_words(found), value, detail=_bounds(found[0]), note=note)
     detail = "" if len(found) == len(parts) else f"{len(found)} of {len(parts)} runs"
-    return Cell(verdict_words(found), value, detail=detail, note=note)
+    return Cell(verdict_words(found), _mean_slope(found), detail=detail, note=_slope_notes(found))
+
+
+def deciding_slope_cell(row: Row) -> Cell:
+    """The slope that the verdict rests on, by its name, with its interval; of several training seeds all of them.
+
+    Slopes stand in the order of the verdicts in `verdict_cell`, with a semicolon between two verdicts.
+    """
+    parts, found = _parts(row)
+    if not found:
+        return missing(parts[0]["reasons"].get("verdict", OLD_RECORD))
+    if len(parts) == 1:
+        return Cell(deciding_slope(found[0]), _mean_slope(found), detail=_bounds(found[0]), note=_slope_notes(found))
+    by_verdict = [[part for part in found if part["verdict"] == label] for label in VERDICTS]
+    text = "; ".join(_listed(group) for group in by_verdict if group)
+    return Cell(text, _mean_slope(found), note=_slope_notes(found))
+
+
+def deciding_slope(part: dict[str, Any]) -> str:
+    """Name and value of the slope that a collapse part's verdict rests on: ``path slope 0.15``."""
+    return f"{_source(part)} {_slope(part)}"
+
+
+def _parts(row: Row) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The collapse part of each record, and those that hold a verdict."""
+    parts = [dict(record["collapse"]) for record in row.records]
+    return parts, [part for part in parts if part.get("verdict") is not None]
+
+
+def _mean_slope(parts: Sequence[dict[str, Any]]) -> float:
+    return float(sum(part["verdict_slope"] for part in parts) / len(parts))
+
+
+def _listed(parts: Sequence[dict[str, Any]]) -> str:
+    """Deciding slopes that led to one verdict, each name once: ``cue slope 0.90, 0.85, path slope 0.95``."""
+    words = []
+    for source in dict.fromkeys(map(_source, parts)):
+        group = [part for part in parts if _source(part) == source]
+        if len(group) > _MOST_LISTED:
+            ends = sorted(group, key=lambda part: part["verdict_slope"])
+            words.append(f"{source} {_slope(ends[0])} to {_slope(ends[-1])}")
+        else:
+            words.append(f"{source} {', '.join(map(_slope, group))}")
+    return ", ".join(words)
+
+
+def _source(part: dict[str, Any]) -> str:
+    return SOURCES.get(part["verdict_source"], str(part["verdict_source"]))
+
+
+def _slope(part: dict[str, Any]) -> str:
+    return slope_text(part["verdict_slope"]).replace("-", MINUS)
 
 
 def verdict_words(parts: Sequence[dict[str, Any]]) -> str:
@@ -51,14 +99,22 @@ def _spoken(label: str, parts: Sequence[dict[str, Any]]) -> str:
 
 
 def _bounds(part: dict[str, Any]) -> str:
+    """The interval of the deciding slope in brackets; empty where the record holds none."""
+    if not part.get("verdict_interval"):
+        return ""
     low, high = part["verdict_interval"]
     return f"[{number(low)}\u2013{number(high)}]"
 
 
+def _slope_notes(parts: Sequence[dict[str, Any]]) -> str:
+    return "; ".join(map(_slope_note, parts))
+
+
 def _slope_note(part: dict[str, Any]) -> str:
     """Which slope decided, and whether its whole interval says the same."""
-    source = _SOURCES.get(part["verdict_source"], part["verdict_source"])
-    text = f"{source} {number(part['verdict_slope'])}, 95 % interval {_bounds(part)}"
+    if not part.get("verdict_interval"):
+        return deciding_slope(part)
+    text = f"{deciding_slope(part)}, 95 % interval {_bounds(part)}"
     others = sorted({label_of(end) for end in part["verdict_interval"]} - {part["verdict"]})
     return f"{text}, which reaches into {' and '.join(others).replace('_', ' ')}" if others else text
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from smidgen.evaluation.claims.matched import withdrawal_text
@@ -34,6 +32,7 @@ from smidgen.evaluation.claims.wording import (
     verdict_text,
 )
 from smidgen.evaluation.tables import escape_markdown
+from smidgen.runtime.terminal_table import TerminalColumn, TerminalRow, print_table
 
 NOTHING_YET = "No record yet: run `smidgen-suite suite=claims`."
 SMOKE_WARNING = "This is the smoke form: a test of the machinery, whose verdicts mean nothing."
@@ -98,15 +97,14 @@ def _comparison_row(judged: JudgedHypothesis, part: JudgedComparison) -> list[st
 def print_terminal(judgement: Judgement, console: Console) -> None:
     """Prints claims and hypotheses with their verdicts; text from records is never read as markup."""
     for title, entries in (("claims", judgement.claims), ("hypotheses", judgement.hypotheses)):
-        table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
-        for heading in ("", "statement", "verdict"):
-            table.add_column(heading)
+        rows = []
         for name, judged in entries.items():
             statement = judged.claim.statement if isinstance(judged, JudgedClaim) else judged.hypothesis.statement
             note = verdict_note(judged)
             verdict = Text(judged.verdict, style=_STYLES[judged.verdict]) + Text(f" ({note})" if note else "", "dim")
-            table.add_row(Text(name), Text(statement), verdict)
-        console.print(table)
+            rows.append(TerminalRow([Text(name), verdict, Text(statement)]))
+        columns = [TerminalColumn("", is_name=True), TerminalColumn("verdict"), TerminalColumn("statement")]
+        print_table(console, title, columns, rows)
     for withdrawal in judgement.suite.withdrawals:
         names = and_list([name for name in withdrawal.verdicts if "/" not in name])
         text = withdrawal_text(withdrawal, judgement.suite)

@@ -11,6 +11,7 @@ from smidgen.runtime import marked_page
 from smidgen.runtime.files import write_atomic
 
 HEADINGS = ("what", "peer", "ours", "theirs", "ratio", "must reach", "aim")
+_FIGURES = ("ours", "theirs", "ratio")
 TABLE_NAME = "benchmark"
 _SHARE = re.compile(r"transforms: (\w+), standardised after: (\w+)")
 _ANSWERS = {True: "met", False: "missed", None: "not measured"}
@@ -34,17 +35,17 @@ def _answer(row: Row, condition: str) -> str:
 def print_table(rows: list[Row]) -> None:
     """Prints all rows, and below them the notes."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title="ratio: how many times better ours is", title_justify="left")
-    for heading in HEADINGS:
-        table.add_column(heading, justify="right" if heading in ("ours", "theirs", "ratio") else "left")
-    for row in rows:
-        table.add_row(*cells(row))
-    console = Console()
-    # Wider than a narrow terminal rather than broken into unreadable columns.
-    wide = max(console.width, console.measure(table, options=console.options.update(max_width=400)).maximum)
-    Console(width=wide).print(table)
+    from smidgen.runtime.terminal_table import TerminalColumn, TerminalRow, print_table
+
+    order = ("what", *_FIGURES, "must reach", "aim", "peer")
+    columns = [
+        TerminalColumn(heading, heading == "what", *(("right", "") if heading in _FIGURES else ())) for heading in order
+    ]
+    lines = [dict(zip(HEADINGS, cells(row), strict=True)) for row in rows]
+    shown = [TerminalRow([Text(line[heading]) for heading in order]) for line in lines]
+    print_table(Console(), "ratio: how many times better ours is", columns, shown)
     for row in rows:
         if row.note:
             print(f"{row.name}: {row.note}")

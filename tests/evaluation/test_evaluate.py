@@ -374,7 +374,7 @@ def test_help_fits_a_screen(capsys: pytest.CaptureFixture[str]) -> None:
 def test_summary_says_what_was_not_measured(tmp_path: Path) -> None:
     record = run("noop", tmp_path)
     line = summary_line(tmp_path / "results" / "lift-noop.json", record)
-    assert line.startswith("noop on lift: success 0/4 = 0% [0%, 49%], R^2 not measured, cue slope not measured")
+    assert line.startswith("noop on lift: success 0/4 = 0% [0%, 49%], R^2 not measured, spread ratio")
 
 
 @pytest.mark.simulator

@@ -58,8 +58,8 @@ def test_the_cells_of_a_row() -> None:
         r"a\_b",
         r"37/50 = \textbf{74 \%} {[}60--84{]}",
         r"1 $\times$ 50 $^\dagger$",
-        "sees {[}0.85--0.99{]}",
-        "0.93",
+        "sees",
+        "cue slope 0.93 {[}0.85--0.99{]}",
     ]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from leaderboard_records import TEST_SEEDS_START, build_record, training_curve, unmeasured, write, write_demo
+from rich.cells import cell_len
 from rich.console import Console
 
 from smidgen.evaluation.cells import number, percent
@@ -239,7 +240,7 @@ def test_markdown_table() -> None:
     lines = markdown(groups).splitlines()
     assert lines[0] == "**lift** (smidgen/Lift-v0, 64 \u00d7 64 pixels, MuJoCo 3.9.0, robosuite 1.5.2)"
     cells = [cell.strip() for cell in lines[4].strip("|").split("|")]
-    measures = ["\u2013", "0.80", "0.80", "0.50", "none \u2192 centre", "85", "\u2013"]
+    measures = ["\u2013", "\u2013", "0.80", "0.50", "none \u2192 centre", "85", "\u2013"]
     assert cells == ["1", "raw", "37/50 = **74 %** [60\u201384]", "1 \u00d7 50 \u2020", *measures]
     assert lines[5].startswith("| \u2013 | time\\_mean (baseline) | 0/50 = **0 %** [0\u20137] |")
     assert len({line.count("|") for line in lines[2:6]}) == 1
@@ -274,6 +275,22 @@ def test_terminal_table_reads_nothing_as_markup() -> None:
     console = Console(file=io.StringIO(), width=100)
     print_terminal(ranked(build_record("a", first(1), environment={"env_id": "[red]x[/blue]"})), console)
     assert "[red]x[/blue]" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("width", [40, 50, 80, 120, 200])
+def test_terminal_table_names_every_policy_at_any_width(width: int) -> None:
+    names = ["perceiver-dft3d", "\u673a\u5668\u4eba" * 8, "a" * 64]
+    records = [
+        build_record(name, first(place), task=task) for place, name in enumerate(names) for task in ("lift", "door")
+    ]
+    console = Console(file=io.StringIO(), width=width)
+    print_terminal(ranked(*records), console)
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert max(map(cell_len, lines)) <= width
+    assert sum("perceiver-dft3d" in line for line in lines) == 2
+    letters = "".join(lines)
+    assert letters.count("\u673a") == letters.count("\u5668") == letters.count("\u4eba") == 16
+    assert "\u2026" not in letters
 
 
 def test_command_writes_everything_and_a_second_run_changes_no_byte(

@@ -1,5 +1,6 @@
 """The parts of the page that show verdicts, collapse, seeds, transforms and demonstrations."""
 
+import io
 import json
 from pathlib import Path
 
@@ -16,20 +17,25 @@ from leaderboard_records import (
     seed_record,
     unmeasured,
 )
+from rich.console import Console
 
 from smidgen.evaluation.charts import path_data
-from smidgen.evaluation.collapse.labels import BLIND_TO, SEES_FROM
+from smidgen.evaluation.collapse.labels import BLIND_TO, SEES_FROM, label_of, slope_text
 from smidgen.evaluation.collapse_panel import SLOPE_AXIS, bands, collapse_panel
 from smidgen.evaluation.columns import column
 from smidgen.evaluation.demonstration_panels import RATE_AXIS, demonstration_panel
+from smidgen.evaluation.latex import latex_tables
 from smidgen.evaluation.page import render_page
 from smidgen.evaluation.page_entries import assign_colours, make_entry
 from smidgen.evaluation.ranking import Group, rank_runs
 from smidgen.evaluation.records import Record
+from smidgen.evaluation.row_card import row_card
 from smidgen.evaluation.rows import Row, Run
 from smidgen.evaluation.seed_grid import MOST_SEEDS
 from smidgen.evaluation.success_by_transform import success_by_transform
-from smidgen.evaluation.verdict_cells import verdict_cell, verdict_tone, verdict_values
+from smidgen.evaluation.summary import summary_line
+from smidgen.evaluation.tables import COMPACT, markdown, print_terminal
+from smidgen.evaluation.verdict_cells import deciding_slope_cell, verdict_cell, verdict_tone, verdict_values
 
 
 def ranked(*records: Record) -> list[Group]:
@@ -51,13 +57,53 @@ def rich() -> Page:
 
 
 def test_a_verdict_comes_with_its_interval_and_the_slope_that_decided() -> None:
-    cell = verdict_cell(row_of(build_record("a", [True], collapse=judged(0.93, "sees"))))
-    assert (cell.text, cell.detail, cell.value) == ("sees", "[0.85\u20130.99]", 0.93)
-    assert cell.note == "cue slope 0.93, 95 % interval [0.85\u20130.99]"
+    row = row_of(build_record("a", [True], collapse=judged(0.93, "sees")))
+    assert (verdict_cell(row).text, verdict_cell(row).value) == ("sees", 0.93)
+    cell = deciding_slope_cell(row)
+    assert (cell.text, cell.detail, cell.value) == ("cue slope 0.93", "[0.85\u20130.99]", 0.93)
+    assert cell.note == verdict_cell(row).note == "cue slope 0.93, 95 % interval [0.85\u20130.99]"
+
+
+def test_the_slope_that_is_shown_is_the_one_that_decided() -> None:
+    """A policy that sees in closed loop alone: its cue slope says nothing of its verdict."""
+    collapse = judged(0.15, "blind", "path_slope", path_slope=0.15, cue_slope=-0.01)
+    row = row_of(build_record("a", [True], collapse=collapse))
+    shown = {key: column(key).cell(row) for key in COMPACT}
+    assert (shown["verdict"].text, shown["verdict_slope"].text) == ("blind, at the mean", "path slope 0.15")
+    assert not any("0.01" in cell.text for cell in shown.values())
+    assert "| decided by | path slope 0.15 \\[0.07\u20130.21\\] |" in row_card(row, [])
+    line = summary_line(Path("results/a.json"), row.record)
+    assert "blind, at the mean (path slope 0.15 in [0.07, 0.21])" in line
+    assert "0.01" not in line
+
+
+def test_every_table_shows_the_slope_that_decided_and_none_that_did_not() -> None:
+    collapse = judged(0.15, "blind", "path_slope", path_slope=0.15, cue_slope=-0.01)
+    groups = ranked(build_record("a", [True], collapse=collapse))
+    console = Console(file=io.StringIO(), width=120)
+    print_terminal(groups, console)
+    for text in (console.file.getvalue(), markdown(groups), latex_tables(groups)):  # type: ignore[attr-defined]
+        assert "path slope 0.15" in text
+        assert "0.01" not in text
+
+
+@pytest.mark.parametrize(
+    ("slope", "text"),
+    [(0.8, "0.80"), (0.7996, "0.7996"), (0.2, "0.20"), (0.204, "0.204"), (-0.001, "0.00"), (0.5, "0.50")],
+)
+def test_a_slope_is_never_rounded_into_another_verdict(slope: float, text: str) -> None:
+    assert slope_text(slope) == text
+    assert label_of(float(text)) == label_of(slope)
+
+
+def test_a_verdict_without_an_interval_is_shown_without_one() -> None:
+    collapse = {**judged(0.9, "sees"), "verdict_interval": None}
+    cell = deciding_slope_cell(row_of(build_record("a", [True], collapse=collapse)))
+    assert (cell.text, cell.detail, cell.note) == ("cue slope 0.90", "", "cue slope 0.90")
 
 
 def test_an_interval_that_reaches_into_another_band_says_so() -> None:
-    cell = verdict_cell(row_of(build_record("a", [True], collapse=judged(0.83, "sees"))))
+    cell = deciding_slope_cell(row_of(build_record("a", [True], collapse=judged(0.83, "sees"))))
     assert cell.note.endswith("which reaches into partly blind")
 
 
@@ -84,8 +130,13 @@ def several(*verdicts: tuple[float, str]) -> Row:
 def test_training_seeds_that_disagree_are_counted() -> None:
     agree = several((0.9, "sees"), (0.95, "sees"))
     assert (verdict_cell(agree).text, verdict_tone(agree)) == ("sees", "sees")
+    assert deciding_slope_cell(agree).text == "cue slope 0.90, 0.95"
+    assert deciding_slope_cell(several(*[(0.81 + 0.01 * seed, "sees") for seed in range(9)])).text == (
+        "cue slope 0.81 to 0.89"
+    )
     mixed = several((0.9, "sees"), (0.1, "blind"), (0.85, "sees"))
     assert (verdict_cell(mixed).text, verdict_tone(mixed)) == ("sees 2/3, blind, at the mean 1/3", "undecided")
+    assert deciding_slope_cell(mixed).text == "cue slope 0.90, 0.85; cue slope 0.10"
     assert verdict_values(mixed)["verdict"] == "sees blind sees"
     assert verdict_values(mixed)["mean_collapsed"] == "false true false"
 
