@@ -26,6 +26,7 @@ from smidgen.envs.selfcheck import confirm_pixels, prove_pixels
 from smidgen.envs.tasks import get_task, make_env
 from smidgen.runtime.errors import UserError, unknown_name
 from smidgen.runtime.files import canonical_json
+from smidgen.runtime.settings import PathText
 from smidgen.runtime.workers import EPISODE_LIMIT_S
 
 SPLITS = ("demonstrations", "validation")
@@ -43,7 +44,7 @@ class CollectConfig:
     """What to collect; everything but ``out``, ``workers`` and ``episode_limit_s`` is its identity."""
 
     task: str = field(metadata={"help": "task to demonstrate, e.g. lift"})
-    out: str = field(metadata={"help": "directory of the data set"})
+    out: PathText = field(metadata={"help": "directory of the data set"})
     episodes: int = field(default=100, metadata={"help": "attempts; failed ones are kept, flagged, out of training"})
     seed_start: int = field(default=0, metadata={"help": "first seed, as an offset inside the split"})
     split: str = field(default="demonstrations", metadata={"help": f"seed range: {' or '.join(SPLITS)}"})

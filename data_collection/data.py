@@ -17,6 +17,7 @@ from smidgen.data_collection.store import PREVIEW_NAME, EpisodeStore
 from smidgen.runtime.command_line import run_command
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import write_atomic
+from smidgen.runtime.settings import user_path
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -28,11 +29,13 @@ def _main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="smidgen-data", description="Checks and shows data sets of demonstrations.")
     verbs = parser.add_subparsers(dest="verb", required=True)
     verify = verbs.add_parser("verify", help="check the SHA-256 of every file, print what the set holds")
-    verify.add_argument("directory", type=Path, metavar="DIR")
+    verify.add_argument("directory", type=user_path, metavar="DIR")
     for verb, (_, purpose) in _WRITERS.items():
         writer = verbs.add_parser(verb, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.")
-        writer.add_argument("directory", type=Path, metavar="DIR")
-        writer.add_argument("--out", type=Path, metavar="DIR", help=f"where to write; DIR/{PREVIEW_NAME} by default")
+        writer.add_argument("directory", type=user_path, metavar="DIR")
+        writer.add_argument(
+            "--out", type=user_path, metavar="DIR", help=f"where to write; DIR/{PREVIEW_NAME} by default"
+        )
     options = parser.parse_args(arguments)
     store = EpisodeStore.open(options.directory)
     if options.verb == "verify":

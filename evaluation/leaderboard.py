@@ -34,6 +34,7 @@ from smidgen.evaluation.tables import check_outputs, csv_table, markdown, print_
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import read_text, write_atomic
+from smidgen.runtime.settings import PathText
 
 CLAIMS = ("--claims", "claims")
 USAGE = "smidgen-leaderboard results=DIR [key=value ...]"
@@ -48,20 +49,24 @@ bundles the records of one row with their checkpoints and a card (`smidgen-leade
 class LeaderboardConfig:
     """Where the records are and where the tables go."""
 
-    results: str = field(default="results", metadata={"help": "folder of the records (*.json) from smidgen-eval"})
-    readme: str | None = field(default=None, metadata={"help": "Markdown file whose table is replaced"})
-    csv: str | None = field(default=None, metadata={"help": "CSV file; RESULTS/leaderboard.csv by default"})
-    latex: str | None = field(default=None, metadata={"help": "LaTeX tables (booktabs); none by default"})
-    html: str | None = field(default=None, metadata={"help": "page; RESULTS/../leaderboard.html by default"})
-    site: str | None = field(default=None, metadata={"help": "folder to publish: page and videos; none by default"})
-    demonstrations: str | None = field(
+    results: PathText = field(default="results", metadata={"help": "folder of the records (*.json) from smidgen-eval"})
+    readme: PathText | None = field(default=None, metadata={"help": "Markdown file whose table is replaced"})
+    csv: PathText | None = field(default=None, metadata={"help": "CSV file; RESULTS/leaderboard.csv by default"})
+    latex: PathText | None = field(default=None, metadata={"help": "LaTeX tables (booktabs); none by default"})
+    html: PathText | None = field(default=None, metadata={"help": "page; RESULTS/../leaderboard.html by default"})
+    site: PathText | None = field(
+        default=None, metadata={"help": "folder to publish: page and videos; none by default"}
+    )
+    demonstrations: PathText | None = field(
         default=None, metadata={"help": "SVG of success by number of demonstrations; none by default"}
     )
-    videos: str | None = field(default=None, metadata={"help": "folder of the videos; RESULTS/../videos by default"})
-    saliency: str | None = field(
+    videos: PathText | None = field(
+        default=None, metadata={"help": "folder of the videos; RESULTS/../videos by default"}
+    )
+    saliency: PathText | None = field(
         default=None, metadata={"help": "folder of the saliency videos; RESULTS/../saliency by default"}
     )
-    claims: str | None = field(
+    claims: PathText | None = field(
         default=None, metadata={"help": "folder of the claims' records; RESULTS/claims by default"}
     )
     check: bool = field(default=False, metadata={"help": "write nothing; exit 2 where a file differs from the records"})

@@ -30,6 +30,7 @@ from smidgen.policies.checkpoint import RUN_CHECKPOINT, checkpoint_sha256, read_
 from smidgen.policies.perceiver_policy import PerceiverPolicy
 from smidgen.policies.policy import Policy
 from smidgen.runtime.errors import UserError
+from smidgen.runtime.settings import PathText
 from smidgen.runtime.workers import EPISODE_LIMIT_S
 
 MAX_CURVE_ROWS = 400
@@ -40,16 +41,20 @@ PACKAGES = ("smidgen", "torch", "numpy", "mujoco", "robosuite")
 class EvalConfig:
     """What to evaluate; ``workers``, ``episode_limit_s`` and ``out`` leave no trace in the record."""
 
-    policy: str = field(metadata={"help": "expert, random, noop, mean_action, ..., checkpoint or module:Class"})
-    out: str = field(metadata={"help": "directory of the records; videos go to ../videos beside it"})
+    policy: PathText = field(metadata={"help": "expert, random, noop, mean_action, ..., checkpoint or module:Class"})
+    out: PathText = field(metadata={"help": "directory of the records; videos go to ../videos beside it"})
     task: str = field(default="", metadata={"help": "task, or all; empty: the checkpoint's, the demos', else lift"})
     episodes: int = field(default=200, metadata={"help": "episodes, one per test seed; a full entry has 200"})
     split: str = field(default="test", metadata={"help": "seeds: test, or checkpoint for choosing (never ranked)"})
     seed_start: int = field(default=0, metadata={"help": "first seed, as an offset inside the split or absolute"})
     workers: int = field(default=2, metadata={"help": "worker processes (0: this one); changes no byte"})
-    demos: str | None = field(default=None, metadata={"help": "held-out demonstrations, for R^2, skills, cue slope"})
-    train_demos: str | None = field(default=None, metadata={"help": "training ones: baselines, time-mean skill"})
-    twin: str | None = field(default=None, metadata={"help": "same network trained with the cue hidden: cue skill"})
+    demos: PathText | None = field(
+        default=None, metadata={"help": "held-out demonstrations, for R^2, skills, cue slope"}
+    )
+    train_demos: PathText | None = field(default=None, metadata={"help": "training ones: baselines, time-mean skill"})
+    twin: PathText | None = field(
+        default=None, metadata={"help": "same network trained with the cue hidden: cue skill"}
+    )
     videos: int = field(default=4, metadata={"help": "first episodes to film"})
     windows: int = field(default=512, metadata={"help": "held-out steps to predict, at most"})
     image_size: int = field(default=0, metadata={"help": "pixels; 0: the checkpoint's, the demos', else 64"})

@@ -32,6 +32,7 @@ from smidgen.policies.saliency import METHODS, policy_saliency
 from smidgen.runtime.command_line import command_help, compose_config, wants_help
 from smidgen.runtime.errors import UserError, unknown_name
 from smidgen.runtime.files import write_atomic
+from smidgen.runtime.settings import PathText
 
 USAGE = "smidgen-eval saliency policy=CHECKPOINT out=DIR [key=value ...]"
 SUMMARY = """
@@ -49,10 +50,10 @@ COLLAPSED = "collapsed"
 class SaliencyConfig:
     """Which checkpoint to watch, in which episodes, and by which method."""
 
-    policy: str = field(metadata={"help": "a checkpoint, or the training run that it ended"})
-    out: str = field(metadata={"help": "directory of the videos and pictures"})
+    policy: PathText = field(metadata={"help": "a checkpoint, or the training run that it ended"})
+    out: PathText = field(metadata={"help": "directory of the videos and pictures"})
     method: str = field(default="input", metadata={"help": f"saliency: {', '.join(METHODS)} (smooth: 8 times as long)"})
-    record: str | None = field(default=None, metadata={"help": "the checkpoint's record, to choose episodes from"})
+    record: PathText | None = field(default=None, metadata={"help": "the checkpoint's record, to choose episodes from"})
     seeds: tuple[int, ...] = field(default=(), metadata={"help": "episodes, as seeds or offsets inside the split"})
     split: str = field(default="checkpoint", metadata={"help": f"seeds: {', '.join(SPLITS)}; record= brings its own"})
     episodes: int = field(default=20, metadata={"help": "seeds to try for a success and a failure, at most"})

@@ -27,6 +27,7 @@ from smidgen.evaluation.verification import read_verification
 from smidgen.policies.checkpoint import CARD_NAME, MODEL_NAME
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import atomic_directory, canonical_json, sha256_bytes, write_atomic
+from smidgen.runtime.settings import user_path
 from smidgen.runtime.user_modules import is_class_spec
 
 CARD = "CARD.md"
@@ -242,12 +243,19 @@ def submit(arguments: list[str]) -> None:
         prog="smidgen-leaderboard submit",
         description="Checks the records of one row and bundles them with checkpoints and card.",
     )
-    parser.add_argument("records", type=Path, nargs="+", metavar="RECORD", help="one per training seed")
+    parser.add_argument("records", type=user_path, nargs="+", metavar="RECORD", help="one per training seed")
     parser.add_argument(
-        "--checkpoint", type=Path, action="append", default=[], metavar="DIR", help="of each record, in their order"
+        "--checkpoint",
+        type=user_path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="of each record, in their order",
     )
-    parser.add_argument("--source", type=Path, metavar="PATH", help="code of a policy of your own")
-    parser.add_argument("--out", type=Path, metavar="PATH", help="NAME.zip or a directory; TASK-NAME.zip by default")
+    parser.add_argument("--source", type=user_path, metavar="PATH", help="code of a policy of your own")
+    parser.add_argument(
+        "--out", type=user_path, metavar="PATH", help="NAME.zip or a directory; TASK-NAME.zip by default"
+    )
     options = parser.parse_args(arguments)
     submission = open_submission(options.records, options.checkpoint, options.source)
     out = options.out or Path(f"{submission.name}.zip")

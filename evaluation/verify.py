@@ -48,6 +48,7 @@ from smidgen.policies.perceiver_policy import PerceiverPolicy
 from smidgen.policies.policy import Policy
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import sha256_file
+from smidgen.runtime.settings import user_path
 
 # On another machine the last bits may differ, and with them an outcome now and then: only a shift of the rate counts.
 SIGNIFICANCE_ELSEWHERE = 0.01
@@ -267,11 +268,15 @@ def verify(arguments: list[str], make: Callable[..., Any] = make_simulator) -> N
         description="Runs episodes of a record again and writes RECORD.verification.json: verified, differs, or not "
         "reproducible here.",
     )
-    parser.add_argument("record", type=Path, metavar="RECORD", help="a record that smidgen-eval wrote")
+    parser.add_argument("record", type=user_path, metavar="RECORD", help="a record that smidgen-eval wrote")
     parser.add_argument("--episodes", type=int, default=50, metavar="K", help="how many; most of them are successes")
-    parser.add_argument("--checkpoint", type=Path, metavar="DIR", help="default: ../checkpoints/<name> of the record")
-    parser.add_argument("--demos", type=Path, metavar="DIR", help="the training demonstrations, to check their hash")
-    parser.add_argument("--train-demos", type=Path, metavar="DIR", help="the same, for a baseline made of them")
+    parser.add_argument(
+        "--checkpoint", type=user_path, metavar="DIR", help="default: ../checkpoints/<name> of the record"
+    )
+    parser.add_argument(
+        "--demos", type=user_path, metavar="DIR", help="the training demonstrations, to check their hash"
+    )
+    parser.add_argument("--train-demos", type=user_path, metavar="DIR", help="the same, for a baseline made of them")
     parser.add_argument("--policy", metavar="MODULE:CLASS", help="a user's policy; its code will run")
     parser.add_argument("--salt", metavar="TEXT", help="decides the draw with the record's hash; random by default")
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="worker processes; changes no outcome")

@@ -27,6 +27,7 @@ from smidgen.evaluation.records import read_record
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.progress import progress
+from smidgen.runtime.settings import PathText
 from smidgen.runtime.workers import single_threaded_environment
 from smidgen.training.run_directory import METRICS_NAME
 
@@ -44,7 +45,7 @@ LOG_LINES_SHOWN = 15
 class DemoConfig:
     """How large the demonstration is."""
 
-    out: str = field(default="outputs/demo", metadata={"help": "directory of everything that is made"})
+    out: PathText = field(default="outputs/demo", metadata={"help": "directory of everything that is made"})
     demonstrations: int = field(default=300, metadata={"help": "training episodes"})
     validation: int = field(default=20, metadata={"help": "held-out episodes for the offline measures"})
     steps: int = field(default=2500, metadata={"help": "optimiser steps of each Perceiver"})

@@ -18,6 +18,7 @@ from smidgen.envs.tasks import TASKS, get_task, make_env
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.files import write_atomic
 from smidgen.runtime.marked_page import markdown_table, page_with_tables
+from smidgen.runtime.settings import PathText
 
 USAGE = "python -m smidgen.experiments.mesh_pictures [key=value ...]"
 SUMMARY = """
@@ -40,8 +41,8 @@ class MeshPicturesConfig:
     tasks: tuple[str, ...] = field(default=tuple(TASKS), metadata={"help": "tasks to draw"})
     image_size: int = field(default=64, metadata={"help": "rows and columns of a frame"})
     num_seeds: int = field(default=8, metadata={"help": "demonstration seeds that the figures are averaged over"})
-    picture: str = field(default="docs/meshes.png", metadata={"help": "PNG to write"})
-    page: str = field(default="docs/meshes.md", metadata={"help": "page whose table is computed anew"})
+    picture: PathText = field(default="docs/meshes.png", metadata={"help": "PNG to write"})
+    page: PathText = field(default="docs/meshes.md", metadata={"help": "page whose table is computed anew"})
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,6 +23,7 @@ from smidgen.experiments.reliability_record import PixelsRecord, read_pixels_rec
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import read_json, write_atomic
+from smidgen.runtime.settings import PathText
 
 USAGE = "python -m smidgen.experiments.reliability [page=PAGE] [key=value ...]"
 SUMMARY = "Writes the figures of the last long runs, computed from their records, into the page on reliability."
@@ -33,8 +34,8 @@ NOT_RUN = "Not run yet; the command is `{}`."
 class PageConfig:
     """Which records go into which page."""
 
-    page: str = field(default="docs/reliability.md", metadata={"help": "page with the markers"})
-    records: str = field(default="results/reliability", metadata={"help": "folder of the records"})
+    page: PathText = field(default="docs/reliability.md", metadata={"help": "page with the markers"})
+    records: PathText = field(default="results/reliability", metadata={"help": "folder of the records"})
     check: bool = field(default=False, metadata={"help": "write nothing; fail where the page is another"})
 
 

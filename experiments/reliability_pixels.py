@@ -43,6 +43,7 @@ from smidgen.runtime.command_line import command_help, compose_config, run_comma
 from smidgen.runtime.errors import unknown_name
 from smidgen.runtime.files import write_json_atomic
 from smidgen.runtime.progress import progress
+from smidgen.runtime.settings import PathText
 
 USAGE = "python -m smidgen.experiments.reliability_pixels [key=value ...]"
 SUMMARY = """
@@ -70,7 +71,7 @@ BREAK_AFTER_FRAMES = 6
 class PixelsConfig:
     """How many episodes of which tasks."""
 
-    record: str = field(default="results/reliability/pixels.json", metadata={"help": "record to write"})
+    record: PathText = field(default="results/reliability/pixels.json", metadata={"help": "record to write"})
     parts: tuple[str, ...] = field(default=PARTS, metadata={"help": "what to measure; the rest of the record stays"})
     tasks: tuple[str, ...] = field(default=(), metadata={"help": "tasks; empty: all"})
     image_size: int = field(default=64, metadata={"help": "pixels along a side of a frame"})

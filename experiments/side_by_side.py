@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import write_atomic
+from smidgen.runtime.settings import PathText
 
 CAPTION_HEIGHT_PX = 28
 GAP_PX = 12
@@ -30,9 +31,9 @@ NUM_COLOURS = 256
 class SideBySideConfig:
     """Which videos, and what stands above them."""
 
-    left: str = field(metadata={"help": "video on the left"})
-    right: str = field(metadata={"help": "video on the right"})
-    out: str = field(metadata={"help": "GIF to write"})
+    left: PathText = field(metadata={"help": "video on the left"})
+    right: PathText = field(metadata={"help": "video on the right"})
+    out: PathText = field(metadata={"help": "GIF to write"})
     left_caption: str = field(default="", metadata={"help": "text above the left video"})
     right_caption: str = field(default="", metadata={"help": "text above the right video"})
     frame_ms: int = field(default=50, metadata={"help": "duration of a frame; 50 is real time"})

@@ -24,6 +24,7 @@ from smidgen.runtime.command_line import command_help, compose_config, run_comma
 from smidgen.runtime.errors import UserError, unknown_name
 from smidgen.runtime.files import directory_lock, read_json, remove_leftovers
 from smidgen.runtime.progress import progress
+from smidgen.runtime.settings import PathText
 from smidgen.runtime.workers import map_unordered
 
 SUITES: dict[str, Callable[[str], Form]] = {"claims": build_form}
@@ -43,11 +44,11 @@ class SuiteConfig:
 
     suite: str = field(metadata={"help": f"which suite: {', '.join(SUITES)}"})
     form: str = field(default="full", metadata={"help": "full (hours), or smoke (half a minute, means nothing)"})
-    out: str | None = field(
+    out: PathText | None = field(
         default=None,
         metadata={"help": "folder of plan and records; null: results/claims (smoke: outputs/claims/smoke)"},
     )
-    scratch: str = field(default="outputs/claims", metadata={"help": "folder of unfinished runs"})
+    scratch: PathText = field(default="outputs/claims", metadata={"help": "folder of unfinished runs"})
     workers: int = field(default=2, metadata={"help": "worker processes, one core each; 0: in this process"})
     arms: tuple[str, ...] = field(default=(), metadata={"help": "only these arms, e.g. [raw,dft1d]; empty: all"})
 

@@ -22,6 +22,7 @@ from smidgen.envs.tasks import TASKS
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.files import read_json, write_atomic
 from smidgen.runtime.marked_page import markdown_table, page_with_tables
+from smidgen.runtime.settings import PathText
 
 USAGE = "python -m smidgen.experiments.task_page [key=value ...]"
 SUMMARY = """
@@ -48,10 +49,12 @@ class TaskPageConfig:
     tasks: tuple[str, ...] = field(default=tuple(TASKS), metadata={"help": "tasks to collect"})
     episodes: int = field(default=30, metadata={"help": "demonstrations of each; 0: only the table"})
     workers: int = field(default=2, metadata={"help": "worker processes (0: this one)"})
-    sets: str = field(default="outputs/datasheets", metadata={"help": "directory of the collected sets"})
-    datasheets: str = field(default="results/datasheets", metadata={"help": "directory of the datasheets"})
-    experts: str = field(default="results/experts", metadata={"help": "records of smidgen-eval policy=expert task=all"})
-    page: str = field(default="docs/tasks.md", metadata={"help": "page whose table is computed anew"})
+    sets: PathText = field(default="outputs/datasheets", metadata={"help": "directory of the collected sets"})
+    datasheets: PathText = field(default="results/datasheets", metadata={"help": "directory of the datasheets"})
+    experts: PathText = field(
+        default="results/experts", metadata={"help": "records of smidgen-eval policy=expert task=all"}
+    )
+    page: PathText = field(default="docs/tasks.md", metadata={"help": "page whose table is computed anew"})
 
 
 def collect_datasheets(config: TaskPageConfig) -> None:

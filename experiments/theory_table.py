@@ -24,6 +24,7 @@ from smidgen.runtime.command_line import command_help, compose_config, run_comma
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import write_atomic
 from smidgen.runtime.marked_page import page_with_tables
+from smidgen.runtime.settings import PathText
 
 USAGE = "python -m smidgen.experiments.theory_table [key=value ...]"
 SUMMARY = "Participation ratios of four changes under every input transform, predicted beside measured."
@@ -45,7 +46,9 @@ class TableConfig:
 
     grid: tuple[int, int, int] = field(default=(3, 64, 64), metadata={"help": "frames, rows, columns"})
     draws: int = field(default=9, metadata={"help": "places, textures; the median counts"})
-    page: str | None = field(default="docs/theory.md", metadata={"help": "page to write the table into; null: none"})
+    page: PathText | None = field(
+        default="docs/theory.md", metadata={"help": "page to write the table into; null: none"}
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "grid", tuple(self.grid))

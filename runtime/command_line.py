@@ -1,6 +1,6 @@
 """From ``key=value`` on the command line to a frozen dataclass, and from an exception to an exit code.
 
-The dataclass beside the class that it configures is the only schema; Hydra's structured configs check names and types.
+The dataclass beside the class that it configures is the only schema; ``settings.py`` reads each value by its field.
 """
 
 from __future__ import annotations
@@ -12,18 +12,20 @@ import select
 import sys
 import traceback
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from typing import Any, TypeVar
 
-from smidgen.runtime.errors import UserError, unknown_name
+from smidgen.runtime.errors import UserError
+from smidgen.runtime.settings import MAX_SETTING_CHARACTERS, how_to_write, read_value, unknown_key
 
 Config = TypeVar("Config")
 
 EXIT_OK, EXIT_OURS, EXIT_USER, EXIT_INTERRUPTED = 0, 1, 2, 130
 _MAX_LINE_CHARACTERS = 1500
-# No path is longer, and no number that Python would read.
-_MAX_OVERRIDE_CHARACTERS = 4200
+_HOW_VALUES_ARE_READ = """\
+Text is taken as it stands, and in paths a leading ~ is your home directory; lists are [a,b]. Of a key given twice, the
+last counts."""
 # Of a path that the user typed, and not of what we do with it.
 _ERRORS_OF_NAMES = (
     errno.ENAMETOOLONG,
@@ -95,11 +97,12 @@ def _reader_has_gone() -> bool:
 
 
 def compose_config(schema: type[Config], overrides: Sequence[str]) -> Config:
-    """Builds a frozen dataclass from Hydra overrides.
+    """Builds a frozen dataclass from ``key=value`` settings.
 
     Args:
         schema: The dataclass; fields without a default must be given.
-        overrides: ``key=value`` strings in Hydra's grammar (``betas=[0.9,0.999]``, ``perceiver.num_latents=16``).
+        overrides: ``key=value`` strings (``betas=[0.9,0.999]``, ``perceiver.num_latents=16``), each value read by its
+            field's type (:func:`smidgen.runtime.settings.read_value`). Of a key given twice the last one counts.
 
     Returns:
         An instance of ``schema``.
@@ -107,72 +110,77 @@ def compose_config(schema: type[Config], overrides: Sequence[str]) -> Config:
     Raises:
         UserError: For an unknown key (the message lists the valid ones), a bad value, or a missing one.
     """
-    # Imported here: Hydra takes a third of a second, and a --help should not wait for it.
-    from hydra import compose, initialize
-    from hydra.core.config_store import ConfigStore
-    from hydra.errors import HydraException
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
+    given: dict[str, Any] = {}
+    for index in range(len(overrides)):
+        _check_form(schema, overrides, index)
     for override in overrides:
-        _check_key(schema, override)
-    store = ConfigStore.instance()
-    store.store(name="smidgen", node=_writable(OmegaConf.structured(schema)))
-    try:
-        with initialize(version_base="1.3", config_path=None):
-            composed = compose(config_name="smidgen", overrides=list(overrides))
-        missing = sorted(str(key) for key in OmegaConf.missing_keys(composed))
-        if missing:
-            raise UserError(f"missing {', '.join(f'{key}=...' for key in missing)}; --help lists every key")
-        return typing.cast(Config, OmegaConf.to_object(composed))
-    except (HydraException, OmegaConfBaseException, OverflowError) as error:
-        raise UserError(_first_line(error)) from error
+        key, _, text = override.partition("=")
+        *owners, name = key.split(".")
+        field_type, default = _field_of(schema, key)
+        inner = given
+        for owner in owners:
+            inner = inner.setdefault(owner, {})
+        inner[name] = read_value(key, text, field_type, default)
+    if missing := sorted(_missing(schema, given, "")):
+        raise UserError(f"missing {', '.join(f'{key}=...' for key in missing)}; --help lists every key")
+    return _build(schema, given)
 
 
-def _writable(node: Any) -> Any:
-    """OmegaConf marks frozen dataclasses read-only, and overrides are writes: until composed, lift that."""
-    from omegaconf import DictConfig, OmegaConf
-
-    OmegaConf.set_readonly(node, False)
-    for key in node:
-        child = node._get_node(key)
-        if isinstance(child, DictConfig) and not child._is_none() and not child._is_missing():
-            _writable(child)
-    return node
+def _check_form(schema: type[Any], words: Sequence[str], index: int) -> None:
+    word = words[index]
+    if len(word) > MAX_SETTING_CHARACTERS:
+        raise UserError(f"expected key=value of at most {MAX_SETTING_CHARACTERS} characters, got {word[:80]!r}...")
+    if "=" not in word or word[:1] in ("-", "="):
+        raise how_to_write(words, index, [field.name for field in dataclasses.fields(schema)])
+    if word[:1] in "+~":
+        raise UserError(f"{word!r:.200}: keys cannot be added or removed here, only set as key=value")
 
 
-def _first_line(error: Exception) -> str:
-    """Hydra wraps the useful message in a general one; the innermost cause is what the user wants to read."""
-    cause: BaseException = error
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
-    if isinstance(cause, UserError):
-        return str(cause)
-    lines = str(cause).strip().splitlines() or [type(cause).__name__]
-    key = next((line.strip() for line in lines if line.strip().startswith("full_key:")), "")
-    return f"{lines[0]}{f' ({key})' if key else ''}"
-
-
-def _check_key(schema: type[Any], override: str) -> None:
-    if len(override) > _MAX_OVERRIDE_CHARACTERS:
-        raise UserError(
-            f"expected key=value of at most {_MAX_OVERRIDE_CHARACTERS} characters, got {override[:80]!r}..."
-        )
-    key, separator, _ = override.partition("=")
-    if not separator:
-        raise UserError(f"expected key=value, got {override!r:.200}; --help lists the keys")
-    if key[:1] in "+~":
-        raise UserError(f"{override!r:.200}: keys cannot be added or removed here, only set as key=value")
+def _field_of(schema: type[Any], key: str) -> tuple[Any, Any]:
+    """Type and default of the field that a dotted key names."""
     node: Any = schema
     prefix = ""
+    default: Any = dataclasses.MISSING
     for part in key.split("."):
         if not dataclasses.is_dataclass(node):
             raise UserError(f"{prefix.rstrip('.')!r} holds no further keys, got {key!r:.200}")
-        hints = typing.get_type_hints(node)
-        names = [field.name for field in dataclasses.fields(node)]
-        if part not in names:
-            raise unknown_name("key", f"{prefix}{part}", [f"{prefix}{name}" for name in names])
-        node, prefix = hints[part], f"{prefix}{part}."
+        fields = {field.name: field for field in dataclasses.fields(node)}
+        if part not in fields:
+            raise unknown_key(f"{prefix}{part}", [f"{prefix}{name}" for name in fields])
+        node, prefix = typing.get_type_hints(node, include_extras=True)[part], f"{prefix}{part}."
+        default = fields[part].default
+    if dataclasses.is_dataclass(node):
+        names = ", ".join(f"{prefix}{field.name}=..." for field in dataclasses.fields(node))
+        raise UserError(f"{key!r:.200} has keys of its own: {names}")
+    return node, default
+
+
+def _missing(schema: type[Any], given: dict[str, Any], prefix: str) -> Iterator[str]:
+    hints = typing.get_type_hints(schema)
+    for field in dataclasses.fields(schema):
+        has_default = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
+        if dataclasses.is_dataclass(hints[field.name]) and not has_default:
+            inner = typing.cast(type, hints[field.name])
+            yield from _missing(inner, given.get(field.name, {}), f"{prefix}{field.name}.")
+        elif not has_default and field.name not in given:
+            yield f"{prefix}{field.name}"
+
+
+def _build(schema: type[Config], given: dict[str, Any]) -> Config:
+    """The dataclass with what was given; the rest, also of the dataclasses inside it, is its default."""
+    hints = typing.get_type_hints(schema)
+    values = dict(given)
+    for field in dataclasses.fields(typing.cast(Any, schema)):
+        if not dataclasses.is_dataclass(hints[field.name]) or field.name not in given:
+            continue
+        inner = typing.cast(type, hints[field.name])
+        if field.default_factory is not dataclasses.MISSING:
+            default = field.default_factory()
+            kept = {each.name: getattr(default, each.name) for each in dataclasses.fields(inner)}
+            values[field.name] = _build(inner, kept | given[field.name])
+        else:
+            values[field.name] = _build(inner, given[field.name])
+    return schema(**values)
 
 
 def command_help(usage: str, summary: str, schema: type[Any]) -> str:
@@ -186,7 +194,7 @@ def command_help(usage: str, summary: str, schema: type[Any]) -> str:
     rows = _help_rows(schema, "")
     width = max(len(left) for left, _ in rows)
     lines = [f"  {left:<{width}}  {text}" for left, text in rows]
-    return "\n".join([f"usage: {usage}", "", summary.strip(), "", *lines])
+    return "\n".join([f"usage: {usage}", "", summary.strip(), "", *lines, "", _HOW_VALUES_ARE_READ])
 
 
 def _help_rows(schema: type[Any], prefix: str) -> list[tuple[str, str]]:
@@ -204,7 +212,7 @@ def _default_text(field: dataclasses.Field[Any]) -> str:
     default = field.default
     if field.default_factory is not dataclasses.MISSING:
         default = field.default_factory()
-    if default is dataclasses.MISSING or default == "???":
+    if default is dataclasses.MISSING:
         return "..."
     if isinstance(default, list | tuple):
         return f"[{','.join(str(item) for item in default)}]"

@@ -10,18 +10,20 @@ class UserError(ValueError):
     """A mistake of the user's; the message is one line that says what was expected, what was got, and the fix."""
 
 
-def unknown_name(kind: str, name: object, valid: Iterable[str]) -> UserError:
+def unknown_name(kind: str, name: object, valid: Iterable[str], likely: str | None = None) -> UserError:
     """Builds the error for a name that a registry does not hold.
 
     Args:
         kind: What the name stands for, e.g. ``"task"``.
         name: The name that was given.
         valid: Every name that would have been right.
+        likely: The one that was probably meant, or "" for none, where the caller knows; by default the closest in
+            spelling.
 
     Returns:
         An error that lists the valid names and, where one is close, the likeliest.
     """
     names = sorted(valid)
-    close = difflib.get_close_matches(str(name)[:200], names, n=1)
-    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    close = [likely] if likely is not None else difflib.get_close_matches(str(name)[:200], names, n=1)
+    hint = f" (did you mean {close[0]!r}?)" if any(close) else ""
     return UserError(f"unknown {kind} {name!r:.200}{hint}; valid: {', '.join(names)}")

@@ -15,6 +15,7 @@ from smidgen.policies.positions import POSITION_ENCODINGS
 from smidgen.policies.standardise import STANDARDISERS
 from smidgen.policies.transforms import SCALES, TRANSFORMS, require_options
 from smidgen.runtime.errors import UserError, unknown_name
+from smidgen.runtime.settings import PathText
 from smidgen.training.optimiser import OPTIMISERS, SCHEDULES
 
 DEVICES = ("cpu", "cuda", "auto")
@@ -29,15 +30,15 @@ class TrainConfig(PerceiverPolicyConfig):
     """A training run, whole: with the data set's hash it decides the resulting weights."""
 
     transform: str = field(default="raw", metadata={"help": "input transform (names above), or auto"})
-    demos: str = field(metadata={"help": "data set to learn from (smidgen-collect makes one)"})
-    out: str = field(metadata={"help": "directory of the run; the same command takes it up again"})
+    demos: PathText = field(metadata={"help": "data set to learn from (smidgen-collect makes one)"})
+    out: PathText = field(metadata={"help": "directory of the run; the same command takes it up again"})
     auto_rule: str = field(
         default=OUR_RULE, metadata={"help": f"how transform=auto chooses: {OUR_RULE}, {ORIGINAL_RULE} (claim C7), ..."}
     )
     auto_candidates: tuple[str, ...] = field(
         default=("raw", "dft1d"), metadata={"help": "and out of which; raw/token: with a standardise_after of its own"}
     )
-    validation: str = field(
+    validation: PathText = field(
         default="", metadata={"help": "data set to measure on; empty: the last of the demos' seeds"}
     )
     validation_fraction: float = field(

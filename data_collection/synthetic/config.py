@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from smidgen.runtime.errors import UserError, unknown_name
+from smidgen.runtime.settings import PathText
 
 KINDS = ("one_token", "k_tokens", "moving_blob", "periodic", "texture", "frames")
 BACKGROUNDS = ("constant", "noise")
@@ -43,7 +44,9 @@ class LadderConfig:
     random_phase: bool = field(default=False, metadata={"help": "whether each periodic example has a phase of its own"})
     num_train: int = field(default=0, metadata={"help": "examples in the pool; 0: K, or 256 where examples differ"})
     num_held_out: int = field(default=0, metadata={"help": "held-out examples; 0: the pool, or 64 where they differ"})
-    frames: str = field(default="", metadata={"help": "file of robot pictures (kind=frames); empty: the one of Lift"})
+    frames: PathText = field(
+        default="", metadata={"help": "file of robot pictures (kind=frames); empty: the one of Lift"}
+    )
 
     def __post_init__(self) -> None:
         # OmegaConf hands a list over.

@@ -18,6 +18,7 @@ from smidgen.data_collection.synthetic.pictures import RobotPictures
 from smidgen.data_collection.synthetic.rungs import Array
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.errors import UserError
+from smidgen.runtime.settings import PathText
 
 USAGE = "python -m smidgen.data_collection.synthetic.frames demos=DIR [key=value ...]"
 SUMMARY = """\
@@ -31,8 +32,8 @@ _LUMA = np.array([299, 587, 114], np.uint32)
 class FramesConfig:
     """Configuration of the command."""
 
-    demos: str = field(metadata={"help": "data set of demonstrations, from smidgen-collect"})
-    out: str = field(default="outputs/robot_pictures.npz", metadata={"help": "file to write"})
+    demos: PathText = field(metadata={"help": "data set of demonstrations, from smidgen-collect"})
+    out: PathText = field(default="outputs/robot_pictures.npz", metadata={"help": "file to write"})
     episodes: int = field(default=160, metadata={"help": "episodes to take, the first of the successful ones"})
     history: int = field(default=3, metadata={"help": "frames of each window, the newest last"})
 

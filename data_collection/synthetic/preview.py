@@ -21,6 +21,7 @@ from smidgen.data_collection.synthetic.summary import EXAMPLES, SEED, difference
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.files import write_atomic
 from smidgen.runtime.marked_page import page_with_tables
+from smidgen.runtime.settings import PathText
 
 USAGE = "python -m smidgen.data_collection.synthetic.preview [key=value ...]"
 SUMMARY = "Draws one pair of neighbouring examples of each rung, and computes the tables of the ladder's page."
@@ -31,8 +32,8 @@ _HEADINGS = ("an example", "its neighbour", "what differs", "its DFT, 1-D over a
 class LadderPreviewConfig:
     """Configuration of the command."""
 
-    picture: str = field(default="docs/ladder.png", metadata={"help": "PNG to write"})
-    page: str = field(default="docs/ladder.md", metadata={"help": "page whose tables are computed anew"})
+    picture: PathText = field(default="docs/ladder.png", metadata={"help": "PNG to write"})
+    page: PathText = field(default="docs/ladder.md", metadata={"help": "page whose tables are computed anew"})
 
 
 def main(argv: list[str] | None = None) -> int:

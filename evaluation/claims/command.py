@@ -21,6 +21,7 @@ from smidgen.evaluation.tables import check_outputs, replace_between_markers
 from smidgen.runtime.command_line import command_help, compose_config, wants_help
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import read_text, write_atomic
+from smidgen.runtime.settings import PathText
 
 MARKER = "claims"
 USAGE = "smidgen-leaderboard --claims [results=DIR] [key=value ...]"
@@ -34,9 +35,9 @@ self-contained HTML page, and as tables in a Markdown file, between its two mark
 class ClaimsConfig:
     """Where the records are and where the verdicts go."""
 
-    results: str = field(default="results/claims", metadata={"help": "folder of plan.json and arms/"})
-    markdown: str | None = field(default=None, metadata={"help": "Markdown file whose tables are replaced"})
-    html: str | None = field(default=None, metadata={"help": "page; RESULTS/../claims.html by default"})
+    results: PathText = field(default="results/claims", metadata={"help": "folder of plan.json and arms/"})
+    markdown: PathText | None = field(default=None, metadata={"help": "Markdown file whose tables are replaced"})
+    html: PathText | None = field(default=None, metadata={"help": "page; RESULTS/../claims.html by default"})
     check: bool = field(default=False, metadata={"help": "write nothing; exit 2 where a file differs from the records"})
 
 

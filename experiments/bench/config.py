@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from smidgen.runtime.errors import UserError
+from smidgen.runtime.settings import PathText
 
 ALL = "all"
 
@@ -14,9 +15,13 @@ class BenchConfig:
     """Sizes of the measurements; the defaults are those of the published figures."""
 
     name: str = field(default=ALL, metadata={"help": "one benchmark, or all"})
-    out: str = field(default="results/bench", metadata={"help": "directory of the JSON records"})
-    page: str | None = field(default=None, metadata={"help": "Markdown page whose table is computed from the records"})
-    scratch: str = field(default="outputs/bench", metadata={"help": "directory of data sets and checkpoints, reused"})
+    out: PathText = field(default="results/bench", metadata={"help": "directory of the JSON records"})
+    page: PathText | None = field(
+        default=None, metadata={"help": "Markdown page whose table is computed from the records"}
+    )
+    scratch: PathText = field(
+        default="outputs/bench", metadata={"help": "directory of data sets and checkpoints, reused"}
+    )
     repeats: int = field(default=5, metadata={"help": "rounds of each measurement; the median counts"})
     least_s: float = field(default=0.3, metadata={"help": "seconds of one measurement; short work is repeated"})
     threads: int = field(default=2, metadata={"help": "PyTorch threads of a training step"})

@@ -3,7 +3,7 @@
 Measures how often the collapse verdict is wrong, on policies whose truth is known because of how they are made. Uses
 stored demonstrations of Lift and Speck (makes them where they are missing: two minutes on two cores) and renders
 nothing else: about five minutes of one CPU core, most of it for 40 tiny networks. A small variant:
-``share=0.05 network_steps=50 record=/tmp/detector.json page=``. Ends with the table of errors.
+``share=0.05 network_steps=50 record=/tmp/detector.json page=null``. Ends with the table of errors.
 """
 
 from __future__ import annotations

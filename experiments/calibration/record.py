@@ -15,6 +15,7 @@ from smidgen.evaluation.collapse import verdict as rules
 from smidgen.evaluation.json_types import read_versioned, to_json
 from smidgen.experiments.calibration.episodes import CalibrationEpisodes
 from smidgen.experiments.calibration.ground_truth import Answers, Draw, Family, families
+from smidgen.runtime.settings import PathText
 
 RECORD_VERSION = 1
 # A network that hits fewer unseen goals is no policy that is known to see.
@@ -26,10 +27,14 @@ _DIGITS = 4
 class CalibrationConfig:
     """How the detector is calibrated."""
 
-    lift: str = field(default="outputs/calibration/lift", metadata={"help": "demonstrations of lift; made if missing"})
-    speck: str = field(default="outputs/calibration/speck_16", metadata={"help": "of speck_16; made if missing"})
-    record: str = field(default="results/calibration/detector.json", metadata={"help": "record to write"})
-    page: str = field(default="docs/collapse.md", metadata={"help": "page whose tables are computed anew; '' for none"})
+    lift: PathText = field(
+        default="outputs/calibration/lift", metadata={"help": "demonstrations of lift; made if missing"}
+    )
+    speck: PathText = field(default="outputs/calibration/speck_16", metadata={"help": "of speck_16; made if missing"})
+    record: PathText = field(default="results/calibration/detector.json", metadata={"help": "record to write"})
+    page: PathText | None = field(
+        default="docs/collapse.md", metadata={"help": "page whose tables are computed anew; null: none"}
+    )
     train: int = field(default=60, metadata={"help": "episodes of each task to learn from"})
     held_out: int = field(default=100, metadata={"help": "episodes of each task to judge on"})
     episodes: int = field(default=50, metadata={"help": "of those, drawn for each policy"})

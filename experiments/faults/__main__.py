@@ -20,6 +20,7 @@ from smidgen.experiments.faults.record import FaultsRecord, faults_record, recor
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.errors import unknown_name
 from smidgen.runtime.files import directory_lock, write_json_atomic
+from smidgen.runtime.settings import PathText
 
 USAGE = "python -m smidgen.experiments.faults [form=short|long] [key=value ...]"
 SUMMARY = """
@@ -48,8 +49,8 @@ class FaultsConfig:
     """What to do to the commands, and where."""
 
     form: str = field(default="short", metadata={"help": f"how much: {', '.join(FORMS)}"})
-    out: str = field(default="outputs/faults", metadata={"help": "scratch folder, one in it for each form"})
-    record: str | None = field(
+    out: PathText = field(default="outputs/faults", metadata={"help": "scratch folder, one in it for each form"})
+    record: PathText | None = field(
         default=None,
         metadata={"help": "record; null: OUT/FORM/kills.json, and results/reliability/kills.json for long"},
     )

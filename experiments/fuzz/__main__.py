@@ -18,6 +18,7 @@ from smidgen.experiments.fuzz.registry import READERS
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.errors import unknown_name
 from smidgen.runtime.files import directory_lock, write_json_atomic
+from smidgen.runtime.settings import PathText
 
 FORMS = {"long": 10_000, "short": 100}
 USAGE = "python -m smidgen.experiments.fuzz [form=long|short] [key=value ...]"
@@ -33,8 +34,8 @@ class FuzzConfig:
 
     form: str = field(default="short", metadata={"help": "long (10,000 inputs for each reader) or short (100)"})
     readers: tuple[str, ...] = field(default=(), metadata={"help": "only these; empty: all"})
-    scratch: str = field(default="outputs/fuzz", metadata={"help": "folder of what is done so far"})
-    record: str | None = field(default=None, metadata={"help": "JSON file of the figures; null: none"})
+    scratch: PathText = field(default="outputs/fuzz", metadata={"help": "folder of what is done so far"})
+    record: PathText | None = field(default=None, metadata={"help": "JSON file of the figures; null: none"})
     only_report: bool = field(default=False, metadata={"help": "read nothing; write the record of what is done so far"})
 
     def __post_init__(self) -> None:

@@ -38,7 +38,7 @@ def test_overrides_reach_a_frozen_dataclass() -> None:
         ([], r"missing place=\.\.\."),
         (["place"], "expected key=value"),
         (["+new=1"], "cannot be added"),
-        (["place=x", "inner.width=wide"], "could not be converted"),
+        (["place=x", "inner.width=wide"], "expected a whole number"),
         (["place=x", "rates=[0.1"], "."),
     ],
 )
