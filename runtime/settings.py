@@ -185,7 +185,7 @@ def _read_by_grammar(key: str, text: str, wanted: Any, field_type: Any) -> Any:
         value = OmegaConf.to_container(config)["value"]  # type: ignore[index, call-overload]
     except (HydraException, OmegaConfBaseException, OverflowError, ValueError, RecursionError) as error:
         raise refusal from error
-    numbers = value if isinstance(value, list) else [value]
+    numbers: list[Any] = value if isinstance(value, list) else [value]
     lengths = typing.get_args(wanted)
     is_fixed = typing.get_origin(wanted) is tuple and Ellipsis not in lengths
     if any(number is None or not _is_sane(number) for number in numbers) or (is_fixed and len(numbers) != len(lengths)):
