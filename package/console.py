@@ -6,6 +6,7 @@ import importlib
 import sys
 
 from smidgen.runtime.command_line import run_command, wants_version
+from smidgen.runtime.streams import hold_streams
 
 
 def collect() -> int:
@@ -44,6 +45,7 @@ def doctor() -> int:
 
 
 def _run(module: str) -> int:
+    hold_streams()
     if wants_version(sys.argv[1:]):
         return run_command(lambda arguments: None)
     exit_code: int = importlib.import_module(module).main()

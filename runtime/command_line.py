@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import os
-import select
 import sys
 import traceback
 import typing
@@ -18,6 +16,7 @@ from typing import Any, TypeVar
 
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.settings import MAX_SETTING_CHARACTERS, how_to_write, read_value, unknown_key
+from smidgen.runtime.streams import hold_streams, lost_output
 
 Config = TypeVar("Config")
 
@@ -46,29 +45,35 @@ def run_command(body: Callable[[list[str]], None], argv: Sequence[str] | None = 
         argv: Those arguments; the process's own by default.
 
     Returns:
-        0 when all is well, 2 for a :class:`UserError` (one line on stderr), 130 when interrupted, 1 for our own faults.
+        0 when all is well, 2 for a :class:`UserError` (one line on stderr), 130 when interrupted, 1 for our own faults
+        and for output that could not be written (the work is done then).
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    hold_streams()
+    try:
+        code = _exit_code(body, list(sys.argv[1:] if argv is None else argv))
+    except SystemExit as stop:
+        if stop.code or not (lost := lost_output()):
+            raise
+        code = EXIT_OK
+    else:
+        lost = lost_output()
+    if lost:
+        print(f"error: cannot write to standard output: {lost}", file=sys.stderr)
+    return code or (EXIT_OURS if lost else EXIT_OK)
+
+
+def _exit_code(body: Callable[[list[str]], None], arguments: list[str]) -> int:
     try:
         if wants_version(arguments):
             print(f"smidgen {version('smidgen')}")
         else:
             body(arguments)
-        # Else it would show only at exit, where nobody catches it, that a reader has gone.
-        sys.stdout.flush()
     except UserError as error:
         print(f"error: {one_line(str(error))}", file=sys.stderr)
         return EXIT_USER
     except KeyboardInterrupt:
         print("interrupted; run the same command again to go on", file=sys.stderr)
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        if not _reader_has_gone():
-            traceback.print_exc()
-            return EXIT_OURS
-        # The reader of our output (head, less) has gone; Python would complain once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_OK
     except OSError as error:
         if error.errno not in _ERRORS_OF_NAMES or error.filename is None:
             traceback.print_exc()
@@ -86,14 +91,6 @@ def one_line(text: str) -> str:
     flat = " ".join(text.split())
     shown = "".join(char if char.isprintable() else repr(char)[1:-1] for char in flat)
     return shown if len(shown) <= _MAX_LINE_CHARACTERS else f"{shown[:_MAX_LINE_CHARACTERS]}..."
-
-
-def _reader_has_gone() -> bool:
-    """Whether nobody reads what this process prints any more; other pipes than those can break as well."""
-    outputs = select.poll()
-    for descriptor in (1, 2):
-        outputs.register(descriptor, 0)
-    return any(event & select.POLLERR for _, event in outputs.poll(0))
 
 
 def compose_config(schema: type[Config], overrides: Sequence[str]) -> Config:

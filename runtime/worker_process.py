@@ -12,6 +12,8 @@ from multiprocessing.reduction import ForkingPickler
 from types import FrameType
 from typing import Any
 
+from smidgen.runtime.streams import hold_streams
+
 # What an answer can be: no item asked for yet, a job's result, or what a job or the initializer raised.
 READY, RESULT, ERROR = "ready", "result", "error"
 
@@ -47,6 +49,7 @@ def serve(
         initargs: Its arguments.
     """
     end_with_parent(parent_id)
+    hold_streams()
     # Ctrl-C is the parent's to answer; it then asks its workers to leave.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _leave)
