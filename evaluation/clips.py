@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from smidgen.evaluation.films import is_own_film, is_own_look
 from smidgen.evaluation.page_entries import Entry
 from smidgen.evaluation.ranking import Group
-from smidgen.evaluation.records import Record
+from smidgen.evaluation.records import SCHEMA_VERSION, Record
 from smidgen.evaluation.rows import Row, Run
 
 # Of each row, so that a page of many policies stays one; the grid of seeds plays the others.
@@ -36,15 +37,18 @@ class VideoFolder:
 
     Attributes:
         address: Relative to the page.
-        left_out: File names that are not there although a record names them.
+        left_out: File names that are not there, or another evaluation's, although a record names them.
+        first_address: Where those of records of version 1 stand, if somewhere else.
     """
 
     address: str
     left_out: frozenset[str] = frozenset()
+    first_address: str | None = None
 
-    def source(self, file: str) -> str:
+    def source(self, file: str, schema_version: int = SCHEMA_VERSION) -> str:
         """Address of a file; a folder named like "data:x" must not be read as a scheme: quote() leaves no colon."""
-        return quote(f"{self.address}/{file}")
+        is_first = schema_version == 1 and self.first_address is not None
+        return quote(f"{self.first_address if is_first else self.address}/{file}")
 
 
 def relative_address(folder: Path, page: Path) -> str:
@@ -74,7 +78,7 @@ def clips(entry: Entry, folder: VideoFolder) -> Iterator[Clip]:
         yield Clip(
             entry=entry,
             name=run_name(entry.row, run),
-            source=folder.source(file),
+            source=folder.source(file, run.record["schema_version"]),
             seed=seed,
             success=episode["success"],
             outcome=outcome_words(episode["label"]),
@@ -87,11 +91,30 @@ def shown_videos(record: Record, left_out: frozenset[str]) -> list[tuple[str, in
     return [(video["file"], video["seed"]) for video in videos if video["file"] not in left_out]
 
 
+def foreign_films(groups: Sequence[Group], videos: Path, first_videos: Path) -> frozenset[str]:
+    """Names of films that are there and are not those of the records that name them.
+
+    Args:
+        groups: The ranked groups.
+        videos: The folder of the films.
+        first_videos: The folder of the films of records of version 1.
+    """
+    records = [record for group in groups for row in group.rows for record in row.records]
+    folders = [(first_videos if record["schema_version"] == 1 else videos, record) for record in records]
+    return frozenset(
+        video["file"]
+        for folder, record in folders
+        for video in record["videos"]
+        if (folder / video["file"]).is_file() and not is_own_film(video, folder / video["file"])
+    )
+
+
 def find_looks(groups: Sequence[Group], folder: Path) -> list[Path]:
-    """Saliency videos of ranked policies in a folder: ``<task>-<policy>-<seed>-<method>.mp4``."""
+    """Saliency videos of ranked policies in a folder: ``<task>-<policy>-<seed>-<method>.mp4``, of their checkpoints."""
     files = sorted(folder.glob("*.mp4")) if folder.is_dir() else []
     records = [record for group in groups for row in group.ranked for record in row.records]
-    return [path for path in files if any(_look_of(record, path.name) for record in records)]
+    of_file = {path: [record for record in records if _look_of(record, path.name)] for path in files}
+    return [path for path, named in of_file.items() if named and all(is_own_look(record, path) for record in named)]
 
 
 def looks_of(row: Row, files: Iterable[str], folder: VideoFolder) -> tuple[tuple[str, str], ...]:

@@ -21,14 +21,15 @@ from smidgen.data_collection.experts import EXPERTS
 from smidgen.evaluation.all_tasks import ALL, all_tasks_table, table_path, task_configs, with_expert_settings
 from smidgen.evaluation.collapse import DETECTOR_VERSION
 from smidgen.evaluation.failures import RULES_VERSION
+from smidgen.evaluation.films import is_own_film, video_path
 from smidgen.evaluation.held_out import ANSWERS_VERSION, HeldOutItem
 from smidgen.evaluation.items import EpisodeItem, Item, make_simulator
 from smidgen.evaluation.mean_path import with_collapsed
 from smidgen.evaluation.measures import CollapseMeasures
 from smidgen.evaluation.plan import EvalConfig, Plan, make_plan
 from smidgen.evaluation.policy_source import EXPERT, PolicySource, build_card, policy_identity
-from smidgen.evaluation.record_schema import Record, count_errors, success_rate
-from smidgen.evaluation.records import host_path, read_record, record_path, video_path, write_record
+from smidgen.evaluation.record_schema import SCHEMA_VERSION, Record, count_errors, success_rate
+from smidgen.evaluation.records import host_path, read_record, record_path, write_record
 from smidgen.evaluation.saliency_videos import saliency
 from smidgen.evaluation.shards import run_items
 from smidgen.evaluation.statistics import CONFIDENCE
@@ -44,12 +45,14 @@ from smidgen.runtime.files import (
     write_atomic,
     write_json_atomic,
 )
+from smidgen.runtime.user_code import changed_files
 
 USAGE = "smidgen-eval policy=POLICY out=DIR [key=value ...] | smidgen-eval verify RECORD"
 SUMMARY = """
 Runs a policy closed-loop over frozen test seeds and measures how far it has collapsed to the mean.
-Writes the record OUT/<task>-<name>.json and OUT/../videos/*.mp4. Resumes; does nothing when all is
-there. task=all: one table of every task (policy=expert: 200 episodes each, out=results/experts).
+Writes the record OUT/<task>-<name>.json and OUT/videos/*.mp4. Resumes; does nothing when all is
+there; refuses to replace a record of other code, weights or settings: overwrite=true runs it again.
+task=all: one table of every task (policy=expert: 200 episodes each, out=results/experts).
 `smidgen-eval saliency policy=CHECKPOINT out=DIR` films what one looks at.
 """
 SHARDS = ".shards"
@@ -79,6 +82,8 @@ def evaluate(config: EvalConfig, make: Callable[..., Any] = make_simulator) -> t
             return path, False
         for file in (path, host_path(path)):
             remove_leftovers(file.parent, file.name)
+        if config.overwrite:
+            _discard_answers(plan)
         started = time.monotonic()
         record, host = _run(plan)
         host["wall_s_of_last_run"] = time.monotonic() - started
@@ -92,22 +97,47 @@ def _is_finished(plan: Plan) -> bool:
     """Whether this very evaluation has its record and videos.
 
     Raises:
-        UserError: If the record is of another evaluation.
+        UserError: If the record is of another evaluation, of other code or of an earlier schema.
     """
     path = plan.record_path
     if not path.exists() or plan.config.overwrite:
         return False
     record = read_record(path)
-    for field, planned in plan.fixed.items():
-        stored = dict(record)[field]
-        if stored != planned:
-            raise UserError(
-                f"{path} is the record of another evaluation: {_first_difference(field, stored, planned)}; "
-                "give name=..., another out=, or overwrite=true"
-            )
+    if difference := _difference(record, plan.fixed):
+        raise UserError(
+            f"{path} {difference}; overwrite=true runs every episode again, name=... or another out= keeps both"
+        )
     if record["collapse"].get("detector_version") != DETECTOR_VERSION:
         return False
-    return all(video_path(path, video).exists() for video in record["videos"])
+    return all(is_own_film(video, video_path(path, video)) for video in record["videos"])
+
+
+def _difference(record: Record, fixed: dict[str, Any]) -> str:
+    """What tells a record from the one that is asked for, in words; "" if nothing does."""
+    if record["schema_version"] != SCHEMA_VERSION:
+        return f"is a record of schema version {record['schema_version']}, which is read and ranked but never resumed"
+    for part in ("code", "files"):
+        if changed := changed_files(dict(record["policy"])[part], fixed["policy"][part]):
+            return f"was made before {_named(changed)} changed"
+    for field, planned in fixed.items():
+        stored = dict(record)[field]
+        if field == "videos":
+            stored = [{"seed": video["seed"], "file": video["file"]} for video in stored]
+        if stored != planned:
+            return f"is the record of another evaluation: {_first_difference(field, stored, planned)}"
+    return ""
+
+
+def _named(files: list[str]) -> str:
+    """At most two names, and how many more there are."""
+    others = len(files) - 2
+    return f"{', '.join(files[:2])} and {others} others" if others > 0 else " and ".join(files)
+
+
+def _discard_answers(plan: Plan) -> None:
+    """Removes the policy's stored answers; those of the expert that it is compared with are no answers of its own."""
+    for path in {**_episode_items(plan), **_held_out_items(plan), **_held_out_items(plan, is_twin=True)}:
+        path.unlink(missing_ok=True)
 
 
 def _first_difference(field: str, stored: Any, planned: Any) -> str:
@@ -148,6 +178,9 @@ def _run(plan: Plan) -> tuple[Record, dict[str, Any]]:
         "errors": count_errors(episodes),
         "collapse": collapse.finish(),
         "environment": environment["ranked"],
+        "videos": [
+            {**video, "frames_sha256": by_seed[video["seed"]]["frames_sha256"]} for video in plan.fixed["videos"]
+        ],
     }
     errors = {str(seed): answer["error"] for seed, answer in sorted(by_seed.items()) if answer["error"]}
     # Episodes of several machines have no one machine that could repeat them to the bit.
@@ -185,7 +218,7 @@ def _shard_folder(plan: Plan, policy_name: str) -> Path:
 def _shard(plan: Plan, policy_name: str, identity: dict[str, Any], **item: Any) -> Path:
     """The file of an item's answer: its name is a hash of all that the answer depends on."""
     world = {"task": plan.world.task, "cameras": plan.world.cameras, "image_size": plan.world.image_size}
-    rules = {"protocol": plan.fixed["protocol"]["version"], "labels": RULES_VERSION}
+    rules = {"schema": SCHEMA_VERSION, "protocol": plan.fixed["protocol"]["version"], "labels": RULES_VERSION}
     depends_on = {"policy": identity, "world": world, **rules, **item}
     key = sha256_bytes(canonical_json({**depends_on, "versions": plan.fixed["versions"]}))
     return _shard_folder(plan, policy_name) / f"{key[:32]}.json"
@@ -223,7 +256,7 @@ def _held_out_items(plan: Plan, is_twin: bool = False) -> dict[Path, HeldOutItem
     identity, demos = policy_identity(source, card), str(plan.demos.directory)
     return {
         _shard(plan, plan.card["name"], identity, seed=seed, steps=steps, **fixed): HeldOutItem(
-            source, demos, seed, steps, is_twin
+            source, demos, seed, steps, is_twin, plan.demos.sha256
         )
         for seed, steps in plan.steps.items()
     }

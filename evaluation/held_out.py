@@ -32,19 +32,30 @@ BLANK = 128
 
 @dataclass(frozen=True)
 class HeldOutItem:
-    """One held-out demonstration and the steps to predict; a twin is asked about pairs with the cue hidden."""
+    """One held-out demonstration and the steps to predict; a twin is asked about pairs with the cue hidden.
+
+    ``demos_sha256`` is the hash that the demonstrations had when the evaluation began; None where it does not matter.
+    """
 
     source: PolicySource
     demos: str
     seed: int
     steps: tuple[int, ...]
     is_twin: bool = False
+    demos_sha256: str | None = None
 
 
 @functools.lru_cache(maxsize=1)
-def open_store(directory: str) -> EpisodeStore:
-    """The process's held-out demonstrations; the command has verified them."""
-    return EpisodeStore.open(directory, verify=False)
+def open_store(directory: str, sha256: str | None = None) -> EpisodeStore:
+    """The process's held-out demonstrations; the command has verified them.
+
+    Raises:
+        UserError: If they are no longer those with the hash.
+    """
+    store = EpisodeStore.open(directory, verify=False)
+    if sha256 is not None and store.sha256 != sha256:
+        raise UserError(f"{directory} changed while a policy was being evaluated on it; run the same command again")
+    return store
 
 
 def spread_steps(store: EpisodeStore, num_windows: int) -> dict[int, tuple[int, ...]]:
@@ -72,7 +83,7 @@ def predict_episode(item: HeldOutItem) -> dict[str, Any]:
         ``frames_moved`` for the pairs; ``chunks`` (K, H, A) of a Perceiver. Of a twin ``frames_hidden`` alone. Or
         ``error`` alone if the policy fails.
     """
-    store, policy = open_store(item.demos), open_policy(item.source)
+    store, policy = open_store(item.demos, item.demos_sha256), open_policy(item.source)
     try:
         if item.is_twin:
             answer = {"frames_hidden": _predict_pairs(policy, store, item, "frames_hidden")}

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from smidgen.evaluation.held_out import HeldOutItem, open_store, predict_episode
-from smidgen.evaluation.policy_source import PolicySource, open_policy
+from smidgen.evaluation.policy_source import PolicySource, confirm_same, open_policy
 from smidgen.evaluation.rollout import EpisodeResult, rollout
-from smidgen.evaluation.videos import VideoRecorder, write_video
+from smidgen.evaluation.videos import VideoRecorder, frames_sha256, write_video
 
 
 def make_simulator(task: str, cameras: tuple[str, ...], image_size: int) -> Any:
@@ -82,16 +82,22 @@ def start_worker() -> None:
 
 def run_item(item: Item) -> dict[str, Any]:
     """Answers one item with a JSON object."""
-    if isinstance(item, HeldOutItem):
-        return predict_episode(item)
+    answer = predict_episode(item) if isinstance(item, HeldOutItem) else _run_episode(item)
+    confirm_same(item.source)
+    return answer
+
+
+def _run_episode(item: EpisodeItem) -> dict[str, Any]:
     env = open_world(item.world)
     recorder = None if item.video is None else VideoRecorder()
     result = rollout(env, open_policy(item.source), item.seed, recorder)
+    frames_hash = None
     if item.video is not None and recorder is not None:
         # An episode that failed before its first frame is shown as black.
         frames = recorder.frames or [np.zeros((item.world.image_size, item.world.image_size, 3), dtype=np.uint8)]
         write_video(item.video, frames, result.success, env.unwrapped.task.control_hz)
-    return {"environment": env.unwrapped.fingerprint(), **episode_answer(result)}
+        frames_hash = frames_sha256(frames)
+    return {"environment": env.unwrapped.fingerprint(), "frames_sha256": frames_hash, **episode_answer(result)}
 
 
 def episode_answer(result: EpisodeResult) -> dict[str, Any]:

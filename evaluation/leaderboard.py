@@ -23,13 +23,14 @@ from smidgen.evaluation.claims.command import claims
 from smidgen.evaluation.claims.page import render_claims_page
 from smidgen.evaluation.claims.records import PLAN_FILE, read_suite
 from smidgen.evaluation.claims.verdicts import judge
-from smidgen.evaluation.clips import find_looks
+from smidgen.evaluation.clips import find_looks, foreign_films
 from smidgen.evaluation.demonstrations import demonstration_curves, demonstrations_markdown, demonstrations_svg
+from smidgen.evaluation.films import VIDEOS, video_folder
 from smidgen.evaluation.latex import latex_tables
 from smidgen.evaluation.over_tasks import over_tasks_markdown, task_tables
 from smidgen.evaluation.page import Beside, render_page
 from smidgen.evaluation.ranking import Group, rank_runs, read_runs
-from smidgen.evaluation.site import SALIENCY, VIDEOS, choose_videos
+from smidgen.evaluation.site import SALIENCY, choose_videos
 from smidgen.evaluation.tables import check_outputs, csv_table, markdown, print_terminal, replace_between_markers
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.errors import UserError
@@ -61,7 +62,7 @@ class LeaderboardConfig:
         default=None, metadata={"help": "SVG of success by number of demonstrations; none by default"}
     )
     videos: PathText | None = field(
-        default=None, metadata={"help": "folder of the videos; RESULTS/../videos by default"}
+        default=None, metadata={"help": "folder of the videos; RESULTS/videos by default"}
     )
     saliency: PathText | None = field(
         default=None, metadata={"help": "folder of the saliency videos; RESULTS/../saliency by default"}
@@ -78,6 +79,7 @@ class Folders:
 
     page: Path
     videos: Path
+    first_videos: Path
     saliency: Path
     claims: Path
 
@@ -87,7 +89,8 @@ class Folders:
         beside = Path(os.path.normpath(Path(config.results) / ".."))
         return cls(
             page=Path(config.html) if config.html else beside / "leaderboard.html",
-            videos=Path(config.videos) if config.videos else beside / VIDEOS,
+            videos=Path(config.videos) if config.videos else video_folder(Path(config.results)),
+            first_videos=Path(config.videos) if config.videos else video_folder(Path(config.results), 1),
             saliency=Path(config.saliency) if config.saliency else beside / SALIENCY,
             claims=Path(config.claims) if config.claims else Path(config.results, "claims"),
         )
@@ -116,15 +119,17 @@ def table_outputs(config: LeaderboardConfig, groups: list[Group]) -> dict[Path, 
 def page_outputs(config: LeaderboardConfig, groups: list[Group]) -> dict[Path, bytes]:
     """Content of the page, which refers to the videos where they are, and of the claims' page beside it."""
     folders = Folders.of(config)
-    looks = find_looks(groups, folders.saliency)
-    return _pages(folders.page, groups, folders, Beside(tuple(path.name for path in looks), folders.saliency))
+    looks = tuple(path.name for path in find_looks(groups, folders.saliency))
+    foreign = foreign_films(groups, folders.videos, folders.first_videos)
+    beside = Beside(looks, folders.saliency, foreign, folders.first_videos)
+    return _pages(folders.page, groups, folders, beside)
 
 
 def site_outputs(config: LeaderboardConfig, groups: list[Group], site: Path) -> tuple[dict[Path, bytes], list[str]]:
     """Content of a folder that can be published as it is, and what was left out of it."""
     folders = Folders.of(config)
     looks = find_looks(groups, folders.saliency)
-    chosen = choose_videos(groups, folders.videos, looks, site)
+    chosen = choose_videos(groups, folders.videos, looks, site, folders.first_videos)
     beside = Beside(tuple(path.name for path in looks), site / SALIENCY, chosen.left_out)
     outputs = _pages(site / "index.html", groups, dataclasses.replace(folders, videos=site / VIDEOS), beside)
     return outputs | {site / place: source.read_bytes() for place, source in chosen.copies.items()}, chosen.messages

@@ -45,7 +45,8 @@ class Beside:
     Attributes:
         looks: File names of the saliency videos.
         saliency: Their folder.
-        left_out: File names of videos that a record names and that are not there.
+        left_out: File names of videos that a record names and that are not there, or another evaluation's.
+        first_videos: The folder of the videos of records of version 1, if another.
         claims_page: The page of the claims.
         suite: The claims' records.
     """
@@ -53,6 +54,7 @@ class Beside:
     looks: tuple[str, ...] = ()
     saliency: Path = Path("saliency")
     left_out: frozenset[str] = frozenset()
+    first_videos: Path | None = None
     claims_page: Path | None = None
     suite: Suite | None = None
 
@@ -70,6 +72,7 @@ class Section:
     grid: SeedGrid
     collapse: CollapsePanel | None
     demonstrations: DemonstrationPanel | None
+    not_shown: tuple[str, ...] = ()
     facts: tuple[tuple[str, str], ...] = field(default=())
 
     @property
@@ -110,7 +113,8 @@ def render_page(groups: Sequence[Group], page: Path, videos: Path, beside: Besid
         The HTML, the same bytes for the same records.
     """
     beside = beside or Beside()
-    films = VideoFolder(relative_address(videos, page), beside.left_out)
+    first = None if beside.first_videos is None else relative_address(beside.first_videos, page)
+    films = VideoFolder(relative_address(videos, page), beside.left_out, first)
     looks = VideoFolder(relative_address(beside.saliency, page), beside.left_out)
     colours = assign_colours(groups)
     sections = []
@@ -193,8 +197,15 @@ def _section(section_id: str, group: Group, entries: tuple[Entry, ...], films: V
         grid=seed_grid(section_id, entries, films),
         collapse=collapse_panel(entries),
         demonstrations=demonstration_panel(group),
+        not_shown=_not_shown(group, films.left_out),
         facts=_facts(group),
     )
+
+
+def _not_shown(group: Group, left_out: frozenset[str]) -> tuple[str, ...]:
+    """Films that records of a group name and that the page does not show."""
+    named = {video["file"] for row in group.rows for record in row.records for video in record["videos"]}
+    return tuple(sorted(named & left_out))
 
 
 def _meanings() -> list[tuple[str, str]]:

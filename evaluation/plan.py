@@ -16,16 +16,16 @@ from smidgen.data_collection.store import EpisodeStore
 from smidgen.envs.seeds import SEED_RANGES
 from smidgen.envs.specs import TaskSpec
 from smidgen.envs.tasks import get_task
+from smidgen.evaluation.films import video_name
 from smidgen.evaluation.held_out import spread_steps
 from smidgen.evaluation.items import World, make_simulator
 from smidgen.evaluation.json_types import NAME_PATTERN
 from smidgen.evaluation.policy_source import PolicySource, build_card
 from smidgen.evaluation.protocol import HOLD_STEPS, PROTOCOL_VERSION, SPLITS, evaluation_seeds
 from smidgen.evaluation.record_schema import SCHEMA_VERSION, PolicyCard
-from smidgen.evaluation.records import record_path
+from smidgen.evaluation.records import RESERVED_ENDINGS, find_records, record_path
 from smidgen.evaluation.statistics import CONFIDENCE
 from smidgen.evaluation.surroundings import find_surroundings
-from smidgen.evaluation.videos import video_name
 from smidgen.policies.checkpoint import RUN_CHECKPOINT, checkpoint_sha256, read_checkpoint_card, resolve_checkpoint
 from smidgen.policies.perceiver_policy import PerceiverPolicy
 from smidgen.policies.policy import Policy
@@ -42,7 +42,7 @@ class EvalConfig:
     """What to evaluate; ``workers``, ``episode_limit_s`` and ``out`` leave no trace in the record."""
 
     policy: PathText = field(metadata={"help": "expert, random, noop, mean_action, ..., checkpoint or module:Class"})
-    out: PathText = field(metadata={"help": "directory of the records; videos go to ../videos beside it"})
+    out: PathText = field(metadata={"help": "directory of the records; their videos go to OUT/videos"})
     task: str = field(default="", metadata={"help": "task, or all; empty: the checkpoint's, the demos', else lift"})
     episodes: int = field(default=200, metadata={"help": "episodes, one per test seed; a full entry has 200"})
     split: str = field(default="test", metadata={"help": "seeds: test, or checkpoint for choosing (never ranked)"})
@@ -59,7 +59,7 @@ class EvalConfig:
     windows: int = field(default=512, metadata={"help": "held-out steps to predict, at most"})
     image_size: int = field(default=0, metadata={"help": "pixels; 0: the checkpoint's, the demos', else 64"})
     name: str | None = field(default=None, metadata={"help": "the row's label; the policy's own by default"})
-    overwrite: bool = field(default=False, metadata={"help": "replace a record of another evaluation"})
+    overwrite: bool = field(default=False, metadata={"help": "run every episode again and replace the record"})
     episode_limit_s: float = field(
         default=EPISODE_LIMIT_S, metadata={"help": "a worker that takes longer for an episode is replaced; 0: no limit"}
     )
@@ -131,6 +131,8 @@ def make_plan(config: EvalConfig, make: Callable[..., Any] = make_simulator) -> 
     policy = source.build()
     card = build_card(source, policy, config.name)
     _require_file_name(card["name"])
+    source = source.pinned(card)
+    _require_own_record(record_path(config.out, config.task, card["name"]))
     _require_disjoint(card, demos, train_demos)
     twin = _open_twin(config, demos, train_demos)
     world = World(
@@ -168,13 +170,26 @@ def _open_twin(config: EvalConfig, demos: EpisodeStore | None, train_demos: Epis
             f"twin {config.twin} was trained on task {trained_on!r:.60}, policy {config.policy} is evaluated on "
             f"{config.task!r}; expected the same network, trained on the same task with hide_cue=true"
         )
-    _require_disjoint(build_card(source, source.build(), None), demos, train_demos)
-    return source
+    card = build_card(source, source.build(), None)
+    _require_disjoint(card, demos, train_demos)
+    return source.pinned(card)
 
 
 def _require_file_name(name: str) -> None:
     if not NAME_PATTERN.fullmatch(name):
         raise UserError(f"expected name of letters, digits, '.', '_', '+' and '-', got {name!r}; give name=...")
+    if name.lower().endswith(RESERVED_ENDINGS):
+        ending = name[name.rindex(".") :]
+        raise UserError(
+            f"name {name!r} ends with {ending!r}, as files beside a record do; give name=... another ending"
+        )
+
+
+def _require_own_record(path: Path) -> None:
+    """Names that differ in capitals alone are one file on some file systems."""
+    for other in find_records(path.parent):
+        if other.name.lower() == path.name.lower() and other.name != path.name:
+            raise UserError(f"{path} and {other} are one file on some file systems; give name=... another name")
 
 
 def _open_demos(directory: str | None, task: str) -> EpisodeStore | None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import os
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 from smidgen.data_collection.store import EpisodeStore
@@ -17,7 +15,8 @@ from smidgen.policies.baselines import POLICIES
 from smidgen.policies.checkpoint import checkpoint_sha256, read_checkpoint_card
 from smidgen.policies.policy import Policy, load_policy, unknown_policy
 from smidgen.runtime.errors import UserError
-from smidgen.runtime.files import sha256_file
+from smidgen.runtime.files import canonical_json, sha256_bytes
+from smidgen.runtime.user_code import fresh_import, hash_files, hash_modules
 from smidgen.runtime.user_modules import is_class_spec
 
 EXPERT = "expert"
@@ -31,11 +30,14 @@ class PolicySource:
         spec: ``expert``, a baseline's name, a checkpoint's path, or ``their.module:Class``.
         task: Name of the task.
         train_demos: Training demonstrations, for the baselines that play back their statistics.
+        content: What the policy was made of when the evaluation began (:func:`content_sha256`): every process that
+            builds it later refuses another; None where that does not matter.
     """
 
     spec: str
     task: str
     train_demos: str | None = None
+    content: str | None = None
 
     @property
     def kind(self) -> str:
@@ -75,13 +77,61 @@ class PolicySource:
         if self.statistics_from is not None:
             store = EpisodeStore.open(self.statistics_from, verify=False)
             statistics = store.statistics(store.training_seeds)
-        return load_policy(self.spec, get_task(self.task).action.to_json(), statistics, expect_task=self.task)
+        load = functools.partial(
+            load_policy, self.spec, get_task(self.task).action.to_json(), statistics, expect_task=self.task
+        )
+        if self.kind != "user":
+            return load()
+        with fresh_import(self.module):
+            return load()
+
+    @property
+    def module(self) -> str:
+        """The module of a user's class."""
+        return self.spec.partition(":")[0]
+
+    def pinned(self, card: PolicyCard) -> PolicySource:
+        """The same source, held to what the policy of a card is made of."""
+        return replace(self, content=content_sha256(card))
 
 
 @functools.lru_cache(maxsize=4)
 def open_policy(source: PolicySource) -> Policy:
-    """The process's own copy of a policy, built once; every episode resets it."""
-    return source.build()
+    """The process's own copy of a policy, built once; every episode resets it.
+
+    Raises:
+        UserError: If it cannot be built, or is made of something else than when the evaluation began.
+    """
+    policy = source.build()
+    _require_same(source, policy)
+    return policy
+
+
+def confirm_same(source: PolicySource) -> None:
+    """Refuses a user's policy whose code or files are no longer what they were when the evaluation began.
+
+    Called when an answer is complete: their code may import or read something at any moment.
+
+    Raises:
+        UserError: If anything has changed.
+    """
+    if source.kind == "user":
+        _require_same(source, open_policy(source))
+
+
+def _require_same(source: PolicySource, policy: Policy) -> None:
+    if source.content is not None and content_sha256(build_card(source, policy, None)) != source.content:
+        what = {"user": "code or files", "baseline": "demonstrations"}.get(source.kind, "checkpoint")
+        raise UserError(
+            f"the {what} of policy {source.spec!r:.200} changed during the evaluation, and a record holds one policy: "
+            "run the same command again"
+        )
+
+
+def content_sha256(card: PolicyCard) -> str:
+    """One hash of all that a policy is made of: code, files, checkpoint, demonstrations."""
+    made_of = ("code", "files", "checkpoint_sha256", "data_set_sha256")
+    return sha256_bytes(canonical_json([dict(card)[name] for name in made_of]))
 
 
 def policy_identity(source: PolicySource, card: PolicyCard) -> dict[str, Any]:
@@ -90,14 +140,7 @@ def policy_identity(source: PolicySource, card: PolicyCard) -> dict[str, Any]:
     if source.kind == "checkpoint":
         return identity | {"checkpoint_sha256": card["checkpoint_sha256"]}
     identity |= {"spec": source.spec, "data_set_sha256": card["data_set_sha256"]}
-    if source.kind == "user":
-        identity["source_sha256"] = _module_sha256(source.spec.partition(":")[0])
-    return identity
-
-
-def _module_sha256(module_name: str) -> str | None:
-    found = importlib.util.find_spec(module_name)
-    return sha256_file(found.origin) if found and found.origin and Path(found.origin).is_file() else None
+    return identity | {"code": card["code"], "files": card["files"]}
 
 
 def build_card(source: PolicySource, policy: Policy, name: str | None) -> PolicyCard:
@@ -119,6 +162,8 @@ def build_card(source: PolicySource, policy: Policy, name: str | None) -> Policy
         "data_set_sha256": None,
         "data_set_seeds": [],
         "training": None,
+        "code": {},
+        "files": {},
     }
     if source.statistics_from is not None:
         store = EpisodeStore.open(source.statistics_from, verify=False)
@@ -126,6 +171,9 @@ def build_card(source: PolicySource, policy: Policy, name: str | None) -> Policy
         card["data_set_seeds"] = [store.training_seeds[0], store.training_seeds[-1]]
     if source.kind == "checkpoint":
         _add_checkpoint(card, source.spec)
+    if source.kind == "user":
+        card["code"] = hash_modules(source.module)
+        card["files"] = hash_files(getattr(policy, "files", ()), source.module, f"policy {source.spec!r:.200}")
     return card
 
 

@@ -7,6 +7,7 @@ of. That a checkpoint was trained on the demonstrations that it names is its own
 from __future__ import annotations
 
 import csv
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from smidgen.policies.baselines import POLICIES
 from smidgen.policies.checkpoint import resolve_checkpoint
 from smidgen.policies.policy import Policy
 from smidgen.runtime.errors import UserError
+from smidgen.runtime.user_code import changed_files
 
 CHECKPOINTS = "checkpoints"
 LEADERBOARD_NAME = "leaderboard.csv"
@@ -45,7 +47,7 @@ class Link:
 
 def beside_checkpoint(record_path: Path) -> Path:
     """Where a record's checkpoint stands if it stands beside it: ``RECORD/../../checkpoints/<name of the record>``."""
-    return record_path.parent.parent / CHECKPOINTS / record_path.stem
+    return Path(os.path.normpath(record_path.parent / "..")) / CHECKPOINTS / record_path.stem
 
 
 def recorded_task(record: Record, record_path: Path) -> TaskSpec:
@@ -157,6 +159,12 @@ def policy_link(record: Record, source: PolicySource, built: PolicyCard) -> Link
     name, card = "data set -> checkpoint -> record", record["policy"]
     if built["checkpoint_sha256"] != card["checkpoint_sha256"]:
         return _broken(name, "policy.checkpoint_sha256", card["checkpoint_sha256"], built["checkpoint_sha256"])
+    for part in ("code", "files"):
+        # A record of version 1 does not say.
+        there, here = dict(card).get(part, dict(built)[part]), dict(built)[part]
+        if changed := changed_files(there, here):
+            file = changed[0]
+            return _broken(name, f"policy.{part}.{file}", there.get(file), here.get(file))
     for field, value in dict(card).items():
         if dict(built).get(field) != value:
             return _broken(name, f"policy.{field}", value, dict(built).get(field))

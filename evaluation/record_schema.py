@@ -1,6 +1,8 @@
 """Schema of the result record, and the figures that follow from its episodes.
 
-The TypedDicts are the schema: the validator walks them, so there is no second description to keep in step.
+The TypedDicts are the schema: the validator walks them, so there is no second description to keep in step. Version 2
+names the code and the files of a user's policy, and the frames of every film; a record of version 1 lacks these fields
+and is read, ranked, verified and written as it is.
 """
 
 from __future__ import annotations
@@ -12,7 +14,8 @@ from typing import Any, TypedDict
 from smidgen.evaluation.protocol import POLICY_ERROR, SIMULATOR_ERROR
 from smidgen.evaluation.statistics import wilson_interval
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+READABLE_VERSIONS = (1, 2)
 KINDS = ("expert", "baseline", "checkpoint", "user")
 
 # Episode rows carry the field's usual name for the sum of rewards, a Python keyword: hence the functional form.
@@ -41,8 +44,8 @@ class Rate(TypedDict):
     high: float
 
 
-class PolicyCard(TypedDict):
-    """What was evaluated, and the hashes of what it came from."""
+class FirstPolicyCard(TypedDict):
+    """What was evaluated, and the hashes of what it came from, as every record has it."""
 
     name: str  # the row's label; also in file names
     kind: str  # one of KINDS
@@ -54,6 +57,13 @@ class PolicyCard(TypedDict):
     data_set_sha256: str | None  # demonstrations that the policy was trained on or took its statistics from
     data_set_seeds: list[int]  # [first, last] of those demonstrations, or []
     training: dict[str, Any] | None
+
+
+class PolicyCard(FirstPolicyCard, total=False):
+    """The same with the hashes of a user's policy, {} of any other policy; a record of version 1 lacks both."""
+
+    code: dict[str, str]  # SHA-256 by file: the class's module, and the user's modules that it imports
+    files: dict[str, str]  # SHA-256 by path as the class declares it
 
 
 class TimeBin(TypedDict):
@@ -136,11 +146,21 @@ class Protocol(TypedDict):
     inference: str
 
 
-class Video(TypedDict):
-    """An episode's video, ``<folder of the record>/../videos/<file>``."""
+class FirstVideo(TypedDict):
+    """An episode's film, as every record names it; where it stands, `smidgen.evaluation.films` knows."""
 
     seed: int
     file: str
+
+
+class Video(FirstVideo, total=False):
+    """The same with its frames, which tell it from any other film; a record of version 1 lacks them."""
+
+    frames_sha256: str  # of the frames before they are encoded
+
+
+# Fields that a record has from version 2 on.
+SECOND_FIELDS = {"policy": ("code", "files"), "video": ("frames_sha256",)}
 
 
 class Record(TypedDict):

@@ -23,7 +23,8 @@ from smidgen.evaluation.protocol import LABELS, SPLITS, SUCCESS
 from smidgen.evaluation.record_schema import (
     COLLAPSE_MEASURES,
     KINDS,
-    SCHEMA_VERSION,
+    READABLE_VERSIONS,
+    SECOND_FIELDS,
     Collapse,
     EpisodeRow,
     Record,
@@ -42,10 +43,11 @@ def validate_record(record: object, source: str) -> None:
     Raises:
         UserError: Naming source, field, expected and got.
     """
-    if isinstance(record, dict) and record.get("schema_version") != SCHEMA_VERSION:
-        refuse(source, "schema_version", f"{SCHEMA_VERSION}", record.get("schema_version"))
+    if isinstance(record, dict) and record.get("schema_version") not in READABLE_VERSIONS:
+        refuse(source, "schema_version", " or ".join(map(str, READABLE_VERSIONS)), record.get("schema_version"))
     check_type(record, Record, source)
     checked = typing.cast(Record, record)
+    _check_fields_of_version(checked, source)
     _check_names(checked, source)
     _check_seeds(checked, source)
     for index, row in enumerate(checked["episodes"]):
@@ -55,6 +57,18 @@ def validate_record(record: object, source: str) -> None:
     if "detector_version" in checked["collapse"]:
         _check_verdict(checked, source)
     _check_videos(checked, source)
+
+
+def _check_fields_of_version(record: Record, source: str) -> None:
+    """A record has the fields of its version and no others, so that it can be written again as it was."""
+    parts = {"policy": ("policy", record["policy"])}
+    parts |= {f"videos[{index}]": ("video", video) for index, video in enumerate(record["videos"])}  # type: ignore[misc]
+    for place, (kind, part) in parts.items():
+        for name in SECOND_FIELDS[kind]:
+            if record["schema_version"] == 1 and name in part:
+                refuse(source, f"{place}.{name}", "no such field in a record of schema_version 1", dict(part)[name])
+            if record["schema_version"] > 1 and name not in part:
+                refuse(source, f"{place}.{name}", "a value, as the record has schema_version 2", "nothing (missing)")
 
 
 def _check_names(record: Record, source: str) -> None:
@@ -68,7 +82,11 @@ def _check_names(record: Record, source: str) -> None:
         "policy.checkpoint_sha256": record["policy"]["checkpoint_sha256"],
         "policy.data_set_sha256": record["policy"]["data_set_sha256"],
         "collapse.demos_sha256": record["collapse"]["demos_sha256"],
+        **{f"policy.code.{file}": digest for file, digest in record["policy"].get("code", {}).items()},
+        **{f"policy.files.{file}": digest for file, digest in record["policy"].get("files", {}).items()},
     }
+    for index, video in enumerate(record["videos"]):
+        hashes[f"videos[{index}].frames_sha256"] = video.get("frames_sha256")
     for field, digest in hashes.items():
         if digest is not None and not re.fullmatch(r"[0-9a-f]{64}", digest):
             refuse(source, field, "64 hexadecimal digits or null", digest)

@@ -46,13 +46,14 @@ __all__ = [
     "record_path",
     "success_rate",
     "validate_record",
-    "video_path",
     "write_record",
 ]
 
 
 # What stands beside a record: its host file, and the mark of whoever ran it again.
 _BESIDE = (".host.json", ".verification.json")
+# A policy's name with one of these would give its record the name of such a file.
+RESERVED_ENDINGS = tuple(suffix.removesuffix(".json") for suffix in _BESIDE)
 
 
 def record_path(directory: Path | str, task: str, policy_name: str) -> Path:
@@ -78,11 +79,6 @@ def read_host(record: Path) -> dict[str, Any]:
     host = found.get("host", {}) if isinstance(found, dict) else None
     check_type(host, dict[str, Any], str(path), "host")
     return typing.cast(dict[str, Any], host)
-
-
-def video_path(record: Path, video: Video) -> Path:
-    """Where a video named in a record stands."""
-    return record.parent.parent / "videos" / video["file"]
 
 
 def find_records(directory: Path | str) -> list[Path]:

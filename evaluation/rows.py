@@ -114,6 +114,9 @@ def _identity(record: Record) -> dict[str, Any]:
     if not training:
         # Without settings, only its name tells such a policy from another.
         identity["name"] = recipe_name(record)
+    if code := policy.get("code"):
+        # Its files are weights, of which every training seed has its own.
+        identity["code"] = code
     inputs = {name: record["config"].get(name) for name in ("policy", "cameras", "image_size")}
     return {"task": record["task"], "training": training, "inputs": inputs, **identity}
 

@@ -20,12 +20,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from smidgen.evaluation.films import checkpoint_mark, video_name
 from smidgen.evaluation.heat_maps import captioned, contact_sheet, overlay
 from smidgen.evaluation.items import make_simulator
 from smidgen.evaluation.protocol import SPLITS, evaluation_seeds
 from smidgen.evaluation.records import Record, read_record
 from smidgen.evaluation.rollout import EpisodeResult, rollout
-from smidgen.evaluation.videos import video_name, write_video
+from smidgen.evaluation.videos import write_video
 from smidgen.policies.checkpoint import checkpoint_sha256, load_checkpoint
 from smidgen.policies.perceiver_policy import PerceiverPolicy, cameras_to_channels, one_thread
 from smidgen.policies.saliency import METHODS, policy_saliency
@@ -146,6 +147,7 @@ def watch(config: SaliencyConfig, make: Callable[..., Any] = make_simulator) -> 
         UserError: For a policy that is no checkpoint, a record of another one, a method that does not apply, or seeds
             outside the split.
     """
+    mark = checkpoint_mark(checkpoint_sha256(config.policy))
     policy = load_checkpoint(config.policy)
     record = _open_record(config)
     seeds = _wanted_seeds(config, record)
@@ -161,7 +163,7 @@ def watch(config: SaliencyConfig, make: Callable[..., Any] = make_simulator) -> 
         watched.append(Watched(result, film, episode_maps(policy, film, config.method), label))
     name = record["policy"]["name"] if record else policy.name
     scale = config.scale or _full_heat(watched)
-    return [_write(config, interface.task, name, episode, scale, control_hz) for episode in watched]
+    return [_write(config, interface.task, name, episode, scale, control_hz, mark) for episode in watched]
 
 
 def _open_record(config: SaliencyConfig) -> Record | None:
@@ -233,7 +235,9 @@ def _full_heat(watched: list[Watched]) -> float:
     return float(np.quantile(values, FULL_HEAT_QUANTILE)) or float(values.max()) or 1.0
 
 
-def _write(config: SaliencyConfig, task: str, name: str, episode: Watched, scale: float, control_hz: int) -> Path:
+def _write(
+    config: SaliencyConfig, task: str, name: str, episode: Watched, scale: float, control_hz: int, mark: str
+) -> Path:
     """Writes an episode's three files and says so."""
     result = episode.result
     path = Path(config.out) / video_name(task, name, result.seed)
@@ -241,7 +245,7 @@ def _write(config: SaliencyConfig, task: str, name: str, episode: Watched, scale
     overlaid = list(_overlays(plain, episode, f"{name}: {config.method}", scale))
     write_video(path, plain, result.success, control_hz)
     overlay_path = path.with_name(f"{path.stem}-{config.method}.mp4")
-    write_video(overlay_path, overlaid, result.success, control_hz)
+    write_video(overlay_path, overlaid, result.success, control_hz, mark)
     write_atomic(overlay_path.with_suffix(".png"), contact_sheet(plain, overlaid))
     share, area = episode.cue_shares()
     print(

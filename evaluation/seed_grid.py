@@ -101,5 +101,6 @@ def seed_grid(section_id: str, entries: Sequence[Entry], folder: VideoFolder) ->
 def _grid_row(entry: Entry, run: Run, seeds: Sequence[int], folder: VideoFolder) -> GridRow:
     episodes = {episode["seed"]: episode for episode in run.record["episodes"]}
     shown = set(seeds)
-    videos = {seed: folder.source(file) for file, seed in shown_videos(run.record, folder.left_out) if seed in shown}
+    version, filmed = run.record["schema_version"], shown_videos(run.record, folder.left_out)
+    videos = {seed: folder.source(file, version) for file, seed in filmed if seed in shown}
     return GridRow(entry, run_name(entry.row, run), tuple(episodes.get(seed) for seed in seeds), videos)

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from smidgen.evaluation.films import frames_mark, read_mark
 from smidgen.evaluation.items import EpisodeItem, Item, run_item, start_worker
 from smidgen.evaluation.stored_answers import read_answer
 from smidgen.runtime.files import remove_leftovers, write_json_atomic
@@ -64,6 +65,9 @@ def _tidy(items: Mapping[Path, Item]) -> None:
 
 def _read(path: Path, item: Item) -> dict[str, Any] | None:
     """A shard's answer, or None where the item has to be run (again)."""
-    if not path.exists() or (isinstance(item, EpisodeItem) and item.video is not None and not item.video.exists()):
-        return None
-    return read_answer(path, item)
+    answer = read_answer(path, item) if path.exists() else None
+    if answer is None or not isinstance(item, EpisodeItem) or item.video is None:
+        return answer
+    frames = answer["frames_sha256"]
+    # The film may be gone, or another evaluation's by now.
+    return answer if frames is not None and read_mark(item.video) == frames_mark(frames) else None

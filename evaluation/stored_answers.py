@@ -21,6 +21,7 @@ class EpisodeAnswer(TypedDict):
     """What `smidgen.evaluation.items.run_item` answers of an episode."""
 
     environment: dict[str, dict[str, Any]]  # the fingerprint: ranked and host
+    frames_sha256: str | None  # of the film, where one was made
     row: EpisodeRow
     path: list[list[float]]  # (S, 3), metres
     error: str | None

@@ -15,12 +15,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from smidgen.evaluation.films import VIDEOS, is_own_film, video_path
 from smidgen.evaluation.policy_source import PolicySource, build_card
 from smidgen.evaluation.protocol import TEST
 from smidgen.evaluation.provenance import BROKEN, CHECKPOINTS, policy_link, record_source, recorded_task
 from smidgen.evaluation.ranking import ranking_conditions
 from smidgen.evaluation.record_schema import Record
-from smidgen.evaluation.records import host_path, read_host, read_record, video_path
+from smidgen.evaluation.records import host_path, read_host, read_record
 from smidgen.evaluation.row_card import row_card
 from smidgen.evaluation.rows import Row, Run, gather_rows
 from smidgen.evaluation.verification import read_verification
@@ -94,7 +95,21 @@ def open_submission(
     found = tuple(_check_policy(run.record, path, given.get(path)) for run, path in zip(row.runs, paths, strict=True))
     if row.record["policy"]["kind"] == "user" and (source is None or not source.exists()):
         raise UserError(f"{paths[0]} is of a policy of your own; add --source PATH, the file or folder of its code")
+    for run, path in zip(row.runs, paths, strict=True):
+        _check_source(run.record, path, source)
     return Submission(row, paths, found, source)
+
+
+def _check_source(record: Record, path: Path, source: Path | None) -> None:
+    """The code that is handed in is the code that ran, and so are the files that it declares."""
+    handed_in = {sha256_bytes(content) for content in _source_files(source).values()}
+    named = {**record["policy"].get("code", {}), **record["policy"].get("files", {})}
+    lacking = [name for name, digest in named.items() if digest not in handed_in]
+    if lacking:
+        raise UserError(
+            f"{path} was made with another {', '.join(lacking[:3])} than --source {source} has; hand in what was run, "
+            "or evaluate again with overwrite=true"
+        )
 
 
 def _read_run(path: Path) -> Run:
@@ -189,11 +204,15 @@ def bundle_files(submission: Submission) -> dict[str, bytes]:
 
 def _videos(path: Path) -> dict[str, bytes]:
     files = {}
-    for video in read_record(path)["videos"]:
-        film = video_path(path, video)
+    record = read_record(path)
+    folder = VIDEOS if record["schema_version"] == 1 else f"results/{VIDEOS}"
+    for video in record["videos"]:
+        film = video_path(path, video, record["schema_version"])
         if film.is_file():
-            files[f"videos/{film.name}"] = film.read_bytes()
-            if len(files[f"videos/{film.name}"]) > MAX_VIDEO_BYTES:
+            if not is_own_film(video, film):
+                raise UserError(f"{film} shows another evaluation than {path}; delete it, or evaluate again")
+            files[f"{folder}/{film.name}"] = film.read_bytes()
+            if len(files[f"{folder}/{film.name}"]) > MAX_VIDEO_BYTES:
                 raise UserError(f"{film} is larger than {MAX_VIDEO_BYTES} bytes; film the episode smaller or delete it")
     return files
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from smidgen.envs.smidgen_tasks import chance_level
 from smidgen.evaluation.collapse.labels import slope_text
+from smidgen.evaluation.films import video_folder
 from smidgen.evaluation.records import Record
 from smidgen.evaluation.verdict_cells import SOURCES
 
@@ -21,7 +22,8 @@ def summary_line(path: Path, record: Record) -> str:
         "spread ratio " + ("not measured" if collapse["spread_ratio"] is None else f"{collapse['spread_ratio']:.2f}"),
         _verdict(record),
     ]
-    videos = f", {len(record['videos'])} videos in {path.parent.parent / 'videos'}" if record["videos"] else ""
+    folder = video_folder(path.parent, record["schema_version"])
+    videos = f", {len(record['videos'])} videos in {folder}" if record["videos"] else ""
     return f"{', '.join(parts)}; record {path}{videos}"
 
 

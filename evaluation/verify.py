@@ -22,7 +22,7 @@ from smidgen.data_collection.manifest import MAX_IMAGE_SIZE
 from smidgen.envs.tasks import get_task
 from smidgen.evaluation.items import EpisodeItem, World, make_simulator
 from smidgen.evaluation.plan import PACKAGES
-from smidgen.evaluation.policy_source import PolicySource
+from smidgen.evaluation.policy_source import PolicySource, build_card
 from smidgen.evaluation.protocol import HOLD_STEPS, PROTOCOL_VERSION
 from smidgen.evaluation.provenance import BROKEN, Link, chain, record_source
 from smidgen.evaluation.record_schema import EpisodeRow, Record
@@ -106,6 +106,7 @@ def verify_record(
     record, record_sha256 = read_record(options.record), sha256_file(options.record)
     source = record_source(record, options.record, options.checkpoint, options.train_demos, options.policy)
     policy = source.build()
+    source = source.pinned(build_card(source, policy, record["policy"]["name"]))
     links = chain(record, options.record, record_sha256, source, policy, options.demos)
     salt = secrets.token_hex(8) if options.salt is None else options.salt
     seeds = drawn_seeds(record, record_sha256, salt, min(options.episodes, len(record["episodes"])))

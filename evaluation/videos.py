@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
 import imageio.v3 as iio
 import numpy as np
 
+from smidgen.evaluation.films import frames_mark
 from smidgen.runtime.files import write_atomic
 
 MIN_SIDE_PX = 256
@@ -30,9 +32,16 @@ class VideoRecorder:
         self.frames.append(np.concatenate(list(env.unwrapped.render_frames()), axis=1))
 
 
-def video_name(task: str, policy_name: str, seed: int) -> str:
-    """File name of an episode's video."""
-    return f"{task}-{policy_name}-{seed}.mp4"
+def frames_sha256(frames: list[np.ndarray]) -> str:
+    """SHA-256 of an episode's frames as they were drawn: count, shape and bytes; what no encoder changes.
+
+    Args:
+        frames: uint8 (H, W, 3) each.
+    """
+    digest = hashlib.sha256(repr((len(frames), *frames[0].shape)).encode())
+    for frame_HWC in frames:
+        digest.update(np.ascontiguousarray(frame_HWC, dtype=np.uint8).tobytes())
+    return digest.hexdigest()
 
 
 def enlarged(frame_HWC: np.ndarray) -> np.ndarray:
@@ -56,7 +65,7 @@ def framed(frame_HWC: np.ndarray, colour_rgb: tuple[int, int, int]) -> np.ndarra
     return canvas_HWC
 
 
-def write_video(path: Path, frames: list[np.ndarray], success: bool, fps: int) -> None:
+def write_video(path: Path, frames: list[np.ndarray], success: bool, fps: int, mark: str | None = None) -> None:
     """Writes an episode's video, whole or not at all; the last frame stays a moment in the outcome's colour.
 
     It has at most ``MAX_BYTES``, unless even the coarsest encoding of a very long and restless episode has more.
@@ -66,19 +75,21 @@ def write_video(path: Path, frames: list[np.ndarray], success: bool, fps: int) -
         frames: uint8 (H, W, 3) each, at least one.
         success: The episode's outcome.
         fps: Frames per second; the task's control rate plays in real time.
+        mark: What the file says that it is (`smidgen.evaluation.films`); that of the frames by default.
     """
+    mark = frames_mark(frames_sha256(frames)) if mark is None else mark
     outcome_rgb = SUCCESS_RGB if success else FAILURE_RGB
     shown = [framed(frame, RUNNING_RGB) for frame in frames]
     shown += [framed(frames[-1], outcome_rgb)] * max(1, round(OUTCOME_S * fps))
     shown_SHWC = np.stack(shown)
     for rate_factor in RATE_FACTORS:
-        encoded = _encode(shown_SHWC, fps, rate_factor)
+        encoded = _encode(shown_SHWC, fps, rate_factor, mark)
         if len(encoded) <= MAX_BYTES:
             break
     write_atomic(path, encoded)
 
 
-def _encode(frames_SHWC: np.ndarray, fps: int, rate_factor: int) -> bytes:
+def _encode(frames_SHWC: np.ndarray, fps: int, rate_factor: int, mark: str) -> bytes:
     return iio.imwrite(
         "<bytes>",
         frames_SHWC,
@@ -88,5 +99,8 @@ def _encode(frames_SHWC: np.ndarray, fps: int, rate_factor: int) -> bytes:
         codec="libx264",
         pixelformat="yuv420p",
         macro_block_size=2,
-        output_params=["-crf", str(rate_factor), "-preset", "veryfast", "-threads", "1", "-movflags", "+faststart"],
+        output_params=[
+            *("-crf", str(rate_factor), "-preset", "veryfast", "-threads", "1", "-movflags", "+faststart"),
+            *("-metadata", f"comment={mark}"),
+        ],
     )

@@ -21,6 +21,7 @@ from typing import Any
 from smidgen.data_collection.collect import collect
 from smidgen.data_collection.collector import CollectConfig
 from smidgen.evaluation.evaluate import evaluate, summary_line
+from smidgen.evaluation.films import video_folder
 from smidgen.evaluation.leaderboard import leaderboard
 from smidgen.evaluation.plan import EvalConfig
 from smidgen.evaluation.records import read_record
@@ -190,7 +191,7 @@ def demo(arguments: list[str]) -> None:
     with stage("4. rank"):
         leaderboard([f"results={results}"])
     print(f"\nall in {(time.monotonic() - started) / 60:.1f} minutes; page: {config.out}/leaderboard.html", flush=True)
-    print(f"videos: {config.out}/videos; curves: tensorboard --logdir {config.out}/training")
+    print(f"videos: {video_folder(results)}; curves: tensorboard --logdir {config.out}/training")
 
 
 def main() -> int:

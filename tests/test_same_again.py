@@ -94,7 +94,7 @@ def test_an_evaluation_is_the_same_in_any_order_of_finishing(tmp_path, monkeypat
 
     plain, shuffled, stopped = in_any_order(run, shards, tmp_path, monkeypatch)
     assert plain == shuffled == stopped
-    assert set(plain) == {"results/lift-expert.json", "videos/lift-expert-3000000.mp4"}
+    assert set(plain) == {"results/lift-expert.json", "results/videos/lift-expert-3000000.mp4"}
 
 
 def test_a_suite_is_the_same_in_any_order_of_finishing(tmp_path, monkeypatch):

@@ -16,6 +16,7 @@ import numpy as np
 
 from smidgen.envs.tasks import get_task
 from smidgen.evaluation.evaluate import SHARDS
+from smidgen.evaluation.films import frames_mark
 from smidgen.evaluation.held_out import HeldOutItem
 from smidgen.evaluation.items import EpisodeItem, World
 from smidgen.evaluation.leaderboard import leaderboard
@@ -44,7 +45,8 @@ NAME = "raw-seed0"
 RECORD = f"results/lift-{NAME}.json"
 HOST = f"results/lift-{NAME}.host.json"
 MARK = f"results/lift-{NAME}.verification.json"
-VIDEO = f"videos/lift-{NAME}-{FIRST_SEED}.mp4"
+FRAMES_SHA256 = "ab" * 32
+VIDEO = f"results/videos/lift-{NAME}-{FIRST_SEED}.mp4"
 CHECKPOINT = f"checkpoints/lift-{NAME}"
 NOOP = "results/lift-noop.json"
 ROW: dict[str, Any] = {
@@ -91,7 +93,7 @@ def make_record(card: PolicyCard, config: dict[str, Any]) -> dict[str, Any]:
         "config": {"policy": "checkpoint", "cameras": ["agentview"], "image_size": 8, "windows": 2, **config},
         "versions": {"python": "3.11.0", "torch": "2.13.0"},
         "training_curve": [{"split": "validation", "step": 0, "loss": 1.0, "r2": [0.1, 0.2, 0.3], "cue_slope": 0.6}],
-        "videos": [{"seed": FIRST_SEED, "file": Path(VIDEO).name}],
+        "videos": [{"seed": FIRST_SEED, "file": Path(VIDEO).name, "frames_sha256": FRAMES_SHA256}],
     }
 
 
@@ -124,7 +126,7 @@ def result_files() -> Files:
             RECORD: record,
             HOST: canonical_json({"host": {"cpu": "fake"}, "hostname": "here"}),
             MARK: canonical_json(mark),
-            VIDEO: b"film",
+            VIDEO: frames_mark(FRAMES_SHA256).encode(),
             NOOP: canonical_json(make_record(build_card(noop, noop.build(), None), {"policy": "noop"})),
         }
 
@@ -171,7 +173,13 @@ _STEPS = (0, 1, 2, 3, 4)
 @functools.cache
 def _shard_files() -> Files:
     environment = {"ranked": {"env_id": "smidgen/Lift-v0"}, "host": {"cpu": "fake"}}
-    episode = {"environment": environment, "row": ROW, "path": [[0.0, 0.0, 1.0]] * 3, "error": None}
+    episode = {
+        "environment": environment,
+        "frames_sha256": None,
+        "row": ROW,
+        "path": [[0.0, 0.0, 1.0]] * 3,
+        "error": None,
+    }
     rng = np.random.default_rng(0)
     shapes = {"prediction": (5, 4), "shuffled": (2, 4), "blanked": (2, 4), "frames": (1, 4), "frames_moved": (1, 4)}
     held_out = {name: rng.normal(size=shape).tolist() for name, shape in shapes.items()}

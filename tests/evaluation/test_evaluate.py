@@ -56,7 +56,7 @@ def test_expert_is_evaluated_and_filmed(tmp_path: Path) -> None:
     assert record["success"]["k"] == record["success"]["n"] == 5
     assert [row["seed"] for row in record["episodes"]] == list(range(3_000_000, 3_000_005))
     assert record["collapse"]["spread_ratio"] == 1
-    assert sorted(path.name for path in (tmp_path / "videos").iterdir()) == [
+    assert sorted(path.name for path in (tmp_path / "results" / "videos").iterdir()) == [
         video["file"] for video in record["videos"]
     ]
     assert len(record["videos"]) == 2
@@ -174,7 +174,7 @@ def test_an_episode_that_never_began_has_a_video_too(tmp_path: Path) -> None:
     record = run("noop", tmp_path, Stillborn, videos=1)
     assert record["episodes"][0]["num_steps"] == 0
     assert record["episodes"][0]["label"] == "simulator_error"
-    assert (tmp_path / "videos" / record["videos"][0]["file"]).exists()
+    assert (tmp_path / "results" / "videos" / record["videos"][0]["file"]).exists()
     assert not evaluate(config("noop", tmp_path, videos=1), Stillborn)[1]
 
 
@@ -195,7 +195,7 @@ def test_workers_change_no_byte(tmp_path: Path, demos: dict[str, str]) -> None:
         out = tmp_path / str(workers)
         run("fake_lift:SeesCube", out, workers=workers, videos=1, **demos)
         contents.append((out / "results" / "lift-sees_cube.json").read_bytes())
-        contents.append((out / "videos" / "lift-sees_cube-3000000.mp4").read_bytes())
+        contents.append((out / "results" / "videos" / "lift-sees_cube-3000000.mp4").read_bytes())
     assert contents[:2] == contents[2:]
 
 
@@ -230,7 +230,7 @@ def test_an_interrupted_evaluation_goes_on_where_it_was(tmp_path: Path, demos: d
 
 def test_a_lost_video_is_made_again(tmp_path: Path) -> None:
     run("expert", tmp_path, videos=2)
-    films = sorted((tmp_path / "videos").iterdir())
+    films = sorted((tmp_path / "results" / "videos").iterdir())
     content = films[1].read_bytes()
     films[1].unlink()
     assert evaluate(config("expert", tmp_path, videos=2), FakeLift)[1]

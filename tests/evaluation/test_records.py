@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smidgen.evaluation.evaluate import evaluate
+from smidgen.evaluation.films import video_path
 from smidgen.evaluation.plan import EvalConfig
 from smidgen.evaluation.records import (
     find_records,
@@ -18,10 +19,12 @@ from smidgen.evaluation.records import (
     read_record,
     record_path,
     validate_record,
-    video_path,
     write_record,
 )
 from smidgen.runtime.errors import UserError
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+COMMITTED = [path for folder in ("results", "results/experts") for path in find_records(ROOT / folder)]
 
 
 @pytest.fixture(scope="module")
@@ -100,8 +103,15 @@ BROKEN: list[tuple[str, Callable[[dict[str, Any]], None]]] = [
     ("episodes[2].success_at_reset", assign("episodes", 2, "success_at_reset", value=True)),
     ("errors", assign("errors", "policy_error", value=1)),
     # Types, missing and unknown fields.
-    ("schema_version", assign("schema_version", value=2)),
+    ("schema_version", assign("schema_version", value=3)),
     ("schema_version", delete("schema_version")),
+    ("policy.code", assign("schema_version", value=1)),
+    ("policy.code", delete("policy", "code")),
+    ("policy.files", delete("policy", "files")),
+    ("policy.code.my_policy.py", assign("policy", "code", value={"my_policy.py": "abc"})),
+    ("policy.files.w.pt", assign("policy", "files", value={"w.pt": None})),
+    ("videos[0].frames_sha256", delete("videos", 0, "frames_sha256")),
+    ("videos[0].frames_sha256", assign("videos", 0, "frames_sha256", value="abc")),
     ("collapse", delete("collapse")),
     ("episodes[1].return", delete("episodes", 1, "return")),
     ("surprise", assign("surprise", value=1)),
@@ -207,6 +217,18 @@ def test_a_record_survives_writing_and_reading(record: dict[str, Any], tmp_path:
     copied = tmp_path / "copied.json"
     write_record(copied, record)  # type: ignore[arg-type]
     assert read_record(copied) == record
+
+
+@pytest.mark.parametrize("committed", COMMITTED, ids=lambda path: path.stem)
+def test_every_committed_record_is_written_as_it_was_read(committed: Path, tmp_path: Path) -> None:
+    record = read_record(committed)
+    write_record(tmp_path / "again.json", record)
+    assert (tmp_path / "again.json").read_bytes() == committed.read_bytes()
+    assert record["schema_version"] == 1
+
+
+def test_the_committed_records_are_found() -> None:
+    assert len(COMMITTED) == 34
 
 
 def test_paths(path: Path, record: dict[str, Any]) -> None:

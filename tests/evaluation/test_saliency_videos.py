@@ -149,7 +149,7 @@ def test_a_record_chooses_the_episodes_and_is_believed_about_collapse(
     overlays = watch(config(policy, tmp_path / "out", record=str(path)), ShortLift)
     assert [path.name for path in overlays] == ["lift-mine-3000000-input.mp4", "lift-mine-3000001-input.mp4"]
     plain = "lift-mine-3000000.mp4"
-    assert (tmp_path / "out" / plain).read_bytes() == (tmp_path / "videos" / plain).read_bytes()
+    assert (tmp_path / "out" / plain).read_bytes() == (tmp_path / "results" / "videos" / plain).read_bytes()
     assert "warning" not in capsys.readouterr().err
     watch(config(policy, tmp_path / "out", record=str(path)), HopelessLift)
     assert "seed 3000000 ended here with" in capsys.readouterr().err

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from fake_lift import FakeLift, open_fake_collector
 from test_learned_policy import save_run
@@ -22,6 +23,7 @@ from smidgen.evaluation.rows import ENTRY_EPISODES
 from smidgen.evaluation.submit import bundle_files, open_submission, submit, write_bundle, zip_bytes
 from smidgen.evaluation.verification import verification_path
 from smidgen.evaluation.verify import VerifyOptions, verify, verify_record
+from smidgen.evaluation.videos import write_video
 from smidgen.policies.checkpoint import RUN_CHECKPOINT, load_checkpoint, save_checkpoint
 from smidgen.runtime.command_line import run_command
 from smidgen.runtime.errors import UserError
@@ -92,7 +94,7 @@ def test_the_bundle_holds_records_checkpoints_videos_and_card(root: Path) -> Non
         assert files[f"results/lift-raw-seed{seed}.json"] == records(root)[seed].read_bytes()
         folder = f"checkpoints/lift-raw-seed{seed}"
         assert {f"{folder}/checkpoint.json", f"{folder}/model.safetensors"} <= set(files)
-        assert f"videos/lift-raw-seed{seed}-3000000.mp4" in files
+        assert f"results/videos/lift-raw-seed{seed}-3000000.mp4" in files
         assert json.loads(files[f"results/lift-raw-seed{seed}.host.json"]) == {"host": {"cpu": "fake"}}
     card = files["CARD.md"].decode()
     assert card.startswith("# raw on lift\n\nSuccess 0/9 = **0 %**")
@@ -212,6 +214,9 @@ def test_a_policy_of_ones_own_comes_with_its_code(root: Path, tmp_path: Path) ->
     (code / "__pycache__").mkdir(parents=True)
     (code / "__pycache__" / "x.pyc").write_bytes(b"")
     (code / "fake_lift.py").write_text("")
+    with pytest.raises(UserError, match=r"was made with another fake_lift\.py than --source .* has"):
+        open_submission([users], source=code)
+    shutil.copy(Path(__file__).with_name("fake_lift.py"), code)
     submission = open_submission([users], source=code)
     files = bundle_files(submission)
     assert [name for name in files if name.startswith("source/")] == ["source/fake_lift.py"]
@@ -234,9 +239,21 @@ def test_records_of_one_file_name_do_not_replace_each_other(root: Path, tmp_path
 
 
 def test_a_video_too_large_for_the_page_is_refused(root: Path) -> None:
-    (root / "videos" / "lift-raw-seed0-3000000.mp4").write_bytes(b"0" * 300_001)
+    film = root / "results" / "videos" / "lift-raw-seed0-3000000.mp4"
+    film.write_bytes(film.read_bytes() + bytes(300_001))
     with pytest.raises(UserError, match="is larger than 300000 bytes"):
         bundle_files(open_submission(records(root)[:1], runs(root)[:1]))
+
+
+def test_a_film_of_another_evaluation_is_refused_and_a_missing_one_is_not(root: Path) -> None:
+    films = root / "results" / "videos"
+    shutil.copy(films / "lift-raw-seed1-3000000.mp4", films / "lift-raw-seed0-3000000.mp4")
+    write_video(films / "lift-raw-seed0-3000000.mp4", [np.zeros((16, 16, 3), dtype=np.uint8)], True, 20)
+    with pytest.raises(UserError, match="shows another evaluation than"):
+        bundle_files(open_submission(records(root)[:1], runs(root)[:1]))
+    (films / "lift-raw-seed0-3000000.mp4").unlink()
+    files = bundle_files(open_submission(records(root)[:1], runs(root)[:1]))
+    assert not [name for name in files if name.endswith(".mp4")]
 
 
 def test_the_command_says_what_a_maintainer_runs(

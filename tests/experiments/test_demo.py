@@ -27,7 +27,7 @@ def test_the_demo_goes_from_nothing_to_a_leaderboard_and_reuses_it(
     assert records["lift-expert"]["success"]["k"] == 2
     assert records["lift-perceiver-dft3d"]["collapse"]["cue_slope"] is not None
     assert (out / "leaderboard.html").stat().st_size > 10_000
-    assert len(list((out / "videos").glob("*.mp4"))) == len(records)
+    assert len(list((out / "results" / "videos").glob("*.mp4"))) == len(records)
     assert "perceiver-raw" in output
     assert str(out / "leaderboard.html") in output
 
@@ -36,7 +36,7 @@ def test_the_demo_goes_from_nothing_to_a_leaderboard_and_reuses_it(
     assert {path: path.read_bytes() for path in (out / "results").glob("*.json")} == before
 
     gif = tmp_path / "pair.gif"
-    left, right = sorted((out / "videos").glob("*.mp4"))[:2]
+    left, right = sorted((out / "results" / "videos").glob("*.mp4"))[:2]
     pair = [f"left={left}", f"right={right}", f"out={gif}", "left_caption=one", "right_caption=two"]
     assert run_command(side_by_side.side_by_side, pair) == 0
     assert len(iio.imread(gif)) > 10

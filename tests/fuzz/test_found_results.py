@@ -78,6 +78,7 @@ class TestResults:
             lambda answer: answer.update(path=[[0.0]]),
             lambda answer: answer.update(environment={"ranked": {}}),
             lambda answer: answer.update(error=3),
+            lambda answer: answer.pop("frames_sha256"),
         ],
     )
     def test_a_damaged_answer_is_asked_for_again(self, change: Callable[[dict[str, Any]], Any], tmp_path: Path) -> None:

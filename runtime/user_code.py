@@ -1,0 +1,247 @@
+"""What runs when a class of the user's runs: its module, the modules of theirs that it imports, and the files it names.
+
+Modules are found by reading import statements, never by running code, so that every process finds the same ones. Theirs
+is what belongs to the class's own package, and every module that lies neither in Python's library, nor among installed
+packages, nor in smidgen. Where a module computes what it imports, every module of its package counts.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import functools
+import importlib
+import importlib.util
+import itertools
+import os
+import pkgutil
+import sys
+import sysconfig
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
+
+from smidgen.runtime.errors import UserError
+from smidgen.runtime.files import regular_file_size, sha256_bytes, sha256_file
+
+_INSTALLED = frozenset({"site-packages", "dist-packages"})
+_LIBRARY = tuple(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib"))
+_IMPORTERS = ("importlib.import_module", "import_module", "__import__")
+# Of every module that this process has imported through `fresh_import`: the hashes of what it was made of.
+_imported: dict[str, dict[str, str]] = {}
+
+
+def hash_modules(module_name: str) -> dict[str, str]:
+    """SHA-256 of a module's source and of every module of the user's that it imports, directly or through others.
+
+    Args:
+        module_name: The module that the class is in.
+
+    Returns:
+        By file, as Python finds it below its search path (``package/module.py``), in order; {} if there is no such
+        module.
+    """
+    return {_file_name(spec): sha256_bytes(source) for spec, source in _users_modules(module_name)}
+
+
+def hash_files(declared: object, module_name: str, owner: str) -> dict[str, str]:
+    """SHA-256 of the files that a class declares with ``files = ("weights.pt",)``.
+
+    Args:
+        declared: The class's ``files``: a path, or several. A relative one is looked for beside the module's file, then
+            in the working directory. A directory stands for every file in it.
+        module_name: The module that the class is in.
+        owner: What the message names.
+
+    Returns:
+        By path as declared, an absolute one by its last part: the place of a file is no part of what it is.
+
+    Raises:
+        UserError: If one is missing, or is in both places, or ``files`` holds no paths.
+    """
+    paths = declared if isinstance(declared, tuple | list) else [declared]
+    if not all(isinstance(path, str | os.PathLike) for path in paths):
+        raise UserError(f"{owner}: expected files, a tuple of paths, got {declared!r:.80}")
+    hashes: dict[str, str] = {}
+    for path in map(Path, paths):
+        found = _find_file(path, module_name, owner)
+        name = path.name if path.is_absolute() else path.as_posix()
+        for file in sorted(found.rglob("*")) if found.is_dir() else [found]:
+            if not file.is_dir():
+                key = name if file == found else f"{name}/{file.relative_to(found).as_posix()}"
+                hashes[_unused(key, hashes)] = _sha256_of_file(file, _signature(file))
+    return hashes
+
+
+@contextlib.contextmanager
+def fresh_import(module_name: str) -> Iterator[None]:
+    """Within it, an import gives the module as it is on the disk, also where this process has imported it before.
+
+    Raises:
+        UserError: If one of its files changes meanwhile.
+    """
+    before = hash_modules(module_name)
+    if _imported.get(module_name, before) != before:
+        _forget(module_name)
+    _imported[module_name] = before
+    writes_bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        # No .pyc: it knows its source by size and whole seconds, which an edit may leave as they were.
+        yield
+    finally:
+        sys.dont_write_bytecode = writes_bytecode
+    after = hash_modules(module_name)
+    if changed := changed_files(before, {name: after.get(name, "") for name in before}):
+        raise UserError(f"{' and '.join(changed)} changed while {module_name} was being imported; run again")
+    _imported[module_name] = after
+
+
+def changed_files(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    """The files whose hashes differ, or that are in one of the two alone, in order."""
+    return [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
+
+
+def _users_modules(root: str) -> Iterator[tuple[ModuleSpec, bytes]]:
+    """The user's modules and their sources, in order of their names."""
+    importlib.invalidate_caches()
+    found: dict[str, tuple[ModuleSpec, bytes]] = {}
+    waiting, seen = [root], set()
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        for spec in _specs(name):
+            source = None if spec.name in found or not _is_users(spec, root) else _source(spec)
+            if source is not None:
+                found[spec.name] = (spec, source)
+                waiting.extend(_imports(source, spec))
+    return (found[name] for name in sorted(found))
+
+
+def _specs(name: str) -> Iterator[ModuleSpec]:
+    """The packages that a module is in, outermost first, and the module; as far as there are such."""
+    parts = name.split(".")
+    places: Iterable[str] | None = None
+    for count in range(1, len(parts) + 1):
+        spec = _find_spec(".".join(parts[:count]), places)
+        if spec is None:
+            return
+        yield spec
+        if spec.submodule_search_locations is None:
+            return
+        places = list(spec.submodule_search_locations)
+
+
+def _find_spec(name: str, places: Iterable[str] | None) -> ModuleSpec | None:
+    # importlib.util.find_spec would import the packages around a submodule.
+    loaded = getattr(sys.modules.get(name), "__spec__", None)
+    if loaded is not None or places is not None:
+        return loaded or PathFinder.find_spec(name, list(places or ()))
+    with contextlib.suppress(ImportError, ValueError):
+        return importlib.util.find_spec(name)
+    return None
+
+
+def _is_users(spec: ModuleSpec, root: str) -> bool:
+    if spec.name == root:
+        return True
+    if not spec.has_location or spec.origin is None or spec.name.partition(".")[0] == "smidgen":
+        return False
+    if spec.name.partition(".")[0] == root.partition(".")[0]:
+        return True
+    file = Path(spec.origin)
+    return not _INSTALLED & set(file.parts) and not any(file.is_relative_to(folder) for folder in _LIBRARY)
+
+
+def _source(spec: ModuleSpec) -> bytes | None:
+    """A module's bytes; None if it has none, as a namespace has, or they are gone."""
+    with contextlib.suppress(OSError):
+        if spec.origin is not None and os.path.isfile(spec.origin):
+            return Path(spec.origin).read_bytes()
+        if spec.origin is not None and hasattr(spec.loader, "get_data"):
+            # In a zip file.
+            return bytes(spec.loader.get_data(spec.origin))
+    return None
+
+
+def _file_name(spec: ModuleSpec) -> str:
+    parts = spec.name.split(".")
+    is_package = spec.submodule_search_locations is not None
+    return "/".join([*(parts if is_package else parts[:-1]), Path(str(spec.origin)).name])
+
+
+def _imports(source: bytes, spec: ModuleSpec) -> Iterator[str]:
+    """Names that a module may import: some are of classes and functions, which no module answers to."""
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError):
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = _absolute("." * node.level + (node.module or ""), spec)
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) in _IMPORTERS and node.args:
+            named = node.args[0]
+            is_literal = isinstance(named, ast.Constant) and isinstance(named.value, str)
+            yield from [_absolute(named.value, spec)] if is_literal else _all_modules(spec.parent or "")
+        elif isinstance(node, ast.Assign) and "__all__" in [ast.unparse(target) for target in node.targets]:
+            # `from package import *` imports the modules among these.
+            yield from (f"{spec.name}.{part.value}" for part in ast.walk(node.value) if isinstance(part, ast.Constant))
+
+
+def _absolute(name: str, spec: ModuleSpec) -> str:
+    with contextlib.suppress(ImportError):
+        return importlib.util.resolve_name(name, spec.parent)
+    return ""
+
+
+def _all_modules(package: str) -> Iterator[str]:
+    for spec in _specs(package):
+        if spec.name == package and spec.submodule_search_locations is not None:
+            for module in pkgutil.iter_modules(spec.submodule_search_locations, f"{package}."):
+                yield module.name
+                if module.ispkg:
+                    yield from _all_modules(module.name)
+
+
+def _forget(module_name: str) -> None:
+    """Takes the user's modules out of the process, so that an import reads them again."""
+    files = set(_imported.pop(module_name)) | set(hash_modules(module_name))
+    for name, module in list(sys.modules.items()):
+        spec = getattr(module, "__spec__", None)
+        if spec is not None and spec.origin is not None and _file_name(spec) in files and _is_users(spec, module_name):
+            del sys.modules[name]
+
+
+def _find_file(path: Path, module_name: str, owner: str) -> Path:
+    *_, spec = [*_specs(module_name)] or [None]
+    beside = Path(spec.origin).parent if spec is not None and spec.origin is not None else Path.cwd()
+    found = [place / path for place in (beside, Path.cwd()) if (place / path).exists()]
+    if not found:
+        where = "does not exist" if path.is_absolute() else f"is neither in {beside} nor in {Path.cwd()}"
+        raise UserError(f"{owner}: {path}, which files names, {where}")
+    if not found[0].samefile(found[-1]):
+        raise UserError(f"{owner}: {path} is both in {beside} and in {Path.cwd()}; give an absolute path in files")
+    return found[0]
+
+
+def _unused(name: str, taken: Mapping[str, str]) -> str:
+    """The name, numbered where another file has it."""
+    numbered = itertools.chain([name], (f"{name} ({number})" for number in itertools.count(2)))
+    return next(each for each in numbered if each not in taken)
+
+
+def _signature(path: Path) -> tuple[int, ...]:
+    regular_file_size(path)
+    status = path.stat()
+    return (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+@functools.lru_cache(maxsize=256)
+def _sha256_of_file(path: Path, signature: tuple[int, ...]) -> str:
+    """Of a file that is as its signature says: weights may be large, and are looked at after every episode."""
+    return sha256_file(path)
