@@ -116,13 +116,13 @@ def _difference(record: Record, fixed: dict[str, Any]) -> str:
     """What tells a record from the one that is asked for, in words; "" if nothing does."""
     if record["schema_version"] != SCHEMA_VERSION:
         return f"is a record of schema version {record['schema_version']}, which is read and ranked but never resumed"
-    for part in ("code", "files"):
-        if changed := changed_files(dict(record["policy"])[part], fixed["policy"][part]):
+    card = record["policy"]
+    for there, here in ((card["code"], fixed["policy"]["code"]), (card["files"], fixed["policy"]["files"])):
+        if changed := changed_files(there, here):
             return f"was made before {_named(changed)} changed"
+    films = [{"seed": video["seed"], "file": video["file"]} for video in record["videos"]]
     for field, planned in fixed.items():
-        stored = dict(record)[field]
-        if field == "videos":
-            stored = [{"seed": video["seed"], "file": video["file"]} for video in stored]
+        stored = films if field == "videos" else dict(record)[field]
         if stored != planned:
             return f"is the record of another evaluation: {_first_difference(field, stored, planned)}"
     return ""

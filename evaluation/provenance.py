@@ -159,11 +159,10 @@ def policy_link(record: Record, source: PolicySource, built: PolicyCard) -> Link
     name, card = "data set -> checkpoint -> record", record["policy"]
     if built["checkpoint_sha256"] != card["checkpoint_sha256"]:
         return _broken(name, "policy.checkpoint_sha256", card["checkpoint_sha256"], built["checkpoint_sha256"])
-    for part in ("code", "files"):
+    for part, here in (("code", built["code"]), ("files", built["files"])):
         # A record of version 1 does not say.
-        there, here = dict(card).get(part, dict(built)[part]), dict(built)[part]
-        if changed := changed_files(there, here):
-            file = changed[0]
+        there: dict[str, str] = dict(card).get(part, here)  # type: ignore[assignment]
+        for file in changed_files(there, here):
             return _broken(name, f"policy.{part}.{file}", there.get(file), here.get(file))
     for field, value in dict(card).items():
         if dict(built).get(field) != value:

@@ -159,9 +159,10 @@ def _source(spec: ModuleSpec) -> bytes | None:
     with contextlib.suppress(OSError):
         if spec.origin is not None and os.path.isfile(spec.origin):
             return Path(spec.origin).read_bytes()
-        if spec.origin is not None and hasattr(spec.loader, "get_data"):
+        read = getattr(spec.loader, "get_data", None)
+        if spec.origin is not None and read is not None:
             # In a zip file.
-            return bytes(spec.loader.get_data(spec.origin))
+            return bytes(read(spec.origin))
     return None
 
 
@@ -185,12 +186,17 @@ def _imports(source: bytes, spec: ModuleSpec) -> Iterator[str]:
             yield base
             yield from (f"{base}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Call) and ast.unparse(node.func) in _IMPORTERS and node.args:
-            named = node.args[0]
-            is_literal = isinstance(named, ast.Constant) and isinstance(named.value, str)
-            yield from [_absolute(named.value, spec)] if is_literal else _all_modules(spec.parent or "")
+            literal = _literal(node.args[0])
+            yield from _all_modules(spec.parent or "") if literal is None else [_absolute(literal, spec)]
         elif isinstance(node, ast.Assign) and "__all__" in [ast.unparse(target) for target in node.targets]:
             # `from package import *` imports the modules among these.
-            yield from (f"{spec.name}.{part.value}" for part in ast.walk(node.value) if isinstance(part, ast.Constant))
+            names = [name for part in ast.walk(node.value) if (name := _literal(part)) is not None]
+            yield from (f"{spec.name}.{name}" for name in names)
+
+
+def _literal(node: ast.AST) -> str | None:
+    """A string that stands in the source; None for anything else."""
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
 
 
 def _absolute(name: str, spec: ModuleSpec) -> str:
@@ -218,8 +224,8 @@ def _forget(module_name: str) -> None:
 
 
 def _find_file(path: Path, module_name: str, owner: str) -> Path:
-    *_, spec = [*_specs(module_name)] or [None]
-    beside = Path(spec.origin).parent if spec is not None and spec.origin is not None else Path.cwd()
+    origins = [Path(spec.origin).parent for spec in _specs(module_name) if spec.origin is not None]
+    beside = origins[-1] if origins else Path.cwd()
     found = [place / path for place in (beside, Path.cwd()) if (place / path).exists()]
     if not found:
         where = "does not exist" if path.is_absolute() else f"is neither in {beside} nor in {Path.cwd()}"
