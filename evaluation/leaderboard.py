@@ -61,9 +61,7 @@ class LeaderboardConfig:
     demonstrations: PathText | None = field(
         default=None, metadata={"help": "SVG of success by number of demonstrations; none by default"}
     )
-    videos: PathText | None = field(
-        default=None, metadata={"help": "folder of the videos; RESULTS/videos by default"}
-    )
+    videos: PathText | None = field(default=None, metadata={"help": "folder of the videos; RESULTS/videos by default"})
     saliency: PathText | None = field(
         default=None, metadata={"help": "folder of the saliency videos; RESULTS/../saliency by default"}
     )
