@@ -1,6 +1,6 @@
 """A data set on disk, read-only: opened after every file was checked, episodes mapped from disk as they are asked for.
 
-    store = EpisodeStore.open("outputs/demo/demonstrations/lift")
+    store = EpisodeStore.open("outputs/demo/demonstrations")
     episode = store.episode(store.training_seeds[0])
     episode.frames                      # uint8 (S, cameras, H, W, 3), a memory map
     store.statistics(store.training_seeds)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from smidgen.policies.policy import Policy, load_policy
     from smidgen.policies.transforms.base import InputTransform
     from smidgen.runtime.errors import UserError
+    from smidgen.training.window_dataset import WindowDataset
 else:
     __getattr__, __dir__ = _lazy_names(
         __name__,
@@ -33,6 +34,7 @@ else:
             "RobosuiteEnv": "smidgen.envs.robosuite_env",
             "TaskSpec": "smidgen.envs.specs",
             "UserError": "smidgen.runtime.errors",
+            "WindowDataset": "smidgen.training.window_dataset",
             "load_checkpoint": "smidgen.policies.checkpoint",
             "load_policy": "smidgen.policies.policy",
             "make_env": "smidgen.envs.tasks",
@@ -49,6 +51,7 @@ __all__ = [
     "RobosuiteEnv",
     "TaskSpec",
     "UserError",
+    "WindowDataset",
     "__version__",
     "load_checkpoint",
     "load_policy",

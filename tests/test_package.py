@@ -12,7 +12,7 @@ import smidgen
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAVY = ("torch", "numpy", "scipy", "robosuite", "mujoco", "gymnasium", "hydra")
-LAZY_PACKAGES = ("smidgen", "smidgen.data_collection")
+LAZY_PACKAGES = ("smidgen", "smidgen.data_collection", "smidgen.training")
 
 
 def run_python(program: str, *options: str, cwd: Path = ROOT) -> str:

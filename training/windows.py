@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -72,6 +73,10 @@ class Windows:
 
     def __len__(self) -> int:
         return len(self.actions_NA)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A process that gets a copy maps the frames itself; pickled, a memory map is all of its bytes.
+        return {**vars(self), "_open_frames": OrderedDict()}
 
     def gather(self, indices_B: Int[np.ndarray, " B"]) -> WindowBatch:
         """The windows at some positions of 0..len-1."""
