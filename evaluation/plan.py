@@ -55,6 +55,7 @@ class EvalConfig:
     twin: PathText | None = field(
         default=None, metadata={"help": "same network trained with the cue hidden: cue skill"}
     )
+    transform: str | None = field(default=None, metadata={"help": "the checkpoint's, if it is your module:Class"})
     videos: int = field(default=4, metadata={"help": "first episodes to film"})
     windows: int = field(default=512, metadata={"help": "held-out steps to predict, at most"})
     image_size: int = field(default=0, metadata={"help": "pixels; 0: the checkpoint's, the demos', else 64"})
@@ -126,7 +127,7 @@ def make_plan(config: EvalConfig, make: Callable[..., Any] = make_simulator) -> 
     config, cameras = _with_surroundings(config)
     task = get_task(config.task)
     seeds = evaluation_seeds(config.split, config.seed_start, config.episodes)
-    source = PolicySource(config.policy, config.task, config.train_demos)
+    source = PolicySource(config.policy, config.task, config.train_demos, config.transform)
     train_demos, demos = (_open_demos(path, config.task) for path in (config.train_demos, config.demos))
     policy = source.build()
     card = build_card(source, policy, config.name)
@@ -151,7 +152,7 @@ def make_plan(config: EvalConfig, make: Callable[..., Any] = make_simulator) -> 
 
 def _with_surroundings(config: EvalConfig) -> tuple[EvalConfig, tuple[str, ...]]:
     """The configuration with its task and frame size filled in, and the cameras."""
-    source = PolicySource(config.policy, config.task, config.train_demos)
+    source = PolicySource(config.policy, config.task, config.train_demos, config.transform)
     source.check()
     found = find_surroundings(source, config.image_size, config.demos)
     return replace(config, task=found.task, image_size=found.image_size), found.cameras
@@ -160,7 +161,7 @@ def _with_surroundings(config: EvalConfig) -> tuple[EvalConfig, tuple[str, ...]]
 def _open_twin(config: EvalConfig, demos: EpisodeStore | None, train_demos: EpisodeStore | None) -> PolicySource | None:
     if config.twin is None:
         return None
-    source = PolicySource(config.twin, config.task)
+    source = PolicySource(config.twin, config.task, transform=config.transform)
     source.check()
     if source.kind != "checkpoint" or demos is None:
         raise UserError(f"expected twin= a checkpoint, beside demos=DIR, got twin={config.twin} demos={config.demos}")

@@ -30,6 +30,7 @@ class PolicySource:
         spec: ``expert``, a baseline's name, a checkpoint's path, or ``their.module:Class``.
         task: Name of the task.
         train_demos: Training demonstrations, for the baselines that play back their statistics.
+        transform: ``their.module:Class`` of a checkpoint's input transform, where it was trained with a user's.
         content: What the policy was made of when the evaluation began (:func:`content_sha256`): every process that
             builds it later refuses another; None where that does not matter.
     """
@@ -37,6 +38,7 @@ class PolicySource:
     spec: str
     task: str
     train_demos: str | None = None
+    transform: str | None = None
     content: str | None = None
 
     @property
@@ -64,6 +66,11 @@ class PolicySource:
             raise unknown_policy(self.spec, [EXPERT, *POLICIES])
         if self.spec in POLICIES and POLICIES[self.spec].needs_statistics and self.train_demos is None:
             raise UserError(f"policy {self.spec!r} plays back training demonstrations; add train_demos=DIR")
+        if self.transform is not None and self.kind != "checkpoint":
+            raise UserError(
+                f"transform={self.transform:.200} says what a checkpoint was trained with, and policy {self.spec!r} is "
+                "none; leave transform out"
+            )
 
     def build(self) -> Policy:
         """Builds the policy.
@@ -78,17 +85,24 @@ class PolicySource:
             store = EpisodeStore.open(self.statistics_from, verify=False)
             statistics = store.statistics(store.training_seeds)
         load = functools.partial(
-            load_policy, self.spec, get_task(self.task).action.to_json(), statistics, expect_task=self.task
+            load_policy,
+            self.spec,
+            get_task(self.task).action.to_json(),
+            statistics,
+            expect_task=self.task,
+            transform=self.transform,
         )
-        if self.kind != "user":
+        if self.module is None:
             return load()
         with fresh_import(self.module):
             return load()
 
     @property
-    def module(self) -> str:
-        """The module of a user's class."""
-        return self.spec.partition(":")[0]
+    def module(self) -> str | None:
+        """The user's module that runs: their policy's, or that of their checkpoint's input transform."""
+        if self.kind == "user":
+            return self.spec.partition(":")[0]
+        return self.transform.partition(":")[0] if self.transform and is_class_spec(self.transform) else None
 
     def pinned(self, card: PolicyCard) -> PolicySource:
         """The same source, held to what the policy of a card is made of."""
@@ -115,13 +129,14 @@ def confirm_same(source: PolicySource) -> None:
     Raises:
         UserError: If anything has changed.
     """
-    if source.kind == "user":
+    if source.module is not None:
         _require_same(source, open_policy(source))
 
 
 def _require_same(source: PolicySource, policy: Policy) -> None:
     if source.content is not None and content_sha256(build_card(source, policy, None)) != source.content:
-        what = {"user": "code or files", "baseline": "demonstrations"}.get(source.kind, "checkpoint")
+        of_checkpoint = "checkpoint" if source.module is None else "checkpoint or its transform's code"
+        what = {"user": "code or files", "baseline": "demonstrations"}.get(source.kind, of_checkpoint)
         raise UserError(
             f"the {what} of policy {source.spec!r:.200} changed during the evaluation, and a record holds one policy: "
             "run the same command again"
@@ -138,7 +153,8 @@ def policy_identity(source: PolicySource, card: PolicyCard) -> dict[str, Any]:
     """What tells this policy from every other: equal identities act alike."""
     identity: dict[str, Any] = {"kind": source.kind, "task": source.task}
     if source.kind == "checkpoint":
-        return identity | {"checkpoint_sha256": card["checkpoint_sha256"]}
+        code = {"code": card["code"]} if card["code"] else {}
+        return identity | code | {"checkpoint_sha256": card["checkpoint_sha256"]}
     identity |= {"spec": source.spec, "data_set_sha256": card["data_set_sha256"]}
     return identity | {"code": card["code"], "files": card["files"]}
 
@@ -171,8 +187,9 @@ def build_card(source: PolicySource, policy: Policy, name: str | None) -> Policy
         card["data_set_seeds"] = [store.training_seeds[0], store.training_seeds[-1]]
     if source.kind == "checkpoint":
         _add_checkpoint(card, source.spec)
-    if source.kind == "user":
+    if source.module is not None:
         card["code"] = hash_modules(source.module)
+    if source.kind == "user" and source.module is not None:
         card["files"] = hash_files(getattr(policy, "files", ()), source.module, f"policy {source.spec!r:.200}")
     return card
 

@@ -22,6 +22,7 @@ from smidgen.policies.checkpoint import resolve_checkpoint
 from smidgen.policies.policy import Policy
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.user_code import changed_files
+from smidgen.runtime.user_modules import is_class_spec
 
 CHECKPOINTS = "checkpoints"
 LEADERBOARD_NAME = "leaderboard.csv"
@@ -68,6 +69,7 @@ def record_source(
     checkpoint: Path | None = None,
     train_demos: Path | None = None,
     policy: str | None = None,
+    transform: str | None = None,
 ) -> PolicySource:
     """The policy that a record names, so that it can be built again.
 
@@ -77,6 +79,7 @@ def record_source(
         checkpoint: Its checkpoint or training run; the one beside the record if None.
         train_demos: Demonstrations of a baseline that plays them back.
         policy: ``their.module:Class`` of a user's policy. A record's own word never makes code run.
+        transform: The same of a checkpoint's input transform, where that is a user's.
 
     Raises:
         UserError: If something is needed that was not given; the message says what.
@@ -84,7 +87,13 @@ def record_source(
     kind, spec, task = record["policy"]["kind"], str(record["config"].get("policy")), record["task"]
     recorded_task(record, record_path)
     if kind == "checkpoint":
-        return PolicySource(str(_find_checkpoint(record_path, checkpoint)), task)
+        trained = record["policy"]["transform"]
+        if trained is not None and is_class_spec(trained) and transform != trained:
+            raise UserError(
+                f"{record_path} is of a checkpoint with the transform {trained!r:.200}, whose code would run; read it, "
+                f"then add --transform {trained:.200}"
+            )
+        return PolicySource(str(_find_checkpoint(record_path, checkpoint)), task, transform=transform)
     if kind == "user":
         if policy != spec:
             raise UserError(

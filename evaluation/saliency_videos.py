@@ -53,6 +53,7 @@ class SaliencyConfig:
 
     policy: PathText = field(metadata={"help": "a checkpoint, or the training run that it ended"})
     out: PathText = field(metadata={"help": "directory of the videos and pictures"})
+    transform: str | None = field(default=None, metadata={"help": "the checkpoint's, if it is your module:Class"})
     method: str = field(default="input", metadata={"help": f"saliency: {', '.join(METHODS)} (smooth: 8 times as long)"})
     record: PathText | None = field(default=None, metadata={"help": "the checkpoint's record, to choose episodes from"})
     seeds: tuple[int, ...] = field(default=(), metadata={"help": "episodes, as seeds or offsets inside the split"})
@@ -148,7 +149,7 @@ def watch(config: SaliencyConfig, make: Callable[..., Any] = make_simulator) -> 
             outside the split.
     """
     mark = checkpoint_mark(checkpoint_sha256(config.policy))
-    policy = load_checkpoint(config.policy)
+    policy = load_checkpoint(config.policy, transform=config.transform)
     record = _open_record(config)
     seeds = _wanted_seeds(config, record)
     _require_method(policy, config.method)

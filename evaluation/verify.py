@@ -69,6 +69,7 @@ class VerifyOptions:
     demos: Path | None = None
     train_demos: Path | None = None
     policy: str | None = None
+    transform: str | None = None
     salt: str | None = None
     workers: int = 2
 
@@ -104,7 +105,9 @@ def verify_record(
         UserError: If the record is not valid, or something that is needed was not given.
     """
     record, record_sha256 = read_record(options.record), sha256_file(options.record)
-    source = record_source(record, options.record, options.checkpoint, options.train_demos, options.policy)
+    source = record_source(
+        record, options.record, options.checkpoint, options.train_demos, options.policy, options.transform
+    )
     policy = source.build()
     source = source.pinned(build_card(source, policy, record["policy"]["name"]))
     links = chain(record, options.record, record_sha256, source, policy, options.demos)
@@ -279,6 +282,9 @@ def verify(arguments: list[str], make: Callable[..., Any] = make_simulator) -> N
     )
     parser.add_argument("--train-demos", type=user_path, metavar="DIR", help="the same, for a baseline made of them")
     parser.add_argument("--policy", metavar="MODULE:CLASS", help="a user's policy; its code will run")
+    parser.add_argument(
+        "--transform", metavar="MODULE:CLASS", help="the checkpoint's, if it is a user's; its code will run"
+    )
     parser.add_argument("--salt", metavar="TEXT", help="decides the draw with the record's hash; random by default")
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="worker processes; changes no outcome")
     options = VerifyOptions(**vars(parser.parse_args(arguments)))

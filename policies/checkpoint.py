@@ -23,6 +23,7 @@ from torch import Tensor
 from smidgen.policies.perceiver_policy import Interface, PerceiverPolicy, PerceiverPolicyConfig
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import atomic_directory, canonical_json, read_json, sha256_bytes, sha256_file
+from smidgen.runtime.user_modules import is_class_spec
 
 SCHEMA_VERSION = 1
 MODEL_NAME = "model.safetensors"
@@ -127,18 +128,21 @@ def read_checkpoint_card(path: Path | str) -> dict[str, Any]:
     return card
 
 
-def load_checkpoint(path: Path | str, expect_task: str | None = None) -> PerceiverPolicy:
-    """Loads a policy, ready to act.
+def load_checkpoint(path: Path | str, expect_task: str | None = None, transform: str | None = None) -> PerceiverPolicy:
+    """Loads a policy, ready to act. Runs no code but ours, and the transform's that you name.
 
     Args:
         path: A checkpoint, or the training run that it ended.
         expect_task: Refuse a checkpoint of another task.
+        transform: ``their.module:Class`` of the input transform, where the policy was trained with one of yours.
 
     Raises:
         UserError: If it is no checkpoint, of another version or task, truncated or altered; the message names the file.
+            Also if it was trained with another transform than the one named, or with a user's and none is named.
     """
     directory = resolve_checkpoint(path)
     card = read_checkpoint_card(directory)
+    _require_named_transform(directory, card["config"].get("transform"), transform)
     if expect_task is not None and card["task"] != expect_task:
         raise UserError(
             f"{directory} was trained on task {card['task']!r:.60}, not {expect_task!r}; use task={card['task']:.60}"
@@ -152,6 +156,17 @@ def load_checkpoint(path: Path | str, expect_task: str | None = None) -> Perceiv
         raise UserError(f"{directory / CARD_NAME}: {error}") from error
     policy.load_state_dict(tensors)
     return policy.eval()
+
+
+def _require_named_transform(directory: Path, trained: object, named: str | None) -> None:
+    """A card may not decide which of the user's modules are imported: only who loads it may."""
+    if named is not None and trained != named:
+        raise UserError(f"{directory} was trained with transform={trained!s:.200}, got transform={named:.200}")
+    if named is None and isinstance(trained, str) and is_class_spec(trained):
+        raise UserError(
+            f"{directory} was trained with transform={trained:.200}, code that is not smidgen's; to import and run it, "
+            f"add transform={trained:.200}"
+        )
 
 
 def _read_model(path: Path, sha256: str) -> dict[str, Tensor]:

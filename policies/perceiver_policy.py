@@ -126,7 +126,8 @@ class PerceiverPolicy(nn.Module):
         config.check()
         self.config = config
         self.interface = interface
-        self.name = f"perceiver-{config.transform}" + ("+eef_state" if config.use_eef_state else "")
+        # Of a user's transform the class alone: the name is part of files' names.
+        self.name = f"perceiver-{config.transform.rpartition(':')[2]}" + ("+eef_state" if config.use_eef_state else "")
         self.observes: tuple[str, ...] = ("frames", "eef_state") if config.use_eef_state else ("frames",)
         self.batched_inference = False
         self.normaliser = ActionNormaliser(interface.action)

@@ -53,6 +53,7 @@ def load_policy(
     action_spec: Mapping[str, Any],
     statistics: DemoStatistics | None = None,
     expect_task: str | None = None,
+    transform: str | None = None,
 ) -> Policy:
     """Turns what a user wrote after ``policy=`` into a policy.
 
@@ -62,6 +63,7 @@ def load_policy(
         action_spec: The task's action as JSON: ``{"names", "low", "high", "kinds"}``.
         statistics: Of the demonstrations, for the baselines that play them back.
         expect_task: A checkpoint of another task is refused.
+        transform: ``their.module:Class`` of the checkpoint's input transform, where it was trained with one of yours.
 
     Raises:
         UserError: If the spec names nothing, or what it names cannot be used here.
@@ -69,7 +71,7 @@ def load_policy(
     if spec in POLICIES:
         return build_baseline(spec, action_spec, statistics)
     if os.path.exists(spec):  # unlike Path's, this is False for a name that no file can have
-        return load_checkpoint(spec, expect_task=expect_task)
+        return load_checkpoint(spec, expect_task, transform)
     if is_class_spec(spec):
         return _build_users_policy(spec, action_spec)
     raise unknown_policy(spec, POLICIES)

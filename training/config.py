@@ -16,6 +16,7 @@ from smidgen.policies.standardise import STANDARDISERS
 from smidgen.policies.transforms import SCALES, TRANSFORMS, require_options
 from smidgen.runtime.errors import UserError, unknown_name
 from smidgen.runtime.settings import PathText
+from smidgen.runtime.user_modules import is_class_spec
 from smidgen.training.optimiser import OPTIMISERS, SCHEDULES
 
 DEVICES = ("cpu", "cuda", "auto")
@@ -29,7 +30,7 @@ PLATFORM_KEYS = ("device", "num_threads")
 class TrainConfig(PerceiverPolicyConfig):
     """A training run, whole: with the data set's hash it decides the resulting weights."""
 
-    transform: str = field(default="raw", metadata={"help": "input transform (names above), or auto"})
+    transform: str = field(default="raw", metadata={"help": "input transform (names above), auto, or module:Class"})
     demos: PathText = field(metadata={"help": "data set to learn from (smidgen-collect makes one)"})
     out: PathText = field(metadata={"help": "directory of the run; the same command takes it up again"})
     auto_rule: str = field(
@@ -80,8 +81,9 @@ class TrainConfig(PerceiverPolicyConfig):
             UserError: If a name is unknown (the message lists the valid ones) or a number is out of range.
         """
         super().check()
-        _require_name("transform", self.transform, (*TRANSFORMS, AUTO))
         if self.transform != AUTO:
+            if not is_class_spec(self.transform):
+                _require_name("transform", self.transform, (*TRANSFORMS, AUTO, "their.module:Class"))
             require_options(self.transform, transform_settings(self))
         _require_name("rule", self.auto_rule, RULES)
         _require_name("transform scale", self.transform_scale, SCALES)

@@ -6,7 +6,13 @@ from smidgen.policies.transforms.fourier import DFT1D, DFT2D, DFT3D, Hartley
 from smidgen.policies.transforms.learned import ConvStem, LearnedOrthogonal, Patches
 from smidgen.policies.transforms.per_axis import DCT, Hadamard
 from smidgen.policies.transforms.random_orthogonal import RandomOrthogonal
-from smidgen.policies.transforms.registry import TRANSFORMS, build_transform, require_options, transform_options
+from smidgen.policies.transforms.registry import (
+    TRANSFORMS,
+    build_transform,
+    find_transform,
+    require_options,
+    transform_options,
+)
 from smidgen.policies.transforms.wavelets import Daubechies, Haar
 
 __all__ = [
@@ -29,6 +35,7 @@ __all__ = [
     "RandomOrthogonal",
     "Raw",
     "build_transform",
+    "find_transform",
     "require_options",
     "transform_options",
 ]

@@ -1,4 +1,4 @@
-"""The input transforms by name."""
+"""The input transforms by name: ours, and a class of yours as ``their.module:Class``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from smidgen.policies.transforms.learned import ConvStem, LearnedOrthogonal, Pat
 from smidgen.policies.transforms.per_axis import DCT, Hadamard
 from smidgen.policies.transforms.random_orthogonal import RandomOrthogonal
 from smidgen.policies.transforms.wavelets import Daubechies, Haar
-from smidgen.runtime.errors import unknown_name
+from smidgen.runtime.errors import UserError, unknown_name
+from smidgen.runtime.user_modules import blaming, is_class_spec, load_class
 
 TRANSFORMS: dict[str, type[InputTransform]] = {
     "raw": Raw,
@@ -34,15 +35,33 @@ TRANSFORMS: dict[str, type[InputTransform]] = {
 }
 
 
+def find_transform(name: str) -> type[InputTransform]:
+    """Looks a transform up; a module is imported only because its name is given here.
+
+    Args:
+        name: One of ``TRANSFORMS``, or ``their.module:Class``.
+
+    Raises:
+        UserError: If there is no such transform, or the class is no ``InputTransform``.
+    """
+    if name in TRANSFORMS:
+        return TRANSFORMS[name]
+    if not is_class_spec(name):
+        raise unknown_name("transform", name, (*TRANSFORMS, "their.module:Class"))
+    found = load_class(name, "transform")
+    if not issubclass(found, InputTransform):
+        raise UserError(f"transform {name!r:.200}: expected a subclass of smidgen.InputTransform, got {found.__name__}")
+    return found
+
+
 def transform_options(name: str) -> list[str]:
     """Names of a transform's own options.
 
     Raises:
         UserError: Unknown transform.
     """
-    if name not in TRANSFORMS:
-        raise unknown_name("transform", name, TRANSFORMS)
-    return [key for key, p in inspect.signature(TRANSFORMS[name]).parameters.items() if p.kind is p.KEYWORD_ONLY]
+    parameters = inspect.signature(find_transform(name)).parameters
+    return [key for key, parameter in parameters.items() if parameter.kind is parameter.KEYWORD_ONLY]
 
 
 def require_options(name: str, options: Iterable[str]) -> None:
@@ -61,7 +80,7 @@ def build_transform(name: str, grid: tuple[int, ...], channels: int, **options: 
     """Builds an input transform by name.
 
     Args:
-        name: One of ``TRANSFORMS``.
+        name: One of ``TRANSFORMS``, or ``their.module:Class``.
         grid: Axis lengths of the input's grid: (T, H, W), (T, H, W, 3) for tokens of single bytes, or any other.
         channels: Number of channels of a token.
         **options: The transform's own, such as ``scale="none"`` or ``full=True``.
@@ -70,4 +89,8 @@ def build_transform(name: str, grid: tuple[int, ...], channels: int, **options: 
         UserError: Unknown name or option, an empty grid, or one that the transform cannot take.
     """
     require_options(name, options)
-    return TRANSFORMS[name](tuple(grid), channels, **options)
+    kind = find_transform(name)
+    if name in TRANSFORMS:
+        return kind(tuple(grid), channels, **options)
+    with blaming("transform", name, "making it"):
+        return kind(tuple(grid), channels, **options)

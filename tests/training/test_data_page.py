@@ -1,0 +1,60 @@
+"""docs/data.md and the example that it names, run as they are written."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PAGE = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+EXAMPLE = ROOT / "examples" / "own_policy_cnn.py"
+
+
+def run(*command: str, cwd: Path, **environment: str) -> str:
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, env={**os.environ, **environment})
+    assert done.returncode == 0, f"{command}: {done.stderr[-2000:]}"
+    return done.stdout
+
+
+@pytest.mark.parametrize("index", range(len(BLOCKS)))
+def test_the_page_works_as_written(index: int, write_data_set, tmp_path: Path) -> None:
+    write_data_set(tmp_path / "outputs" / "lift")
+    program = tmp_path / "program.py"  # a worker that is spawned imports it
+    program.write_text(BLOCKS[index], encoding="utf-8")
+    printed = run(sys.executable, str(program), cwd=tmp_path)
+    if "cue_slope" in BLOCKS[index]:
+        assert float(printed) == pytest.approx(0.5)
+
+
+def test_links_lead_somewhere() -> None:
+    targets = re.findall(r"\]\(([^)#]+)\)", PAGE)
+    assert targets
+    assert [target for target in targets if not (ROOT / "docs" / target).exists()] == []
+
+
+def test_the_example_is_short() -> None:
+    assert len(EXAMPLE.read_text(encoding="utf-8").splitlines()) < 60
+
+
+@pytest.mark.simulator
+@pytest.mark.slow
+def test_the_example_works_as_written(tmp_path: Path) -> None:
+    """Its own four commands, on a few episodes and for a few steps."""
+    smaller = {
+        "smidgen-collect": ["episodes=2", "workers=0"],
+        "python": ["3"],
+        "smidgen-eval": ["episodes=2", "videos=0", "workers=0"],
+    }
+    (tmp_path / "examples").mkdir()
+    (tmp_path / "examples" / EXAMPLE.name).write_bytes(EXAMPLE.read_bytes())
+    commands = [line.split() for line in re.findall(r"^    ((?:smidgen-|python ).+)$", EXAMPLE.read_text(), flags=re.M)]
+    assert [command[0] for command in commands] == ["smidgen-collect", "smidgen-collect", "python", "smidgen-eval"]
+    for program, *arguments in commands:
+        given = {key.split("=")[0] for key in smaller[program]}
+        kept = [argument for argument in arguments if argument.split("=")[0] not in given]
+        printed = run(str(Path(sys.executable).with_name(program)), *kept, *smaller[program], cwd=tmp_path)
+    assert "own-cnn on lift" in printed
