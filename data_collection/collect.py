@@ -33,6 +33,7 @@ from smidgen.data_collection.store import EPISODES_NAME, HOST_NAME, TOP_LEVEL_NA
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import TEMPORARY_PREFIX, directory_lock, remove_leftovers, write_json_atomic
+from smidgen.runtime.places import require_outside
 from smidgen.runtime.progress import progress
 from smidgen.runtime.workers import map_unordered
 
@@ -101,6 +102,7 @@ def collect(config: CollectConfig, open_collector: OpenCollector = open_collecto
     """
     out = Path(config.out).absolute()
     config = dataclasses.replace(config, out=str(out))
+    require_outside(out, itself=False)
     _require_ours(out)
     _require_same_config(out, config)
     if (out / MANIFEST_NAME).exists():

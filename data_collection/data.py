@@ -17,6 +17,7 @@ from smidgen.data_collection.store import PREVIEW_NAME, EpisodeStore
 from smidgen.runtime.command_line import run_command
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import write_atomic
+from smidgen.runtime.places import require_outside
 from smidgen.runtime.settings import user_path
 
 
@@ -42,6 +43,9 @@ def _main(arguments: list[str]) -> None:
         print("\n".join(description(store)))
         return
     write, _ = _WRITERS[options.verb]
+    preview = (options.directory / PREVIEW_NAME).resolve()
+    if options.out is not None and not options.out.resolve().is_relative_to(preview):
+        require_outside(options.out, "--out")
     for path in write(store, options.out or options.directory / PREVIEW_NAME):
         print(path)
 

@@ -35,6 +35,7 @@ from smidgen.evaluation.tables import check_outputs, csv_table, markdown, print_
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import read_text, write_atomic
+from smidgen.runtime.places import require_outside
 from smidgen.runtime.settings import PathText
 
 CLAIMS = ("--claims", "claims")
@@ -170,6 +171,9 @@ def leaderboard(arguments: list[str]) -> None:
         print(command_help(USAGE, SUMMARY, LeaderboardConfig))
         return
     config = compose_config(LeaderboardConfig, ["check=true" if entry == "--check" else entry for entry in arguments])
+    for key in ("readme", "csv", "latex", "html", "site", "demonstrations"):
+        if place := getattr(config, key):
+            require_outside(place, key)
     groups = rank_runs(read_runs(config.results))
     outputs = table_outputs(config, groups)
     messages: list[str] = []

@@ -30,6 +30,7 @@ from smidgen.policies.checkpoint import RUN_CHECKPOINT, checkpoint_sha256, read_
 from smidgen.policies.perceiver_policy import PerceiverPolicy
 from smidgen.policies.policy import Policy
 from smidgen.runtime.errors import UserError
+from smidgen.runtime.places import require_outside
 from smidgen.runtime.settings import PathText
 from smidgen.runtime.workers import EPISODE_LIMIT_S
 
@@ -124,6 +125,7 @@ def make_plan(config: EvalConfig, make: Callable[..., Any] = make_simulator) -> 
             outside the test range, demonstrations of another task or with seeds of the training set, a damaged data set
             or checkpoint.
     """
+    require_outside(config.out)
     config, cameras = _with_surroundings(config)
     task = get_task(config.task)
     seeds = evaluation_seeds(config.split, config.seed_start, config.episodes)

@@ -33,6 +33,7 @@ from smidgen.policies.saliency import METHODS, policy_saliency
 from smidgen.runtime.command_line import command_help, compose_config, wants_help
 from smidgen.runtime.errors import UserError, unknown_name
 from smidgen.runtime.files import write_atomic
+from smidgen.runtime.places import require_outside
 from smidgen.runtime.settings import PathText
 
 USAGE = "smidgen-eval saliency policy=CHECKPOINT out=DIR [key=value ...]"
@@ -273,4 +274,6 @@ def saliency(arguments: list[str]) -> None:
     if wants_help(arguments):
         print(command_help(USAGE, SUMMARY, SaliencyConfig))
         return
-    watch(compose_config(SaliencyConfig, arguments))
+    config = compose_config(SaliencyConfig, arguments)
+    require_outside(config.out)
+    watch(config)

@@ -28,6 +28,7 @@ from smidgen.evaluation.verification import read_verification
 from smidgen.policies.checkpoint import CARD_NAME, MODEL_NAME
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import atomic_directory, canonical_json, sha256_bytes, write_atomic
+from smidgen.runtime.places import require_outside
 from smidgen.runtime.settings import user_path
 from smidgen.runtime.user_modules import is_class_spec
 
@@ -278,6 +279,7 @@ def submit(arguments: list[str]) -> None:
     options = parser.parse_args(arguments)
     submission = open_submission(options.records, options.checkpoint, options.source)
     out = options.out or Path(f"{submission.name}.zip")
+    require_outside(out, "--out")
     write_bundle(submission, out)
     rate, row = submission.row.success, submission.row
     print(f"{submission.name}: success {rate['k']}/{rate['n']}, {len(row.runs)} training seeds; every check passed")

@@ -27,6 +27,7 @@ from smidgen.evaluation.plan import EvalConfig
 from smidgen.evaluation.records import read_record
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.errors import UserError
+from smidgen.runtime.places import require_outside
 from smidgen.runtime.progress import progress
 from smidgen.runtime.settings import PathText
 from smidgen.runtime.workers import single_threaded_environment
@@ -81,6 +82,7 @@ def stage(title: str) -> Iterator[None]:
 
 def collect_sets(config: DemoConfig) -> tuple[Path, Path]:
     """Collects the training and the held-out demonstrations."""
+    require_outside(config.out)
     training, validation = Path(config.out, "demonstrations"), Path(config.out, "validation")
     for path, split, episodes in (
         (training, "demonstrations", config.demonstrations),

@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import write_atomic
+from smidgen.runtime.places import require_outside
 from smidgen.runtime.settings import PathText
 
 CAPTION_HEIGHT_PX = 28
@@ -87,6 +88,7 @@ def side_by_side(arguments: list[str]) -> None:
     pictures[0].save(
         encoded, "GIF", save_all=True, append_images=pictures[1:], duration=durations_ms, loop=0, optimize=True
     )
+    require_outside(config.out)
     write_atomic(config.out, encoded.getvalue())
     print(f"wrote {config.out}: {len(pictures)} frames, {Path(config.out).stat().st_size / 1e3:.0f} kB")
 

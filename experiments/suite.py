@@ -23,6 +23,7 @@ from smidgen.experiments.claims.schedule import expected_cost
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.errors import UserError, unknown_name
 from smidgen.runtime.files import directory_lock, read_json, remove_leftovers
+from smidgen.runtime.places import require_outside
 from smidgen.runtime.progress import progress
 from smidgen.runtime.settings import PathText
 from smidgen.runtime.workers import map_unordered
@@ -103,6 +104,8 @@ def run_suite(config: SuiteConfig) -> None:
     Raises:
         UserError: If the folder holds another plan's records, or another command is at work there.
     """
+    require_outside(config.folder)
+    require_outside(config.scratch, "scratch")
     form = load_form(config)
     with _locked(Path(config.scratch), config.folder):
         plan = settle_plan(form.plan, config.folder)

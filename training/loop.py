@@ -25,6 +25,7 @@ from torch.nn.utils import clip_grad_norm_
 from smidgen.evaluation.collapse import CollapseMonitor
 from smidgen.policies.checkpoint import save_checkpoint
 from smidgen.runtime.errors import UserError
+from smidgen.runtime.places import printable_path, require_outside
 from smidgen.runtime.progress import progress
 from smidgen.training.config import TrainConfig
 from smidgen.training.interrupt import StopSignal, stop_signal
@@ -69,9 +70,11 @@ def train(config: TrainConfig) -> Path:
         UserError: If the data is damaged, the settings are impossible, ``out`` holds another run, or the loss diverges.
         TrainingStopped: After SIGTERM or SIGINT, once the run is saved.
     """
+    require_outside(config.out, itself=False)
     with reproducible_torch(config.num_threads), stop_signal() as stop, _full_disk_named(config.out):
         prepared = prepare(config)
-        notes = {"paths": {"demos": config.demos, "validation": config.validation}, **prepared.measured()}
+        paths = {"demos": printable_path(config.demos), "validation": printable_path(config.validation)}
+        notes = {"paths": paths, **prepared.measured()}
         with RunDirectory.open(config.out, prepared.settings(), prepared.platform, notes) as run:
             if run.is_finished:
                 # Only a run that was killed between its last two acts still has any.

@@ -18,6 +18,7 @@ from smidgen.data_collection.synthetic.pictures import RobotPictures
 from smidgen.data_collection.synthetic.rungs import Array
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.errors import UserError
+from smidgen.runtime.places import require_outside
 from smidgen.runtime.settings import PathText
 
 USAGE = "python -m smidgen.data_collection.synthetic.frames demos=DIR [key=value ...]"
@@ -54,6 +55,7 @@ def _main(arguments: list[str]) -> None:
     config = compose_config(FramesConfig, arguments)
     pictures = extract_pictures(EpisodeStore.open(config.demos), config.episodes, config.history)
     out = Path(config.out)
+    require_outside(out)
     pictures.write(out)
     shape = " x ".join(map(str, pictures.pictures_EVTHW.shape))
     print(f"{out}: {shape} pictures (episodes, views, frames, rows, columns), {out.stat().st_size} bytes")
