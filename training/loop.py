@@ -71,6 +71,8 @@ def train(config: TrainConfig) -> Path:
         TrainingStopped: After SIGTERM or SIGINT, once the run is saved.
     """
     require_outside(config.out, itself=False)
+    if printable_path(config.out) != config.out:
+        raise UserError(f"out={config.out} is not UTF-8, and TensorBoard writes to no other path; choose another out=")
     with reproducible_torch(config.num_threads), stop_signal() as stop, _full_disk_named(config.out):
         prepared = prepare(config)
         paths = {"demos": printable_path(config.demos), "validation": printable_path(config.validation)}

@@ -76,3 +76,8 @@ def test_training_into_a_data_set_is_refused_before_it_begins(folder: Path) -> N
 
 def test_a_path_that_is_no_text_can_be_stored() -> None:
     assert printable_path("bad\udce9/josé") == "bad\\xe9/josé"
+
+
+def test_a_run_whose_path_tensorboard_cannot_write_to_is_refused_before_it_begins(folder: Path) -> None:
+    with pytest.raises(UserError, match="is not UTF-8"):
+        train(TrainConfig(demos=str(folder / "demos"), out=str(folder / "bad\udce9")))
