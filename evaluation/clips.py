@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from smidgen.evaluation.films import is_own_film, is_own_look
@@ -99,14 +100,23 @@ def foreign_films(groups: Sequence[Group], videos: Path, first_videos: Path) -> 
         videos: The folder of the films.
         first_videos: The folder of the films of records of version 1.
     """
-    records = [record for group in groups for row in group.rows for record in row.records]
-    folders = [(first_videos if record["schema_version"] == 1 else videos, record) for record in records]
     return frozenset(
-        video["file"]
-        for folder, record in folders
-        for video in record["videos"]
-        if (folder / video["file"]).is_file() and not is_own_film(video, folder / video["file"])
+        path.name
+        for video, path in _places(groups, videos, first_videos)
+        if path.is_file() and not is_own_film(video, path)
     )
+
+
+def missing_films(groups: Sequence[Group], videos: Path, first_videos: Path) -> frozenset[str]:
+    """Names of films that records name and that are not there; arguments as in `foreign_films`."""
+    return frozenset(path.name for _, path in _places(groups, videos, first_videos) if not path.is_file())
+
+
+def _places(groups: Sequence[Group], videos: Path, first_videos: Path) -> Iterator[tuple[Any, Path]]:
+    """Every film that a record names, and where it should lie."""
+    for record in (record for group in groups for row in group.rows for record in row.records):
+        folder = first_videos if record["schema_version"] == 1 else videos
+        yield from ((video, folder / video["file"]) for video in record["videos"])
 
 
 def find_looks(groups: Sequence[Group], folder: Path) -> list[Path]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from smidgen.evaluation.cells import Cell, collapse_cell
 from smidgen.evaluation.charts import Axis, Tick
 from smidgen.evaluation.collapse.labels import BLIND_TO, CUE_SLOPE, PATH_SLOPE, SEES_FROM, VERDICTS
 from smidgen.evaluation.page_entries import Entry
-from smidgen.evaluation.verdict_cells import verdict_cell, verdict_tone
+from smidgen.evaluation.verdict_cells import deciding_slope_cell, verdict_cell, verdict_tone
 
 _LOW, _HIGH = -0.25, 1.25
 _BARE = Axis(_LOW, _HIGH, ())
@@ -51,6 +51,7 @@ class CollapseRow:
 
     entry: Entry
     verdict: Cell
+    slope: Cell
     tone: str
     marks: tuple[Mark, ...]
     measures: tuple[Cell, ...]
@@ -62,8 +63,9 @@ class CollapseRow:
 
     @property
     def text(self) -> str:
-        """All figures of the row."""
-        return "; ".join(mark.text for mark in self.marks)
+        """All figures of the row, the verdict, and what it rests on."""
+        verdict = "no verdict" if self.verdict.is_missing else f"{self.verdict.text}, decided by {self.slope.text}"
+        return "; ".join([*(mark.text for mark in self.marks), verdict])
 
 
 @dataclass(frozen=True)
@@ -95,10 +97,7 @@ def collapse_panel(entries: Sequence[Entry]) -> CollapsePanel | None:
     if not rows:
         return None
     kept = [place for place in range(len(MEASURES)) if any(not row.measures[place].is_missing for row in rows)]
-    shown = tuple(
-        CollapseRow(row.entry, row.verdict, row.tone, row.marks, tuple(row.measures[place] for place in kept))
-        for row in rows
-    )
+    shown = tuple(replace(row, measures=tuple(row.measures[place] for place in kept)) for row in rows)
     return CollapsePanel(shown, tuple(MEASURES[place][1:] for place in kept))
 
 
@@ -109,7 +108,8 @@ def _row(entry: Entry) -> CollapseRow:
             mark = _mark(dict(record["collapse"]), name, len(marks))
             marks += [] if mark is None else [mark]
     measures = tuple(collapse_cell(field)(entry.row) for field, _, _ in MEASURES)
-    return CollapseRow(entry, verdict_cell(entry.row), verdict_tone(entry.row), tuple(marks), measures)
+    verdict, slope = verdict_cell(entry.row), deciding_slope_cell(entry.row)
+    return CollapseRow(entry, verdict, slope, verdict_tone(entry.row), tuple(marks), measures)
 
 
 def _mark(collapse: dict[str, Any], name: str, lane: int) -> Mark | None:

@@ -23,12 +23,13 @@ from smidgen.evaluation.claims.command import claims
 from smidgen.evaluation.claims.page import render_claims_page
 from smidgen.evaluation.claims.records import PLAN_FILE, read_suite
 from smidgen.evaluation.claims.verdicts import judge
-from smidgen.evaluation.clips import find_looks, foreign_films
+from smidgen.evaluation.clips import find_looks, foreign_films, missing_films
 from smidgen.evaluation.demonstrations import demonstration_curves, demonstrations_markdown, demonstrations_svg
 from smidgen.evaluation.films import VIDEOS, video_folder
 from smidgen.evaluation.latex import latex_tables
 from smidgen.evaluation.over_tasks import over_tasks_markdown, task_tables
 from smidgen.evaluation.page import Beside, render_page
+from smidgen.evaluation.page_origin import origin_of
 from smidgen.evaluation.ranking import Group, rank_runs, read_runs
 from smidgen.evaluation.site import SALIENCY, choose_videos
 from smidgen.evaluation.tables import check_outputs, csv_table, markdown, print_terminal, replace_between_markers
@@ -119,8 +120,14 @@ def page_outputs(config: LeaderboardConfig, groups: list[Group]) -> dict[Path, b
     """Content of the page, which refers to the videos where they are, and of the claims' page beside it."""
     folders = Folders.of(config)
     looks = tuple(path.name for path in find_looks(groups, folders.saliency))
-    foreign = foreign_films(groups, folders.videos, folders.first_videos)
-    beside = Beside(looks, folders.saliency, foreign, folders.first_videos)
+    films = (groups, folders.videos, folders.first_videos)
+    beside = Beside(
+        looks=looks,
+        saliency=folders.saliency,
+        left_out=foreign_films(*films) | missing_films(*films),
+        first_videos=folders.first_videos,
+        origin=origin_of(Path(config.results)),
+    )
     return _pages(folders.page, groups, folders, beside)
 
 
@@ -129,7 +136,12 @@ def site_outputs(config: LeaderboardConfig, groups: list[Group], site: Path) -> 
     folders = Folders.of(config)
     looks = find_looks(groups, folders.saliency)
     chosen = choose_videos(groups, folders.videos, looks, site, folders.first_videos)
-    beside = Beside(tuple(path.name for path in looks), site / SALIENCY, chosen.left_out)
+    beside = Beside(
+        looks=tuple(path.name for path in looks),
+        saliency=site / SALIENCY,
+        left_out=chosen.left_out,
+        origin=origin_of(Path(config.results)),
+    )
     outputs = _pages(site / "index.html", groups, dataclasses.replace(folders, videos=site / VIDEOS), beside)
     return outputs | {site / place: source.read_bytes() for place, source in chosen.copies.items()}, chosen.messages
 

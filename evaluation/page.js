@@ -272,6 +272,17 @@
     all(section, "[data-panel]").forEach((figure) => panel(section, figure));
     if (section.querySelector("video")) videos(section);
   }
+  // Beside the shadow at its edge, a line says that a part scrolls; only while it does.
+  function hint(part) {
+    const line = document.createElement("p");
+    line.className = "scroll-hint";
+    line.textContent = "Scroll sideways to see all of it.";
+    part.before(line);
+    new ResizeObserver(() => (line.hidden = part.scrollWidth <= part.clientWidth)).observe(part);
+    line.hidden = part.scrollWidth <= part.clientWidth;
+  }
+
+  all(document, ".scroll").forEach(hint);
   all(document, "[data-scripted]").forEach((part) => (part.hidden = false));
   dialog();
   theme();

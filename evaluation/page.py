@@ -27,6 +27,7 @@ from smidgen.evaluation.demonstration_panels import RATE_AXIS, DemonstrationPane
 from smidgen.evaluation.escape_curves import EscapeCurves, escape_curves
 from smidgen.evaluation.over_tasks import task_tables
 from smidgen.evaluation.page_entries import Entry, assign_colours, make_entry
+from smidgen.evaluation.page_origin import Origin, versions
 from smidgen.evaluation.ranking import Group
 from smidgen.evaluation.seed_grid import SeedGrid, seed_grid
 from smidgen.evaluation.statistics import SIGNIFICANCE
@@ -47,6 +48,7 @@ class Beside:
         saliency: Their folder.
         left_out: File names of videos that a record names and that are not there, or another evaluation's.
         first_videos: The folder of the videos of records of version 1, if another.
+        origin: Which commit holds the records.
         claims_page: The page of the claims.
         suite: The claims' records.
     """
@@ -55,6 +57,7 @@ class Beside:
     saliency: Path = Path("saliency")
     left_out: frozenset[str] = frozenset()
     first_videos: Path | None = None
+    origin: Origin = field(default_factory=Origin)
     claims_page: Path | None = None
     suite: Suite | None = None
 
@@ -133,6 +136,8 @@ def render_page(groups: Sequence[Group], page: Path, videos: Path, beside: Besid
             columns=COLUMNS,
             bands=_bands(),
             meanings=_meanings(),
+            origin=beside.origin,
+            versions=versions(groups),
             num_records=sum(len(row.runs) for group in groups for row in group.rows),
             curve_data={panel.id: panel.data for section in sections for panel in section.panels},
             grid_data={section.id: section.grid.data for section in sections},

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from smidgen.evaluation.ranking import Group
-from smidgen.evaluation.rows import Row
+from smidgen.evaluation.rows import Row, recipe_name
 
 NUM_COLOURS = 8  # --c0 .. --c7 in page.css
 
@@ -31,14 +32,25 @@ class Entry:
 
 
 def assign_colours(groups: Iterable[Group]) -> dict[str, int]:
-    """A number for each ranked policy by name, so that a policy keeps its colour in every chart and every task."""
-    names = sorted({row.name for group in groups for row in group.ranked})
-    return {name: index for index, name in enumerate(names)}
+    """A number for each recipe of a ranked row, whatever task, training seeds or page the row stands on.
+
+    The number follows from the recipe's name alone, unless two recipes of a page want the same: then the one that comes
+    first in the alphabet has it, and the other the next that is free. Beyond ``2 * NUM_COLOURS`` recipes they repeat.
+    """
+    names = sorted({recipe_name(row.record) for group in groups for row in group.ranked})
+    turns = [NUM_COLOURS * turn for turn in range(1 + len(names) // NUM_COLOURS)]
+    colours: dict[str, int] = {}
+    for name in names:
+        first = hashlib.sha256(name.encode()).digest()[0]
+        wanted = (turn + (first + step) % NUM_COLOURS for turn in turns for step in range(NUM_COLOURS))
+        taken = set(colours.values())
+        colours[name] = next(colour for colour in wanted if colour not in taken)
+    return colours
 
 
 def make_entry(key: str, row: Row, colours: dict[str, int], looks: tuple[tuple[str, str], ...] = ()) -> Entry:
     """A row with its colour; references have colours of their own."""
     if row.rank is None:
         return Entry(key, row, "expert" if row.is_privileged else "baseline", False, looks)
-    turn, colour = divmod(colours[row.name], NUM_COLOURS)
+    turn, colour = divmod(colours[recipe_name(row.record)], NUM_COLOURS)
     return Entry(key, row, f"c{colour}", turn % 2 == 1, looks)

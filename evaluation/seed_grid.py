@@ -72,6 +72,11 @@ class SeedGrid:
     num_left_out: int
 
     @property
+    def has_films(self) -> bool:
+        """Whether some episode of the grid was filmed and its film is there."""
+        return any(row.videos for row in self.rows)
+
+    @property
     def data(self) -> dict[str, Any]:
         """What the script says of a cell: outcome, steps and video; by row and column."""
         labels = sorted({episode["label"] for row in self.rows for episode in row.episodes if episode is not None})

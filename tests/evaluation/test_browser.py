@@ -121,12 +121,76 @@ def column(page: sync_api.Page, title: str) -> sync_api.Locator:
     return page.locator("#task-1 .board thead th[data-first]").filter(has_text=title)
 
 
-def test_it_loads_without_a_complaint_and_asks_for_nothing_but_its_videos(visit: Visit, site: Path) -> None:
+def test_it_loads_without_a_complaint_and_asks_for_no_film_before_one_is_played(visit: Visit, site: Path) -> None:
     visit.page.wait_for_load_state("networkidle")
     assert visit.complaints == []
-    asked = {url.removeprefix(site.as_uri()) for url in visit.requests if not url.startswith("data:")}
-    assert "/index.html" in asked
-    assert all(url == "/index.html" or url.startswith("/videos/") for url in asked)
+    assert {url.removeprefix(site.as_uri()) for url in visit.requests if not url.startswith("data:")} == {"/index.html"}
+    visit.page.locator("#task-1 .seed-grid td.film").first.click()
+    playing(visit.page)
+    assert any(url.startswith(f"{site.as_uri()}/videos/") for url in visit.requests)
+
+
+# Text that is wider than the box it stands in, and no part that may scroll around it.
+CUT_TEXT = """[...document.querySelectorAll('td, th, .bar-name, .bar-value, .chips span, figcaption, .badge')]
+    .filter((part) => part.scrollWidth > part.clientWidth + 1 && !part.matches('.seed-grid td, .hidden *') &&
+        getComputedStyle(part).display !== 'inline' && part.clientWidth)
+    .map((part) => `${part.className}: ${part.textContent.trim()}`)"""
+OVERLAPS = """[...document.querySelectorAll('.band-names div, .bar, .bar-axis div')].flatMap((line) => {
+    const boxes = [...line.children].map((part) => [part.textContent, part.getBoundingClientRect()])
+        .filter(([text, box]) => box.width && box.height && text.trim());
+    return boxes.flatMap(([text, a], index) => boxes.slice(index + 1)
+        .filter(([, b]) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1 &&
+            Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 1)
+        .map(([other]) => `${text} over ${other}`));
+})"""
+SILENT_SCROLLS = """[...document.querySelectorAll('.scroll')]
+    .filter((part) => part.checkVisibility() && part.scrollWidth > part.clientWidth)
+    .filter((part) => !part.previousElementSibling.checkVisibility() ||
+        !part.previousElementSibling.textContent.includes('Scroll sideways'))
+    .map((part) => part.getAttribute('aria-label') ?? part.className)"""
+
+
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_no_text_is_cut_no_labels_overlap_and_what_scrolls_says_so(
+    browser: sync_api.Browser, site: Path, viewport: dict[str, int]
+) -> None:
+    visited = Visit(browser, site / "index.html", viewport=viewport)
+    visited.page.add_style_tag(content=".seed-scroll { content-visibility: visible !important }")
+    visited.page.wait_for_timeout(300)
+    assert visited.page.evaluate(CUT_TEXT) == []
+    assert visited.page.evaluate(OVERLAPS) == []
+    assert visited.page.evaluate(SILENT_SCROLLS) == []
+    visited.context.close()
+
+
+def test_every_seed_of_a_full_entry_fits_a_desktop(browser: sync_api.Browser, tmp_path: Path) -> None:
+    from leaderboard_records import build_record, write
+
+    from smidgen.evaluation.leaderboard import leaderboard
+
+    write(tmp_path / "results", build_record("perceiver-dft3d", [index % 3 > 0 for index in range(200)]))
+    leaderboard([f"results={tmp_path / 'results'}"])
+    visited = Visit(browser, tmp_path / "leaderboard.html")
+    grid = visited.page.locator(".seed-scroll")
+    grid.scroll_into_view_if_needed()
+    assert visited.page.locator(".seed-grid td:not(.total)").count() == 200
+    assert grid.evaluate("(part) => part.scrollWidth - part.clientWidth") == 0
+    assert visited.page.get_by_text("to watch it").count() == 0
+    visited.context.close()
+
+
+def test_the_claims_page_opens_what_a_link_names(browser: sync_api.Browser, site: Path) -> None:
+    visited = Visit(browser, site / "claims.html", viewport=PHONE)
+    assert [link.inner_text() for link in visited.page.get_by_label("Contents").get_by_role("link").all()] == [
+        "The claims",
+        "The hypotheses",
+        "Every arm",
+        "How a verdict is reached",
+    ]
+    assert not visited.page.locator(".comparison").first.is_visible()
+    visited.page.locator(".evidence summary").first.click()
+    assert visited.page.locator(".comparison").first.is_visible()
+    visited.context.close()
 
 
 def test_a_column_sorts_by_click_and_by_enter(visit: Visit) -> None:

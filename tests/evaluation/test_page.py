@@ -17,6 +17,7 @@ from leaderboard_records import (
     demo_records,
     films,
     judged,
+    seed_record,
     training_curve,
     unmeasured,
 )
@@ -122,13 +123,30 @@ def test_a_policy_keeps_its_colour_everywhere(demo: Page) -> None:
     assert len(set.union(*paints.values())) == 3
     other_task = build_record("raw", [True], task="door")
     groups = rank_runs(Run("x", "0", record) for record in [*demo_records(), other_task])
-    assert assign_colours(groups) == {"dft1d": 0, "dft3d": 1, "raw": 2}
+    colours = assign_colours(groups)
+    assert sorted(colours) == ["dft1d", "dft3d", "raw"]
+    assert len(set(colours.values())) == 3
+
+
+def test_a_recipe_has_its_colour_on_every_page_and_for_any_training_seeds() -> None:
+    def colours(*records: Record) -> dict[str, int]:
+        return assign_colours(rank_runs(Run(f"{index}.json", "0", record) for index, record in enumerate(records)))
+
+    one, three = seed_record("raw", 0, [True], task="door"), [seed_record("raw", seed, [True]) for seed in range(3)]
+    others = [build_record(f"other-{index}", [True]) for index in range(3)]
+    alone = colours(one)["raw"]
+    assert colours(*three) == {"raw": alone}
+    assert colours(one, *three) == {"raw": alone}
+    assert alone in colours(one, *others).values()
+    many = colours(*(build_record(f"recipe-{index}", [True]) for index in range(16)))
+    assert sorted(many.values()) == list(range(16))
 
 
 def test_videos_are_referred_to_relatively_with_captions(demo: Page) -> None:
     videos = [attrs for attrs, _ in demo.all("video")]
     assert [video["src"] for video in videos][:4] == [f"videos/{film['file']}" for film in films("dft3d")]
     assert all({"controls", "muted", "loop", "playsinline"} <= video.keys() for video in videos)
+    assert all(video["preload"] == "none" for video in videos)
     captions = [text for _, text in demo.all("figcaption") if "seed" in text]
     assert captions[0] == "dft3d seed 3000000 \u2713 success"
     assert captions[3] == "dft3d seed 3000003 \u2717 missed grasp"
