@@ -52,8 +52,7 @@ SUMMARY = """
 Runs a policy closed-loop over frozen test seeds and measures how far it has collapsed to the mean.
 Writes the record OUT/<task>-<name>.json and OUT/videos/*.mp4. Resumes; does nothing when all is
 there; refuses to replace a record of other code, weights or settings: overwrite=true runs it again.
-task=all: one table of every task (policy=expert: 200 episodes each, out=results/experts).
-`smidgen-eval saliency policy=CHECKPOINT out=DIR` films what one looks at.
+task=all: one table of every task. `smidgen-eval saliency policy=RUN out=DIR`: what one looks at.
 """
 SHARDS = ".shards"
 

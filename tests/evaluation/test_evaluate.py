@@ -346,7 +346,7 @@ def test_success_at_reset_is_in_the_record(tmp_path: Path) -> None:
         (["policy=noop", "name=a/b"], "expected name of letters"),
         (["policy=time_mean"], "add train_demos=DIR"),
         (["policy=noop", "demos=/nonexistent"], "/nonexistent does not exist"),
-        (["policy=fake_lift:Nope"], "has no class 'Nope'"),
+        (["policy=fake_lift:Nope"], "has no 'Nope'"),
         (["policy=no_such_module:Nope"], "no module 'no_such_module'"),
         (["policy=."], "is no checkpoint"),
         ([], "missing policy=..."),
