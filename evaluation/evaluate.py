@@ -151,14 +151,17 @@ def _run(plan: Plan) -> tuple[Record, dict[str, Any]]:
     """Answers every item and assembles record and host file."""
     own, expert, held_out = _episode_items(plan), _expert_items(plan), _held_out_items(plan)
     twin = _held_out_items(plan, is_twin=True)
+    added = {path: item for path, item in expert.items() if path not in own}
     items: dict[Path, Item] = {
         **own,
         **held_out,
         **twin,
-        **{path: item for path, item in expert.items() if path not in own},
+        **added,
     }
     label, limit_s = f"{plan.config.task} {plan.card['name']}", plan.config.episode_limit_s or None
-    answers = run_items(items, plan.config.workers, label, limit_s)
+    counted = {"episodes": own, "expert's episodes": added, "held-out episodes": {**held_out, **twin}}
+    parts = " + ".join(f"{len(part)} {name}" for name, part in counted.items() if part)
+    answers = run_items(items, plan.config.workers, f"{label} ({parts})", limit_s)
     by_seed = {item.seed: answers[path] for path, item in own.items()}
     by_expert = {item.seed: answers[path] for path, item in expert.items()}
     episodes = with_collapsed({seed: by_seed[seed] for seed in plan.seeds}, by_expert)

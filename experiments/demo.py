@@ -20,11 +20,13 @@ from typing import Any
 
 from smidgen.data_collection.collect import collect
 from smidgen.data_collection.collector import CollectConfig
+from smidgen.evaluation.collapse.labels import BLIND, PARTLY_BLIND, SEES
 from smidgen.evaluation.evaluate import evaluate, summary_line
 from smidgen.evaluation.films import video_folder
 from smidgen.evaluation.leaderboard import leaderboard
 from smidgen.evaluation.plan import EvalConfig
-from smidgen.evaluation.records import read_record
+from smidgen.evaluation.records import Record, read_record, record_path
+from smidgen.evaluation.verdict_cells import deciding_slope
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.places import require_outside
@@ -175,6 +177,32 @@ def evaluate_policies(config: DemoConfig, training: Path, validation: Path, runs
     return results
 
 
+def closing_words(results: Path) -> str:
+    """What the table shows, in three sentences that follow from its records."""
+    records = {name: read_record(record_path(results, TASK, f"perceiver-{name}")) for name in RUNS}
+    rates = " and ".join(f"{name} succeeds in {_share(record)}" for name, record in records.items())
+    verdicts = " and ".join(f"{name} {_verdict(record)}" for name, record in records.items())
+    blind = read_record(record_path(results, TASK, "time_mean"))
+    return (
+        f"Of the two Perceivers, {rates} episodes. By the slope that decides, {verdicts}. Success alone does not show "
+        f"that: time_mean plays the demonstrations' average back without looking, and succeeds in {_share(blind)}."
+    )
+
+
+def _share(record: Record) -> str:
+    return f"{record['success']['k']} of {record['success']['n']}"
+
+
+def _verdict(record: Record) -> str:
+    """The verdict with its slope, or that there is none."""
+    collapse = dict(record["collapse"])
+    label = collapse.get("verdict")
+    if label is None:
+        return "has no verdict (too few episodes, or a slope that is not known well enough)"
+    words = {SEES: "sees", PARTLY_BLIND: "is partly blind", BLIND: "is blind"}[label]
+    return f"{words} ({deciding_slope(collapse)})"
+
+
 def demo(arguments: list[str]) -> None:
     """Runs the demonstration."""
     if wants_help(arguments):
@@ -192,6 +220,7 @@ def demo(arguments: list[str]) -> None:
         results = evaluate_policies(config, training, validation, runs)
     with stage("4. rank"):
         leaderboard([f"results={results}"])
+    print(f"\n{closing_words(results)}")
     print(f"\nall in {(time.monotonic() - started) / 60:.1f} minutes; page: {config.out}/leaderboard.html", flush=True)
     print(f"videos: {video_folder(results)}; curves: tensorboard --logdir {config.out}/training")
 
