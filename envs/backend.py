@@ -13,12 +13,10 @@ import os
 import sys
 from collections.abc import Iterator
 
-from smidgen.runtime.errors import UserError, unknown_name
+from smidgen.envs.graphics_cure import cannot_draw, require_consistent_variables
+from smidgen.runtime.errors import UserError
 
 DEFAULT_BACKEND = "egl"
-# robosuite overwrites any other value on import.
-BACKENDS = ("egl", "osmesa", "glx")
-GRAPHICS_FIX = "apt-get install -y libegl1 libgl1-mesa-dri (or a driver's EGL), or set MUJOCO_GL=osmesa with libosmesa6"
 
 
 def choose_backend() -> str:
@@ -40,15 +38,11 @@ def simulator_imports() -> Iterator[None]:
     """Turns whatever keeps MuJoCo and robosuite from loading into one line with the fix.
 
     Raises:
-        UserError: If ``MUJOCO_GL`` names no backend, contradicts ``PYOPENGL_PLATFORM``, or its library is missing or
-            broken.
+        UserError: If a variable names a backend or device that does not exist or contradicts another, or the
+            backend's library is missing or broken.
     """
     backend = choose_backend()
-    if backend not in BACKENDS:
-        raise unknown_name("OpenGL backend in MUJOCO_GL", backend, BACKENDS)
-    platform = os.environ.get("PYOPENGL_PLATFORM", "").lower()
-    if platform and backend != "glx" and platform != backend:
-        raise UserError(f"PYOPENGL_PLATFORM={platform} does not go with MUJOCO_GL={backend}; unset PYOPENGL_PLATFORM")
+    require_consistent_variables(backend)
     try:
         yield
     except ModuleNotFoundError as error:
@@ -56,9 +50,7 @@ def simulator_imports() -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:  # a missing or broken library shows as whatever its loader raises
-        raise UserError(
-            f"MUJOCO_GL={backend} cannot be loaded ({type(error).__name__}: {error}); {GRAPHICS_FIX}"
-        ) from error
+        raise cannot_draw(backend, f"MUJOCO_GL={backend} cannot be loaded ({type(error).__name__}: {error})") from error
 
 
 @contextlib.contextmanager

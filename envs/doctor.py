@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
-from smidgen.envs.backend import GRAPHICS_FIX, choose_backend
+from smidgen.envs.backend import choose_backend
 from smidgen.envs.fingerprint import cpu_name
+from smidgen.envs.graphics_cure import GraphicsError, graphics_fix
 from smidgen.runtime.command_line import run_command
 from smidgen.runtime.errors import UserError
 
@@ -91,10 +92,12 @@ def check_pixels() -> list[Check]:
         proof = prove_pixels(env)
         assert proof is not None
         found = f"{env.renderer_name()} through MUJOCO_GL={backend}"
+    except GraphicsError as error:
+        return [Check("renderer", False, error.found, error.fix)]
     except UserError as error:
-        return [Check("pixels", False, str(error), GRAPHICS_FIX)]
+        return [Check("pixels", False, str(error), graphics_fix(backend))]
     except Exception as error:  # a missing library shows as whatever its loader raises
-        return [Check("renderer", False, f"{type(error).__name__}: {error}", GRAPHICS_FIX)]
+        return [Check("renderer", False, f"{type(error).__name__}: {error}", graphics_fix(backend))]
     ms_per_frame = frame_time_ms(env.render_frames)
     env.close()
     slow = (

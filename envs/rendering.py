@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import atexit
 import dataclasses
-import os
-import warnings
+import threading
 import weakref
 from dataclasses import dataclass
 
 import mujoco
 import numpy as np
 
-from smidgen.envs.backend import GRAPHICS_FIX
-from smidgen.envs.errors import PixelError, untrusted_pixels
+from smidgen.envs.errors import untrusted_pixels
+from smidgen.envs.gl_context import close_gl, open_gl, owning_thread, require_own_process
 from smidgen.envs.pixel_watch import PixelWatch
 from smidgen.runtime.errors import UserError, unknown_name
 from smidgen.runtime.files import canonical_json, sha256_bytes
@@ -113,7 +112,8 @@ class FrameRenderer:
         if not profile.shadows:
             model.vis.quality.shadowsize = 0
         model.vis.global_.offheight, model.vis.global_.offwidth = image_size
-        self._gl, self._context = _open_gl(model, self._width, self._height)
+        self._gl, self._context = open_gl(model, self._width, self._height)
+        self._thread = threading.current_thread()
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
         self._scene = mujoco.MjvScene(model, maxgeom=10_000)
         self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = profile.shadows
@@ -124,7 +124,7 @@ class FrameRenderer:
         self._options.sitegroup[:] = 0
         self._perturbation = mujoco.MjvPerturb()
         # mujoco.egl ends the display at exit; registered later, this runs before it.
-        self._finalizer = weakref.finalize(self, _close_gl, self._gl, self._context)
+        self._finalizer = weakref.finalize(self, close_gl, self._gl, self._context)
         atexit.register(self._finalizer)
         self._viewport = mujoco.MjrRect(0, 0, self._width, self._height)
         self._upside_down = np.empty((self._height, self._width, 3), dtype=np.uint8)
@@ -147,10 +147,13 @@ class FrameRenderer:
 
         Raises:
             PixelError: If drawing fails, or what it gives cannot be the present state's picture.
+            UserError: In a forked child of a process that has drawn, or in another thread than the first frame's.
         """
+        require_own_process()
         try:
-            frames = self._draw()
-        except PixelError:
+            with owning_thread(self._thread):
+                frames = self._draw()
+        except UserError:
             raise
         except Exception as error:  # MuJoCo, PyOpenGL and a driver each raise their own
             raise untrusted_pixels(f"drawing failed ({type(error).__name__}: {error})") from error
@@ -191,37 +194,12 @@ class FrameRenderer:
         """What draws: OpenGL's own name of the device or the software rasteriser."""
         from OpenGL import GL
 
-        self._gl.make_current()
+        require_own_process()
+        with owning_thread(self._thread):
+            self._gl.make_current()
         name = GL.glGetString(GL.GL_RENDERER)
         return name.decode() if name else "unknown"
 
     def close(self) -> None:
         """Gives the OpenGL context back."""
         self._finalizer()
-
-
-def _close_gl(gl: mujoco.GLContext, context: mujoco.MjrContext) -> None:
-    try:
-        gl.make_current()
-        context.free()
-        gl.free()
-    except Exception:  # a lost context was named when it drew, and has nothing left to give back
-        # Without it, MuJoCo's own finaliser would try once more and complain below our message.
-        gl._context = None
-
-
-def _open_gl(model: mujoco.MjModel, width: int, height: int) -> tuple[mujoco.GLContext, mujoco.MjrContext]:
-    try:
-        # One that cannot be made is finalised all the same, and would complain below our message that it lacks this.
-        mujoco.GLContext._context = None
-        with warnings.catch_warnings():
-            # GLFW raises nothing: it warns.
-            warnings.filterwarnings("error", module="glfw")
-            gl = mujoco.GLContext(width, height)
-        gl.make_current()
-        return gl, mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
-    except Exception as error:  # MuJoCo, PyOpenGL, GLFW and a driver each raise their own
-        backend = os.environ.get("MUJOCO_GL")
-        raise UserError(
-            f"no OpenGL context could be made with MUJOCO_GL={backend} ({error}); {GRAPHICS_FIX}"
-        ) from error

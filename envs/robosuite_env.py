@@ -23,6 +23,7 @@ from smidgen.envs.rendering import HIDDEN_GROUP, FrameRenderer, get_render_profi
 from smidgen.envs.simulator import quiet_robosuite
 from smidgen.envs.specs import TaskSpec
 from smidgen.envs.yaw import next_yaw, turned_about_vertical, yaw_between
+from smidgen.runtime.worker_process import end_with_parent_process
 
 _STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS | mujoco.mjtState.mjSTATE_WARMSTART
 
@@ -53,6 +54,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray], abc.ABC):
         observe_pixels: bool = True,
         render_mode: str | None = "rgb_array",
     ) -> None:
+        end_with_parent_process()
         self.cameras = tuple(self.task.cameras if cameras is None else cameras)
         self.image_size = parse_image_size(image_size)
         self.render_profile = get_render_profile(render_profile)

@@ -57,14 +57,22 @@ def make_env(task: str, **kwargs: Any) -> Any:
     Raises:
         UserError: For an unknown task, or a machine without the OpenGL backend that is asked for.
     """
-    entry_point = get_task(task).entry_point
+    return load_environment_class(get_task(task))(**kwargs)
+
+
+def load_environment_class(task: TaskSpec) -> Any:
+    """Imports a task's environment class, and with it the simulator.
+
+    Raises:
+        UserError: On a machine without the OpenGL backend that is asked for, or with contradicting variables.
+    """
     with simulator_imports():
-        create = load_env_creator(entry_point)
-    return create(**kwargs)
+        return load_env_creator(task.entry_point)
 
 
 def register_environments() -> None:
     """Registers every task's environment id with Gymnasium."""
     for task in TASKS.values():
         if task.env_id not in gymnasium.registry:
-            gymnasium.register(task.env_id, task.entry_point)
+            class_name = task.entry_point.partition(":")[2]
+            gymnasium.register(task.env_id, f"smidgen.envs.entry_points:{class_name}")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
 import os
 import signal
+import threading
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from multiprocessing.connection import wait as connection_wait
 from multiprocessing.reduction import ForkingPickler
 from types import FrameType
 from typing import Any
@@ -18,6 +21,8 @@ from smidgen.runtime.streams import hold_streams
 READY, RESULT, ERROR = "ready", "result", "error"
 
 _PR_SET_PDEATHSIG = 1
+# Process ids, since a fork copies what a module holds but not its threads.
+_WATCHED: set[int] = set()
 
 
 def end_with_parent(parent_id: int) -> None:
@@ -30,6 +35,24 @@ def end_with_parent(parent_id: int) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent_id:
         os._exit(1)
+
+
+def end_with_parent_process() -> None:
+    """Has this process end when the one that started it through ``multiprocessing`` has died, whoever that was.
+
+    A thread waits for it: the kernel's own signal comes at the end of the parent's *thread*, and in a process that
+    others start nobody knows how long that lives. Calling it again, or in a process of another kind, does nothing.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None or os.getpid() in _WATCHED:
+        return
+    _WATCHED.add(os.getpid())
+    threading.Thread(target=_end_after, args=(parent.sentinel,), name="end-with-parent", daemon=True).start()
+
+
+def _end_after(sentinel: int) -> None:
+    connection_wait([sentinel])
+    os._exit(1)
 
 
 def serve(
@@ -50,6 +73,7 @@ def serve(
     """
     end_with_parent(parent_id)
     hold_streams()
+    _WATCHED.add(os.getpid())
     # Ctrl-C is the parent's to answer; it then asks its workers to leave.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _leave)

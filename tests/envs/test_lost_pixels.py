@@ -44,9 +44,21 @@ sys.exit(main(sys.argv[1:]))
         (COLLECT, {"MUJOCO_GL": "nonsense"}, "unknown OpenGL backend in MUJOCO_GL 'nonsense'; valid: egl, glx, osmesa"),
         (COLLECT, {"PYOPENGL_PLATFORM": "nonsense"}, "does not go with MUJOCO_GL=egl; unset PYOPENGL_PLATFORM"),
         (("-c", COLLECT_WITHOUT_EGL), {"MUJOCO_GL": "egl"}, "apt-get install -y libegl1"),
-        (COLLECT, {"__EGL_VENDOR_LIBRARY_FILENAMES": "/nonexistent"}, "apt-get install -y libegl1"),
+        (
+            COLLECT,
+            {"__EGL_VENDOR_LIBRARY_FILENAMES": "/nonexistent"},
+            "unset __EGL_VENDOR_LIBRARY_FILENAMES=/nonexistent (/nonexistent does not exist)",
+        ),
+        (COLLECT, {"MUJOCO_EGL_DEVICE_ID": ""}, "MUJOCO_EGL_DEVICE_ID='' is not the id of an EGL device; ids that"),
+        (COLLECT, {"MUJOCO_EGL_DEVICE_ID": "99"}, "MUJOCO_EGL_DEVICE_ID='99' is not the id of an EGL device; ids"),
+        (
+            COLLECT,
+            {"MUJOCO_EGL_DEVICE_ID": "0", "CUDA_VISIBLE_DEVICES": "3"},
+            "MUJOCO_EGL_DEVICE_ID=0 is not among CUDA_VISIBLE_DEVICES=3",
+        ),
+        (COLLECT, {"MUJOCO_GL": "glx", "DISPLAY": ""}, "DISPLAY is not set"),
     ],
-    ids=["no such backend", "contradiction", "no library", "no driver"],
+    ids=["no such backend", "contradiction", "no library", "no driver", "empty id", "no such id", "two ids", "no X"],
 )
 def test_a_machine_that_cannot_draw_is_named_in_a_line(command, variables, message, tmp_path: Path) -> None:
     arguments = ("task=lift", "episodes=1", "workers=0", "image_size=32", f"out={tmp_path / 'set'}")
