@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import signal
 import sys
 import traceback
 import typing
@@ -15,6 +16,7 @@ from importlib.metadata import version
 from typing import Any, TypeVar
 
 from smidgen.runtime.errors import UserError
+from smidgen.runtime.interrupt import AskedToStop, unwinding_signals
 from smidgen.runtime.settings import MAX_SETTING_CHARACTERS, how_to_write, read_value, unknown_key
 from smidgen.runtime.streams import hold_streams, lost_output
 
@@ -45,8 +47,8 @@ def run_command(body: Callable[[list[str]], None], argv: Sequence[str] | None = 
         argv: Those arguments; the process's own by default.
 
     Returns:
-        0 when all is well, 2 for a :class:`UserError` (one line on stderr), 130 when interrupted, 1 for our own faults
-        and for output that could not be written (the work is done then).
+        0 when all is well, 2 for a :class:`UserError` (one line on stderr), 130 when interrupted, 143 when stopped by
+        SIGTERM, 129 by SIGHUP, 1 for our own faults and for output that could not be written (the work is done then).
     """
     hold_streams()
     try:
@@ -67,10 +69,15 @@ def _exit_code(body: Callable[[list[str]], None], arguments: list[str]) -> int:
         if wants_version(arguments):
             print(f"smidgen {version('smidgen')}")
         else:
-            body(arguments)
+            with unwinding_signals():
+                body(arguments)
     except UserError as error:
         print(f"error: {one_line(str(error))}", file=sys.stderr)
         return EXIT_USER
+    except AskedToStop as stopped:
+        name = signal.Signals(stopped.signal_number).name
+        print(f"stopped by {name}; run the same command again to go on", file=sys.stderr)
+        return 128 + stopped.signal_number
     except KeyboardInterrupt:
         print("interrupted; run the same command again to go on", file=sys.stderr)
         return EXIT_INTERRUPTED

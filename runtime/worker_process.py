@@ -74,8 +74,9 @@ def serve(
     end_with_parent(parent_id)
     hold_streams()
     _WATCHED.add(os.getpid())
-    # Ctrl-C is the parent's to answer; it then asks its workers to leave.
+    # Ctrl-C and a closed terminal are the parent's to answer; it then asks its workers to leave.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _leave)
     try:
         if initializer is not None:

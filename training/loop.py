@@ -25,10 +25,10 @@ from torch.nn.utils import clip_grad_norm_
 from smidgen.evaluation.collapse import CollapseMonitor
 from smidgen.policies.checkpoint import save_checkpoint
 from smidgen.runtime.errors import UserError
+from smidgen.runtime.interrupt import StopSignal, stop_signal
 from smidgen.runtime.places import printable_path, require_outside
 from smidgen.runtime.progress import progress
 from smidgen.training.config import TrainConfig
-from smidgen.training.interrupt import StopSignal, stop_signal
 from smidgen.training.optimiser import (
     SCHEDULES,
     build_optimiser,
@@ -68,7 +68,7 @@ def train(config: TrainConfig) -> Path:
 
     Raises:
         UserError: If the data is damaged, the settings are impossible, ``out`` holds another run, or the loss diverges.
-        TrainingStopped: After SIGTERM or SIGINT, once the run is saved.
+        TrainingStopped: After SIGTERM, SIGINT or SIGHUP, once the run is saved.
     """
     require_outside(config.out, itself=False)
     if printable_path(config.out) != config.out:

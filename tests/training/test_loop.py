@@ -113,17 +113,17 @@ def test_a_run_killed_and_taken_up_again_ends_in_the_same_bytes(finished_run, tm
     assert not (tmp_path / "run" / "resume").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 @pytest.mark.parametrize("step", [0, 5])
 def test_a_run_asked_to_stop_saves_and_goes_on(finished_run, tmp_path, tiny_config, monkeypatch, number, step):
     config = tiny_config(tmp_path / "run")
-    handlers = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)]
+    handlers = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)]
     with monkeypatch.context() as patch:
         stop_at(patch, step, number)
         with pytest.raises(TrainingStopped) as stopped:
             train(config)
     assert stopped.value.signal_number == number
-    assert [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)] == handlers
+    assert [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)] == handlers
     assert [entry.name for entry in (tmp_path / "run" / "resume").iterdir()] == [f"step-{step + 1:09d}"]
     train(config)
     assert hashed_files(tmp_path / "run") == hashed_files(finished_run)

@@ -1,0 +1,118 @@
+"""Signals that ask a process to end: a question between two steps, or an exception that unwinds the stack.
+
+SIGTERM comes from ``kill`` and schedulers, SIGINT from Ctrl-C, SIGHUP from a terminal or connection that closes. What is
+ignored when a command starts stays so: ``nohup`` ignores SIGHUP, and a shell ignores SIGINT for ``command &``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class AskedToStop(KeyboardInterrupt):
+    """SIGTERM or SIGHUP, where nothing else answers it; unwinds the stack as Ctrl-C does.
+
+    Args:
+        signal_number: The signal.
+    """
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(signal_number)
+        self.signal_number = signal_number
+
+
+class StopSignal:
+    """Whether the process was asked to stop, and by which signal.
+
+    A second SIGTERM or SIGINT does what it always did. A second SIGHUP does not: a shell and the kernel send one each.
+    """
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def install(self) -> None:
+        """Starts to catch what is not ignored."""
+        self._before = _handle(SIGNALS, self._receive)
+
+    def remove(self) -> None:
+        """Puts back the handlers that were there."""
+        _put_back(self._before)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self.number = number
+        leave_lost_terminal()
+        if number != signal.SIGHUP:
+            signal.signal(number, self._before[number])
+
+
+@contextlib.contextmanager
+def stop_signal() -> Iterator[StopSignal]:
+    """Catches signals inside the block; outside the main thread Python cannot, and nothing is caught."""
+    stop = StopSignal()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    stop.install()
+    try:
+        yield stop
+    finally:
+        stop.remove()
+
+
+@contextlib.contextmanager
+def unwinding_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP raise :class:`AskedToStop` inside the block, so that half-written files and workers go.
+
+    Of several that come together the first counts: the next may not interrupt the clearing up.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before: dict[int, Any] = {}
+
+    def unwind(number: int, frame: FrameType | None) -> None:
+        for each in before:
+            signal.signal(each, lambda number, frame: None)
+        leave_lost_terminal()
+        raise AskedToStop(number)
+
+    before.update(_handle((signal.SIGTERM, signal.SIGHUP), unwind))
+    try:
+        yield
+    finally:
+        _put_back(before)
+
+
+def leave_lost_terminal() -> None:
+    """Lets output go nowhere where its terminal has been closed: printing would fail before the work is saved."""
+    for descriptor in (1, 2):
+        poll = select.poll()
+        poll.register(descriptor, 0)
+        is_lost = any(event & select.POLLHUP for _, event in poll.poll(0))
+        # A pipe without a reader is another thing, and answered where it is written to.
+        if is_lost and stat.S_ISCHR(os.fstat(descriptor).st_mode):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, descriptor)
+            os.close(nowhere)
+
+
+def _handle(numbers: tuple[int, ...], handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
+    """Installs a handler for what is not ignored; gives the handlers that were there. None is one that C installed."""
+    caught = [number for number in numbers if signal.getsignal(number) not in (signal.SIG_IGN, None)]
+    return {number: signal.signal(number, handler) for number in caught}
+
+
+def _put_back(before: dict[int, Any]) -> None:
+    for number, handler in before.items():
+        signal.signal(number, handler)
