@@ -39,13 +39,13 @@ from smidgen.data_collection.manifest import (
 )
 from smidgen.policies.baselines import DemoStatistics
 from smidgen.runtime.errors import UserError
-from smidgen.runtime.files import LOCK_NAME, sha256_file
+from smidgen.runtime.files import LOCK_NAMES, sha256_file
 
 EPISODES_NAME = "episodes"
 HOST_NAME = "host.json"
 PREVIEW_NAME = "preview"
 # What may stand beside the episodes; anything else in a data set's directory is refused.
-TOP_LEVEL_NAMES = (MANIFEST_NAME, HOST_NAME, EPISODES_NAME, PREVIEW_NAME, LOCK_NAME)
+TOP_LEVEL_NAMES = (MANIFEST_NAME, HOST_NAME, EPISODES_NAME, PREVIEW_NAME, *LOCK_NAMES)
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ from pathlib import Path
 import mujoco
 import numpy as np
 
+from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import sha256_bytes, write_atomic
 
 _CHECKSUM = b"# sha256 "
@@ -73,7 +74,10 @@ def _decimated(source: Path, fraction: float, min_faces: int) -> Path:
         if target < len(faces):
             vertices, faces = _simplify(vertices, faces, 1.0 - target / len(faces))
         content = _wavefront(vertices, faces)
-        write_atomic(path, content + _CHECKSUM + sha256_bytes(content).encode() + b"\n", durable=False)
+        try:
+            write_atomic(path, content + _CHECKSUM + sha256_bytes(content).encode() + b"\n", durable=False)
+        except UserError as error:
+            raise UserError(f"{error}: SMIDGEN_CACHE=DIR says where meshes are kept") from error
     return path
 
 

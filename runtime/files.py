@@ -17,9 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from smidgen.runtime.errors import UserError
+from smidgen.runtime.owner_lock import owner_lock
 
 TEMPORARY_PREFIX = ".partial-"
 LOCK_NAME = ".lock"
+# Where the file system has no flock.
+OWNER_NAME = ".lock-owner"
+LOCK_NAMES = (LOCK_NAME, OWNER_NAME)
+# What a system call answers that a file system does not have; NFS and Lustre each have their own.
+_NOT_SUPPORTED = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EBADF, errno.ENOTTY)
 _HASH_BLOCK_BYTES = 1 << 20
 _MAX_JSON_BYTES = 1 << 28
 # Ours nest less than ten deep; whoever walks, prints or writes a value has Python's thousand frames.
@@ -53,9 +59,18 @@ def canonical_json(value: Any) -> bytes:
 def _fsync_directory(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        _fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _fsync(descriptor: int) -> None:
+    """Waits until a file or directory is on the disk, where the file system can say so."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NOT_SUPPORTED:
+            raise
 
 
 @contextlib.contextmanager
@@ -68,7 +83,25 @@ def _disk_errors(path: Path) -> Iterator[None]:
             raise UserError(f"no space left on disk for {path}; free some and run the command again") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise UserError(f"may not write {path}: {error.strerror}; choose another directory") from error
+        if error.errno in (*_NOT_SUPPORTED, errno.EXDEV, errno.EBUSY, errno.ESTALE):
+            raise UserError(
+                f"the file system cannot write {path}: {error.strerror}; choose a directory on another one"
+            ) from error
         raise
+
+
+def _require_same_case(path: Path) -> None:
+    """A file system that ignores case shows one file under two names; writing one would overwrite the other.
+
+    Raises:
+        UserError: If a file stands there whose name differs in case alone.
+    """
+    if not os.path.lexists(path):
+        return
+    names = os.listdir(path.parent)
+    other = next((name for name in names if name.casefold() == path.name.casefold()), None)
+    if path.name not in names and other is not None:
+        raise UserError(f"{path} would overwrite {other}: this file system ignores case; choose another name")
 
 
 def write_atomic(path: Path | str, data: bytes, *, durable: bool = True) -> None:
@@ -80,10 +113,12 @@ def write_atomic(path: Path | str, data: bytes, *, durable: bool = True) -> None
         durable: Whether to wait until it is on the disk; a cache that checks itself need not.
 
     Raises:
-        UserError: If the disk is full or the directory may not be written.
+        UserError: If the disk is full, the directory may not be written, or the file system ignores case and holds a
+            file whose name differs in case alone.
     """
     path = Path(path)
     with _disk_errors(path):
+        _require_same_case(path)
         try:
             _write_and_rename(path, data, durable)
         except FileNotFoundError:
@@ -99,7 +134,7 @@ def _write_and_rename(path: Path, data: bytes, durable: bool) -> None:
             file.write(data)
             if durable:
                 file.flush()
-                os.fsync(file.fileno())
+                _fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -143,12 +178,18 @@ def _publish_directory(temporary: Path, path: Path) -> None:
     for file in temporary.rglob("*"):
         if file.is_file():
             with open(file, "rb") as opened:
-                os.fsync(opened.fileno())
+                _fsync(opened.fileno())
     if path.exists():
         replaced = path.with_name(f"{TEMPORARY_PREFIX}{path.name}-{uuid.uuid4().hex}")
-        os.rename(path, replaced)
+        try:
+            os.rename(path, replaced)
+        except OSError as error:
+            # A directory of a container's image cannot be renamed, only removed.
+            if error.errno != errno.EXDEV:
+                raise
+            shutil.rmtree(path)
         os.rename(temporary, path)
-        shutil.rmtree(replaced)
+        shutil.rmtree(replaced, ignore_errors=True)
     else:
         os.rename(temporary, path)
     _fsync_directory(path.parent)
@@ -241,19 +282,25 @@ def _require_shallow(value: Any) -> None:
 def directory_lock(directory: Path | str) -> Iterator[None]:
     """Holds a directory for one process; the system lets go of the lock when the process dies, however it dies.
 
+    On a file system without ``flock`` a file names the owner instead (:mod:`smidgen.runtime.owner_lock`).
+
     Raises:
-        UserError: If another process holds it.
+        UserError: If another process holds it, or the directory may not be written.
     """
     directory = Path(directory)
     path = directory / LOCK_NAME
-    with _disk_errors(path):
-        directory.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
+    with contextlib.ExitStack() as stack:
+        with _disk_errors(path):
+            directory.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        stack.callback(os.close, descriptor)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UserError(f"another command is writing to {directory}; wait for it or choose another out=") from error
+        except OSError as error:
+            with _disk_errors(path):
+                if error.errno not in _NOT_SUPPORTED:
+                    raise
+                stack.enter_context(owner_lock(directory / OWNER_NAME))
         yield
-    finally:
-        os.close(descriptor)

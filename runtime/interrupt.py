@@ -1,7 +1,7 @@
 """Signals that ask a process to end: a question between two steps, or an exception that unwinds the stack.
 
-SIGTERM comes from ``kill`` and schedulers, SIGINT from Ctrl-C, SIGHUP from a terminal or connection that closes. What is
-ignored when a command starts stays so: ``nohup`` ignores SIGHUP, and a shell ignores SIGINT for ``command &``.
+SIGTERM comes from ``kill`` and schedulers, SIGINT from Ctrl-C, SIGHUP from a terminal or connection that closes. What
+is ignored when a command starts stays so: ``nohup`` ignores SIGHUP, and a shell ignores SIGINT for ``command &``.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import (
-    LOCK_NAME,
+    LOCK_NAMES,
     TEMPORARY_PREFIX,
     atomic_directory,
     canonical_json,
@@ -172,7 +172,7 @@ def require_free_or_same(path: Path, asked: Mapping[str, Any]) -> None:
         raise UserError(f"{path} is a file; choose a directory as out=")
     if not (path / CONFIG_NAME).exists():
         names = sorted(entry.name for entry in path.iterdir())
-        others = [name for name in names if name != LOCK_NAME and not name.startswith(TEMPORARY_PREFIX)]
+        others = [name for name in names if name not in LOCK_NAMES and not name.startswith(TEMPORARY_PREFIX)]
         if others:
             raise UserError(f"{path} holds {others[0]!r} and is no training run; choose an empty directory as out=")
         return

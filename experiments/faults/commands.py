@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from smidgen.runtime.files import LOCK_NAME, sha256_file
+from smidgen.runtime.files import LOCK_NAMES, sha256_file
 
 # Holds times, dates and names of hosts, or nothing: outside of what is promised.
-_OUTSIDE = ("host.json", LOCK_NAME, "tensorboard", "scratch")
+_OUTSIDE = ("host.json", *LOCK_NAMES, "tensorboard", "scratch")
 _OUTSIDE_SUFFIX = ".host.json"
 
 

@@ -1,4 +1,4 @@
-"""Which processes and threads may draw; each case in an interpreter of its own, since OpenGL marks a process for life."""
+"""Which processes and threads may draw; each case in an interpreter of its own: OpenGL marks a process for life."""
 
 import os
 import signal
