@@ -12,11 +12,12 @@ import os
 import sys
 import threading
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import mujoco
 
-from smidgen.envs.graphics_cure import cannot_draw
+from smidgen.envs.graphics_cure import GraphicsError, cannot_draw
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.worker_process import end_with_parent_process
 
@@ -87,6 +88,14 @@ def open_gl(model: mujoco.MjModel, width: int, height: int) -> tuple[mujoco.GLCo
         return gl, mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
     except Exception as error:  # MuJoCo, PyOpenGL, GLFW and a driver each raise their own
         backend = os.environ.get("MUJOCO_GL", "")
+        if (loaded := mujoco.GLContext.__module__.rpartition(".")[2]) != backend and {loaded, backend} != {
+            "glfw",
+            "glx",
+        }:
+            raise GraphicsError(
+                f"MuJoCo was imported before smidgen.envs and draws with {loaded}, which fails ({error})",
+                f"import smidgen.envs first, or set MUJOCO_GL={backend} before Python starts",
+            ) from error
         raise cannot_draw(backend, f"no OpenGL context could be made with MUJOCO_GL={backend} ({error})") from error
 
 
@@ -105,7 +114,7 @@ def close_gl(gl: mujoco.GLContext, context: mujoco.MjrContext) -> None:
 
 
 @contextlib.contextmanager
-def owning_thread(thread: threading.Thread) -> Any:
+def owning_thread(thread: threading.Thread) -> Iterator[None]:
     """Names the thread where drawing fails because the context belongs to another.
 
     Args:

@@ -91,8 +91,19 @@ def test_an_environment_that_is_taken_through_a_fork_says_so_and_the_parent_goes
 
 
 def test_other_drawing_of_this_process_counts_too(tmp_path: Path) -> None:
-    ended = run(tmp_path, 'import mujoco\ngl = mujoco.GLContext(32, 32)\ngl.make_current()\nanswer_of_child("fork")')
+    ended = run(
+        tmp_path,
+        'import smidgen.envs, mujoco\ngl = mujoco.GLContext(32, 32)\ngl.make_current()\nanswer_of_child("fork")',
+    )
     assert "ForkedDrawing: " in ended.stdout
+
+
+def test_a_simulator_that_was_imported_first_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MUJOCO_GL", "DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    last_line = run(tmp_path, "import mujoco\ndrawn()").stderr.strip().splitlines()[-1]
+    assert "MuJoCo was imported before smidgen.envs and draws with glfw" in last_line
+    assert "set MUJOCO_GL=egl before Python starts" in last_line
 
 
 def test_a_child_forked_before_the_first_frame_draws(tmp_path: Path) -> None:
