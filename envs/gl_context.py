@@ -1,70 +1,23 @@
-"""The OpenGL context that a renderer draws in: how it is opened and closed, and which process and thread may use it.
-
-A software rasteriser draws with threads, and some drivers too. A fork copies their locks without them, so whatever
-OpenGL is asked in a forked child of a process that has drawn may wait for ever, also after every context was closed.
-"""
+"""The OpenGL context that a renderer draws in: how it is opened and closed, and which process and thread may use it."""
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
-import sys
 import threading
 import warnings
 from collections.abc import Iterator
-from typing import Any
 
 import mujoco
 
+from smidgen.envs.forked_drawing import Drawing, require_own_process
 from smidgen.envs.graphics_cure import GraphicsError, cannot_draw
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.worker_process import end_with_parent_process
 
 
-class ForkedDrawing(UserError):
-    """Drawing was asked for in a forked child of a process that has drawn."""
-
-
 class WrongThread(UserError):
     """Drawing was asked for in another thread than the one that the context belongs to."""
-
-
-class _Drawing:
-    """What this process, or the one that it was forked from, has done with OpenGL."""
-
-    has_begun = False
-    was_forked = False
-    # A forked child must not give back what only its parent can; nothing here is ever finalised.
-    kept: list[Any] = []  # noqa: RUF012  (one per process)
-
-
-def _mark_forked() -> None:
-    """Runs in a forked child: notes that OpenGL is of no use here, and keeps exit handlers from calling it."""
-    displays = [sys.modules.get(name) for name in ("mujoco.egl", "robosuite.renderers.context.egl_context")]
-    opened = [module for module in displays if module is not None and getattr(module, "EGL_DISPLAY", None) is not None]
-    if not (_Drawing.has_begun or opened):
-        return
-    _Drawing.was_forked = True
-    for module in opened:
-        atexit.unregister(module.EGL.eglTerminate)
-
-
-os.register_at_fork(after_in_child=_mark_forked)
-
-
-def require_own_process() -> None:
-    """Refuses to draw where drawing would hang.
-
-    Raises:
-        ForkedDrawing: In a forked child of a process that has drawn.
-    """
-    if _Drawing.was_forked:
-        raise ForkedDrawing(
-            "this process was forked from one that has drawn already, and drawing here would hang; start it with "
-            'context="spawn": make_vec(..., vector_kwargs={"context": "spawn"}), '
-            'multiprocessing.get_context("spawn"), DataLoader(..., multiprocessing_context="spawn")'
-        )
 
 
 def open_gl(model: mujoco.MjModel, width: int, height: int) -> tuple[mujoco.GLContext, mujoco.MjrContext]:
@@ -76,7 +29,7 @@ def open_gl(model: mujoco.MjModel, width: int, height: int) -> tuple[mujoco.GLCo
     """
     require_own_process()
     end_with_parent_process()
-    _Drawing.has_begun = True
+    Drawing.has_begun = True
     try:
         # One that cannot be made is finalised all the same, and would complain below our message that it lacks this.
         mujoco.GLContext._context = None
@@ -101,8 +54,8 @@ def open_gl(model: mujoco.MjModel, width: int, height: int) -> tuple[mujoco.GLCo
 
 def close_gl(gl: mujoco.GLContext, context: mujoco.MjrContext) -> None:
     """Gives a context back; one that is lost, or belongs to a process that this one was forked from, is left alone."""
-    if _Drawing.was_forked:
-        _Drawing.kept.append((gl, context))
+    if Drawing.was_forked:
+        Drawing.kept.append((gl, context))
         return
     try:
         gl.make_current()

@@ -12,7 +12,8 @@ import mujoco
 import numpy as np
 
 from smidgen.envs.errors import untrusted_pixels
-from smidgen.envs.gl_context import close_gl, open_gl, owning_thread, require_own_process
+from smidgen.envs.forked_drawing import require_own_process
+from smidgen.envs.gl_context import close_gl, open_gl, owning_thread
 from smidgen.envs.pixel_watch import PixelWatch
 from smidgen.runtime.errors import UserError, unknown_name
 from smidgen.runtime.files import canonical_json, sha256_bytes

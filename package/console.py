@@ -7,6 +7,7 @@ import sys
 
 from smidgen.runtime.command_line import run_command, wants_version
 from smidgen.runtime.streams import hold_streams
+from smidgen.runtime.waiting_policy import wait_passively
 
 
 def collect() -> int:
@@ -48,5 +49,6 @@ def _run(module: str) -> int:
     hold_streams()
     if wants_version(sys.argv[1:]):
         return run_command(lambda arguments: None)
+    wait_passively()
     exit_code: int = importlib.import_module(module).main()
     return exit_code

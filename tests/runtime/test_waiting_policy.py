@@ -1,0 +1,51 @@
+"""PyTorch's threads wait asleep in every command, unless the user has chosen, and never in a user's own program."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from smidgen.runtime.waiting_policy import wait_passively
+
+ROOT = Path(__file__).parents[2]
+CHOICES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+# GNU's OpenMP shows its settings as it is loaded, on stderr.
+SHOWN = {"OMP_DISPLAY_ENV": "verbose"}
+ASLEEP = "GOMP_SPINCOUNT = '0'"
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_a_users_choice_stands(name: str) -> None:
+    environment = {name: "active"}
+    wait_passively(environment)
+    assert environment == {name: "active"}
+    wait_passively(unset := {})
+    assert unset == {"OMP_WAIT_POLICY": "passive"}
+
+
+def run(*command: str, **variables: str) -> str:
+    kept = {name: value for name, value in os.environ.items() if name not in CHOICES}
+    ended = subprocess.run(
+        [sys.executable, *command], env=kept | SHOWN | variables, capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    return ended.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("-m", "smidgen.training.train", "--help"),
+        ("-c", "import sys; sys.argv[1:] = ['--help']; from smidgen.console import train; train()"),
+    ],
+    ids=["module", "console command"],
+)
+def test_openmp_obeys(command: tuple[str, ...]) -> None:
+    assert ASLEEP in run(*command)
+    assert "OMP_WAIT_POLICY = 'ACTIVE'" in run(*command, OMP_WAIT_POLICY="active")
+
+
+def test_a_users_own_program_is_left_alone() -> None:
+    assert "GOMP_SPINCOUNT" in (shown := run("-c", "import smidgen, torch, smidgen.policies.transforms"))
+    assert ASLEEP not in shown
