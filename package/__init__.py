@@ -4,16 +4,13 @@ The names that your own code needs. Each is imported when it is first asked for:
 PyTorch nor the simulator.
 """
 
-import sys as _sys
 from importlib.metadata import version as _version
 from typing import TYPE_CHECKING
 
 from smidgen.runtime.lazy_names import lazy_names as _lazy_names
-from smidgen.runtime.waiting_policy import wait_passively as _wait_passively
+from smidgen.runtime.waiting_policy import wait_passively_in_modules as _wait_passively_in_modules
 
-# So Python calls itself while it looks for the module of `python -m smidgen...`: one of our commands, as in console.py.
-if _sys.argv[:1] == ["-m"]:
-    _wait_passively()
+_wait_passively_in_modules()
 
 if TYPE_CHECKING:
     from smidgen.data_collection.experts.expert import Expert

@@ -7,6 +7,7 @@ processes each spinning thread takes the core from the one that it waits for, an
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import MutableMapping
 
 # GNU's OpenMP, which PyTorch's wheels bring, reads either; Intel's and LLVM's read the first and the last.
@@ -21,3 +22,10 @@ def wait_passively(environment: MutableMapping[str, str] = os.environ) -> None:
     """
     if not any(name in environment for name in _USERS_CHOICE):
         environment["OMP_WAIT_POLICY"] = "passive"
+
+
+def wait_passively_in_modules() -> None:
+    """Does so where ``python -m smidgen...`` runs one of our commands, and not in a user's own program."""
+    # So Python calls itself while it looks for the module.
+    if sys.argv[:1] == ["-m"]:
+        wait_passively()
