@@ -19,15 +19,6 @@ from smidgen.training.run_directory import RESUME_NAME, ResumePoint
 
 # What the loop remembers of the steps since its last row.
 RECENT = ("loss", "grad_norm")
-_MONITOR_TYPES: dict[str, tuple[type, ...]] = {
-    "plateau_below": (float, int),
-    "escape_above": (float, int),
-    "plateau_since": (int, type(None)),
-    "escape_step": (int, type(None)),
-    "version": (int,),
-    "reading": (dict, type(None)),
-}
-_PER_COORDINATE = ("r2", "explained_variance", "prediction_variance_ratio")
 
 
 def restore(
@@ -50,7 +41,6 @@ def restore(
     """
     try:
         rows, recent = _memory(point.memory)
-        _check_monitor(point.memory["monitor"])
         monitor.load_state_dict(point.memory["monitor"])
         policy.load_state_dict(point.tensors["model"])
         _check_optimiser(optimiser, point.tensors["optimiser"])
@@ -73,16 +63,6 @@ def _memory(memory: Mapping[str, Any]) -> tuple[list[dict[str, Any]], dict[str, 
     if not all(_is_number(value) for values in recent.values() for value in values):
         raise ValueError("recent should hold numbers")
     return rows, recent
-
-
-def _check_monitor(state: Mapping[str, Any]) -> None:
-    for name, kinds in _MONITOR_TYPES.items():
-        if type(state[name]) not in kinds:
-            raise ValueError(f"monitor.{name} should be {kinds[0].__name__}, is {state[name]!r:.40}")
-    for name, value in (state["reading"] or {}).items():
-        values = value if name in _PER_COORDINATE and isinstance(value, list) else [value]
-        if not all(number is None or _is_number(number) for number in values):
-            raise ValueError(f"monitor.reading.{name} should hold numbers, is {value!r:.40}")
 
 
 def _check_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:

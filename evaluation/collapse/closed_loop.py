@@ -17,6 +17,7 @@ from scipy.special import digamma
 from torch import Tensor
 
 from smidgen.evaluation.collapse.cue import SlopeParts
+from smidgen.evaluation.collapse.values import ArrayLike, as_float64
 
 # A control step shorter than this share of the expert's median step counts as standing still.
 STILL_BELOW = 0.05
@@ -25,7 +26,7 @@ UNDECIDED_BELOW = 0.25
 NEIGHBOURS = 3
 
 
-def stack_paths(paths: Sequence[Tensor], num_steps: int) -> Tensor:
+def stack_paths(paths: Sequence[ArrayLike], num_steps: int) -> Tensor:
     """Paths (S_e, D) as one float64 (E, num_steps, D), each padded with its last point.
 
     Raises:
@@ -33,16 +34,17 @@ def stack_paths(paths: Sequence[Tensor], num_steps: int) -> Tensor:
     """
     rows = []
     for path in paths:
-        path_SD = torch.as_tensor(path).detach().double().cpu()
+        path_SD = as_float64(path, "a path")
         if path_SD.ndim != 2 or path_SD.shape[0] == 0:
             raise ValueError(f"expected paths of shape (S, D) with S >= 1, got {tuple(path_SD.shape)}")
         rows.append(torch.cat([path_SD, path_SD[-1:].expand(num_steps - path_SD.shape[0], -1)]))
     return torch.stack(rows)
 
 
-def _both(paths: Sequence[Tensor], expert_paths: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+def _both(paths: Sequence[ArrayLike], expert_paths: Sequence[ArrayLike]) -> tuple[Tensor, Tensor]:
     if len(paths) != len(expert_paths):
         raise ValueError(f"expected one expert path per path, got {len(paths)} and {len(expert_paths)}")
+    paths, expert_paths = ([as_float64(path, "a path") for path in each] for each in (paths, expert_paths))
     num_steps = max(len(path) for path in [*paths, *expert_paths])
     return stack_paths(paths, num_steps), stack_paths(expert_paths, num_steps)
 
@@ -51,7 +53,7 @@ def _root_mean_square(offset_ESD: Tensor) -> Tensor:
     return offset_ESD.square().sum(dim=-1).mean().sqrt()
 
 
-def spread_ratio(paths: Sequence[Tensor], expert_paths: Sequence[Tensor]) -> float:
+def spread_ratio(paths: Sequence[ArrayLike], expert_paths: Sequence[ArrayLike]) -> float:
     """Closed-loop spread of a policy's paths around their time-mean, over the expert's on the same seeds.
 
     About 0: the policy runs the same path whatever the episode. About 1: it varies as much as the expert.
@@ -73,7 +75,7 @@ def spread_ratio(paths: Sequence[Tensor], expert_paths: Sequence[Tensor]) -> flo
     return float(spread / expert_spread) if expert_spread > 0 else math.nan
 
 
-def mean_path_distance(paths: Sequence[Tensor], expert_paths: Sequence[Tensor]) -> float:
+def mean_path_distance(paths: Sequence[ArrayLike], expert_paths: Sequence[ArrayLike]) -> float:
     """Root mean square distance of a policy's paths to the expert's mean path, over the expert's own distance to it.
 
     About 0: the arm runs the average path. The expert has 1; a policy that is lost elsewhere has more.
@@ -96,7 +98,7 @@ def mean_path_distance(paths: Sequence[Tensor], expert_paths: Sequence[Tensor]) 
     return float(_root_mean_square(paths_ESD - mean_SD) / expert_distance) if expert_distance > 0 else math.nan
 
 
-def path_slope_parts(paths: Sequence[Tensor], expert_paths: Sequence[Tensor]) -> SlopeParts:
+def path_slope_parts(paths: Sequence[ArrayLike], expert_paths: Sequence[ArrayLike]) -> SlopeParts:
     """The cue slope in closed loop: regression of a policy's paths on the expert's, by episode.
 
     Both are first freed, at every control step, of what goes linearly with the robot's start (its noise moves both).
@@ -130,7 +132,7 @@ def path_slope_parts(paths: Sequence[Tensor], expert_paths: Sequence[Tensor]) ->
     return SlopeParts((own_EF * expert_EF).sum(dim=1), expert_EF.square().sum(dim=1))
 
 
-def goal_r2(final_ED: Tensor, goal_EG: Tensor) -> float:
+def goal_r2(final_ED: ArrayLike, goal_EG: ArrayLike) -> float:
     """Share of the final positions' variance that a linear regression on the goal explains, adjusted for its size.
 
     Args:
@@ -155,7 +157,7 @@ def goal_r2(final_ED: Tensor, goal_EG: Tensor) -> float:
     return float(1 - unexplained / ((final**2).sum() / (num_episodes - 1)))
 
 
-def goal_information_bits(final_ED: Tensor, goal_EG: Tensor) -> float:
+def goal_information_bits(final_ED: ArrayLike, goal_EG: ArrayLike) -> float:
     """Mutual information of final position and goal by nearest neighbours, in bits, never below 0.
 
     It also finds dependence that is not linear. With E episodes it cannot exceed about log2(E).
@@ -188,18 +190,19 @@ def goal_information_bits(final_ED: Tensor, goal_EG: Tensor) -> float:
     return max(0.0, float(nats) / math.log(2))
 
 
-def _varying(final_ED: Tensor, goal_EG: Tensor) -> tuple[np.ndarray, np.ndarray]:
+def _varying(final_ED: ArrayLike, goal_EG: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Both as centred float64 arrays, without the coordinates that never change."""
+    final_ED, goal_EG = as_float64(final_ED, "final positions"), as_float64(goal_EG, "goals")
     if final_ED.ndim != 2 or goal_EG.ndim != 2 or len(final_ED) != len(goal_EG):
         raise ValueError(
             f"expected final positions (E, D) and goals (E, G), got {tuple(final_ED.shape)} and {tuple(goal_EG.shape)}"
         )
-    arrays = [torch.as_tensor(part).detach().double().cpu().numpy() for part in (final_ED, goal_EG)]
+    arrays = [part.numpy() for part in (final_ED, goal_EG)]
     kept = [part[:, np.ptp(part, axis=0) > 0] if len(part) else part for part in arrays]
     return kept[0] - kept[0].mean(axis=0), kept[1] - kept[1].mean(axis=0)
 
 
-def latching_index(paths: Sequence[Tensor], expert_paths: Sequence[Tensor]) -> float:
+def latching_index(paths: Sequence[ArrayLike], expert_paths: Sequence[ArrayLike]) -> float:
     """How much more often than the expert a policy stands still while the expert is at work.
 
     Counted over the expert's control steps of each seed; a step is still below 5 % of the expert's median step.
@@ -222,6 +225,7 @@ def latching_index(paths: Sequence[Tensor], expert_paths: Sequence[Tensor]) -> f
     """
     if len(paths) != len(expert_paths):
         raise ValueError(f"expected one expert path per path, got {len(paths)} and {len(expert_paths)}")
+    paths, expert_paths = ([as_float64(path, "a path") for path in each] for each in (paths, expert_paths))
     expert_moves = [_step_lengths(path, len(path)) for path in expert_paths]
     moves = [_step_lengths(path, len(expert)) for path, expert in zip(paths, expert_paths, strict=True)]
     if not expert_moves or not (expert_S := torch.cat(expert_moves)).numel():

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from smidgen.evaluation.collapse.offline import flatten_rows, one_minus_ratio, variance
+from smidgen.evaluation.collapse.offline import one_minus_ratio, variance
+from smidgen.evaluation.collapse.values import ArrayLike, as_float64, as_integers, flatten_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,6 +19,10 @@ class SlopeParts:
 
     products_E: Tensor
     powers_E: Tensor
+
+    def __post_init__(self) -> None:
+        for name in ("products_E", "powers_E"):
+            object.__setattr__(self, name, as_float64(getattr(self, name), name))
 
     @property
     def slope(self) -> float:
@@ -31,7 +36,7 @@ class SlopeParts:
         return int((self.powers_E > 0).sum())
 
 
-def cue_slope(delta_prediction: Tensor, delta_target: Tensor) -> float:
+def cue_slope(delta_prediction: ArrayLike, delta_target: ArrayLike) -> float:
     """Regression through the origin of the output's change on the expert's when only the cue has moved.
 
     A mixture a * expert + (1 - a) * mean has slope a: 1 sees the cue, 0 is blind to it.
@@ -43,12 +48,12 @@ def cue_slope(delta_prediction: Tensor, delta_target: Tensor) -> float:
     Returns:
         sum(dp * dt) / sum(dt^2); NaN if the expert's target never changes.
     """
-    delta_prediction_NA, delta_target_NA = flatten_rows(delta_prediction, delta_target)
+    delta_prediction_NA, delta_target_NA = flatten_rows(delta_prediction=delta_prediction, delta_target=delta_target)
     power = delta_target_NA.square().sum()
     return float((delta_prediction_NA * delta_target_NA).sum() / power) if power > 0 else math.nan
 
 
-def cue_slope_parts(delta_prediction_KA: Tensor, delta_target_KA: Tensor, episode_K: Tensor) -> SlopeParts:
+def cue_slope_parts(delta_prediction_KA: ArrayLike, delta_target_KA: ArrayLike, episode_K: ArrayLike) -> SlopeParts:
     """The cue slope's sums by episode.
 
     Args:
@@ -59,10 +64,11 @@ def cue_slope_parts(delta_prediction_KA: Tensor, delta_target_KA: Tensor, episod
     Raises:
         ValueError: If shapes do not agree.
     """
-    prediction_KA, target_KA = flatten_rows(delta_prediction_KA, delta_target_KA)
+    prediction_KA, target_KA = flatten_rows(delta_prediction=delta_prediction_KA, delta_target=delta_target_KA)
+    episode_K = as_integers(episode_K, "episodes")
     if episode_K.shape != (len(target_KA),):
         raise ValueError(f"expected one episode per pair, ({len(target_KA)},), got {tuple(episode_K.shape)}")
-    _, index_K = torch.unique(episode_K.cpu(), return_inverse=True)
+    _, index_K = torch.unique(episode_K, return_inverse=True)
     zeros_E = torch.zeros(int(index_K.max()) + 1, dtype=torch.float64)
     return SlopeParts(
         zeros_E.index_add(0, index_K, (prediction_KA * target_KA).sum(dim=1)),
@@ -70,7 +76,7 @@ def cue_slope_parts(delta_prediction_KA: Tensor, delta_target_KA: Tensor, episod
     )
 
 
-def cue_skill(prediction: Tensor, hidden_prediction: Tensor, target: Tensor) -> float:
+def cue_skill(prediction: ArrayLike, hidden_prediction: ArrayLike, target: ArrayLike) -> float:
     """1 - MSE / MSE of the same network trained with the cue hidden: what seeing the cue is worth.
 
     Args:
@@ -82,12 +88,16 @@ def cue_skill(prediction: Tensor, hidden_prediction: Tensor, target: Tensor) -> 
         1 for a perfect prediction, 0 for one as good as the twin's; NaN if the twin is perfect. Coordinates share a
         unit.
     """
-    prediction_NA, hidden_NA, target_NA = flatten_rows(prediction, hidden_prediction, target)
+    prediction_NA, hidden_NA, target_NA = flatten_rows(
+        prediction=prediction, hidden_prediction=hidden_prediction, target=target
+    )
     error, hidden_error = ((rows_NA - target_NA).square().mean() for rows_NA in (prediction_NA, hidden_NA))
     return float(one_minus_ratio(error, hidden_error))
 
 
-def response_to_shuffling(prediction: Tensor, shuffled: Tensor, target: Tensor, shuffled_target: Tensor) -> float:
+def response_to_shuffling(
+    prediction: ArrayLike, shuffled: ArrayLike, target: ArrayLike, shuffled_target: ArrayLike
+) -> float:
     """How far the output moves when the frames are another episode's at the same control step.
 
     0 proves that the policy does not use its frames. More does not prove that it sees the cue: it may see its own arm.
@@ -103,12 +113,12 @@ def response_to_shuffling(prediction: Tensor, shuffled: Tensor, target: Tensor, 
 
     Source: permutation importance, L. Breiman, "Random forests", Machine Learning 45, 2001.
     """
-    rows = flatten_rows(prediction, shuffled, target, shuffled_target)
+    rows = flatten_rows(prediction=prediction, shuffled=shuffled, target=target, shuffled_target=shuffled_target)
     moved, expert_moved = ((after - before).square().sum() for before, after in (rows[:2], rows[2:]))
     return float((moved / expert_moved).sqrt()) if expert_moved > 0 else math.nan
 
 
-def response_to_blanking(prediction: Tensor, blanked: Tensor, target: Tensor) -> float:
+def response_to_blanking(prediction: ArrayLike, blanked: ArrayLike, target: ArrayLike) -> float:
     """Root mean square change of the output when every frame is blank, over the targets' standard deviation.
 
     Args:
@@ -119,7 +129,7 @@ def response_to_blanking(prediction: Tensor, blanked: Tensor, target: Tensor) ->
     Returns:
         0 for a policy that does not use its frames; NaN if no target varies. Coordinates share a unit.
     """
-    prediction_NA, blanked_NA, target_NA = flatten_rows(prediction, blanked, target)
+    prediction_NA, blanked_NA, target_NA = flatten_rows(prediction=prediction, blanked=blanked, target=target)
     spread = variance(target_NA).sum()
     moved = (blanked_NA - prediction_NA).square().mean(dim=0).sum()
     return float((moved / spread).sqrt()) if spread > 0 else math.nan

@@ -1,8 +1,8 @@
-"""Watches a training run for mean collapse, in anybody's PyTorch loop: plain tensors in, scalars and a warning out."""
+"""Watches a training run for mean collapse, in anybody's loop: tensors or arrays in, scalars and a warning out."""
 
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -14,10 +14,17 @@ from smidgen.evaluation.collapse.offline import (
     prediction_variance_ratio,
     r2_per_coordinate,
     skill,
+    variance,
 )
+from smidgen.evaluation.collapse.values import ArrayLike, as_float64, as_step, flatten_rows
 
 STATE_VERSION = 1
 SCALAR_PREFIX = "collapse"
+# Updates in a row on the plateau after which the monitor says, once, where to look.
+LONG_PLATEAU = 5
+ADVICE = "docs/my-policy-is-blind.md says what to check and what to change"
+_PER_COORDINATE = ("r2", "explained_variance", "prediction_variance_ratio")
+_INFINITIES = {math.inf: "inf", -math.inf: "-inf"}
 
 
 class ScalarWriter(Protocol):
@@ -65,7 +72,8 @@ class CollapseMonitor:
     the cue). ``escape_step`` is T0.5: the first step from which the signal has stayed above ``escape_above``; a dip
     takes it back, and None means that the run has not escaped so far (right-censored).
 
-    The run is on the plateau while the signal is below ``plateau_below``.
+    The run is on the plateau while the signal is below ``plateau_below``. After five updates in a row there, the
+    warning says once where to read what to do.
 
     Args:
         plateau_below: End of the plateau.
@@ -81,55 +89,75 @@ class CollapseMonitor:
     ) -> None:
         if not plateau_below <= escape_above:
             raise ValueError(f"expected plateau_below <= escape_above, got {plateau_below} and {escape_above}")
-        self.plateau_below = plateau_below
-        self.escape_above = escape_above
+        self.plateau_below = float(plateau_below)
+        self.escape_above = float(escape_above)
         self.writer = writer
         self.reading: CollapseReading | None = None
         self.plateau_since: int | None = None
         self.escape_step: int | None = None
+        self.num_on_plateau = 0
+        self.problem = ""
+        self.note = ""
 
     def update(
         self,
         step: int,
-        prediction: Tensor,
-        target: Tensor,
+        prediction: ArrayLike,
+        target: ArrayLike,
         *,
-        time_mean: Tensor | None = None,
-        persistence: Tensor | None = None,
-        delta_prediction: Tensor | None = None,
-        delta_target: Tensor | None = None,
+        time_mean: ArrayLike | None = None,
+        persistence: ArrayLike | None = None,
+        delta_prediction: ArrayLike | None = None,
+        delta_target: ArrayLike | None = None,
     ) -> CollapseReading:
         """Measures one batch, best held out, and updates the plateau's state.
+
+        Tensors of any real type and device, with gradient or without, NumPy arrays, lists, and whatever gives itself as
+        an array. A shape (B,) means B rows of one coordinate.
+
+        Predictions that are not finite, targets that never vary or a single row are findings, not mistakes: nothing is
+        raised in the middle of a run, and `warning` says which it is.
 
         Args:
             step: Training step, greater than the one before.
             prediction: (..., A).
-            target: (..., A).
-            time_mean: (..., A), the time-indexed mean trajectory's prediction for the same targets.
-            persistence: (..., A), the prediction "stay where you are" for the same targets.
+            target: (..., A), finite.
+            time_mean: (..., A), finite, the time-indexed mean trajectory's prediction for the same targets.
+            persistence: (..., A), finite, the prediction "stay where you are" for the same targets.
             delta_prediction: (..., A), change of the prediction when only the cue is moved.
-            delta_target: (..., A), change of the expert's target for the same pairs.
+            delta_target: (..., A), finite, change of the expert's target for the same pairs.
 
         Raises:
-            ValueError: If shapes differ, only one of the deltas is given, or steps do not increase.
+            ValueError: If shapes differ, a target or a reference is not finite, only one of the deltas is given, or the
+                step is no whole number or not after the one before. The monitor stays as it was.
         """
+        step = as_step(step)
         if self.reading is not None and step <= self.reading.step:
             raise ValueError(f"expected a step after {self.reading.step}, got {step}; update once per evaluation")
         if (delta_prediction is None) != (delta_target is None):
             raise ValueError("expected delta_prediction and delta_target together, got one of them; pass both or none")
-        has_cue = delta_prediction is not None and delta_target is not None
-        self.reading = CollapseReading(
+        prediction, target = as_float64(prediction, "prediction"), _finite("target", target)
+        time_mean = None if time_mean is None else _finite("time_mean", time_mean)
+        persistence = None if persistence is None else _finite("persistence", persistence)
+        moved = None if delta_prediction is None else as_float64(delta_prediction, "delta_prediction")
+        expected = None if delta_target is None else _finite("delta_target", delta_target)
+        reading = CollapseReading(
             step=step,
             r2=tuple(r2_per_coordinate(prediction, target).tolist()),
             explained_variance=tuple(explained_variance(prediction, target).tolist()),
             prediction_variance_ratio=tuple(prediction_variance_ratio(prediction, target).tolist()),
             skill_time_mean=math.nan if time_mean is None else skill(prediction, target, time_mean),
             skill_persistence=math.nan if persistence is None else skill(prediction, target, persistence),
-            cue_slope=cue_slope(delta_prediction, delta_target) if has_cue else math.nan,  # type: ignore[arg-type]
+            cue_slope=math.nan if moved is None or expected is None else cue_slope(moved, expected),
         )
+        self.reading = reading
+        self.problem = _problem(reading, prediction, target, moved)
+        is_still = moved is not None and math.isnan(reading.cue_slope) and not self.problem
+        self.note = ", no cue slope (delta_target is zero throughout)" if is_still else ""
         # A NaN signal is neither: both comparisons are false.
         self.plateau_since = _held_since(self.plateau_since, step, self.signal < self.plateau_below)
         self.escape_step = _held_since(self.escape_step, step, self.signal > self.escape_above)
+        self.num_on_plateau = self.num_on_plateau + 1 if self.on_plateau else 0
         if self.writer is not None:
             for name, value in {**self.reading.scalars(), "on_plateau": float(self.on_plateau)}.items():
                 self.writer.add_scalar(f"{SCALAR_PREFIX}/{name}", value, step)
@@ -137,8 +165,8 @@ class CollapseMonitor:
 
     @property
     def signal(self) -> float:
-        """The watched measure: cue slope where there is one, else mean R^2; NaN before the first update."""
-        if self.reading is None:
+        """The watched measure: cue slope where there is one, else mean R^2; NaN where nothing can be said."""
+        if self.reading is None or self.problem:
             return math.nan
         return self.reading.cue_slope if math.isfinite(self.reading.cue_slope) else self.reading.mean_r2
 
@@ -150,8 +178,7 @@ class CollapseMonitor:
     @property
     def warning(self) -> str:
         """One line while something is wrong, else the empty string."""
-        is_wrong = self.reading is not None and (self.on_plateau or math.isnan(self.signal))
-        return self.status if is_wrong else ""
+        return self.status if self.on_plateau or self.problem else ""
 
     @property
     def status(self) -> str:
@@ -161,29 +188,118 @@ class CollapseMonitor:
         measured = f"step {self.reading.step}: R^2 {self.reading.mean_r2:z.2f}"
         if math.isfinite(self.reading.cue_slope):
             measured += f", cue slope {self.reading.cue_slope:z.2f}"
-        if math.isnan(self.signal):
-            return f"{measured}; predictions or targets are not finite, or the targets do not vary"
+        measured += self.note
+        if self.problem:
+            return f"{measured}; {self.problem}"
         if self.on_plateau:
             what = "mean collapse" if self.reading.mean_r2 < self.plateau_below else "blind to the cue"
-            return f"{measured}; {what}, on the plateau since step {self.plateau_since}"
+            advice = f"; {ADVICE}" if self.num_on_plateau == LONG_PLATEAU else ""
+            return f"{measured}; {what}, on the plateau since step {self.plateau_since}{advice}"
         if self.escape_step is not None:
             return f"{measured}; escaped at step {self.escape_step}"
         return f"{measured}; leaving the plateau"
 
     def state_dict(self) -> dict[str, Any]:
-        """State for an exact resume, free of NaN, ready for JSON."""
-        reading = self.reading and _map_numbers(lambda x: x if math.isfinite(x) else None, asdict(self.reading))
-        kept = ("plateau_below", "escape_above", "plateau_since", "escape_step")
+        """State for an exact resume: Python's own numbers, strings and lists, free of NaN, ready for JSON."""
+        kept = ("plateau_below", "escape_above", "plateau_since", "escape_step", "num_on_plateau", "problem", "note")
+        reading = None
+        if self.reading is not None:
+            reading = {
+                name: [_written(entry) for entry in value] if name in _PER_COORDINATE else _written(value)
+                for name, value in asdict(self.reading).items()
+            }
         return {**{name: getattr(self, name) for name in kept}, "version": STATE_VERSION, "reading": reading}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restores what `state_dict` gave, also after a trip through JSON; another version is a ValueError."""
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what `state_dict` gave, also after a trip through JSON or a file of PyTorch's.
+
+        Raises:
+            ValueError: If it is of another version, or no such state; the monitor stays as it was.
+        """
         if state.get("version") != STATE_VERSION:
-            raise ValueError(f"expected monitor state version {STATE_VERSION}, got {state.get('version')!r}")
-        self.plateau_below, self.escape_above = state["plateau_below"], state["escape_above"]
-        self.plateau_since, self.escape_step = state["plateau_since"], state["escape_step"]
-        reading = state["reading"] and _map_numbers(lambda x: math.nan if x is None else x, state["reading"])
-        self.reading = CollapseReading(**reading) if reading else None
+            raise ValueError(f"expected monitor state version {STATE_VERSION}, got {state.get('version')!r:.40}")
+        # States from before these existed lack them.
+        state = {"num_on_plateau": 0, "problem": "", "note": "", **state}
+        for name, kinds in _STATE_TYPES.items():
+            if name not in state or type(state[name]) not in kinds:
+                raise ValueError(f"monitor.{name} should be {kinds[0].__name__}, is {state.get(name)!r:.40}")
+        reading = None if state["reading"] is None else _reading(state["reading"])
+        for name in _STATE_TYPES:
+            setattr(self, name, state[name])
+        self.reading = reading
+
+
+_STATE_TYPES: dict[str, tuple[type, ...]] = {
+    "plateau_below": (float, int),
+    "escape_above": (float, int),
+    "plateau_since": (int, type(None)),
+    "escape_step": (int, type(None)),
+    "num_on_plateau": (int,),
+    "problem": (str,),
+    "note": (str,),
+    "reading": (dict, type(None)),
+}
+
+
+def _written(value: float) -> float | str | None:
+    """A number as JSON can hold it: None for NaN, and a word for an infinity."""
+    return None if math.isnan(value) else _INFINITIES.get(value, value)
+
+
+def _read(value: Any, name: str) -> Any:
+    if value is None:
+        return math.nan
+    if value in ("inf", "-inf"):
+        return float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < math.inf:
+        raise ValueError(f"monitor.reading.{name} should hold numbers, is {value!r:.40}")
+    return value
+
+
+def _reading(stored: Mapping[str, Any]) -> CollapseReading:
+    names = {entry.name for entry in fields(CollapseReading)}
+    if set(stored) != names:
+        raise ValueError(f"monitor.reading should hold {', '.join(sorted(names))}, holds {', '.join(map(str, stored))}")
+    values = {name: value if name in _PER_COORDINATE else [value] for name, value in stored.items()}
+    for name, value in values.items():
+        if not isinstance(value, list | tuple):
+            raise ValueError(f"monitor.reading.{name} should be a list, is {value!r:.40}")
+    read: dict[str, Any] = {name: tuple(_read(entry, name) for entry in value) for name, value in values.items()}
+    if type(read["step"][0]) is not int:
+        raise ValueError(f"monitor.reading.step should be int, is {stored['step']!r:.40}")
+    return CollapseReading(**{name: value if name in _PER_COORDINATE else value[0] for name, value in read.items()})
+
+
+def _finite(name: str, value: ArrayLike) -> Tensor:
+    """Float64 values that are all finite.
+
+    Raises:
+        ValueError: If they are not.
+    """
+    tensor = as_float64(value, name)
+    num_wrong = int((~tensor.isfinite()).sum())
+    if num_wrong:
+        raise ValueError(
+            f"expected finite numbers as {name}, got {num_wrong} of {tensor.numel()} that are NaN or infinite; "
+            f"leave out the rows that have none"
+        )
+    return tensor
+
+
+def _problem(reading: CollapseReading, prediction: Tensor, target: Tensor, moved: Tensor | None) -> str:
+    """Why an update says nothing about the policy, in words; empty where it does."""
+    for name, values in (("predictions", prediction), ("changes of the prediction", moved)):
+        num_wrong = 0 if values is None else int((~values.isfinite()).sum())
+        if values is not None and num_wrong:
+            return f"{num_wrong} of {values.numel()} {name} are not finite: training diverged, or the input is broken"
+    if math.isfinite(reading.cue_slope) or math.isfinite(reading.mean_r2):
+        return ""
+    (target_NA,) = flatten_rows(target=target)
+    if len(target_NA) == 1:
+        return "one row alone does not vary; pass at least two, best all that is held out"
+    if not bool((variance(target_NA) > 0).any()):
+        return "the targets do not vary, so nothing can follow them; pass rows with different targets"
+    return "the predictions are too large to be squared; training diverged, or units are wrong"
 
 
 def _held_since(since: int | None, step: int, holds: bool) -> int | None:
@@ -191,11 +307,3 @@ def _held_since(since: int | None, step: int, holds: bool) -> int | None:
     if not holds:
         return None
     return step if since is None else since
-
-
-def _map_numbers(function: Callable[[Any], Any], reading: dict[str, Any]) -> dict[str, Any]:
-    """Applies a function to every number of a reading in the form of a dict."""
-    return {
-        name: tuple(map(function, value)) if isinstance(value, list | tuple) else function(value)
-        for name, value in reading.items()
-    }

@@ -1,8 +1,9 @@
 """Measures of predictions against targets: R^2, explained variance, variance ratio, skill, copying, calibration.
 
 Letters: ``...`` any leading axes (batch, chunk step), ``A`` coordinates, ``N`` rows, ``H`` chunk steps.
-Tensors of one measure have one shape (..., A), anything else is a ValueError. All sums run in float64. A measure that
-is undefined (a constant target, say) is NaN, never an arbitrary number.
+What one measure takes, tensors or arrays, has one shape (..., A), or (B,) for one coordinate; anything else is a
+ValueError. All sums run in float64. A measure that is undefined (a constant target, say) is NaN, never an arbitrary
+number.
 """
 
 import math
@@ -11,20 +12,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from smidgen.evaluation.collapse.values import ArrayLike, as_float64, as_integers, flatten_rows
+
 # Below this share of unexplained variance two regressors count as one.
 _COLLINEAR = 1e-9
-
-
-def flatten_rows(*tensors: Tensor) -> list[Tensor]:
-    """Flattens tensors of one shape (..., A) to float64 (N, A) on the CPU, without gradient.
-
-    Raises:
-        ValueError: If shapes differ or a tensor is empty.
-    """
-    shapes = {tuple(tensor.shape) for tensor in tensors}
-    if len(shapes) != 1 or tensors[0].ndim < 1 or tensors[0].numel() == 0:
-        raise ValueError(f"expected non-empty tensors of one shape (..., A), got {sorted(shapes)}")
-    return [tensor.detach().double().reshape(-1, tensor.shape[-1]).cpu() for tensor in tensors]
 
 
 def one_minus_ratio(error_A: Tensor, total_A: Tensor) -> Tensor:
@@ -39,25 +30,27 @@ def variance(rows_NA: Tensor) -> Tensor:
     return torch.where(rows_NA.amax(dim=0) == rows_NA.amin(dim=0), 0.0, variance_A)
 
 
-def r2_per_coordinate(prediction: Tensor, target: Tensor) -> Tensor:
+def r2_per_coordinate(prediction: ArrayLike, target: ArrayLike) -> Tensor:
     """Coefficient of determination against the targets' global mean: 1 - MSE / Var(target), float64 (A,)."""
-    prediction_NA, target_NA = flatten_rows(prediction, target)
+    prediction_NA, target_NA = flatten_rows(prediction=prediction, target=target)
     return one_minus_ratio((target_NA - prediction_NA).square().mean(dim=0), variance(target_NA))
 
 
-def explained_variance(prediction: Tensor, target: Tensor) -> Tensor:
+def explained_variance(prediction: ArrayLike, target: ArrayLike) -> Tensor:
     """1 - Var(target - prediction) / Var(target), float64 (A,): as R^2, but it ignores a constant bias."""
-    prediction_NA, target_NA = flatten_rows(prediction, target)
+    prediction_NA, target_NA = flatten_rows(prediction=prediction, target=target)
     return one_minus_ratio(variance(target_NA - prediction_NA), variance(target_NA))
 
 
-def prediction_variance_ratio(prediction: Tensor, target: Tensor) -> Tensor:
+def prediction_variance_ratio(prediction: ArrayLike, target: ArrayLike) -> Tensor:
     """Var(prediction) / Var(target), float64 (A,): 0 for a constant output."""
-    prediction_NA, target_NA = flatten_rows(prediction, target)
+    prediction_NA, target_NA = flatten_rows(prediction=prediction, target=target)
     return 1 - one_minus_ratio(variance(prediction_NA), variance(target_NA))
 
 
-def by_chunk_step(measure: Callable[[Tensor, Tensor], Tensor], prediction_NHA: Tensor, target_NHA: Tensor) -> Tensor:
+def by_chunk_step(
+    measure: Callable[[Tensor, Tensor], Tensor], prediction_NHA: ArrayLike, target_NHA: ArrayLike
+) -> Tensor:
     """A measure per coordinate, for each step of the predicted chunks on its own: float64 (H, A).
 
     Args:
@@ -68,6 +61,7 @@ def by_chunk_step(measure: Callable[[Tensor, Tensor], Tensor], prediction_NHA: T
     Raises:
         ValueError: If shapes differ or have no chunk axis.
     """
+    prediction_NHA, target_NHA = as_float64(prediction_NHA, "prediction"), as_float64(target_NHA, "target")
     if prediction_NHA.ndim != 3 or prediction_NHA.shape != target_NHA.shape:
         shapes = tuple(prediction_NHA.shape), tuple(target_NHA.shape)
         raise ValueError(f"expected chunks of one shape (N, H, A), got {shapes[0]} and {shapes[1]}")
@@ -75,7 +69,7 @@ def by_chunk_step(measure: Callable[[Tensor, Tensor], Tensor], prediction_NHA: T
     return torch.stack([measure(prediction_NA, target_NA) for prediction_NA, target_NA in pairs])
 
 
-def skill(prediction: Tensor, target: Tensor, reference: Tensor) -> float:
+def skill(prediction: ArrayLike, target: ArrayLike, reference: ArrayLike) -> float:
     """Skill against a reference prediction: 1 - MSE / MSE of the reference.
 
     Every coordinate's error is first divided by its target's standard deviation, so that a gripper in [-1, 1] does
@@ -91,7 +85,7 @@ def skill(prediction: Tensor, target: Tensor, reference: Tensor) -> float:
 
     Source: A. H. Murphy, "Skill scores based on the mean square error", Monthly Weather Review 116, 1988.
     """
-    prediction_NA, target_NA, reference_NA = flatten_rows(prediction, target, reference)
+    prediction_NA, target_NA, reference_NA = flatten_rows(prediction=prediction, target=target, reference=reference)
     variance_A = variance(target_NA)
     varies = variance_A > 0
     if not bool(varies.any()):
@@ -101,7 +95,7 @@ def skill(prediction: Tensor, target: Tensor, reference: Tensor) -> float:
     return float(one_minus_ratio(error_A.sum(), reference_error_A.sum()))
 
 
-def mean_distance(prediction: Tensor, target: Tensor, reference: Tensor) -> float:
+def mean_distance(prediction: ArrayLike, target: ArrayLike, reference: ArrayLike) -> float:
     """How far predictions lie from a mean, over how far the targets do: E|p - m|^2 / E|y - m|^2.
 
     About 0 for a policy that plays the mean back, a^2 for a mixture a * expert + (1 - a) * mean. Coordinates are summed
@@ -115,12 +109,12 @@ def mean_distance(prediction: Tensor, target: Tensor, reference: Tensor) -> floa
     Returns:
         The ratio; NaN if every target is the mean.
     """
-    prediction_NA, target_NA, reference_NA = flatten_rows(prediction, target, reference)
+    prediction_NA, target_NA, reference_NA = flatten_rows(prediction=prediction, target=target, reference=reference)
     spread = (target_NA - reference_NA).square().sum()
     return float((prediction_NA - reference_NA).square().sum() / spread) if spread > 0 else math.nan
 
 
-def recalibration_gain(prediction: Tensor, target: Tensor) -> float:
+def recalibration_gain(prediction: ArrayLike, target: ArrayLike) -> float:
     """By which share a new offset and factor per coordinate would lower the squared error.
 
     The mean of the targets given whatever a policy does notice (its own arm, the time) cannot be improved that way:
@@ -133,7 +127,7 @@ def recalibration_gain(prediction: Tensor, target: Tensor) -> float:
     Returns:
         1 - MSE of the best linear correction / MSE; NaN if the prediction is perfect.
     """
-    prediction_NA, target_NA = flatten_rows(prediction, target)
+    prediction_NA, target_NA = flatten_rows(prediction=prediction, target=target)
     error = (prediction_NA - target_NA).square().mean(dim=0).sum()
     centred_NA, deviation_NA = prediction_NA - prediction_NA.mean(dim=0), target_NA - target_NA.mean(dim=0)
     power_A = variance(prediction_NA)
@@ -142,7 +136,7 @@ def recalibration_gain(prediction: Tensor, target: Tensor) -> float:
     return float(one_minus_ratio((variance(target_NA) - explained_A).clamp_min(0).sum(), error))
 
 
-def copycat_weight(prediction: Tensor, target: Tensor, previous: Tensor) -> float:
+def copycat_weight(prediction: ArrayLike, target: ArrayLike, previous: ArrayLike) -> float:
     """Weight of the expert's previous action in a prediction that is regressed on the present and the previous one.
 
     0 for the expert and for every mean, 1 for a policy that repeats the previous action, b for a mixture
@@ -160,7 +154,7 @@ def copycat_weight(prediction: Tensor, target: Tensor, previous: Tensor) -> floa
     Source: the failure, C. Wen et al., "Fighting copycat agents in behavioral cloning from observation histories",
     NeurIPS 2020; the regression is ours.
     """
-    rows = flatten_rows(prediction, target, previous)
+    rows = flatten_rows(prediction=prediction, target=target, previous=previous)
     deviation_A = variance(rows[1]).sqrt()
     varies = deviation_A > 0
     predicted, now, before = (((row - row.mean(dim=0))[:, varies] / deviation_A[varies]).flatten() for row in rows)
@@ -169,7 +163,7 @@ def copycat_weight(prediction: Tensor, target: Tensor, previous: Tensor) -> floa
     return float(predicted @ own_part / power) if power > _COLLINEAR * (before @ before) and power > 0 else math.nan
 
 
-def in_time_bins(steps_N: Tensor, num_bins: int) -> list[tuple[int, int, Tensor]]:
+def in_time_bins(steps_N: ArrayLike, num_bins: int) -> list[tuple[int, int, Tensor]]:
     """Splits rows by their control step into bins of about equally many rows; equal steps stay together.
 
     Args:
@@ -179,7 +173,8 @@ def in_time_bins(steps_N: Tensor, num_bins: int) -> list[tuple[int, int, Tensor]
     Returns:
         First step, last step and the bin's rows (a mask (N,)), in time's order.
     """
-    ordered_N = torch.sort(steps_N.long()).values
+    steps_N = as_integers(steps_N, "steps")
+    ordered_N = torch.sort(steps_N).values
     if not len(ordered_N):
         return []
     starts = sorted({int(ordered_N[len(ordered_N) * index // num_bins]) for index in range(num_bins)})

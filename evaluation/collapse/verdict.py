@@ -135,11 +135,11 @@ def episode_labels(parts: SlopeParts) -> list[str]:
 
     Returns:
         ``sees``, ``partly_blind`` or ``blind``; ``undecided`` where the expert's own path stays so near the mean path
-        (a quarter of the average squared distance) that seeing and blindness look alike.
+        (a quarter of the average squared distance) that seeing and blindness look alike, or a path is not finite.
     """
     products_E, powers_E = parts.products_E.tolist(), parts.powers_E.tolist()
     least = UNDECIDED_BELOW * sum(powers_E) / max(len(powers_E), 1)
     return [
-        UNDECIDED if power <= least else label_of(product / power)
+        UNDECIDED if power <= least or not math.isfinite(product) else label_of(product / power)
         for product, power in zip(products_E, powers_E, strict=True)
     ]
