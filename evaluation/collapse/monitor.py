@@ -131,9 +131,7 @@ class CollapseMonitor:
             ValueError: If shapes differ, a target or a reference is not finite, only one of the deltas is given, or the
                 step is no whole number or not after the one before. The monitor stays as it was.
         """
-        step = as_step(step)
-        if self.reading is not None and step <= self.reading.step:
-            raise ValueError(f"expected a step after {self.reading.step}, got {step}; update once per evaluation")
+        step = self._next_step(step)
         if (delta_prediction is None) != (delta_target is None):
             raise ValueError("expected delta_prediction and delta_target together, got one of them; pass both or none")
         prediction, target = as_float64(prediction, "prediction"), _finite("target", target)
@@ -162,6 +160,12 @@ class CollapseMonitor:
             for name, value in {**self.reading.scalars(), "on_plateau": float(self.on_plateau)}.items():
                 self.writer.add_scalar(f"{SCALAR_PREFIX}/{name}", value, step)
         return self.reading
+
+    def _next_step(self, step: Any) -> int:
+        step = as_step(step)
+        if self.reading is not None and step <= self.reading.step:
+            raise ValueError(f"expected a step after {self.reading.step}, got {step}; update once per evaluation")
+        return step
 
     @property
     def signal(self) -> float:

@@ -38,7 +38,8 @@ class InputTransform(nn.Module):
         grid: Axis lengths of the output's grid; their product is M.
         channels: Number D of channels of an output token.
         factor: What the transform multiplies its orthonormal form by.
-        floor: Least deviation that a transform which divides by deviations divides by; the input pipeline sets it.
+        floor: Least deviation that a transform which divides by deviations divides by: the quantisation noise of a byte,
+            until the input pipeline sets it; above 0, or what never varies would be divided by nothing.
         needs_fit: Whether it learns from the training tokens before training, by ``fit``.
         num_fit_passes: How often ``fit`` goes through the training tokens, where it does.
         is_bijection: Whether ``inverse`` gives back every input.
@@ -69,7 +70,7 @@ class InputTransform(nn.Module):
         self.grid = self.input_grid
         self.channels = channels
         self.factor = 1.0
-        self.floor = 0.0
+        self.floor = QUANTISATION_NOISE
 
     @property
     def axes(self) -> tuple[int, ...]:
