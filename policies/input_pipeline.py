@@ -40,8 +40,10 @@ class InputPipeline(nn.Module):
         self, transform: InputTransform, *, before: str = "none", after: str = "none", floor_scale: float = 1.0
     ) -> None:
         super().__init__()
-        if not floor_scale > 0:
-            raise UserError(f"floor_scale must be above 0, got {floor_scale}; 1 is the quantisation noise of a byte")
+        if not 0 < floor_scale < math.inf:
+            raise UserError(
+                f"floor_scale must be finite and above 0, got {floor_scale}; 1 is the quantisation noise of a byte"
+            )
         self.floor = floor_scale * QUANTISATION_NOISE
         self.before = build_standardiser(before, math.prod(transform.input_grid), transform.input_channels, self.floor)
         self.transform = transform

@@ -40,10 +40,13 @@ class ActionNormaliser(nn.Module):
         """Takes mean and deviation of each position from training targets (physical units).
 
         Raises:
-            ValueError: If the targets are not (N, A) or not finite.
+            ValueError: If the targets are not (N, A), none at all, or not finite.
         """
-        if actions_NA.ndim != 2 or actions_NA.shape[1] != self.layout.size or not bool(actions_NA.isfinite().all()):
-            raise ValueError(f"expected finite targets of shape (N, {self.layout.size}), got {tuple(actions_NA.shape)}")
+        fits = actions_NA.ndim == 2 and actions_NA.shape[1] == self.layout.size and len(actions_NA) > 0
+        if not fits or not bool(actions_NA.isfinite().all()):
+            raise ValueError(
+                f"expected finite targets of shape (N, {self.layout.size}), N at least 1, got {tuple(actions_NA.shape)}"
+            )
         positions = list(self.layout.position_indices)
         targets_NP = actions_NA.to(self.mean_A)[:, positions]
         self.mean_A[positions] = targets_NP.mean(dim=0)

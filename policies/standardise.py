@@ -58,7 +58,10 @@ class Standardiser(nn.Module):
     Args:
         num_tokens: Number M of tokens.
         channels: Number D of channels.
-        floor: Least deviation that is divided by.
+        floor: Least deviation that is divided by, above 0: a token that never varies has none of its own.
+
+    Raises:
+        UserError: If the floor is not finite and above 0.
     """
 
     needs_fit: ClassVar[bool] = False
@@ -66,6 +69,8 @@ class Standardiser(nn.Module):
 
     def __init__(self, num_tokens: int, channels: int, floor: float = QUANTISATION_NOISE) -> None:
         super().__init__()
+        if not 0 < floor < math.inf:
+            raise UserError(f"expected a finite floor above 0 under the deviation, got {floor}")
         self.num_tokens = num_tokens
         self.channels = channels
         self.floor = floor

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from smidgen.policies.standardise import QUANTISATION_NOISE
 from smidgen.runtime.errors import UserError, unknown_name
 
 SCALES = ("ortho", "none")
@@ -38,8 +39,8 @@ class InputTransform(nn.Module):
         grid: Axis lengths of the output's grid; their product is M.
         channels: Number D of channels of an output token.
         factor: What the transform multiplies its orthonormal form by.
-        floor: Least deviation that a transform which divides by deviations divides by: the quantisation noise of a byte,
-            until the input pipeline sets it; above 0, or what never varies would be divided by nothing.
+        floor: Least deviation that a transform which divides by deviations divides by, above 0: the quantisation noise
+            of a byte, until the input pipeline sets it.
         needs_fit: Whether it learns from the training tokens before training, by ``fit``.
         num_fit_passes: How often ``fit`` goes through the training tokens, where it does.
         is_bijection: Whether ``inverse`` gives back every input.
