@@ -1,4 +1,4 @@
-"""smidgen-leaderboard --claims [results=DIR] [markdown=PATH] [html=PATH] [check=true]
+"""smidgen-leaderboard --claims [results=DIR] [markdown=PATH] [levers=PATH] [html=PATH] [check=true]
 
 Computes the verdicts on claims and hypotheses from a suite's plan and records alone: on the terminal, as one
 self-contained page, and as tables between two markers of a Markdown file. ``check=true`` writes nothing and exits with
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from smidgen.evaluation.claims.levers import levers_table
 from smidgen.evaluation.claims.page import render_claims_page
 from smidgen.evaluation.claims.records import read_suite
 from smidgen.evaluation.claims.tables import markdown, print_terminal
@@ -37,6 +38,7 @@ class ClaimsConfig:
 
     results: PathText = field(default="results/claims", metadata={"help": "folder of plan.json and arms/"})
     markdown: PathText | None = field(default=None, metadata={"help": "Markdown file whose tables are replaced"})
+    levers: PathText | None = field(default=None, metadata={"help": "Markdown file whose table of levers is replaced"})
     html: PathText | None = field(default=None, metadata={"help": "page; RESULTS/../claims.html by default"})
     check: bool = field(default=False, metadata={"help": "write nothing; exit 2 where a file differs from the records"})
 
@@ -50,12 +52,17 @@ def build_outputs(config: ClaimsConfig, judgement: Judgement) -> dict[Path, byte
     page = Path(config.html) if config.html else Path(os.path.normpath(Path(config.results) / "..")) / "claims.html"
     outputs = {page: render_claims_page(judgement).encode()}
     if config.markdown:
-        path = Path(config.markdown)
-        if not path.is_file():
-            raise UserError(f"{path} does not exist; pass markdown=PATH of a Markdown file with the two markers")
-        document = read_text(path)
-        outputs[path] = replace_between_markers(document, markdown(judgement), str(path), MARKER).encode()
+        outputs |= _in_document(config.markdown, "markdown", MARKER, markdown(judgement))
+    if config.levers:
+        outputs |= _in_document(config.levers, "levers", "levers", levers_table(judgement.suite))
     return outputs
+
+
+def _in_document(file: str, key: str, marker: str, content: str) -> dict[Path, bytes]:
+    path = Path(file)
+    if not path.is_file():
+        raise UserError(f"{path} does not exist; pass {key}=PATH of a Markdown file with the two markers")
+    return {path: replace_between_markers(read_text(path), content, str(path), marker).encode()}
 
 
 def claims(arguments: list[str]) -> None:

@@ -12,6 +12,7 @@ from claims_suites import LRS, SEEDS, STUCK, arm_record, hypothesis, make_plan, 
 from html_page import Page
 from rich.console import Console
 
+from smidgen.evaluation.claims.levers import LEVERS, levers_table
 from smidgen.evaluation.claims.matched import figure_text, log_time_ratio
 from smidgen.evaluation.claims.page import render_claims_page
 from smidgen.evaluation.claims.plan import Claim, Comparison
@@ -20,6 +21,7 @@ from smidgen.evaluation.claims.tables import markdown, print_terminal
 from smidgen.evaluation.claims.verdicts import HOLDS, WITHDRAWN, judge
 from smidgen.evaluation.claims.withdrawals import WITHDRAWN_FILE, Figure, Withdrawal, Withdrawals
 from smidgen.evaluation.claims.wording import effect_value
+from smidgen.evaluation.collapse.monitor import ADVICE
 from smidgen.evaluation.survival import Effect
 from smidgen.policies.perceiver import PerceiverConfig
 from smidgen.policies.transforms import build_transform
@@ -276,3 +278,33 @@ def test_the_readme_says_so_too() -> None:
     readme = " ".join((ROOT / "README.md").read_text().split())
     sentence = next(part for part in readme.split(". ") if "Seven claims" in part)
     assert "withdrawn" in sentence
+
+
+def test_the_table_of_levers_is_what_the_records_give(committed: Suite) -> None:
+    document = (ROOT / "docs" / "my-policy-is-blind.md").read_text()
+    between = document.partition("<!-- levers:begin -->\n")[2].partition("\n<!-- levers:end -->")[0]
+    assert between == levers_table(committed), "run: smidgen-leaderboard --claims levers=docs/my-policy-is-blind.md"
+    assert document.count("\n") < 70
+
+
+def test_a_lever_changes_one_thing_and_rests_on_no_withdrawn_comparison(committed: Suite) -> None:
+    parts = [part for found in judge(committed).hypotheses.values() for part in found.comparisons]
+    fallen = {(part.comparison.slow, part.comparison.fast) for part in parts if part.verdict == WITHDRAWN}
+    for what, old, new in LEVERS:
+        before, after = committed.plan.arms[old], committed.plan.arms[new]
+        changed = [f"network.{name}" for name in before.network if before.network[name] != after.network[name]]
+        changed += [f"training.{name}" for name in before.training if before.training[name] != after.training[name]]
+        assert len(changed) == 1, (what, changed)
+        assert before.data == after.data
+        assert ((old,), (new,)) not in fallen
+
+
+def test_the_page_for_blind_policies_runs_as_written_and_is_linked() -> None:
+    document = (ROOT / "docs" / "my-policy-is-blind.md").read_text()
+    code = document.partition("```python\n")[2].partition("```")[0]
+    values: dict[str, Any] = {"step": 0, "prediction": [0.0, 0.0, 0.0], "target": [1.0, 2.0, 3.0]}
+    exec(code, values)
+    assert "on the plateau since step 0" in values["monitor"].status
+    readme = (ROOT / "README.md").read_text()
+    assert "docs/my-policy-is-blind.md" in readme.partition("## Leaderboard")[0]
+    assert ADVICE.startswith("docs/my-policy-is-blind.md ")
