@@ -112,11 +112,8 @@ class CollapseMonitor:
     ) -> CollapseReading:
         """Measures one batch, best held out, and updates the plateau's state.
 
-        Tensors of any real type and device, with gradient or without, NumPy arrays, lists, and whatever gives itself as
-        an array. A shape (B,) means B rows of one coordinate.
-
-        Predictions that are not finite, targets that never vary or a single row are findings, not mistakes: nothing is
-        raised in the middle of a run, and `warning` says which it is.
+        Tensors, arrays and lists of any real type; a shape (B,) means B rows of one coordinate. Predictions that are
+        not finite, targets that never vary and a single row raise nothing: `warning` says which it is.
 
         Args:
             step: Training step, greater than the one before.
