@@ -18,7 +18,7 @@ import numpy as np
 from smidgen.data_collection.episode import Episode
 from smidgen.data_collection.store import EpisodeStore
 from smidgen.evaluation.policy_source import PolicySource, open_policy
-from smidgen.policies.perceiver_policy import PerceiverPolicy, cameras_to_channels
+from smidgen.policies.learned_policy import LearnedPolicy, cameras_to_channels
 from smidgen.policies.policy import Policy
 from smidgen.runtime.errors import UserError
 
@@ -102,7 +102,7 @@ def predict_episode(item: HeldOutItem) -> dict[str, Any]:
 def _predict_all(policy: Policy, store: EpisodeStore, item: HeldOutItem) -> dict[str, np.ndarray]:
     episode, steps_K = store.episode(item.seed), np.array(item.steps, dtype=int)
     answer: dict[str, np.ndarray] = {}
-    if isinstance(policy, PerceiverPolicy):
+    if isinstance(policy, LearnedPolicy):
         answer["chunks"] = _chunks_at(policy, episode, steps_K)
         answer["prediction"] = answer["chunks"][:, 0]
     else:
@@ -128,7 +128,7 @@ def _predict_pairs(policy: Policy, store: EpisodeStore, item: HeldOutItem, name:
 
 def predict_steps(policy: Policy, episode: Episode, steps_K: np.ndarray) -> np.ndarray:
     """What the policy would command at some steps of a stored episode: float64 (K, A)."""
-    if isinstance(policy, PerceiverPolicy):
+    if isinstance(policy, LearnedPolicy):
         return _chunks_at(policy, episode, steps_K)[:, 0]
     policy.reset(num_episodes=1, seed=episode.seed)
     actions = [
@@ -144,7 +144,7 @@ def predict_windows(policy: Policy, frames_KTNHWC: np.ndarray, eef_state_KE: np.
     A Perceiver with a longer history than the windows hold sees their first frame repeated.
     """
     num_stored = frames_KTNHWC.shape[1]
-    if isinstance(policy, PerceiverPolicy):
+    if isinstance(policy, LearnedPolicy):
         window_T = np.maximum(num_stored + np.arange(-policy.config.num_frames, 0), 0)
         return _chunks(policy, frames_KTNHWC[:, window_T], eef_state_KE)[:, 0]
     policy.reset(num_episodes=len(frames_KTNHWC), seed=0)
@@ -158,12 +158,12 @@ def _observations(policy: Policy, frames_BNHWC: np.ndarray, eef_state_BE: np.nda
     return {name: np.asarray(stored[name]) for name in policy.observes}
 
 
-def _chunks_at(policy: PerceiverPolicy, episode: Episode, steps_K: np.ndarray) -> np.ndarray:
+def _chunks_at(policy: LearnedPolicy, episode: Episode, steps_K: np.ndarray) -> np.ndarray:
     window_KT = np.maximum(steps_K[:, None] + np.arange(1 - policy.config.num_frames, 1), 0)
     return _chunks(policy, episode.frames[window_KT], episode.eef_state[steps_K])
 
 
-def _chunks(policy: PerceiverPolicy, frames_KTNHWC: np.ndarray, eef_state_KE: np.ndarray) -> np.ndarray:
+def _chunks(policy: LearnedPolicy, frames_KTNHWC: np.ndarray, eef_state_KE: np.ndarray) -> np.ndarray:
     """Predicted chunks (K, H, A); in batches of one fixed size, so that no bit depends on the caller."""
     frames_KTHWC = cameras_to_channels(frames_KTNHWC)
     batches = [slice(first, first + BATCH) for first in range(0, len(frames_KTHWC), BATCH)]

@@ -28,7 +28,7 @@ from smidgen.evaluation.records import Record, read_record
 from smidgen.evaluation.rollout import EpisodeResult, rollout
 from smidgen.evaluation.videos import write_video
 from smidgen.policies.checkpoint import checkpoint_sha256, load_checkpoint
-from smidgen.policies.perceiver_policy import PerceiverPolicy, cameras_to_channels, one_thread
+from smidgen.policies.learned_policy import LearnedPolicy, cameras_to_channels, one_thread
 from smidgen.policies.saliency import METHODS, policy_saliency
 from smidgen.runtime.command_line import command_help, compose_config, wants_help
 from smidgen.runtime.errors import UserError, unknown_name
@@ -107,7 +107,7 @@ class Watched:
         return on_cue / total if total > 0 else 0.0, float(cue_SNHW.mean())
 
 
-def episode_maps(policy: PerceiverPolicy, film: EpisodeFilm, method: str) -> np.ndarray:
+def episode_maps(policy: LearnedPolicy, film: EpisodeFilm, method: str) -> np.ndarray:
     """Saliency of every frame's pixels (S, N, H, W), float32.
 
     A map is what the policy saw in when it last predicted a chunk: it stays for ``num_executed`` frames. The frames of
@@ -189,13 +189,13 @@ def _wanted_seeds(config: SaliencyConfig, record: Record | None) -> list[int]:
     return [evaluation_seeds(config.split, seed, 1)[0] for seed in config.seeds]
 
 
-def _require_method(policy: PerceiverPolicy, method: str) -> None:
+def _require_method(policy: LearnedPolicy, method: str) -> None:
     """Refuses a method that does not apply before the simulator starts."""
     state = torch.zeros(len(policy.interface.eef_state_names)) if policy.config.use_eef_state else None
     policy_saliency(policy, torch.zeros(policy.network.frame_shape, dtype=torch.uint8), state, method)
 
 
-def _film(env: Any, policy: PerceiverPolicy, seed: int) -> tuple[EpisodeResult, EpisodeFilm]:
+def _film(env: Any, policy: LearnedPolicy, seed: int) -> tuple[EpisodeResult, EpisodeFilm]:
     film = EpisodeFilm()
     result = rollout(env, policy, seed, film)
     if not film.frames:
@@ -203,7 +203,7 @@ def _film(env: Any, policy: PerceiverPolicy, seed: int) -> tuple[EpisodeResult, 
     return result, film
 
 
-def _search(config: SaliencyConfig, env: Any, policy: PerceiverPolicy) -> dict[int, tuple[EpisodeResult, EpisodeFilm]]:
+def _search(config: SaliencyConfig, env: Any, policy: LearnedPolicy) -> dict[int, tuple[EpisodeResult, EpisodeFilm]]:
     """The first success and the first failure among the split's first seeds, as far as there are any."""
     found: dict[bool, tuple[EpisodeResult, EpisodeFilm]] = {}
     for seed in evaluation_seeds(config.split, 0, config.episodes):

@@ -44,7 +44,7 @@ from smidgen.evaluation.verification import (
     read_verification,
     write_verification,
 )
-from smidgen.policies.perceiver_policy import PerceiverPolicy
+from smidgen.policies.learned_policy import LearnedPolicy
 from smidgen.policies.policy import Policy
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import sha256_file
@@ -164,7 +164,7 @@ def world_of(record: Record, record_path: Path, policy: Policy) -> World:
     Raises:
         UserError: If the record names none that could be made.
     """
-    if isinstance(policy, PerceiverPolicy):
+    if isinstance(policy, LearnedPolicy):
         return World(record["task"], policy.interface.cameras, policy.interface.image_size)
     cameras, image_size = (record["config"].get(name) for name in ("cameras", "image_size"))
     if not isinstance(cameras, list) or not cameras or not all(isinstance(name, str) for name in cameras):

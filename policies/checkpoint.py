@@ -6,11 +6,8 @@ field by field with its types checked, and every tensor's shape is compared befo
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import os
-import types
-import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,9 +17,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from smidgen.policies.perceiver_policy import Interface, PerceiverPolicy, PerceiverPolicyConfig
+from smidgen.policies.architectures import policy_from_json, policy_to_json
+from smidgen.policies.learned_policy import Interface, LearnedPolicy, LearnedPolicyConfig
+from smidgen.policies.perceiver_policy import PerceiverPolicyConfig
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import atomic_directory, canonical_json, read_json, sha256_bytes, sha256_file
+from smidgen.runtime.flat_config import flat_values
 from smidgen.runtime.user_modules import is_class_spec
 
 SCHEMA_VERSION = 1
@@ -41,8 +41,6 @@ _CARD_TYPES: dict[str, type] = {
     "model_sha256": str,
 }
 
-# Settings that came after the first checkpoints, and what was done before there were any.
-LATER_SETTINGS = {"drop_dc": False, "transform_seed": 0}
 # Far above anything that trains, and low enough that a forged configuration cannot take the machine's memory or time.
 _MAX_COUNT = 2**16
 _MAX_LAYERS = 1024
@@ -50,7 +48,7 @@ _MAX_TOKENS = 2**24
 _MAX_POSITION_NUMBERS = 2**28
 
 
-def save_checkpoint(directory: Path | str, policy: PerceiverPolicy, provenance: Mapping[str, Any]) -> None:
+def save_checkpoint(directory: Path | str, policy: LearnedPolicy, provenance: Mapping[str, Any]) -> None:
     """Writes a checkpoint; the whole directory appears at once.
 
     Args:
@@ -69,7 +67,7 @@ def save_checkpoint(directory: Path | str, policy: PerceiverPolicy, provenance: 
     card = {
         "schema_version": SCHEMA_VERSION,
         **policy.interface.to_json(),
-        "config": dataclasses.asdict(policy.config),
+        "config": policy_to_json(policy.config),
         "provenance": dict(provenance),
         "model_sha256": sha256_bytes(model),
     }
@@ -128,7 +126,7 @@ def read_checkpoint_card(path: Path | str) -> dict[str, Any]:
     return card
 
 
-def load_checkpoint(path: Path | str, expect_task: str | None = None, transform: str | None = None) -> PerceiverPolicy:
+def load_checkpoint(path: Path | str, expect_task: str | None = None, transform: str | None = None) -> LearnedPolicy:
     """Loads a policy, ready to act. Runs no code but ours, and the transform's that you name.
 
     Args:
@@ -182,13 +180,13 @@ def _read_model(path: Path, sha256: str) -> dict[str, Tensor]:
         raise UserError(f"{path} is no readable safetensors file ({str(error)[:80]})") from error
 
 
-def _build_policy(card: Mapping[str, Any], tensors: Mapping[str, Tensor], model_path: Path) -> PerceiverPolicy:
-    config = _config_from_json(card["config"])
+def _build_policy(card: Mapping[str, Any], tensors: Mapping[str, Tensor], model_path: Path) -> LearnedPolicy:
+    config = policy_from_json(card["config"])
     interface = Interface.from_json(card)
     _refuse_forged_sizes(config, interface)
     with torch.device("meta"):
         # Has the right shapes and no memory: a network is only built for real once its tensors are there.
-        expected = PerceiverPolicy(config, interface).state_dict()
+        expected = LearnedPolicy(config, interface).state_dict()
     if set(expected) != set(tensors):
         differing = sorted(set(expected) ^ set(tensors))
         raise UserError(f"{model_path}: tensors missing or unknown: {', '.join(differing):.120}")
@@ -201,24 +199,11 @@ def _build_policy(card: Mapping[str, Any], tensors: Mapping[str, Tensor], model_
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
             raise UserError(f"{model_path}: tensor {name!r} holds NaN or infinity")
     with torch.random.fork_rng(devices=[]):
-        return PerceiverPolicy(config, interface)
+        return LearnedPolicy(config, interface)
 
 
-def _config_from_json(value: Mapping[str, Any]) -> PerceiverPolicyConfig:
-    hints = typing.get_type_hints(PerceiverPolicyConfig)
-    value = {**LATER_SETTINGS, **value}
-    if set(value) != set(hints):
-        raise UserError(f"config: keys missing or unknown: {', '.join(sorted(set(value) ^ set(hints))):.120}")
-    for key, hint in hints.items():
-        allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-        # Exact types: to isinstance, True is an int. A float may have been written as 1.
-        if type(value[key]) not in allowed and not (float in allowed and type(value[key]) is int):
-            raise UserError(f"config: {key} should be {hint}, is {value[key]!r:.60}")
-    return PerceiverPolicyConfig(**value)
-
-
-def _refuse_forged_sizes(config: PerceiverPolicyConfig, interface: Interface) -> None:
-    counts = {"image_size": interface.image_size, **dataclasses.asdict(config)}
+def _refuse_forged_sizes(config: LearnedPolicyConfig, interface: Interface) -> None:
+    counts = {"image_size": interface.image_size, **flat_values(config)}
     for key, value in counts.items():
         limit = _MAX_LAYERS if key == "num_layers" else _MAX_COUNT
         if isinstance(value, int) and not 0 <= value <= limit:
@@ -227,6 +212,8 @@ def _refuse_forged_sizes(config: PerceiverPolicyConfig, interface: Interface) ->
     axes = [config.num_frames, interface.image_size, interface.image_size, bytes_per_pixel]
     if math.prod(axes) > 3 * _MAX_TOKENS:
         raise UserError(f"{math.prod(axes)} input bytes are more than the {3 * _MAX_TOKENS} that can be")
-    longest = math.prod(axes) if config.position_encoding in ("one_d", "aliased") else max(axes)
-    if config.num_bands is not None and config.num_bands * longest > _MAX_POSITION_NUMBERS:
-        raise UserError(f"num_bands {config.num_bands} is too large for a grid of {axes}")
+    if not isinstance(config, PerceiverPolicyConfig) or config.network.num_bands is None:
+        return
+    longest = math.prod(axes) if config.network.position_encoding in ("one_d", "aliased") else max(axes)
+    if config.network.num_bands * longest > _MAX_POSITION_NUMBERS:
+        raise UserError(f"num_bands {config.network.num_bands} is too large for a grid of {axes}")

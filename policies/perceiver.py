@@ -9,7 +9,7 @@ transform, L latents, E their width, S state coordinates, O output steps, A acti
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
@@ -18,6 +18,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from smidgen.policies.attention import ByteCrossAttention, CrossAttentionWeights
+from smidgen.policies.frame_network import FrameNetwork, require_frames
 from smidgen.policies.input_pipeline import InputPipeline
 from smidgen.policies.latent_stack import (
     MLP,
@@ -71,8 +72,6 @@ class PerceiverConfig:
     num_layers: int = field(default=4, metadata={"help": "latent self-attention layers"})
     num_heads: int = field(default=4, metadata={"help": "heads of the latent self-attention"})
     mlp_ratio: int = field(default=4, metadata={"help": "width of an MLP's hidden layer, in latent widths"})
-    horizon: int = field(default=8, metadata={"help": "future steps predicted at once"})
-    state_dim: int = field(default=0, metadata={"help": "coordinates of the state input; 0: frames only"})
 
 
 def transform_settings(config: PerceiverConfig) -> dict[str, Any]:
@@ -98,7 +97,7 @@ class PerceiverWeights(NamedTuple):
     decoder: DecoderWeights
 
 
-class Perceiver(nn.Module):
+class Perceiver(FrameNetwork):
     """Maps frames to normalised actions.
 
     Args:
@@ -106,17 +105,27 @@ class Perceiver(nn.Module):
         grid: Number of frames, rows and columns (T, H, W) of the input.
         channels: Number C of bytes per pixel.
         action_features: Number A of outputs per future step.
+        horizon: Number O of future steps predicted at once.
+        state_dim: Number S of coordinates of the state input; 0: frames only.
 
     Raises:
         UserError: An unknown name or an impossible size in ``config``.
     """
 
     def __init__(
-        self, config: PerceiverConfig, *, grid: tuple[int, int, int], channels: int, action_features: int
+        self,
+        config: PerceiverConfig,
+        *,
+        grid: tuple[int, int, int],
+        channels: int,
+        action_features: int,
+        horizon: int = 1,
+        state_dim: int = 0,
     ) -> None:
         super().__init__()
-        _check_sizes(config)
+        _check_sizes({**vars(config), "horizon": horizon, "state_dim": state_dim})
         self.config = config
+        self.state_dim = state_dim
         self.frame_shape = (*grid, channels)
         token_grid, token_channels = (self.frame_shape, 1) if config.byte_tokens else (tuple(grid), channels)
         self.input_pipeline = InputPipeline(
@@ -126,7 +135,7 @@ class Perceiver(nn.Module):
             floor_scale=config.floor_scale,
         )
         self.encoder = _Encoder(config, self.input_pipeline)
-        self.state_token = nn.Linear(config.state_dim, config.latent_dim) if config.state_dim else None
+        self.state_token = nn.Linear(state_dim, config.latent_dim) if state_dim else None
         self.layers = nn.ModuleList(
             SelfAttentionBlock(config.latent_dim, config.num_heads, config.mlp_ratio) for _ in range(config.num_layers)
         )
@@ -134,7 +143,7 @@ class Perceiver(nn.Module):
             config.latent_dim,
             mlp_ratio=config.mlp_ratio,
             latent_scale=config.latent_scale,
-            horizon=config.horizon,
+            horizon=horizon,
             action_features=action_features,
         )
 
@@ -142,6 +151,11 @@ class Perceiver(nn.Module):
     def num_tokens(self) -> int:
         """Number M of tokens that the latents attend to."""
         return self.input_pipeline.num_tokens
+
+    @property
+    def size_note(self) -> str:
+        """How many tokens there are."""
+        return f", {self.num_tokens:,} tokens"
 
     def fit_input(self, batches: Tensor | Iterable[Tensor]) -> None:
         """Fits the input pipeline's statistics on training frames.
@@ -164,11 +178,7 @@ class Perceiver(nn.Module):
         Raises:
             UserError: Frames of another shape than the network's.
         """
-        if frames_BTHWC.shape[1:] != self.frame_shape or not len(frames_BTHWC):
-            raise UserError(
-                f"expected frames of shape (batch, {', '.join(map(str, self.frame_shape))}), got "
-                f"{tuple(frames_BTHWC.shape)}; check number, size and cameras of the frames"
-            )
+        require_frames(frames_BTHWC, self.frame_shape)
         if not frames_BTHWC.is_floating_point():
             frames_BTHWC = frames_BTHWC.to(torch.float32).div_(255.0)
         return frames_BTHWC.flatten(1).unflatten(1, (-1, self.input_pipeline.transform.input_channels))
@@ -222,8 +232,8 @@ class Perceiver(nn.Module):
 
     def _state_latent(self, state_BS: Tensor | None, weights: Affine | None) -> Tensor:
         got = None if state_BS is None else tuple(state_BS.shape)
-        if weights is None or state_BS is None or state_BS.shape[-1] != self.config.state_dim:
-            raise UserError(f"expected a state of {self.config.state_dim} coordinates, got {got}; check state_dim")
+        if weights is None or state_BS is None or state_BS.shape[-1] != self.state_dim:
+            raise UserError(f"expected a state of {self.state_dim} coordinates, got {got}; check state_dim")
         return linear(state_BS.to(weights.weight.dtype), weights)[:, None]
 
 
@@ -267,12 +277,12 @@ class _Encoder(nn.Module):
         return self.attention.attention_map(self.query_norm(self.latents), x_BMD)
 
 
-def _check_sizes(config: PerceiverConfig) -> None:
+def _check_sizes(sizes: Mapping[str, Any]) -> None:
     for name in ("num_latents", "latent_dim", "num_cross_heads", "num_heads", "mlp_ratio", "horizon"):
-        if getattr(config, name) < 1:
-            raise UserError(f"expected {name} of at least 1, got {getattr(config, name)}")
+        if sizes[name] < 1:
+            raise UserError(f"expected {name} of at least 1, got {sizes[name]}")
     for name in ("num_layers", "state_dim", "transform_seed"):
-        if getattr(config, name) < 0:
-            raise UserError(f"expected {name} of at least 0, got {getattr(config, name)}")
-    if config.latent_dim % config.num_heads:
-        raise UserError(f"expected num_heads that divides latent_dim {config.latent_dim}, got {config.num_heads}")
+        if sizes[name] < 0:
+            raise UserError(f"expected {name} of at least 0, got {sizes[name]}")
+    if sizes["latent_dim"] % sizes["num_heads"]:
+        raise UserError(f"expected num_heads that divides latent_dim {sizes['latent_dim']}, got {sizes['num_heads']}")

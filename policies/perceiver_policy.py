@@ -1,267 +1,74 @@
-"""The learned policy: frames of the last few moments -> Perceiver -> action chunk, of which a few steps are executed.
-
-It owns everything between a camera's bytes and an action in physical units: history, input statistics, action
-normalisation, the box. Evaluation needs nothing else.
-
-Letters: ``B`` episodes or examples, ``T`` frames, ``H W`` rows and columns (``H`` before an ``A`` or ``F`` is the
-horizon), ``C`` channels (3 per camera), ``A`` action coordinates, ``F`` action features, ``E`` end-effector state.
-"""
+"""The Perceiver as a policy: what sets it apart from other learned policies is its network."""
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import ClassVar
 
-import numpy as np
-import torch
-from jaxtyping import Float, UInt8
-from torch import Tensor, nn
-
-from smidgen.policies.actions import ActionLayout
-from smidgen.policies.normaliser import ActionNormaliser
-from smidgen.policies.perceiver import Perceiver, PerceiverConfig, PerceiverWeights
-from smidgen.runtime.errors import UserError
-
-MIN_EEF_DEVIATION_M = 1e-3
+from smidgen.policies.choose_transform import AUTO
+from smidgen.policies.frame_network import NetworkShapes
+from smidgen.policies.learned_policy import LearnedPolicyConfig
+from smidgen.policies.perceiver import Perceiver, PerceiverConfig, transform_settings
+from smidgen.policies.positions import POSITION_ENCODINGS
+from smidgen.policies.standardise import STANDARDISERS
+from smidgen.policies.transforms import SCALES, TRANSFORMS, require_options
+from smidgen.runtime.errors import unknown_name
+from smidgen.runtime.flat_config import part
+from smidgen.runtime.user_modules import is_class_spec
 
 
-@dataclass(frozen=True)
-class PerceiverPolicyConfig(PerceiverConfig):
-    """The network's choices and, beside them, what the policy sees and how it executes its chunks."""
+@dataclass(frozen=True, kw_only=True)
+class PerceiverPolicyConfig(LearnedPolicyConfig):
+    """A Perceiver's choices beside what every learned policy has."""
 
-    num_frames: int = field(default=3, metadata={"help": "frames that the policy sees, the newest included"})
-    num_executed: int = field(default=2, metadata={"help": "steps of a chunk that are executed before the next"})
-    use_eef_state: bool = field(default=False, metadata={"help": "also see the end-effector state (the name says so)"})
+    kind: ClassVar[str] = "perceiver"
+    network: PerceiverConfig = part(PerceiverConfig)
 
-    def network(self, num_eef_coordinates: int) -> PerceiverConfig:
-        """The network's part; its state input has a width only where the policy uses the end-effector state."""
-        own = {part.name: getattr(self, part.name) for part in dataclasses.fields(PerceiverConfig)}
-        return PerceiverConfig(**{**own, "state_dim": num_eef_coordinates if self.use_eef_state else 0})
+    @property
+    def label(self) -> str:
+        """The transform's name is the row's; of a user's transform the class alone, because files are named so."""
+        return f"perceiver-{self.network.transform.rpartition(':')[2]}" + ("+eef_state" if self.use_eef_state else "")
 
     def check(self) -> None:
-        """Refuses what no policy can be built from.
+        """As every policy's, and the names that the network goes by; ``auto`` stands for a transform yet to be chosen.
 
         Raises:
-            UserError: If a count is out of range.
+            UserError: If a name is unknown; the message lists the valid ones.
         """
-        if self.num_frames < 1:
-            raise UserError(f"expected num_frames of at least 1, got {self.num_frames}")
-        if not 1 <= self.num_executed <= self.horizon:
-            raise UserError(f"expected num_executed in 1..horizon ({self.horizon}), got {self.num_executed}")
-        if self.state_dim != 0:
-            raise UserError("state_dim follows from use_eef_state; leave it at 0 and set use_eef_state=true")
+        super().check()
+        network = self.network
+        for kind, name, valid in (
+            ("transform scale", network.transform_scale, SCALES),
+            ("standardisation", network.standardise_before, STANDARDISERS),
+            ("standardisation", network.standardise_after, STANDARDISERS),
+            ("position encoding", network.position_encoding, POSITION_ENCODINGS),
+        ):
+            if name not in valid:
+                raise unknown_name(kind, name, valid)
+        if network.transform != AUTO:
+            if not is_class_spec(network.transform) and network.transform not in TRANSFORMS:
+                raise unknown_name("transform", network.transform, (*TRANSFORMS, AUTO, "their.module:Class"))
+            require_options(network.transform, transform_settings(network))
 
-
-@dataclass(frozen=True)
-class Interface:
-    """What a policy is connected to: the task's name, its action, and what is observed.
-
-    Attributes:
-        task: The task's name, e.g. ``lift``.
-        action: The action's layout.
-        cameras: Names of the cameras, in the order of the frames' camera axis.
-        image_size: Rows and columns of a frame.
-        eef_state_names: Names of the end-effector state's coordinates.
-    """
-
-    task: str
-    action: ActionLayout
-    cameras: tuple[str, ...]
-    image_size: int
-    eef_state_names: tuple[str, ...]
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Interface:
-        """Takes its fields out of a data set's manifest or a checkpoint's card, which may hold others as well."""
-        return cls(
-            task=value["task"],
-            action=ActionLayout.from_json(value["action_spec"]),
-            cameras=tuple(value["cameras"]),
-            image_size=value["image_size"],
-            eef_state_names=tuple(value["eef_state_names"]),
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """The fields that :meth:`from_json` reads."""
-        return {
-            "task": self.task,
-            "action_spec": self.action.to_json(),
-            "cameras": list(self.cameras),
-            "image_size": self.image_size,
-            "eef_state_names": list(self.eef_state_names),
-        }
-
-
-def cameras_to_channels(frames: UInt8[np.ndarray, "*leading cameras H W 3"]) -> UInt8[np.ndarray, "*leading H W C"]:
-    """Frames of several cameras side by side in the channel axis, camera by camera."""
-    moved = np.moveaxis(frames, -4, -2)
-    return moved.reshape(*moved.shape[:-2], -1)
-
-
-class PerceiverPolicy(nn.Module):
-    """A Perceiver with its normalisation, its history and its chunk execution; speaks the ``Policy`` protocol.
-
-    Args:
-        config: The policy's choices.
-        interface: What it is connected to.
-
-    Attributes:
-        name: What a table calls it: the transform, and the end-effector state where it is seen.
-        observes: Parts of an observation that it reads.
-        batched_inference: Whether episodes side by side go through the network in one batch. Off by default: a row of
-            a batched product can differ in its last bits from the same row alone.
-
-    Raises:
-        UserError: If the configuration names or counts something impossible.
-    """
-
-    eef_mean_E: Tensor
-    eef_deviation_E: Tensor
-
-    def __init__(self, config: PerceiverPolicyConfig, interface: Interface) -> None:
-        super().__init__()
-        config.check()
-        self.config = config
-        self.interface = interface
-        # Of a user's transform the class alone: the name is part of files' names.
-        self.name = f"perceiver-{config.transform.rpartition(':')[2]}" + ("+eef_state" if config.use_eef_state else "")
-        self.observes: tuple[str, ...] = ("frames", "eef_state") if config.use_eef_state else ("frames",)
-        self.batched_inference = False
-        self.normaliser = ActionNormaliser(interface.action)
-        num_eef_coordinates = len(interface.eef_state_names)
-        self.network = Perceiver(
-            config.network(num_eef_coordinates),
-            grid=(config.num_frames, interface.image_size, interface.image_size),
-            channels=3 * len(interface.cameras),
-            action_features=self.normaliser.num_features,
-        )
-        self.register_buffer("eef_mean_E", torch.zeros(num_eef_coordinates, dtype=torch.float64))
-        self.register_buffer("eef_deviation_E", torch.ones(num_eef_coordinates, dtype=torch.float64))
-        self.reset()
-
-    def fit(
-        self,
-        frames_batches: Iterable[UInt8[Tensor, "B T H W C"]],
-        actions_NA: Float[Tensor, "N A"],
-        eef_state_NE: Float[Tensor, "N E"],
-    ) -> None:
-        """Takes every statistic (input, action, state) from the training split.
-
-        Args:
-            frames_batches: Training frames; gone through once per part that learns.
-            actions_NA: Training targets in physical units.
-            eef_state_NE: End-effector states of the same steps.
-        """
-        self.network.fit_input(frames_batches)
-        self.normaliser.fit(actions_NA)
-        self.eef_mean_E.copy_(eef_state_NE.mean(dim=0))
-        self.eef_deviation_E.copy_(eef_state_NE.std(dim=0, correction=0).clamp(min=MIN_EEF_DEVIATION_M))
-
-    def forward(
-        self,
-        frames_BTHWC: UInt8[Tensor, "B T H W C"],
-        eef_state_BE: Float[Tensor, "B E"] | None = None,
-        *,
-        weights: PerceiverWeights | None = None,
-    ) -> Float[Tensor, "B H F"]:
-        """Action features as the network predicts them; what a loss compares with ``normaliser.encode``."""
-        if not self.config.use_eef_state:
-            return self.network(frames_BTHWC, weights=weights)
-        if eef_state_BE is None:
-            raise ValueError(f"policy {self.name} sees the end-effector state; pass eef_state")
-        state_BE = ((eef_state_BE - self.eef_mean_E) / self.eef_deviation_E).float()
-        return self.network(frames_BTHWC, state_BE, weights=weights)
-
-    def decode(self, features_BHF: Float[Tensor, "B H F"]) -> Float[np.ndarray, "B H A"]:
-        """Features to actions in physical units, inside the box, float64."""
-        return self.interface.action.clip(self.normaliser.decode(features_BHF.detach()).cpu().numpy())
-
-    @torch.inference_mode()
-    def predict_chunk(
-        self,
-        frames_BTHWC: UInt8[np.ndarray, "B T H W C"],
-        eef_state: Float[np.ndarray, "B E"] | None = None,
-        weights: PerceiverWeights | None = None,
-    ) -> Float[np.ndarray, "B H A"]:
-        """The next ``horizon`` actions of each example, as one batch.
-
-        Args:
-            frames_BTHWC: Frames, the newest last.
-            eef_state: End-effector states, for policies that see them.
-            weights: What ``network.weights()`` gave, where they have not changed since.
-
-        Returns:
-            Actions in physical units, inside the box, float64.
-        """
-        device = self.eef_mean_E.device
-        frames = torch.from_numpy(np.ascontiguousarray(frames_BTHWC)).to(device)
-        state = None if eef_state is None else torch.from_numpy(np.asarray(eef_state, dtype=np.float64)).to(device)
-        return self.decode(self(frames, state, weights=weights))
-
-    def reset(self, num_episodes: int = 1, seed: int = 0) -> None:
-        """Starts episodes: forgets the history and the chunk, and reads the weights anew at their first step.
-
-        Draws nothing, so the seed does not matter.
-        """
-        self._num_episodes = num_episodes
-        self._weights: PerceiverWeights | None = None
-        self._history_BTHWC: np.ndarray | None = None
-        self._chunk_BHA: np.ndarray | None = None
-        self._num_executed = 0
-
-    def act(self, observations: Mapping[str, Any]) -> Float[np.ndarray, "B A"]:
-        """The next action of every episode; the network runs once in ``num_executed`` steps.
-
-        Args:
-            observations: ``"frames"`` uint8 (B, cameras, H, W, 3), and ``"eef_state"`` (B, E) where it is seen.
+    def build(self, shapes: NetworkShapes) -> Perceiver:
+        """The Perceiver.
 
         Raises:
-            ValueError: If the frames' shape or type is not the interface's.
+            UserError: An unknown name or an impossible size.
         """
-        self._remember(np.asarray(observations["frames"]))
-        if self._chunk_BHA is None or self._num_executed == self.config.num_executed:
-            self._chunk_BHA = self._predict(observations.get("eef_state"))
-            self._num_executed = 0
-        actions_BA = self._chunk_BHA[:, self._num_executed]
-        self._num_executed += 1
-        return actions_BA
-
-    def _remember(self, frames: np.ndarray) -> None:
-        size = self.interface.image_size
-        expected = (self._num_episodes, len(self.interface.cameras), size, size, 3)
-        if frames.shape != expected or frames.dtype != np.uint8:
-            raise ValueError(f"expected uint8 frames of shape {expected}, got {frames.dtype} {frames.shape}")
-        newest_B1HWC = cameras_to_channels(frames)[:, None]
-        if self._history_BTHWC is None:
-            self._history_BTHWC = np.repeat(newest_B1HWC, self.config.num_frames, axis=1)
-        else:
-            self._history_BTHWC = np.concatenate([self._history_BTHWC[:, 1:], newest_B1HWC], axis=1)
-
-    def _predict(self, eef_state: Any) -> np.ndarray:
-        assert self._history_BTHWC is not None
-        size = self._num_episodes if self.batched_inference else 1
-        rows = [slice(start, start + size) for start in range(0, self._num_episodes, size)]
-        states = [None if eef_state is None else np.asarray(eef_state)[row] for row in rows]
-        with one_thread(), torch.inference_mode():
-            self._weights = self.network.weights() if self._weights is None else self._weights
-            chunks = [
-                self.predict_chunk(self._history_BTHWC[row], state, self._weights)
-                for row, state in zip(rows, states, strict=True)
-            ]
-        return np.concatenate(chunks)
+        return Perceiver(
+            self.network,
+            grid=(shapes.num_frames, shapes.image_size, shapes.image_size),
+            channels=shapes.channels,
+            action_features=shapes.action_features,
+            horizon=shapes.horizon,
+            state_dim=shapes.state_dim,
+        )
 
 
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """One PyTorch thread inside the block: how sums are split over threads decides their last bits."""
-    before = torch.get_num_threads()
-    if before != 1:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        if before != 1:
-            torch.set_num_threads(before)
+@dataclass(frozen=True, kw_only=True)
+class ConvStemPerceiverConfig(PerceiverPolicyConfig):
+    """A Perceiver whose tokens a convolution makes, as practitioners do."""
+
+    kind: ClassVar[str] = "perceiver_conv_stem"
+    network: PerceiverConfig = part(lambda: PerceiverConfig(transform="conv_stem"))

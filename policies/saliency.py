@@ -26,8 +26,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from smidgen.policies.learned_policy import LearnedPolicy
 from smidgen.policies.perceiver import Perceiver
-from smidgen.policies.perceiver_policy import PerceiverPolicy
 from smidgen.runtime.errors import UserError, unknown_name
 
 Frames = UInt8[Tensor, "t h w c"] | Float[Tensor, "t h w c"]
@@ -173,29 +173,31 @@ def attention_to_pixels(
     return _per_pixel(squares_RTHWC, num_cameras).mean(-1).sqrt().detach()
 
 
-def _predict(policy: PerceiverPolicy, eef_state_E: Tensor | None) -> Predict:
+def _predict(policy: LearnedPolicy, eef_state_E: Tensor | None) -> Predict:
     state_1E = None if eef_state_E is None else eef_state_E[None]
     return lambda frames_1THWC: policy(frames_1THWC, state_1E)
 
 
-def _gradient(policy: PerceiverPolicy, frames: Tensor, eef_state: Tensor | None) -> Tensor:
+def _gradient(policy: LearnedPolicy, frames: Tensor, eef_state: Tensor | None) -> Tensor:
     return gradient_saliency(_predict(policy, eef_state), frames, len(policy.interface.cameras))
 
 
-def _input(policy: PerceiverPolicy, frames: Tensor, eef_state: Tensor | None) -> Tensor:
-    baseline = mean_frames(policy.network)
+def _input(policy: LearnedPolicy, frames: Tensor, eef_state: Tensor | None) -> Tensor:
+    baseline = mean_frames(policy.network) if isinstance(policy.network, Perceiver) else None
     return input_saliency(_predict(policy, eef_state), frames, len(policy.interface.cameras), baseline)
 
 
-def _smooth(policy: PerceiverPolicy, frames: Tensor, eef_state: Tensor | None) -> Tensor:
+def _smooth(policy: LearnedPolicy, frames: Tensor, eef_state: Tensor | None) -> Tensor:
     return smooth_saliency(_predict(policy, eef_state), frames, len(policy.interface.cameras))
 
 
-def _attention(policy: PerceiverPolicy, frames: Tensor, eef_state: Tensor | None) -> Tensor:
+def _attention(policy: LearnedPolicy, frames: Tensor, eef_state: Tensor | None) -> Tensor:
+    if not isinstance(policy.network, Perceiver):
+        raise UserError(f"policy {policy.name} has no attention over its input; use method=input, gradient or smooth")
     return attention_saliency(policy.network, frames, len(policy.interface.cameras))
 
 
-METHODS: dict[str, Callable[[PerceiverPolicy, Tensor, Tensor | None], Tensor]] = {
+METHODS: dict[str, Callable[[LearnedPolicy, Tensor, Tensor | None], Tensor]] = {
     "gradient": _gradient,
     "input": _input,
     "smooth": _smooth,
@@ -204,7 +206,7 @@ METHODS: dict[str, Callable[[PerceiverPolicy, Tensor, Tensor | None], Tensor]] =
 
 
 def policy_saliency(
-    policy: PerceiverPolicy,
+    policy: LearnedPolicy,
     frames_THWC: Frames,
     eef_state_E: Float[Tensor, " e"] | None = None,
     method: str = "input",

@@ -8,15 +8,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from smidgen.policies.choose_transform import AUTO, ORIGINAL_RULE, OUR_RULE, RULES, InputChoice
-from smidgen.policies.perceiver import transform_settings
+from smidgen.policies.architectures import ARCHITECTURES, DEFAULT, architecture, policy_to_json
+from smidgen.policies.choose_transform import ORIGINAL_RULE, OUR_RULE, RULES, InputChoice
+from smidgen.policies.learned_policy import LearnedPolicyConfig
 from smidgen.policies.perceiver_policy import PerceiverPolicyConfig
-from smidgen.policies.positions import POSITION_ENCODINGS
-from smidgen.policies.standardise import STANDARDISERS
-from smidgen.policies.transforms import SCALES, TRANSFORMS, require_options
 from smidgen.runtime.errors import UserError, unknown_name
+from smidgen.runtime.flat_config import flat_fields, flat_values, nested, part
 from smidgen.runtime.settings import PathText
-from smidgen.runtime.user_modules import is_class_spec
 from smidgen.training.optimiser import OPTIMISERS, SCHEDULES
 
 DEVICES = ("cpu", "cuda", "auto")
@@ -26,19 +24,46 @@ KEYS_WITHOUT_INFLUENCE = ("demos", "validation", "out", "save_every", "plot_ever
 PLATFORM_KEYS = ("device", "num_threads")
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainConfig(PerceiverPolicyConfig):
-    """A training run, whole: with the data set's hash it decides the resulting weights."""
+@dataclass(frozen=True)
+class AutoInput:
+    """How ``transform=auto`` chooses."""
 
-    transform: str = field(default="raw", metadata={"help": "input transform (names above), auto, or module:Class"})
-    demos: PathText = field(metadata={"help": "data set to learn from (smidgen-collect makes one)"})
-    out: PathText = field(metadata={"help": "directory of the run; the same command takes it up again"})
     auto_rule: str = field(
         default=OUR_RULE, metadata={"help": f"how transform=auto chooses: {OUR_RULE}, {ORIGINAL_RULE} (claim C7), ..."}
     )
     auto_candidates: tuple[str, ...] = field(
         default=("raw", "dft1d"), metadata={"help": "and out of which; raw/token: with a standardise_after of its own"}
     )
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "auto_candidates", tuple(self.auto_candidates))
+        _require_name("rule", self.auto_rule, RULES)
+        if not self.auto_candidates:
+            raise UserError("expected auto_candidates to choose from, got none; for example [raw,dft1d]")
+
+    def choices(self, standardise_after: str) -> list[InputChoice]:
+        """The candidates; one that names no standardisation has this.
+
+        Raises:
+            UserError: If a name is unknown.
+        """
+        return [InputChoice.parse(text, standardise_after) for text in self.auto_candidates]
+
+
+@dataclass(frozen=True)
+class NoInput:
+    """In the place of :class:`AutoInput` where a policy has no transform to choose."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """A training run, whole: with the data set's hash it decides the resulting weights.
+
+    The keys of its parts (the policy's, and their own parts') stand among its own on the command line.
+    """
+
+    demos: PathText = field(metadata={"help": "data set to learn from (smidgen-collect makes one)"})
+    out: PathText = field(metadata={"help": "directory of the run; the same command takes it up again"})
     validation: PathText = field(
         default="", metadata={"help": "data set to measure on; empty: the last of the demos' seeds"}
     )
@@ -67,12 +92,27 @@ class TrainConfig(PerceiverPolicyConfig):
     seed: int = field(default=0, metadata={"help": "decides initial weights and order of windows"})
     device: str = field(default="cpu", metadata={"help": "cpu, cuda, auto"})
     num_threads: int = field(default=0, metadata={"help": "CPU threads; 0: PyTorch's choice (recorded)"})
+    auto: AutoInput | NoInput = part(AutoInput)
+    policy: LearnedPolicyConfig = part(PerceiverPolicyConfig)
 
     def __post_init__(self) -> None:
         # Hydra hands lists over; a frozen config shall hold nothing that can change.
         object.__setattr__(self, "betas", tuple(self.betas))
-        object.__setattr__(self, "auto_candidates", tuple(self.auto_candidates))
         self.check()
+
+    @classmethod
+    def from_flat(cls, policy: str = DEFAULT, **values: Any) -> TrainConfig:
+        """Builds a run from keys as they are typed.
+
+        Args:
+            policy: The kind of policy, one of ``ARCHITECTURES``; its own keys are valid beside a run's.
+            values: Any other keys.
+
+        Raises:
+            UserError: If a name is unknown or a number is out of range.
+            TypeError: If there is no such key for this kind of policy.
+        """
+        return nested(cls, values, **parts_of(policy))
 
     def check(self) -> None:
         """Refuses what no run can be started from.
@@ -80,21 +120,11 @@ class TrainConfig(PerceiverPolicyConfig):
         Raises:
             UserError: If a name is unknown (the message lists the valid ones) or a number is out of range.
         """
-        super().check()
-        if self.transform != AUTO:
-            if not is_class_spec(self.transform):
-                _require_name("transform", self.transform, (*TRANSFORMS, AUTO, "their.module:Class"))
-            require_options(self.transform, transform_settings(self))
-        _require_name("rule", self.auto_rule, RULES)
-        _require_name("transform scale", self.transform_scale, SCALES)
-        _require_name("standardisation", self.standardise_before, STANDARDISERS)
-        _require_name("standardisation", self.standardise_after, STANDARDISERS)
-        _require_name("position encoding", self.position_encoding, POSITION_ENCODINGS)
+        self.policy.check()
+        self.candidates()
         _require_name("optimiser", self.optimiser, OPTIMISERS)
         _require_name("schedule", self.schedule, SCHEDULES)
         _require_name("device", self.device, DEVICES)
-        if not self.candidates():
-            raise UserError("expected auto_candidates to choose from, got none; for example [raw,dft1d]")
         for key in (
             "steps",
             "batch_size",
@@ -116,21 +146,39 @@ class TrainConfig(PerceiverPolicyConfig):
             raise UserError(f"expected validation_fraction between 0 and 1, got {self.validation_fraction}")
 
     def candidates(self) -> list[InputChoice]:
-        """What ``transform=auto`` chooses from."""
-        return [InputChoice.parse(text, self.standardise_after) for text in self.auto_candidates]
-
-    def policy(self, chosen: InputChoice | None = None) -> PerceiverPolicyConfig:
-        """The policy's part of the settings, with the input that ``transform=auto`` chose where it did."""
-        names = [part.name for part in dataclasses.fields(PerceiverPolicyConfig)]
-        own = PerceiverPolicyConfig(**{name: getattr(self, name) for name in names})
-        return own if chosen is None else chosen.applied_to(own)
+        """What ``transform=auto`` chooses from; nothing where the policy has no transform to choose."""
+        if not isinstance(self.policy, PerceiverPolicyConfig) or not isinstance(self.auto, AutoInput):
+            return []
+        return self.auto.choices(self.policy.network.standardise_after)
 
     def settings(self) -> dict[str, Any]:
         """What decides the result, as JSON: everything but paths and what only the reader notices."""
-        values = dataclasses.asdict(self)
-        for key in (*KEYS_WITHOUT_INFLUENCE, *PLATFORM_KEYS):
-            del values[key]
-        return {**values, "betas": list(self.betas), "auto_candidates": list(self.auto_candidates)}
+        dropped = {*flat_fields(type(self.policy)), *KEYS_WITHOUT_INFLUENCE, *PLATFORM_KEYS}
+        own = {key: value for key, value in flat_values(self).items() if key not in dropped}
+        lists = {key: list(value) for key, value in own.items() if isinstance(value, tuple)}
+        return own | lists | policy_to_json(self.policy)
+
+
+def parts_of(kind: str) -> dict[str, type[Any]]:
+    """The parts of a run that trains a kind of policy.
+
+    Raises:
+        UserError: If there is no such kind.
+    """
+    policy = architecture(kind)
+    return {"policy": policy, "auto": AutoInput if issubclass(policy, PerceiverPolicyConfig) else NoInput}
+
+
+def command_line_schema(kind: str) -> type[Any]:
+    """Every key that is valid on the command line for a kind of policy, as a flat dataclass.
+
+    Raises:
+        UserError: If there is no such kind.
+    """
+    choice = field(default=kind, metadata={"help": f"what to train: {', '.join(ARCHITECTURES)}"})
+    others = [(name, hint, each) for name, (hint, each) in flat_fields(TrainConfig, **parts_of(kind)).items()]
+    rows = [("policy", str, choice), *others]
+    return dataclasses.make_dataclass(TrainConfig.__name__, rows, frozen=True, kw_only=True)
 
 
 def _require_name(kind: str, name: str, valid: Iterable[str]) -> None:

@@ -119,8 +119,11 @@ class Trainer:
         self.prepared, self.run_directory, self.config = prepared, run, config
         self.policy = prepared.policy
         self.parameters = list(self.policy.network.parameters())
+        # A policy that only remembers has nothing to step, and PyTorch's optimisers refuse to have nothing.
+        self.num_steps = config.steps if self.parameters else 0
+        stepped = self.parameters or [torch.nn.Parameter(torch.zeros(0))]
         self.optimiser = build_optimiser(
-            config.optimiser, self.parameters, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay
+            config.optimiser, stepped, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay
         )
         self.sampler = EpochSampler(len(prepared.windows), config.batch_size, config.seed)
         self.monitor = CollapseMonitor()
@@ -146,18 +149,18 @@ class Trainer:
         log = TensorBoardLog(self.run_directory.path / "tensorboard", names, first_logged)
         label = f"training {self.policy.name}"
         try:
-            with progress(self.config.steps, label, done=self.step) as advance:
+            with progress(self.num_steps, label, done=self.step) as advance:
                 if not self.rows:
                     self._measure(log)
-                while self.step < self.config.steps:
+                while self.step < self.num_steps:
                     if stop.number is not None:
                         self._save()
                         raise TrainingStopped(stop.number)
                     loss = self._take_step(log)
-                    if self.step % self.config.eval_every == 0 or self.step == self.config.steps:
+                    if self.step % self.config.eval_every == 0 or self.step == self.num_steps:
                         self._record_training()
                         self._measure(log)
-                    if self.step % self.config.save_every == 0 and self.step < self.config.steps:
+                    if self.step % self.config.save_every == 0 and self.step < self.num_steps:
                         self._save()
                     advance(1, f"loss {loss:.3f}")
             log.hyperparameters(self.prepared.settings(), self.rows[-1])
@@ -210,7 +213,7 @@ class Trainer:
         self.rows.append(row)
         self.run_directory.write_metrics(self.rows)
         log.validation(row)
-        if self.step % self.config.plot_every == 0 or self.step == self.config.steps:
+        if self.step % self.config.plot_every == 0 or self.step == self.num_steps:
             predictions = self.prepared.validation.predict_episode(self.policy)
             log.prediction_plot(self.step, self.policy.interface.action.names, predictions)
         self.policy.train()
@@ -234,8 +237,8 @@ class Trainer:
         if self.prepared.choice is not None:
             print(self.prepared.choice.table())
         print(
-            f"{self.policy.name}: {sum(parameter.numel() for parameter in self.parameters):,} parameters, "
-            f"{self.policy.network.num_tokens:,} tokens; learns from {len(split.seeds)} episodes "
+            f"{self.policy.name}: {sum(parameter.numel() for parameter in self.parameters):,} parameters"
+            f"{self.policy.network.size_note}; learns from {len(split.seeds)} episodes "
             f"({len(self.prepared.windows):,} windows), measured on {len(split.validation_seeds)}"
         )
         if point is None:

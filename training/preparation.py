@@ -15,12 +15,12 @@ from torch import Tensor
 
 from smidgen.data_collection.store import EpisodeStore
 from smidgen.policies.choose_transform import Choice
-from smidgen.policies.perceiver_policy import Interface, PerceiverPolicy
+from smidgen.policies.learned_policy import Interface, LearnedPolicy
 from smidgen.runtime.errors import UserError
-from smidgen.training.choose_input import choose_input
+from smidgen.training.choose_input import choose_input, with_input
 from smidgen.training.config import TrainConfig
 from smidgen.training.validation import CuePairs, ValidationSet
-from smidgen.training.windows import Windows
+from smidgen.training.windows import WindowBatch, Windows
 
 FIT_BATCH_SIZE = 64
 
@@ -62,7 +62,7 @@ class Preparation:
     split: Split
     windows: Windows
     validation: ValidationSet
-    policy: PerceiverPolicy
+    policy: LearnedPolicy
     platform: dict[str, Any]
     choice: Choice | None = None
 
@@ -82,20 +82,39 @@ class Preparation:
         batches = _FrameBatches(windows, self.config.fit_windows, self.platform["device"])
         actions, states = torch.from_numpy(windows.actions_NA), torch.from_numpy(windows.eef_state_NE)
         self.policy.fit(batches, actions, states)
+        network = self.policy.network
+        if network.num_memorised:
+            network.memorise(_Examples(windows, network.num_memorised, self.policy))
 
 
 class _FrameBatches:
     """Training frames in batches, spread over all episodes; can be gone through again."""
 
     def __init__(self, windows: Windows, count: int, device: str) -> None:
-        self._windows = windows
-        self._positions = windows.evenly_spaced(count)
-        self._device = device
+        self._windows, self._count, self._device = windows, count, device
 
     def __iter__(self) -> Iterator[Tensor]:
-        for start in range(0, len(self._positions), FIT_BATCH_SIZE):
-            batch = self._windows.gather(self._positions[start : start + FIT_BATCH_SIZE])
+        for batch in _batches(self._windows, self._count):
             yield torch.from_numpy(batch.frames_BTHWC).to(self._device)
+
+
+class _Examples:
+    """Training frames and the features of their chunks, in batches, spread over all episodes."""
+
+    def __init__(self, windows: Windows, count: int, policy: LearnedPolicy) -> None:
+        self._windows, self._count, self._policy = windows, count, policy
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        device = self._policy.eef_mean_E.device
+        for batch in _batches(self._windows, self._count):
+            targets_BHA = torch.from_numpy(batch.targets_BHA).to(device)
+            yield torch.from_numpy(batch.frames_BTHWC).to(device), self._policy.normaliser.encode(targets_BHA)
+
+
+def _batches(windows: Windows, count: int) -> Iterator[WindowBatch]:
+    positions = windows.evenly_spaced(count)
+    for start in range(0, len(positions), FIT_BATCH_SIZE):
+        yield windows.gather(positions[start : start + FIT_BATCH_SIZE])
 
 
 def prepare(config: TrainConfig) -> Preparation:
@@ -107,19 +126,19 @@ def prepare(config: TrainConfig) -> Preparation:
     device = resolve_device(config.device)
     split = split_episodes(config)
     interface = Interface.from_json(split.store.manifest)
-    windows = Windows(split.store, split.seeds, config.num_frames, config.horizon)
+    windows = Windows(split.store, split.seeds, config.policy.num_frames, config.policy.horizon)
     choice = choose_input(config, windows, interface)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        policy = PerceiverPolicy(config.policy(None if choice is None else choice.chosen), interface)
-    held_out = Windows(split.validation_store, split.validation_seeds, config.num_frames, config.horizon)
+        policy = LearnedPolicy(with_input(config.policy, choice), interface)
+    held_out = Windows(split.validation_store, split.validation_seeds, config.policy.num_frames, config.policy.horizon)
     pairs = None
     if config.counterfactual_pairs:
         pairs = CuePairs.load(
             split.validation_store,
             split.validation_seeds,
             interface.action,
-            config.num_frames,
+            config.policy.num_frames,
             config.counterfactual_pairs,
         )
     statistics = split.store.statistics(split.seeds)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from smidgen.evaluation.collapse import CollapseMonitor
-from smidgen.policies.perceiver_policy import PerceiverPolicy
+from smidgen.policies.learned_policy import LearnedPolicy
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import canonical_json
 from smidgen.training.optimiser import load_optimiser_tensors
@@ -22,7 +22,7 @@ RECENT = ("loss", "grad_norm")
 
 
 def restore(
-    run: Path, point: ResumePoint, policy: PerceiverPolicy, optimiser: torch.optim.Optimizer, monitor: CollapseMonitor
+    run: Path, point: ResumePoint, policy: LearnedPolicy, optimiser: torch.optim.Optimizer, monitor: CollapseMonitor
 ) -> tuple[list[dict[str, Any]], dict[str, list[float]]]:
     """Puts a resume point back.
 

@@ -1,6 +1,6 @@
 """Trains the seeds of one arm of the claims side by side, as one batched model, until each escapes or time is up.
 
-    outcomes = train_side_by_side(LadderConfig(kind="one_token"), PerceiverConfig(horizon=1), LadderTraining(),
+    outcomes = train_side_by_side(LadderConfig(kind="one_token"), PerceiverConfig(), LadderTraining(),
                                   seeds=range(10), lrs=[1e-3] * 10)
 
 Equal, up to rounding, to training each seed alone: a seed has its own data set, initial weights and learning rate. One
@@ -83,11 +83,6 @@ def train_side_by_side(
     """
     if len(seeds) != len(lrs) or not seeds:
         raise UserError(f"expected one learning rate per seed, got {len(lrs)} for {len(seeds)} seeds")
-    if network.horizon != 1 or network.state_dim:
-        raise UserError(
-            f"the ladder's targets are single values: expected horizon=1 and state_dim=0, got horizon="
-            f"{network.horizon} and state_dim={network.state_dim}"
-        )
     threads_before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

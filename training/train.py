@@ -1,4 +1,4 @@
-"""``smidgen-train demos=DIR out=DIR [key=value ...]``: behaviour cloning of a Perceiver, watched for mean collapse.
+"""``smidgen-train demos=DIR out=DIR [key=value ...]``: behaviour cloning of a policy, watched for mean collapse.
 
 A small run, under a minute on one CPU core: ``smidgen-train demos=outputs/demo/demonstrations out=outputs/small
 steps=100 num_latents=8 latent_dim=32 batch_size=8``. It prints where the run stands at each validation, and leaves
@@ -8,35 +8,55 @@ takes it from there.
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import textwrap
+from collections.abc import Sequence
 
+from smidgen.policies.architectures import ARCHITECTURES, DEFAULT
 from smidgen.policies.transforms import TRANSFORMS
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
-from smidgen.training.config import TrainConfig
+from smidgen.training.config import TrainConfig, command_line_schema
 
-USAGE = "smidgen-train demos=DIR out=DIR [key=value ...]"
+USAGE = "smidgen-train demos=DIR out=DIR [policy=KIND] [key=value ...]"
 SUMMARY = f"""
 Learns end-effector positions from demonstrations and watches for mean collapse (tensorboard --logdir OUT).
-Killed or stopped, the same command goes on where it was; finished, it does nothing. Input transforms:
-{textwrap.fill(", ".join(TRANSFORMS), 115)};
+Killed or stopped, the same command goes on where it was; finished, it does nothing. Kinds of policy:
+{", ".join(ARCHITECTURES)}; each has keys of its own (policy=cnn --help).
+"""
+TRANSFORMS_NOTE = f"""Input transforms: {textwrap.fill(", ".join(TRANSFORMS), 115)};
 auto chooses among auto_candidates by a rule, and prints what it measured.
 """
-# Follows from another key, so nobody sets it.
-DERIVED_KEYS = ("state_dim",)
 
 
-def help_text() -> str:
-    """What ``--help`` prints."""
-    lines = command_help(USAGE, SUMMARY, TrainConfig).splitlines()
-    return "\n".join(line for line in lines if not line.strip().startswith(tuple(f"{key}=" for key in DERIVED_KEYS)))
+def read_config(arguments: Sequence[str]) -> TrainConfig:
+    """A run's settings from the command line.
+
+    Raises:
+        UserError: If a key is not one of this kind of policy's, or a value is not valid.
+    """
+    flat = compose_config(command_line_schema(kind_of(arguments)), arguments)
+    return TrainConfig.from_flat(**{each.name: getattr(flat, each.name) for each in dataclasses.fields(flat)})
+
+
+def kind_of(arguments: Sequence[str]) -> str:
+    """The kind of policy that a command line asks for: which other keys are valid depends on it."""
+    given = [argument.partition("=")[2] for argument in arguments if argument.startswith("policy=")]
+    return given[-1] if given else DEFAULT
+
+
+def help_text(kind: str = DEFAULT) -> str:
+    """What ``--help`` prints for a kind of policy."""
+    schema = command_line_schema(kind)
+    has_transform = "transform" in {each.name for each in dataclasses.fields(schema)}
+    return command_help(USAGE, SUMMARY + TRANSFORMS_NOTE * has_transform, schema)
 
 
 def _body(arguments: list[str]) -> None:
     if wants_help(arguments):
-        print(help_text())
+        print(help_text(kind_of(arguments)))
         return
-    config = compose_config(TrainConfig, arguments)
+    config = read_config(arguments)
     # Imported here: matplotlib and TensorBoard take a second, for which a mistyped key should not wait.
     from smidgen.training.loop import TrainingStopped, train
 

@@ -22,7 +22,7 @@ from smidgen.data_collection.store import EpisodeStore
 from smidgen.evaluation.collapse import CollapseMonitor, CollapseReading
 from smidgen.policies.actions import ActionLayout
 from smidgen.policies.baselines import DemoStatistics
-from smidgen.policies.perceiver_policy import PerceiverPolicy, cameras_to_channels
+from smidgen.policies.learned_policy import LearnedPolicy, cameras_to_channels
 from smidgen.runtime.errors import UserError
 from smidgen.training.windows import WindowBatch, Windows
 
@@ -96,7 +96,7 @@ class ValidationSet:
         self._statistics = statistics
         self._batch_size = batch_size
 
-    def measure(self, policy: PerceiverPolicy, monitor: CollapseMonitor, step: int) -> dict[str, Any]:
+    def measure(self, policy: LearnedPolicy, monitor: CollapseMonitor, step: int) -> dict[str, Any]:
         """Measures a policy and updates the monitor.
 
         Returns:
@@ -123,12 +123,12 @@ class ValidationSet:
             "gripper_accuracy": float(same_side.mean()) if grippers else None,
         }
 
-    def predict_episode(self, policy: PerceiverPolicy) -> Predictions:
+    def predict_episode(self, policy: LearnedPolicy) -> Predictions:
         """Predictions along one whole held-out episode, for a plot."""
         return self.predict(policy, self._episode)
 
     @torch.no_grad()
-    def predict(self, policy: PerceiverPolicy, batch: WindowBatch) -> Predictions:
+    def predict(self, policy: LearnedPolicy, batch: WindowBatch) -> Predictions:
         """Predictions, references and loss for windows."""
         device = policy.eef_mean_E.device
         features = torch.cat(
@@ -146,7 +146,7 @@ class ValidationSet:
             loss=float(functional.mse_loss(features, encoded)),
         )
 
-    def _cue_deltas(self, policy: PerceiverPolicy, positions: list[int]) -> dict[str, torch.Tensor]:
+    def _cue_deltas(self, policy: LearnedPolicy, positions: list[int]) -> dict[str, torch.Tensor]:
         if self._pairs is None:
             return {}
         first_KP, first_moved_KP = (

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from smidgen.data_collection.store import EpisodeStore
-from smidgen.policies.perceiver_policy import cameras_to_channels
+from smidgen.policies.learned_policy import cameras_to_channels
 from smidgen.runtime.errors import UserError
 
 # Every open memory map holds a file descriptor, of which a process has about a thousand.

@@ -19,7 +19,7 @@ from smidgen.experiments.bench.peers import HORIZON, NUM_FRAMES, OURS, TrainingS
 from smidgen.experiments.bench.record import Row, make_row
 from smidgen.experiments.bench.simulation import demonstrations
 from smidgen.experiments.bench.timing import alternate, seconds_of
-from smidgen.policies.perceiver_policy import one_thread
+from smidgen.policies.learned_policy import one_thread
 from smidgen.training.windows import EpochSampler, Windows
 
 PEER = "HDF5 as robomimic's SequenceDataset reads it"

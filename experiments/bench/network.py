@@ -14,8 +14,8 @@ from smidgen.experiments.bench.config import BenchConfig
 from smidgen.experiments.bench.peers import OURS, TrainingStep, absent, has_peer
 from smidgen.experiments.bench.record import Row, make_row
 from smidgen.experiments.bench.timing import alternate, peak_above_idle_mb
+from smidgen.policies.learned_policy import one_thread
 from smidgen.policies.perceiver import Perceiver
-from smidgen.policies.perceiver_policy import one_thread
 from smidgen.policies.standardise import STANDARDISERS
 from smidgen.policies.transforms import TRANSFORMS
 

@@ -45,7 +45,7 @@ def our_network(image_size: int, num_bands: int = 6, **changes: Any) -> Perceive
     """Our Perceiver: 32 latents of width 128, 1 cross head, 4 latent layers of 4 heads, 8 x 4 outputs."""
     config = PerceiverConfig(num_bands=num_bands, **changes)
     grid = (NUM_FRAMES, image_size, image_size)
-    return Perceiver(config, grid=grid, channels=CHANNELS, action_features=ACTION_FEATURES)
+    return Perceiver(config, grid=grid, channels=CHANNELS, action_features=ACTION_FEATURES, horizon=HORIZON)
 
 
 def perceiver_pytorch_network(image_size: int, num_bands: int = 6) -> nn.Module:

@@ -29,7 +29,8 @@ from smidgen.experiments.bench.config import BenchConfig
 from smidgen.experiments.bench.record import Row, make_row
 from smidgen.policies.actions import ActionLayout
 from smidgen.policies.checkpoint import load_checkpoint, save_checkpoint
-from smidgen.policies.perceiver_policy import Interface, PerceiverPolicy, PerceiverPolicyConfig
+from smidgen.policies.learned_policy import Interface, LearnedPolicy
+from smidgen.policies.perceiver_policy import PerceiverPolicyConfig
 
 STOCK = "robosuite stock"
 THREE_CAMERAS = ("agentview", "frontview", "robot0_eye_in_hand")
@@ -186,7 +187,7 @@ def _untrained_checkpoint(config: BenchConfig) -> Path:
     action = ActionLayout.from_json(LIFT.action.to_json())
     interface = Interface("lift", action, LIFT.cameras, config.image_size, LIFT.eef_state_names)
     torch.manual_seed(0)
-    policy = PerceiverPolicy(PerceiverPolicyConfig(), interface)
+    policy = LearnedPolicy(PerceiverPolicyConfig(), interface)
     # Targets about the middle of the table, so that the arm moves as a trained policy's would.
     policy.normaliser.mean_A[:3] = torch.tensor([0.0, 0.0, TABLE_HEIGHT_M + 0.15], dtype=torch.float64)
     policy.normaliser.deviation_A[:3] = 0.05

@@ -66,6 +66,8 @@ _SLUGS: dict[str, Callable[[Any], str]] = {
     "lr_scale": lambda scale: f"rates-x{scale:g}",
 }
 _ALWAYS_NAMED = "transform"
+# A rung has one target, and frames are all that is seen.
+_LADDER_NETWORK = {"horizon": 1, "state_dim": 0}
 _PARTS = ("data", "network", "training")
 
 
@@ -137,4 +139,4 @@ def arm_plan(arm: Arm) -> ArmPlan:
     training = to_json(arm.training)
     if arm.lr_scale != 1.0:
         training["lr_scale"] = arm.lr_scale
-    return ArmPlan(data=to_json(arm.data), network=to_json(arm.network), training=training)
+    return ArmPlan(data=to_json(arm.data), network=to_json(arm.network) | _LADDER_NETWORK, training=training)

@@ -37,7 +37,7 @@ class Form:
         return {slow: fast for arms in pairs for slow, fast in arms}
 
 
-NETWORK = PerceiverConfig(num_latents=8, latent_dim=32, num_layers=1, num_heads=2, horizon=1)
+NETWORK = PerceiverConfig(num_latents=8, latent_dim=32, num_layers=1, num_heads=2)
 MAX_STEPS = 10_000
 
 HYPOTHESES: dict[str, Callable[[ArmBook], Hypothesis]] = {
@@ -82,7 +82,7 @@ def full_form() -> Form:
 def smoke_form() -> Form:
     """Every kind of comparison on two seeds, 64 tokens and a few dozen steps: for tests, its verdicts mean nothing."""
     training = LadderTraining(max_steps=40, warmup_steps=2, measure_every=5)
-    network = PerceiverConfig(num_latents=2, latent_dim=8, num_layers=1, num_heads=1, horizon=1)
+    network = PerceiverConfig(num_latents=2, latent_dim=8, num_layers=1, num_heads=1)
     book = ArmBook(Arm(data=LadderConfig(kind="one_token", grid=(1, 8, 8)), network=network, training=training))
     raw, dft = (book.add(transform) for transform in ("raw", "dft1d"))
     raw_token, dft_token = (book.add(transform, "token") for transform in ("raw", "dft1d"))

@@ -29,15 +29,24 @@ from smidgen.experiments.mesh_pictures import MeshPicturesConfig
 from smidgen.experiments.side_by_side import SideBySideConfig
 from smidgen.experiments.suite import SuiteConfig, suite
 from smidgen.experiments.theory_table import TableConfig
+from smidgen.policies.architectures import DEFAULT
 from smidgen.runtime.command_line import EXIT_OK, EXIT_USER, compose_config, run_command
 from smidgen.runtime.errors import UserError
-from smidgen.training.config import TrainConfig
+from smidgen.training.config import command_line_schema
 
 SCHEMAS: dict[str, type] = {
     schema.__name__: schema
     for schema in (
-        *(CollectConfig, TrainConfig, EvalConfig, SaliencyConfig, LeaderboardConfig, ClaimsConfig, SuiteConfig),
-        *(DemoConfig, BenchConfig, CalibrationConfig, TableConfig, SideBySideConfig, MeshPicturesConfig),
+        *(
+            CollectConfig,
+            command_line_schema(DEFAULT),
+            EvalConfig,
+            SaliencyConfig,
+            LeaderboardConfig,
+            ClaimsConfig,
+            SuiteConfig,
+        ),
+        *(SuiteConfig, DemoConfig, BenchConfig, CalibrationConfig, TableConfig, SideBySideConfig, MeshPicturesConfig),
         *(FramesConfig, LadderPreviewConfig),
     )
 }

@@ -20,7 +20,9 @@ from smidgen.experiments.fuzz.hostile import CANARY, KEYS, NAMES, TEXTS
 from smidgen.experiments.fuzz.mutations import hostile_value, spoil_json, spoil_json_file, spoil_place, to_bytes
 from smidgen.experiments.fuzz.reader import Case, Files, Reader, files_below
 from smidgen.policies.checkpoint import CARD_NAME, MODEL_NAME, load_checkpoint, save_checkpoint
-from smidgen.policies.perceiver_policy import Interface, PerceiverPolicy, PerceiverPolicyConfig
+from smidgen.policies.learned_policy import Interface, LearnedPolicy
+from smidgen.policies.perceiver import PerceiverConfig
+from smidgen.policies.perceiver_policy import PerceiverPolicyConfig
 from smidgen.runtime.files import sha256_bytes
 from smidgen.runtime.user_modules import is_class_spec
 from smidgen.training.optimiser import build_optimiser, optimiser_tensors
@@ -53,13 +55,12 @@ _CHOICES = (
 )
 
 
-def build_policy(transform: str = "raw") -> PerceiverPolicy:
+def build_policy(transform: str = "raw") -> LearnedPolicy:
     """A policy of a few hundred weights that goes with the data set of :mod:`data_readers`."""
     torch.manual_seed(0)
-    config = PerceiverPolicyConfig(
-        num_latents=2, latent_dim=8, num_heads=2, num_layers=1, horizon=2, transform=transform
-    )
-    policy = PerceiverPolicy(config, Interface.from_json(HEADER))
+    network = PerceiverConfig(num_latents=2, latent_dim=8, num_heads=2, num_layers=1, transform=transform)
+    config = PerceiverPolicyConfig(horizon=2, network=network)
+    policy = LearnedPolicy(config, Interface.from_json(HEADER))
     policy.fit([torch.randint(0, 256, (5, 3, 8, 8, 3), dtype=torch.uint8)], torch.rand(9, 4), torch.rand(9, 4))
     return policy.eval()
 
@@ -229,7 +230,7 @@ def _spoil_resume(rng: random.Random, valid: Files) -> Case:
 
 
 @functools.cache
-def _trainee() -> tuple[PerceiverPolicy, torch.optim.Optimizer]:
+def _trainee() -> tuple[LearnedPolicy, torch.optim.Optimizer]:
     policy = build_policy()
     parameters = list(policy.network.parameters())
     return policy, build_optimiser("adam", parameters, lr=1e-3, betas=(0.9, 0.999), weight_decay=0.0)

@@ -19,10 +19,12 @@ from smidgen.evaluation.evaluate import evaluate
 from smidgen.evaluation.plan import EvalConfig, make_plan, read_curve
 from smidgen.evaluation.records import Record, read_record
 from smidgen.policies.checkpoint import RUN_CHECKPOINT, checkpoint_sha256, load_checkpoint, save_checkpoint
-from smidgen.policies.perceiver_policy import Interface, PerceiverPolicy, PerceiverPolicyConfig
+from smidgen.policies.learned_policy import Interface, LearnedPolicy
+from smidgen.policies.perceiver_policy import PerceiverPolicyConfig
 from smidgen.runtime.errors import UserError
+from smidgen.runtime.flat_config import flat_values
 
-SMALL = PerceiverPolicyConfig(
+SMALL = PerceiverPolicyConfig.from_flat(
     transform="dft3d", standardise_after="centre", num_latents=2, latent_dim=8, num_layers=1, num_heads=1, horizon=3
 )
 CURVE = [
@@ -42,7 +44,8 @@ def demos(tmp_path_factory: pytest.TempPathFactory) -> EpisodeStore:
 def save_run(directory: Path, demos: EpisodeStore, seeds: list[int], sha256: str = "ab" * 32, **changes: Any) -> Path:
     """A training run's directory that ends with a random Perceiver's checkpoint."""
     torch.manual_seed(0)
-    policy = PerceiverPolicy(dataclasses.replace(SMALL, **changes), Interface.from_json(demos.manifest))
+    config = PerceiverPolicyConfig.from_flat(**{**flat_values(SMALL), **changes})
+    policy = LearnedPolicy(config, Interface.from_json(demos.manifest))
     episode = demos.episode(demos.seeds[0])
     first, num_frames = held_out.cameras_to_channels(episode.frames[:1]), policy.config.num_frames
     frames = torch.from_numpy(np.repeat(first[None], num_frames, axis=1))

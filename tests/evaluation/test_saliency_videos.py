@@ -20,10 +20,12 @@ from smidgen.evaluation.rollout import rollout
 from smidgen.evaluation.saliency_videos import EpisodeFilm, SaliencyConfig, chosen_seeds, episode_maps, watch
 from smidgen.evaluation.videos import MAX_BYTES, OUTCOME_S
 from smidgen.policies.checkpoint import load_checkpoint, save_checkpoint
-from smidgen.policies.perceiver_policy import Interface, PerceiverPolicy, PerceiverPolicyConfig
+from smidgen.policies.learned_policy import Interface, LearnedPolicy
+from smidgen.policies.perceiver_policy import PerceiverPolicyConfig
+from smidgen.runtime.flat_config import flat_values
 from tests.evaluation.test_videos import decode
 
-SMALL = PerceiverPolicyConfig(
+SMALL = PerceiverPolicyConfig.from_flat(
     transform="dft3d", standardise_after="centre", num_latents=2, latent_dim=8, num_layers=1, num_heads=1, horizon=3
 )
 SIZE = 8
@@ -52,7 +54,7 @@ def checkpoint(directory: Path, blind: bool = False, cameras: tuple[str, ...] = 
     env = FakeLift(cameras=cameras, image_size=SIZE)
     interface = Interface("lift", env.task.action, cameras, SIZE, ("x_m", "y_m", "z_m", "opening_m"))
     torch.manual_seed(0)
-    policy = PerceiverPolicy(dataclasses.replace(SMALL, **changes), interface)
+    policy = LearnedPolicy(PerceiverPolicyConfig.from_flat(**{**flat_values(SMALL), **changes}), interface)
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 256, (8, *policy.network.frame_shape), dtype=np.uint8)
     actions = np.append(HOME_M, 0.0) + rng.normal(0, 0.02, (20, 4))

@@ -14,10 +14,11 @@ from smidgen.envs.tasks import get_task
 from smidgen.evaluation.evaluate import main
 from smidgen.evaluation.plan import EvalConfig, make_plan
 from smidgen.policies.checkpoint import save_checkpoint
-from smidgen.policies.perceiver_policy import Interface, PerceiverPolicy, PerceiverPolicyConfig
+from smidgen.policies.learned_policy import Interface, LearnedPolicy
+from smidgen.policies.perceiver_policy import PerceiverPolicyConfig
 from smidgen.runtime.errors import UserError
 
-SMALL = PerceiverPolicyConfig(num_latents=2, latent_dim=8, num_layers=1, num_heads=1, horizon=4, num_frames=2)
+SMALL = PerceiverPolicyConfig.from_flat(num_latents=2, latent_dim=8, num_layers=1, num_heads=1, horizon=4, num_frames=2)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def held_out(tmp_path_factory: pytest.TempPathFactory) -> str:
 def checkpoint(directory: Path, demos: str, **changes: Any) -> str:
     torch.manual_seed(0)
     manifest = json.loads((Path(demos) / "manifest.json").read_text()) | changes
-    save_checkpoint(directory, PerceiverPolicy(SMALL, Interface.from_json(manifest)), {})
+    save_checkpoint(directory, LearnedPolicy(SMALL, Interface.from_json(manifest)), {})
     return str(directory)
 
 

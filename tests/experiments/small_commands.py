@@ -39,7 +39,7 @@ def train(folder: Path, workers: int, limit_s: float = 0.0) -> None:
         dots._write_data_set(data)
     settings = {**dots.TINY, "steps": 60, "eval_every": 10, "save_every": 2}
     try:
-        run(TrainConfig(demos=str(data), out=str(folder), **settings))
+        run(TrainConfig.from_flat(demos=str(data), out=str(folder), **settings))
     except TrainingStopped as stopped:
         raise SystemExit(128 + stopped.signal_number) from stopped
 

@@ -65,9 +65,7 @@ def test_smoke_form_has_every_kind_of_comparison() -> None:
 
 def test_arms_that_are_compared_differ_in_nothing_but_what_the_names_say() -> None:
     """The name is the list of changes: two arms with the same changes are one arm."""
-    book = ArmBook(
-        Arm(data=LadderConfig(kind="one_token"), network=PerceiverConfig(horizon=1), training=LadderTraining())
-    )
+    book = ArmBook(Arm(data=LadderConfig(kind="one_token"), network=PerceiverConfig(), training=LadderTraining()))
     name = book.add("dft1d", "token", noise_sd=0.1, background="noise")
     assert book.add("dft1d", "token", background="noise", noise_sd=0.1) == name
     assert list(book.arms) == [name]
@@ -77,9 +75,7 @@ def test_arms_that_are_compared_differ_in_nothing_but_what_the_names_say() -> No
 
 
 def test_a_change_that_no_part_has_is_refused() -> None:
-    book = ArmBook(
-        Arm(data=LadderConfig(kind="one_token"), network=PerceiverConfig(horizon=1), training=LadderTraining())
-    )
+    book = ArmBook(Arm(data=LadderConfig(kind="one_token"), network=PerceiverConfig(), training=LadderTraining()))
     with pytest.raises(AssertionError, match="colour"):
         book.add(colour="red")
 

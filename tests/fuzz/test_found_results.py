@@ -19,9 +19,9 @@ from smidgen.evaluation.stored_answers import read_answer
 from smidgen.evaluation.submit import open_submission
 from smidgen.evaluation.verify import world_of
 from smidgen.experiments.fuzz.record_readers import CHECKPOINT, HOST, RECORD
-from smidgen.runtime.command_line import EXIT_USER, compose_config, one_line, run_command
+from smidgen.runtime.command_line import EXIT_USER, one_line, run_command
 from smidgen.runtime.errors import UserError
-from smidgen.training.config import TrainConfig
+from smidgen.training.train import read_config
 from tests.fuzz.planted import LONG_NAME, alter, planted
 
 
@@ -128,7 +128,7 @@ class TestCommandLine:
     @pytest.mark.parametrize("override", ["seed=" + "9" * 5000, "lr=" + "9" * 400, "demos=" + LONG_NAME])
     def test_numbers_that_nobody_can_read(self, override: str) -> None:
         with pytest.raises(UserError) as refusal:
-            compose_config(TrainConfig, ["demos=x", "out=x", override])
+            read_config(["demos=x", "out=x", override])
         assert len(str(refusal.value)) < 1000
 
     def test_a_message_moves_no_cursor(self) -> None:

@@ -14,14 +14,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from smidgen.policies.actions import ActionLayout
+from smidgen.policies.architectures import LATER_SETTINGS
 from smidgen.policies.checkpoint import (
-    LATER_SETTINGS,
     checkpoint_sha256,
     load_checkpoint,
     read_checkpoint_card,
     save_checkpoint,
 )
-from smidgen.policies.perceiver_policy import Interface, PerceiverPolicy, PerceiverPolicyConfig
+from smidgen.policies.learned_policy import Interface, LearnedPolicy
+from smidgen.policies.perceiver_policy import PerceiverPolicyConfig
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import sha256_file
 
@@ -35,10 +36,10 @@ OPTIONS = [
 ]
 
 
-def build(**options) -> PerceiverPolicy:
+def build(**options) -> LearnedPolicy:
     torch.manual_seed(1)
-    config = PerceiverPolicyConfig(num_latents=4, latent_dim=8, num_heads=2, num_layers=1, **options)
-    policy = PerceiverPolicy(config, Interface("dot", LAYOUT, ("front",), SIZE, ("x", "y", "z", "opening")))
+    config = PerceiverPolicyConfig.from_flat(num_latents=4, latent_dim=8, num_heads=2, num_layers=1, **options)
+    policy = LearnedPolicy(config, Interface("dot", LAYOUT, ("front",), SIZE, ("x", "y", "z", "opening")))
     frames = torch.randint(0, 256, (5, 3, SIZE, SIZE, 3), dtype=torch.uint8)
     policy.fit([frames], torch.rand(20, 4), torch.rand(20, 4))
     return policy.eval()
@@ -233,5 +234,5 @@ def test_random_damage_to_the_card_is_never_more_than_a_users_error(checkpoint, 
 def test_a_card_from_before_a_setting_loads_as_if_the_setting_were_at_its_default(checkpoint):
     rewrite_card(checkpoint, lambda card: [card["config"].pop(key) for key in LATER_SETTINGS])
     config = load_checkpoint(checkpoint).config
-    assert {key: getattr(config, key) for key in LATER_SETTINGS} == LATER_SETTINGS
+    assert {key: getattr(config.network, key) for key in LATER_SETTINGS} == LATER_SETTINGS
     assert config == build().config

@@ -38,8 +38,9 @@ OPTIONS = [
 
 def build(**options: object) -> Perceiver:
     torch.manual_seed(0)
-    config = PerceiverConfig(**(SMALL | options))
-    return Perceiver(config, grid=SHAPE[:3], channels=3, action_features=4)
+    options = SMALL | options
+    sizes = {name: options.pop(name) for name in ("horizon", "state_dim") if name in options}
+    return Perceiver(PerceiverConfig(**options), grid=SHAPE[:3], channels=3, action_features=4, **sizes)
 
 
 def frames(batch: int = 3, seed: int = 0) -> torch.Tensor:

@@ -5,13 +5,8 @@ import pytest
 import torch
 
 from smidgen.policies.actions import ActionLayout
-from smidgen.policies.perceiver_policy import (
-    Interface,
-    PerceiverPolicy,
-    PerceiverPolicyConfig,
-    cameras_to_channels,
-    one_thread,
-)
+from smidgen.policies.learned_policy import Interface, LearnedPolicy, cameras_to_channels, one_thread
+from smidgen.policies.perceiver_policy import PerceiverPolicyConfig
 from smidgen.policies.policy import Policy, check_policy
 from smidgen.runtime.errors import UserError
 
@@ -25,10 +20,10 @@ def interface(num_cameras: int = 1) -> Interface:
     return Interface("dot", LAYOUT, ("front", "side")[:num_cameras], SIZE, ("x", "y", "z", "opening"))
 
 
-def build(num_cameras: int = 1, **options) -> PerceiverPolicy:
+def build(num_cameras: int = 1, **options) -> LearnedPolicy:
     options = {"num_latents": 4, "latent_dim": 8, "num_heads": 2, "num_layers": 1, **options}
     torch.manual_seed(0)
-    policy = PerceiverPolicy(PerceiverPolicyConfig(**options), interface(num_cameras))
+    policy = LearnedPolicy(PerceiverPolicyConfig.from_flat(**options), interface(num_cameras))
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 256, (6, policy.config.num_frames, SIZE, SIZE, 3 * num_cameras), dtype=np.uint8)
     actions = torch.from_numpy(rng.normal(size=(40, 4)) * 0.05)
@@ -134,7 +129,7 @@ def test_a_missing_state_is_refused():
 
 
 @pytest.mark.parametrize(
-    "options", [{"num_frames": 0}, {"num_executed": 0}, {"num_executed": 9}, {"state_dim": 4}, {"transform": "fft"}]
+    "options", [{"num_frames": 0}, {"num_executed": 0}, {"num_executed": 9}, {"horizon": 0}, {"transform": "fft"}]
 )
 def test_impossible_choices_are_the_users_error(options):
     with pytest.raises(UserError):

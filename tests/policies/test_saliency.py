@@ -37,10 +37,8 @@ def frames(seed: int = 0, num_cameras: int = 1) -> Tensor:
 
 def network(transform: str, num_cameras: int = 1, **options: object) -> Perceiver:
     torch.manual_seed(0)
-    config = PerceiverConfig(
-        transform=transform, num_latents=3, latent_dim=8, num_heads=2, num_layers=1, horizon=2, **options
-    )
-    built = Perceiver(config, grid=GRID, channels=CHANNELS * num_cameras, action_features=2).double()
+    config = PerceiverConfig(transform=transform, num_latents=3, latent_dim=8, num_heads=2, num_layers=1, **options)
+    built = Perceiver(config, grid=GRID, channels=CHANNELS * num_cameras, action_features=2, horizon=2).double()
     built.fit_input(torch.stack([frames(seed, num_cameras) for seed in range(1, 9)]))
     return built.eval()
 

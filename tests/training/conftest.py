@@ -146,7 +146,7 @@ def tiny_config(data_set):
     """Builds the settings of a run that takes a fraction of a second."""
 
     def build(out: Path, **changes: Any) -> TrainConfig:
-        return TrainConfig(**{"demos": str(data_set), "out": str(out), **TINY, **changes})
+        return TrainConfig.from_flat(**{"demos": str(data_set), "out": str(out), **TINY, **changes})
 
     return build
 

@@ -8,12 +8,11 @@ import torch
 
 from smidgen.policies.checkpoint import load_checkpoint, read_checkpoint_card
 from smidgen.policies.choose_transform import OUR_RULE, RULES, InputChoice, choose_transform
-from smidgen.runtime.command_line import compose_config
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import sha256_file
-from smidgen.training.config import TrainConfig
 from smidgen.training.loop import Trainer, train
 from smidgen.training.preparation import prepare
+from smidgen.training.train import read_config
 
 AUTO = {"transform": "auto", "auto_candidates": ("raw", "dft1d/token", "dft3d")}
 
@@ -116,9 +115,9 @@ def test_held_out_episodes_do_not_enter(tmp_path, tiny_config, write_data_set):
 
 
 def test_the_default_is_raw_against_the_originators_dft():
-    config = compose_config(TrainConfig, ["demos=data", "out=run", "transform=auto", "standardise_after=token"])
+    config = read_config(["demos=data", "out=run", "transform=auto", "standardise_after=token"])
     assert config.candidates() == [InputChoice("raw", "token"), InputChoice("dft1d", "token")]
-    config = compose_config(TrainConfig, ["demos=data", "out=run", "auto_candidates=[raw/none,dct/token]"])
+    config = read_config(["demos=data", "out=run", "auto_candidates=[raw/none,dct/token]"])
     assert [candidate.name for candidate in config.candidates()] == ["raw/none", "dct/token"]
 
 
@@ -134,4 +133,4 @@ def test_the_default_is_raw_against_the_originators_dft():
 )
 def test_mistakes_are_the_users_and_named(change, message):
     with pytest.raises(UserError, match=message):
-        compose_config(TrainConfig, ["demos=data", "out=run", change])
+        read_config(["demos=data", "out=run", change])

@@ -4,23 +4,26 @@ import dataclasses
 
 import pytest
 
-from smidgen.policies.perceiver_policy import PerceiverPolicyConfig
-from smidgen.runtime.command_line import compose_config
+from smidgen.policies.architectures import ARCHITECTURES
+from smidgen.policies.cnn import CnnConfig
 from smidgen.runtime.errors import UserError
-from smidgen.training.config import KEYS_WITHOUT_INFLUENCE, PLATFORM_KEYS, TrainConfig
+from smidgen.training.config import KEYS_WITHOUT_INFLUENCE, PLATFORM_KEYS, command_line_schema
+from smidgen.training.train import read_config
 
 PLACES = ["demos=data", "out=run"]
 
 
 def test_the_command_line_gives_a_frozen_config():
-    config = compose_config(TrainConfig, [*PLACES, "betas=[0.999,0.9999]", "transform=dft3d", "num_bands=7", "lr=2e-4"])
-    assert (config.betas, config.transform, config.num_bands, config.lr) == ((0.999, 0.9999), "dft3d", 7, 2e-4)
+    config = read_config([*PLACES, "betas=[0.999,0.9999]", "transform=dft3d", "num_bands=7", "lr=2e-4"])
+    network = config.policy.network
+    assert (config.betas, network.transform, network.num_bands, config.lr) == ((0.999, 0.9999), "dft3d", 7, 2e-4)
     with pytest.raises(dataclasses.FrozenInstanceError):
         config.lr = 1.0
 
 
-def test_every_key_has_a_line_of_help():
-    for key in dataclasses.fields(TrainConfig):
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_every_key_has_a_line_of_help(kind):
+    for key in dataclasses.fields(command_line_schema(kind)):
         assert key.metadata.get("help"), key.name
 
 
@@ -47,22 +50,34 @@ def test_every_key_has_a_line_of_help():
         ("validation_fraction=1", "validation_fraction"),
         ("seed=-1", "seed"),
         ("num_executed=9", "num_executed in 1..horizon"),
-        ("state_dim=4", "use_eef_state"),
+        ("state_dim=4", "unknown key 'state_dim'"),
     ],
 )
 def test_mistakes_are_the_users_and_named(change, message):
     with pytest.raises(UserError, match=message):
-        compose_config(TrainConfig, [*PLACES, change])
+        read_config([*PLACES, change])
 
 
 def test_demos_and_out_must_be_given():
     with pytest.raises(UserError, match=r"missing demos=\.\.\., out=\.\.\."):
-        compose_config(TrainConfig, [])
+        read_config([])
 
 
-def test_settings_hold_every_key_that_decides_the_result():
-    config = TrainConfig(demos="data", out="run")
-    names = {key.name for key in dataclasses.fields(TrainConfig)}
-    assert set(config.settings()) == names - set(KEYS_WITHOUT_INFLUENCE) - set(PLATFORM_KEYS)
-    assert isinstance(config.policy(), PerceiverPolicyConfig)
-    assert not isinstance(config.policy(), TrainConfig)
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_settings_hold_every_key_that_decides_the_result(kind):
+    keys = {key.name for key in dataclasses.fields(command_line_schema(kind))} | {"state_dim"}
+    settings = read_config([*PLACES, f"policy={kind}"]).settings()
+    hidden = {*KEYS_WITHOUT_INFLUENCE, *PLATFORM_KEYS, "policy" if kind == "perceiver" else "state_dim"}
+    assert set(settings) == keys - hidden
+    assert settings.get("policy", "perceiver") == kind
+
+
+def test_keys_are_those_of_the_kind_of_policy():
+    with pytest.raises(UserError, match="unknown key 'num_latents'"):
+        read_config([*PLACES, "policy=cnn", "num_latents=4"])
+    with pytest.raises(UserError, match="unknown key 'auto_rule'"):
+        read_config([*PLACES, "policy=vit", "auto_rule=coin"])
+    with pytest.raises(UserError, match=r"unknown policy to train 'cn' \(did you mean 'cnn'"):
+        read_config([*PLACES, "policy=cn"])
+    assert read_config([*PLACES, "policy=cnn", "width=8"]).policy == CnnConfig(width=8)
+    assert read_config([*PLACES, "policy=perceiver_conv_stem"]).policy.network.transform == "conv_stem"

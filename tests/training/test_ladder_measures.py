@@ -23,7 +23,7 @@ from smidgen.training.sharpness import preconditioned_sharpness
 from smidgen.training.side_by_side import LadderTraining, SideBySide, train_side_by_side
 
 DATA = LadderConfig(kind="one_token", grid=(1, 3, 4))
-NETWORK = PerceiverConfig(num_latents=2, latent_dim=4, num_layers=1, num_heads=1, mlp_ratio=1, horizon=1)
+NETWORK = PerceiverConfig(num_latents=2, latent_dim=4, num_layers=1, num_heads=1, mlp_ratio=1)
 LABELS = torch.tensor([0, 0, 1, 1, 2, 2])
 
 

@@ -1,0 +1,104 @@
+"""Nested configurations with flat keys: parts belong to the classes that they configure, and users type no prefixes.
+
+@dataclass(frozen=True)
+class Run:
+    out: str
+    network: Network = part(Network)      # Network's own fields are keys of Run: width=64, and not network.width=64
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+Config = TypeVar("Config")
+
+_IS_PART = {"part": True}
+
+
+def part(factory: Callable[[], Any]) -> Any:
+    """A field that holds a configuration of its own, whose keys stand among the owner's.
+
+    Args:
+        factory: Makes the part with its defaults; usually its class.
+    """
+    return dataclasses.field(default_factory=factory, metadata=_IS_PART)
+
+
+def flat_fields(schema: type[Any], **chosen: type[Any]) -> dict[str, tuple[Any, Any]]:
+    """Type and field by key, those of parts included; a part's fields have the defaults that its owner gives it.
+
+    Args:
+        schema: A dataclass.
+        chosen: The class of a part, where another than the annotated one is meant.
+    """
+    found: dict[str, tuple[Any, Any]] = {}
+    hints = typing.get_type_hints(schema, include_extras=True)
+    for each in dataclasses.fields(schema):
+        own = {each.name: (hints[each.name], _copy(each))}
+        if is_part(each):
+            default = _default_part(each, chosen)
+            own = flat_fields(type(default))
+            for name, value in flat_values(default).items():
+                hint, inner = own[name]
+                own[name] = (hint, dataclasses.field(default=value, metadata=inner.metadata))
+        assert not found.keys() & own.keys(), f"{schema.__name__} has a key twice: {found.keys() & own.keys()}"
+        found |= own
+    return found
+
+
+def nested(schema: type[Config], flat: Mapping[str, Any], **chosen: type[Any]) -> Config:
+    """Builds a nested configuration from flat keys; those that are missing take their defaults.
+
+    Raises:
+        TypeError: If a key is not one of the schema's.
+    """
+    unknown = flat.keys() - flat_fields(schema, **chosen).keys()
+    if unknown:
+        raise TypeError(f"{schema.__name__} has no {', '.join(sorted(unknown))}")
+    values = {}
+    for each in dataclasses.fields(schema):  # type: ignore[arg-type]
+        if is_part(each):
+            values[each.name] = _updated(_default_part(each, chosen), flat)
+        elif each.name in flat:
+            values[each.name] = flat[each.name]
+    return schema(**values)
+
+
+def flat_values(config: Any) -> dict[str, Any]:
+    """Every key's value, those of parts included."""
+    values: dict[str, Any] = {}
+    for each in dataclasses.fields(config):
+        value = getattr(config, each.name)
+        values |= flat_values(value) if is_part(each) else {each.name: value}
+    return values
+
+
+def is_part(each: dataclasses.Field[Any]) -> bool:
+    """Whether a field is a part."""
+    return bool(each.metadata.get("part"))
+
+
+def _default_part(each: dataclasses.Field[Any], chosen: Mapping[str, type[Any]]) -> Any:
+    assert each.default_factory is not dataclasses.MISSING
+    return chosen[each.name]() if each.name in chosen else each.default_factory()
+
+
+def _updated(config: Any, flat: Mapping[str, Any]) -> Any:
+    """A configuration with the values of those keys that are its own."""
+    changes = {}
+    for each in dataclasses.fields(config):
+        if is_part(each):
+            changes[each.name] = _updated(getattr(config, each.name), flat)
+        elif each.name in flat:
+            changes[each.name] = flat[each.name]
+    return dataclasses.replace(config, **changes)
+
+
+def _copy(each: dataclasses.Field[Any]) -> Any:
+    """A field of the same default, free to be bound to another class."""
+    if each.default_factory is not dataclasses.MISSING:
+        return dataclasses.field(default_factory=each.default_factory, metadata=each.metadata)
+    return dataclasses.field(default=each.default, metadata=each.metadata)
