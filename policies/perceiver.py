@@ -36,7 +36,7 @@ from smidgen.policies.latent_stack import (
 )
 from smidgen.policies.positions import POSITION_ENCODINGS, PositionEncoding
 from smidgen.policies.stacked_attention import PreparedTokens
-from smidgen.policies.transforms import TRANSFORMS, build_transform
+from smidgen.policies.transforms import build_transform
 from smidgen.runtime.errors import UserError
 
 
@@ -44,7 +44,7 @@ from smidgen.runtime.errors import UserError
 class PerceiverConfig:
     """What decides a Perceiver, apart from the shapes of its input and output."""
 
-    transform: str = field(default="raw", metadata={"help": f"input transform: {', '.join(TRANSFORMS)}"})
+    transform: str = field(default="raw", metadata={"help": "input transform, one of those above"})
     transform_scale: str = field(default="ortho", metadata={"help": "ortho (isometry) or none (unnormalised)"})
     full_spectrum: bool = field(default=False, metadata={"help": "Fourier transforms: all coefficients, not half"})
     drop_dc: bool = field(default=False, metadata={"help": "Fourier and their cousins: coefficient 0 (the mean) is 0"})

@@ -175,7 +175,7 @@ def command_line_schema(kind: str) -> type[Any]:
     Raises:
         UserError: If there is no such kind.
     """
-    choice = field(default=kind, metadata={"help": f"what to train: {', '.join(ARCHITECTURES)}"})
+    choice = field(default=kind, metadata={"help": f"{', '.join(ARCHITECTURES)}: each has --help"})
     others = [(name, hint, each) for name, (hint, each) in flat_fields(TrainConfig, **parts_of(kind)).items()]
     rows = [("policy", str, choice), *others]
     return dataclasses.make_dataclass(TrainConfig.__name__, rows, frozen=True, kw_only=True)

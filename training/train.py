@@ -13,20 +13,18 @@ import sys
 import textwrap
 from collections.abc import Sequence
 
-from smidgen.policies.architectures import ARCHITECTURES, DEFAULT
+from smidgen.policies.architectures import DEFAULT
+from smidgen.policies.choose_transform import AUTO
 from smidgen.policies.transforms import TRANSFORMS
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.training.config import TrainConfig, command_line_schema
 
-USAGE = "smidgen-train demos=DIR out=DIR [policy=KIND] [key=value ...]"
-SUMMARY = f"""
+USAGE = "smidgen-train demos=DIR out=DIR [key=value ...]"
+SUMMARY = """
 Learns end-effector positions from demonstrations and watches for mean collapse (tensorboard --logdir OUT).
-Killed or stopped, the same command goes on where it was; finished, it does nothing. Kinds of policy:
-{", ".join(ARCHITECTURES)}; each has keys of its own (policy=cnn --help).
+Killed or stopped, the same command goes on where it was; finished, it does nothing.
 """
-TRANSFORMS_NOTE = f"""Input transforms: {textwrap.fill(", ".join(TRANSFORMS), 115)};
-auto chooses among auto_candidates by a rule, and prints what it measured.
-"""
+TRANSFORMS_NOTE = textwrap.fill(f"Input transforms: {', '.join([*TRANSFORMS, AUTO])}.", 115)
 
 
 def read_config(arguments: Sequence[str]) -> TrainConfig:

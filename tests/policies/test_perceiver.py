@@ -86,7 +86,7 @@ def test_tokens_are_in_the_order_time_row_column_byte() -> None:
 
 
 def test_default_reads_12288_tokens() -> None:
-    network = Perceiver(PerceiverConfig(), grid=(3, 64, 64), channels=3, action_features=4)
+    network = Perceiver(PerceiverConfig(), grid=(3, 64, 64), channels=3, action_features=4, horizon=8)
     assert network.num_tokens == 12288
     assert network(torch.zeros(1, 3, 64, 64, 3, dtype=torch.uint8)).shape == (1, 8, 4)
     fourier = Perceiver(PerceiverConfig(transform="dft3d"), grid=(3, 64, 64), channels=3, action_features=4)

@@ -16,6 +16,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from smidgen.policies.checkpoint import load_checkpoint, read_checkpoint_card
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import sha256_file
+from smidgen.runtime.flat_config import flat_values
 from smidgen.training.loop import Trainer, TrainingDiverged, TrainingStopped, train
 
 # Runs the command in a process of its own and kills it, past any handler, when it is about to take a given step.
@@ -50,7 +51,7 @@ def curves(run: Path) -> dict[str, list[tuple[int, float]]]:
 
 def as_arguments(config) -> list[str]:
     pairs = {
-        **config.settings(),
+        **flat_values(config),
         "demos": config.demos,
         "out": config.out,
         "num_threads": 1,
