@@ -50,13 +50,7 @@ def curves(run: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 def as_arguments(config) -> list[str]:
-    pairs = {
-        **flat_values(config),
-        "demos": config.demos,
-        "out": config.out,
-        "num_threads": 1,
-        "save_every": config.save_every,
-    }
+    pairs = {name: list(value) if isinstance(value, tuple) else value for name, value in flat_values(config).items()}
     spelled = {key: "null" if value is None else str(value).replace(" ", "") for key, value in pairs.items()}
     return [f"{key}={value}" for key, value in spelled.items()]
 
