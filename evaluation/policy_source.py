@@ -198,9 +198,10 @@ def _add_checkpoint(card: PolicyCard, path: str) -> None:
     stored = read_checkpoint_card(path)
     config, provenance = stored["config"], stored["provenance"]
     card["checkpoint_sha256"] = checkpoint_sha256(path)
-    card["transform"] = config["transform"]
-    card["standardise_before"] = config["standardise_before"]
-    card["standardise_after"] = config["standardise_after"]
+    # Null where the policy has no such thing.
+    card["transform"] = config.get("transform")
+    card["standardise_before"] = config.get("standardise_before")
+    card["standardise_after"] = config.get("standardise_after")
     card["data_set_sha256"] = provenance.get("data_set_sha256")
     if not isinstance(card["data_set_sha256"], str | None):
         raise UserError(f"{path}: provenance.data_set_sha256 should be a hash, is {card['data_set_sha256']!r:.40}")

@@ -100,13 +100,13 @@ class Cnn(FrameNetwork):
 
     def __init__(self, config: CnnConfig, shapes: NetworkShapes) -> None:
         super().__init__()
-        self.shapes = shapes
+        self.shapes, self.frame_shape = shapes, shapes.frame_shape
         self.encoder = ConvEncoder(shapes.num_frames * shapes.channels, config.width)
         self.head = chunk_head(self.encoder.num_features + shapes.state_dim, config.hidden_dim, shapes)
 
     def forward(self, frames_BTHWC: Frames, state_BS: Tensor | None = None, *, weights: Any = None) -> Tensor:
         """Predicts the next steps' action features (B, O, F)."""
-        require_frames(frames_BTHWC, self.shapes.frame_shape)
+        require_frames(frames_BTHWC, self.frame_shape)
         x_BTCHW = centred_floats(frames_BTHWC).permute(0, 1, 4, 2, 3)
         features_BE = self.encoder(x_BTCHW.flatten(1, 2))
         return chunk_of(self.head, features_BE, state_BS, self.shapes)
@@ -117,14 +117,14 @@ class CnnRnn(FrameNetwork):
 
     def __init__(self, config: CnnRnnConfig, shapes: NetworkShapes) -> None:
         super().__init__()
-        self.shapes = shapes
+        self.shapes, self.frame_shape = shapes, shapes.frame_shape
         self.encoder = ConvEncoder(shapes.channels, config.width)
         self.recurrent = nn.GRU(self.encoder.num_features, config.hidden_dim, batch_first=True)
         self.head = chunk_head(config.hidden_dim + shapes.state_dim, config.hidden_dim, shapes)
 
     def forward(self, frames_BTHWC: Frames, state_BS: Tensor | None = None, *, weights: Any = None) -> Tensor:
         """Predicts the next steps' action features (B, O, F)."""
-        require_frames(frames_BTHWC, self.shapes.frame_shape)
+        require_frames(frames_BTHWC, self.frame_shape)
         x_BTCHW = centred_floats(frames_BTHWC).permute(0, 1, 4, 2, 3)
         encoded_BTE = self.encoder(x_BTCHW.flatten(0, 1)).unflatten(0, x_BTCHW.shape[:2])
         _, last_1BE = self.recurrent(encoded_BTE)

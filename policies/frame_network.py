@@ -57,7 +57,13 @@ class NetworkShapes:
 
 
 class FrameNetwork(nn.Module):
-    """What every policy's network is: frames, and a state where it sees one, to the action features of a chunk."""
+    """What every policy's network is: frames, and a state where it sees one, to the action features of a chunk.
+
+    Attributes:
+        frame_shape: Shape (T, H, W, C) of an example's frames.
+    """
+
+    frame_shape: tuple[int, ...]
 
     def fit_input(self, batches: Iterable[Frames]) -> None:
         """Takes the input's statistics from training frames; the batches can be gone through several times."""

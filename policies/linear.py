@@ -28,10 +28,10 @@ class Linear(FrameNetwork):
 
     def __init__(self, shapes: NetworkShapes) -> None:
         super().__init__()
-        self.shapes = shapes
+        self.shapes, self.frame_shape = shapes, shapes.frame_shape
         self.map = nn.Linear(shapes.num_inputs + shapes.state_dim, shapes.num_outputs)
 
     def forward(self, frames_BTHWC: Frames, state_BS: Tensor | None = None, *, weights: Any = None) -> Tensor:
         """Predicts the next steps' action features (B, horizon, F)."""
-        require_frames(frames_BTHWC, self.shapes.frame_shape)
+        require_frames(frames_BTHWC, self.frame_shape)
         return chunk_of(self.map, centred_floats(frames_BTHWC).flatten(1), state_BS, self.shapes)

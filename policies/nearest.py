@@ -63,7 +63,7 @@ class Nearest(FrameNetwork):
 
     def __init__(self, config: NearestConfig, shapes: NetworkShapes) -> None:
         super().__init__()
-        self.shapes, self.config = shapes, config
+        self.shapes, self.frame_shape, self.config = shapes, shapes.frame_shape, config
         sizes = (config.num_examples, shapes.horizon, shapes.action_features)
         self.register_buffer("features_ND", torch.zeros(config.num_examples, config.num_features))
         self.register_buffer("chunks_NOF", torch.zeros(sizes))
@@ -84,7 +84,7 @@ class Nearest(FrameNetwork):
 
     def project(self, frames_BTHWC: Frames) -> Float[Tensor, "B D"]:
         """Projections of the pixels that keep distances."""
-        require_frames(frames_BTHWC, self.shapes.frame_shape)
+        require_frames(frames_BTHWC, self.frame_shape)
         x_BP = centred_floats(frames_BTHWC).flatten(1)
         return x_BP @ self._projection_PD.like(x_BP)
 

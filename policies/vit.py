@@ -53,7 +53,7 @@ class Vit(FrameNetwork):
 
     def __init__(self, config: VitConfig, shapes: NetworkShapes) -> None:
         super().__init__()
-        self.shapes = shapes
+        self.shapes, self.frame_shape = shapes, shapes.frame_shape
         self.patches = nn.Conv2d(shapes.channels, config.width, config.patch_size, stride=config.patch_size)
         num_patches = shapes.num_frames * (shapes.image_size // config.patch_size) ** 2
         self.positions_NE = nn.Parameter(0.02 * torch.randn(num_patches, config.width))
@@ -76,7 +76,7 @@ class Vit(FrameNetwork):
 
     def forward(self, frames_BTHWC: Frames, state_BS: Tensor | None = None, *, weights: Any = None) -> Tensor:
         """Predicts the next steps' action features (B, O, F)."""
-        require_frames(frames_BTHWC, self.shapes.frame_shape)
+        require_frames(frames_BTHWC, self.frame_shape)
         x_BTCHW = centred_floats(frames_BTHWC).permute(0, 1, 4, 2, 3)
         patches_BTEHW = self.patches(x_BTCHW.flatten(0, 1)).unflatten(0, x_BTCHW.shape[:2])
         tokens_BNE = patches_BTEHW.flatten(3).transpose(2, 3).flatten(1, 2) + self.positions_NE

@@ -19,7 +19,8 @@ from smidgen.evaluation.evaluate import evaluate
 from smidgen.evaluation.plan import EvalConfig, make_plan, read_curve
 from smidgen.evaluation.records import Record, read_record
 from smidgen.policies.checkpoint import RUN_CHECKPOINT, checkpoint_sha256, load_checkpoint, save_checkpoint
-from smidgen.policies.learned_policy import Interface, LearnedPolicy
+from smidgen.policies.cnn import CnnConfig
+from smidgen.policies.learned_policy import Interface, LearnedPolicy, LearnedPolicyConfig
 from smidgen.policies.perceiver_policy import PerceiverPolicyConfig
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.flat_config import flat_values
@@ -43,8 +44,15 @@ def demos(tmp_path_factory: pytest.TempPathFactory) -> EpisodeStore:
 
 def save_run(directory: Path, demos: EpisodeStore, seeds: list[int], sha256: str = "ab" * 32, **changes: Any) -> Path:
     """A training run's directory that ends with a random Perceiver's checkpoint."""
-    torch.manual_seed(0)
     config = PerceiverPolicyConfig.from_flat(**{**flat_values(SMALL), **changes})
+    return save_run_of(config, directory, demos, seeds, sha256)
+
+
+def save_run_of(
+    config: LearnedPolicyConfig, directory: Path, demos: EpisodeStore, seeds: list[int], sha256: str = "ab" * 32
+) -> Path:
+    """A training run's directory that ends with the checkpoint of a random policy."""
+    torch.manual_seed(0)
     policy = LearnedPolicy(config, Interface.from_json(demos.manifest))
     episode = demos.episode(demos.seeds[0])
     first, num_frames = held_out.cameras_to_channels(episode.frames[:1]), policy.config.num_frames
@@ -87,6 +95,15 @@ def test_the_record_holds_the_chain_of_hashes_and_the_curve(
     reasons = record["collapse"]["reasons"]
     assert {"skill_time_mean", "cue_skill"} <= set(reasons)
     assert not {"r2", "r2_by_chunk_step", "response_to_shuffling", "cue_slope", "over_time"} & set(reasons)
+
+
+def test_a_policy_without_a_transform_is_evaluated_alike(demos: EpisodeStore, tmp_path: Path) -> None:
+    config = CnnConfig(width=2, hidden_dim=4, horizon=3)
+    record = run(save_run_of(config, tmp_path / "run", demos, seeds=[0]), tmp_path, demos)
+    card = record["policy"]
+    assert (card["name"], card["kind"], card["observes"]) == ("cnn", "checkpoint", ["frames"])
+    assert (card["transform"], card["standardise_before"], card["standardise_after"]) == (None, None, None)
+    assert [len(row) for row in record["collapse"]["r2_by_chunk_step"]] == [3] * 3
 
 
 def test_each_step_of_a_chunk_is_measured(run_directory: Path, demos: EpisodeStore, tmp_path: Path) -> None:
