@@ -148,7 +148,8 @@ class Collector:
         experts = []
         while not done:
             frames, eef_state, state = self._film(), env.eef_state(), env.get_state()
-            target = expert.act(env.privileged())
+            # Copied, as the expert may write into it again.
+            target = np.array(expert.act(env.privileged()), dtype=np.float64)
             experts.append(copy.deepcopy(expert))
             if not (np.isfinite(state).all() and np.isfinite(target).all()):
                 raise SimulatorError(f"seed {seed}, step {len(steps)}: state or target is not finite")
@@ -195,7 +196,7 @@ class Collector:
         pose = env.cue_pose()
         env.move_cue(rng)
         pose_moved = env.cue_pose()
-        target_moved = expert.target(env.privileged())
+        target_moved = np.array(expert.target(env.privileged()), dtype=np.float64)
         window = np.maximum(np.arange(step - self._config.history + 1, step + 1), 0)
         frames_moved, frames_hidden = self._render_again(episode, window, pose_moved)
         return {

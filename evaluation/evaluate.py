@@ -20,15 +20,16 @@ from typing import Any
 from smidgen.data_collection.experts import EXPERTS
 from smidgen.evaluation.all_tasks import ALL, all_tasks_table, table_path, task_configs, with_expert_settings
 from smidgen.evaluation.collapse import DETECTOR_VERSION
+from smidgen.evaluation.dry_call import dry_call, stored_rows
 from smidgen.evaluation.failures import RULES_VERSION
 from smidgen.evaluation.films import is_own_film, video_path
 from smidgen.evaluation.held_out import ANSWERS_VERSION, HeldOutItem
 from smidgen.evaluation.items import EpisodeItem, Item, make_simulator
 from smidgen.evaluation.mean_path import with_collapsed
-from smidgen.evaluation.measures import CollapseMeasures
+from smidgen.evaluation.measures import ALL_FAILED, CollapseMeasures
 from smidgen.evaluation.plan import EvalConfig, Plan, make_plan
 from smidgen.evaluation.policy_source import EXPERT, PolicySource, build_card, policy_identity
-from smidgen.evaluation.record_schema import SCHEMA_VERSION, Record, count_errors, success_rate
+from smidgen.evaluation.record_schema import SCHEMA_VERSION, Record, count_errors, have_all_failed, success_rate
 from smidgen.evaluation.records import host_path, read_record, record_path, write_record
 from smidgen.evaluation.saliency_videos import saliency
 from smidgen.evaluation.shards import run_items
@@ -158,6 +159,8 @@ def _run(plan: Plan) -> tuple[Record, dict[str, Any]]:
         **twin,
         **added,
     }
+    if plan.demos is not None and plan.steps:
+        dry_call(plan.source, plan.task.action, stored_rows(plan.demos, plan.card["observes"]), plan.config.keep_going)
     label, limit_s = f"{plan.config.task} {plan.card['name']}", plan.config.episode_limit_s or None
     counted = {"episodes": own, "expert's episodes": added, "held-out episodes": {**held_out, **twin}}
     parts = " + ".join(f"{len(part)} {name}" for name, part in counted.items() if part)
@@ -171,23 +174,29 @@ def _run(plan: Plan) -> tuple[Record, dict[str, Any]]:
     collapse = _measure_held_out(
         plan, *({item.seed: answers[path] for path, item in items.items()} for items in (held_out, twin))
     )
-    collapse.add_paths({seed: by_seed[seed]["path"] for seed in plan.seeds}, expert_paths, plan.config.task)
+    # Where an episode broke off, its path says nothing of sight.
+    paths = {seed: [] if by_seed[seed]["error"] else by_seed[seed]["path"] for seed in plan.seeds}
+    collapse.add_paths(paths, expert_paths, plan.config.task)
     record = {
         **plan.fixed,
         "episodes": episodes,
         "success": success_rate([row["success"] for row in episodes], CONFIDENCE),
         "success_once": success_rate([row["success_once"] for row in episodes], CONFIDENCE),
         "errors": count_errors(episodes),
-        "collapse": collapse.finish(),
+        "collapse": collapse.finish(ALL_FAILED if have_all_failed(episodes) else ""),
         "environment": environment["ranked"],
         "videos": [
             {**video, "frames_sha256": by_seed[video["seed"]]["frames_sha256"]} for video in plan.fixed["videos"]
         ],
     }
     errors = {str(seed): answer["error"] for seed, answer in sorted(by_seed.items()) if answer["error"]}
+    traces = {f"episode {seed}": answer["trace"] for seed, answer in sorted(by_seed.items()) if answer["trace"]}
+    traces |= {
+        f"held-out {item.seed}": trace for path, item in held_out.items() if (trace := answers[path].get("trace"))
+    }
     # Episodes of several machines have no one machine that could repeat them to the bit.
     host = {"host": hosts[0] if all(each == hosts[0] for each in hosts) else {}, "hostname": platform.node()}
-    return typing.cast(Record, record), {**host, "workers": plan.config.workers, "errors": errors}
+    return typing.cast(Record, record), {**host, "workers": plan.config.workers, "errors": errors, "tracebacks": traces}
 
 
 def _one_environment(plan: Plan, answers: Iterable[dict[str, Any]]) -> dict[str, Any]:
@@ -231,7 +240,13 @@ def _episode_items(plan: Plan) -> dict[Path, EpisodeItem]:
     films = {video["seed"]: video_path(plan.record_path, video) for video in plan.fixed["videos"]}
     return {
         _shard(plan, plan.card["name"], identity, seed=seed): EpisodeItem(
-            plan.source, plan.world, seed, films.get(seed)
+            plan.source,
+            plan.world,
+            seed,
+            films.get(seed),
+            # With held-out demonstrations it was done before the workers start, and no simulator waited for.
+            dry_call=not plan.steps,
+            keep_going=plan.config.keep_going,
         )
         for seed in plan.seeds
     }
@@ -244,8 +259,10 @@ def _expert_items(plan: Plan) -> dict[Path, EpisodeItem]:
     source = PolicySource(EXPERT, plan.config.task)
     card = build_card(source, source.build(), None)
     identity = policy_identity(source, card)
+    going = plan.config.keep_going
     return {
-        _shard(plan, card["name"], identity, seed=seed): EpisodeItem(source, plan.world, seed) for seed in plan.seeds
+        _shard(plan, card["name"], identity, seed=seed): EpisodeItem(source, plan.world, seed, keep_going=going)
+        for seed in plan.seeds
     }
 
 
@@ -258,7 +275,13 @@ def _held_out_items(plan: Plan, is_twin: bool = False) -> dict[Path, HeldOutItem
     identity, demos = policy_identity(source, card), str(plan.demos.directory)
     return {
         _shard(plan, plan.card["name"], identity, seed=seed, steps=steps, **fixed): HeldOutItem(
-            source, demos, seed, steps, is_twin, plan.demos.sha256
+            source,
+            demos,
+            seed,
+            steps,
+            is_twin,
+            demos_sha256=plan.demos.sha256,
+            keep_going=plan.config.keep_going,
         )
         for seed, steps in plan.steps.items()
     }
@@ -268,7 +291,11 @@ def _report(path: Path, was_run: bool) -> None:
     record = read_record(path)
     for label, count in record["errors"].items():
         if count:
-            print(f"warning: {count} episodes ended with {label}; messages in {host_path(path)}", file=sys.stderr)
+            print(
+                f"warning: {count} of {len(record['episodes'])} episodes ended with {label}; all messages and "
+                f"tracebacks are in {host_path(path)}",
+                file=sys.stderr,
+            )
     if not was_run:
         print(f"nothing to do: {path} is finished (its episodes are kept in {path.parent / SHARDS})")
     print(summary_line(path, record))

@@ -10,7 +10,8 @@ end-effector state, ``H W`` rows and columns (``H`` before an ``A`` is the horiz
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,11 @@ import numpy as np
 from smidgen.data_collection.episode import Episode
 from smidgen.data_collection.store import EpisodeStore
 from smidgen.evaluation.policy_source import PolicySource, open_policy
+from smidgen.policies.generators import generators_kept, seed_generators
 from smidgen.policies.learned_policy import LearnedPolicy, cameras_to_channels
 from smidgen.policies.policy import Policy
-from smidgen.runtime.errors import UserError
+from smidgen.policies.policy_calls import PolicyCalls, PolicyError
+from smidgen.runtime.errors import UserCodeError, UserError
 
 BATCH = 16
 # Which answers an item gives: part of the name of its stored answer.
@@ -35,6 +38,8 @@ class HeldOutItem:
     """One held-out demonstration and the steps to predict; a twin is asked about pairs with the cue hidden.
 
     ``demos_sha256`` is the hash that the demonstrations had when the evaluation began; None where it does not matter.
+
+    A policy that fails is an answer that says so, or with ``keep_going`` false an error.
     """
 
     source: PolicySource
@@ -43,6 +48,7 @@ class HeldOutItem:
     steps: tuple[int, ...]
     is_twin: bool = False
     demos_sha256: str | None = None
+    keep_going: bool = field(default=True, compare=False)
 
 
 @functools.lru_cache(maxsize=1)
@@ -81,91 +87,136 @@ def predict_episode(item: HeldOutItem) -> dict[str, Any]:
     Returns:
         Nested lists: ``prediction``; ``shuffled`` and ``blanked`` for every ``PROBE_STRIDE``-th step; ``frames`` and
         ``frames_moved`` for the pairs; ``chunks`` (K, H, A) of a Perceiver. Of a twin ``frames_hidden`` alone. Or
-        ``error`` alone if the policy fails.
+        ``error`` and ``trace`` alone if the policy fails.
+
+    Raises:
+        UserCodeError: If the policy fails, and the item is not to keep going.
     """
-    store, policy = open_store(item.demos, item.demos_sha256), open_policy(item.source)
+    store, calls = open_store(item.demos, item.demos_sha256), open_policy(item.source)
     try:
-        if item.is_twin:
-            answer = {"frames_hidden": _predict_pairs(policy, store, item, "frames_hidden")}
-        else:
-            answer = _predict_all(policy, store, item)
-    except UserError:
-        raise
-    except Exception as error:
-        # As in a rollout, a policy that fails is a finding about the policy; the message may name paths, the type not.
-        return {"error": f"the policy raised {type(error).__name__} on held-out demonstrations"}
-    if not all(np.isfinite(predicted).all() for predicted in answer.values()):
-        return {"error": "the policy's predictions on held-out demonstrations are not finite"}
+        with generators_kept():
+            seed_generators(item.seed)
+            if item.is_twin:
+                answer = {"frames_hidden": _predict_pairs(calls, store, item, "frames_hidden")}
+            else:
+                answer = _predict_all(calls, store, item)
+    except PolicyError as error:
+        if not item.keep_going:
+            raise _failure(item, error) from error
+        # As in a rollout, a policy that fails is a finding about the policy; the message may name paths, the summary
+        # does not.
+        return {"error": f"the policy failed on held-out demonstrations: {error.summary}", "trace": error.trace}
     return {name: predicted.tolist() for name, predicted in answer.items()}
 
 
-def _predict_all(policy: Policy, store: EpisodeStore, item: HeldOutItem) -> dict[str, np.ndarray]:
+def _failure(item: HeldOutItem, error: PolicyError) -> UserCodeError:
+    return UserCodeError(
+        f"policy {item.source.spec!r:.200} failed on the held-out demonstration of seed {item.seed}: {error}; mend it, "
+        "or add keep_going=true to leave these measures out",
+        error.trace,
+    )
+
+
+def _predict_all(calls: PolicyCalls, store: EpisodeStore, item: HeldOutItem) -> dict[str, np.ndarray]:
     episode, steps_K = store.episode(item.seed), np.array(item.steps, dtype=int)
     answer: dict[str, np.ndarray] = {}
-    if isinstance(policy, LearnedPolicy):
-        answer["chunks"] = _chunks_at(policy, episode, steps_K)
+    if (learned := _chunk_predictor(calls)) is not None:
+        answer["chunks"] = _chunks_at(calls, learned, episode, steps_K)
         answer["prediction"] = answer["chunks"][:, 0]
     else:
-        answer["prediction"] = predict_steps(policy, episode, steps_K)
+        answer["prediction"] = predict_steps(calls, episode, steps_K)
     probed_K = steps_K[::PROBE_STRIDE]
-    if "frames" in policy.observes:
+    if "frames" in calls.observes:
         partner = store.episode(partner_seed(store, item.seed)).frames
         others = partner[np.minimum(np.arange(episode.num_steps), len(partner) - 1)]
-        answer["shuffled"] = predict_steps(policy, replace(episode, frames=others), probed_K)
+        answer["shuffled"] = predict_steps(calls, replace(episode, frames=others), probed_K)
         grey = np.broadcast_to(np.uint8(BLANK), episode.frames.shape)
-        answer["blanked"] = predict_steps(policy, replace(episode, frames=grey), probed_K)
+        answer["blanked"] = predict_steps(calls, replace(episode, frames=grey), probed_K)
     else:
         answer["shuffled"] = answer["blanked"] = answer["prediction"][::PROBE_STRIDE]
-    return answer | {name: _predict_pairs(policy, store, item, name) for name in ("frames", "frames_moved")}
+    return answer | {name: _predict_pairs(calls, store, item, name) for name in ("frames", "frames_moved")}
 
 
-def _predict_pairs(policy: Policy, store: EpisodeStore, item: HeldOutItem, name: str) -> np.ndarray:
-    pairs = store.counterfactuals([item.seed])
+def _predict_pairs(calls: PolicyCalls, store: EpisodeStore, item: HeldOutItem, name: str) -> np.ndarray:
+    pairs, width = store.counterfactuals([item.seed]), len(store.manifest["action_spec"]["names"])
     if not len(pairs["step"]):
-        return np.empty((0, len(store.manifest["action_spec"]["names"])))
-    return predict_windows(policy, pairs[name], pairs["eef_state"])
+        return np.empty((0, width))
+    return predict_windows(calls, pairs[name], pairs["eef_state"], width)
 
 
-def predict_steps(policy: Policy, episode: Episode, steps_K: np.ndarray) -> np.ndarray:
-    """What the policy would command at some steps of a stored episode: float64 (K, A)."""
-    if isinstance(policy, LearnedPolicy):
-        return _chunks_at(policy, episode, steps_K)[:, 0]
-    policy.reset(num_episodes=1, seed=episode.seed)
-    actions = [
-        policy.act(_observations(policy, episode.frames[step][None], episode.eef_state[step][None]))[0]
-        for step in range(episode.num_steps)
-    ]
-    return np.asarray(actions, dtype=np.float64)[steps_K]
+def predict_steps(policy: Policy | PolicyCalls, episode: Episode, steps_K: np.ndarray) -> np.ndarray:
+    """What the policy would command at some steps of a stored episode: float64 (K, A).
+
+    Raises:
+        PolicyError: If it fails, or answers with anything but finite numbers of the right shape.
+    """
+    calls = PolicyCalls.of(policy)
+    if (learned := _chunk_predictor(calls)) is not None:
+        return _chunks_at(calls, learned, episode, steps_K)[:, 0]
+    calls.reset(num_episodes=1, seed=episode.seed)
+    width, actions = episode.actions.shape[1], []
+    for step in range(episode.num_steps):
+        seen = stored_observations(calls.observes, episode.frames[step][None], episode.eef_state[step][None])
+        actions.append(calls.act(seen, width)[0])
+    return np.stack(actions)[steps_K]
 
 
-def predict_windows(policy: Policy, frames_KTNHWC: np.ndarray, eef_state_KE: np.ndarray) -> np.ndarray:
+def predict_windows(
+    policy: Policy | PolicyCalls, frames_KTNHWC: np.ndarray, eef_state_KE: np.ndarray, action_size: int | None = None
+) -> np.ndarray:
     """What the policy would command after seeing windows of frames, newest last: float64 (K, A).
 
     A Perceiver with a longer history than the windows hold sees their first frame repeated.
+
+    Args:
+        policy: Any.
+        frames_KTNHWC: The windows.
+        eef_state_KE: The end-effector's state at their ends.
+        action_size: Number A of coordinates; a Perceiver knows it.
+
+    Raises:
+        PolicyError: If it fails, or answers with anything but finite numbers of the right shape.
     """
-    num_stored = frames_KTNHWC.shape[1]
-    if isinstance(policy, LearnedPolicy):
-        window_T = np.maximum(num_stored + np.arange(-policy.config.num_frames, 0), 0)
-        return _chunks(policy, frames_KTNHWC[:, window_T], eef_state_KE)[:, 0]
-    policy.reset(num_episodes=len(frames_KTNHWC), seed=0)
+    num_stored, calls = frames_KTNHWC.shape[1], PolicyCalls.of(policy)
+    if (learned := _chunk_predictor(calls)) is not None:
+        window_T = np.maximum(num_stored + np.arange(-learned.config.num_frames, 0), 0)
+        return _chunks(calls, learned, frames_KTNHWC[:, window_T], eef_state_KE)[:, 0]
+    assert action_size is not None
+    calls.reset(num_episodes=len(frames_KTNHWC), seed=0)
     for time in range(num_stored):
-        actions_KA = policy.act(_observations(policy, frames_KTNHWC[:, time], eef_state_KE))
-    return np.asarray(actions_KA, dtype=np.float64)
+        seen = stored_observations(calls.observes, frames_KTNHWC[:, time], eef_state_KE)
+        actions_KA = calls.act(seen, action_size)
+    return actions_KA
 
 
-def _observations(policy: Policy, frames_BNHWC: np.ndarray, eef_state_BE: np.ndarray) -> dict[str, Any]:
+def stored_observations(observes: Iterable[str], frames_BNHWC: Any, eef_state_BE: Any) -> dict[str, Any]:
+    """What a policy that observes some parts would see of stored steps."""
     stored = {"frames": frames_BNHWC, "eef_state": eef_state_BE}
-    return {name: np.asarray(stored[name]) for name in policy.observes}
+    return {name: stored[name] for name in observes}
 
 
-def _chunks_at(policy: LearnedPolicy, episode: Episode, steps_K: np.ndarray) -> np.ndarray:
+def _chunk_predictor(calls: PolicyCalls) -> LearnedPolicy | None:
+    """The network that can be asked for any window; a user's own class may act otherwise than it predicts."""
+    policy: object = calls.policy
+    is_plain = isinstance(policy, LearnedPolicy) and type(policy).act is LearnedPolicy.act
+    return policy if is_plain else None  # type: ignore[return-value]
+
+
+def _chunks_at(calls: PolicyCalls, policy: LearnedPolicy, episode: Episode, steps_K: np.ndarray) -> np.ndarray:
     window_KT = np.maximum(steps_K[:, None] + np.arange(1 - policy.config.num_frames, 1), 0)
-    return _chunks(policy, episode.frames[window_KT], episode.eef_state[steps_K])
+    return _chunks(calls, policy, episode.frames[window_KT], episode.eef_state[steps_K])
 
 
-def _chunks(policy: LearnedPolicy, frames_KTNHWC: np.ndarray, eef_state_KE: np.ndarray) -> np.ndarray:
+def _chunks(
+    calls: PolicyCalls, policy: LearnedPolicy, frames_KTNHWC: np.ndarray, eef_state_KE: np.ndarray
+) -> np.ndarray:
     """Predicted chunks (K, H, A); in batches of one fixed size, so that no bit depends on the caller."""
     frames_KTHWC = cameras_to_channels(frames_KTNHWC)
-    batches = [slice(first, first + BATCH) for first in range(0, len(frames_KTHWC), BATCH)]
-    chunks = [policy.predict_chunk(frames_KTHWC[batch], eef_state_KE[batch]) for batch in batches]
-    return np.concatenate(chunks) if chunks else np.empty((0, policy.config.horizon, policy.interface.action.size))
+    chunks_KHA = np.empty((len(frames_KTHWC), policy.config.horizon, policy.interface.action.size))
+    for first in range(0, len(frames_KTHWC), BATCH):
+        batch = slice(first, first + BATCH)
+        predict = functools.partial(policy.predict_chunk, frames_KTHWC[batch], eef_state_KE[batch])
+        chunks_KHA[batch] = calls.call(predict)
+    if not np.isfinite(chunks_KHA).all():
+        raise PolicyError("predicted chunks are not finite")
+    return chunks_KHA

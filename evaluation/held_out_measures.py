@@ -19,6 +19,8 @@ from smidgen.evaluation import collapse
 from smidgen.evaluation.collapse.offline import finite_mean
 from smidgen.evaluation.held_out import PROBE_STRIDE, partner_seed
 from smidgen.policies.baselines import DemoStatistics, build_baseline
+from smidgen.policies.generators import generators_kept
+from smidgen.policies.policy_calls import PolicyCalls
 
 NUM_TIME_BINS = 4
 
@@ -188,7 +190,10 @@ def joined(parts: Iterable[Any]) -> torch.Tensor:
 
 
 def _persistence(data: HeldOutPredictions) -> torch.Tensor:
-    policy = build_baseline("persistence", data.store.manifest["action_spec"])
+    action_spec = data.store.manifest["action_spec"]
+    calls = PolicyCalls(build_baseline("persistence", action_spec))
     eef_state = joined(data.store.episode(seed).eef_state[kept] for seed, kept in data.steps.items()).numpy()
-    policy.reset(num_episodes=len(eef_state))
-    return torch.as_tensor(policy.act({"eef_state": eef_state}))[:, data.positions]
+    with generators_kept():
+        calls.reset(num_episodes=len(eef_state))
+    actions = calls.act({"eef_state": eef_state}, len(action_spec["names"]))
+    return torch.as_tensor(actions)[:, data.positions]

@@ -6,18 +6,22 @@ JSON object.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from smidgen.evaluation.dry_call import dry_call, reset_rows
 from smidgen.evaluation.held_out import HeldOutItem, open_store, predict_episode
 from smidgen.evaluation.policy_source import PolicySource, confirm_same, open_policy
+from smidgen.evaluation.protocol import POLICY_ERROR
 from smidgen.evaluation.rollout import EpisodeResult, rollout
 from smidgen.evaluation.videos import VideoRecorder, frames_sha256, write_video
+from smidgen.runtime.errors import UserCodeError
 
 
 def make_simulator(task: str, cameras: tuple[str, ...], image_size: int) -> Any:
@@ -43,12 +47,19 @@ class World:
 
 @dataclass(frozen=True)
 class EpisodeItem:
-    """One episode to run, filmed if ``video`` names a file."""
+    """One episode to run, filmed if ``video`` names a file.
+
+    Attributes:
+        dry_call: Whether a worker proves the policy with its environment before the first of such items.
+        keep_going: Whether a policy that fails is a failed episode; otherwise it is an error.
+    """
 
     source: PolicySource
     world: World
     seed: int
     video: Path | None = None
+    dry_call: bool = field(default=False, compare=False)
+    keep_going: bool = field(default=True, compare=False)
 
 
 Item = EpisodeItem | HeldOutItem
@@ -76,12 +87,23 @@ def start_worker() -> None:
     torch.set_num_threads(1)
     # Without worker processes, an evaluation before this one may have opened files that have changed since.
     close_world()
-    for opened in (open_policy, open_store):
+    for opened in (open_policy, open_store, _prove_policy):
         opened.cache_clear()
 
 
+@functools.lru_cache(maxsize=4)
+def _prove_policy(source: PolicySource, world: World, keep_going: bool) -> None:
+    """Once in a process: a dry call of the policy with the environment's observations at reset."""
+    env = open_world(world)
+    dry_call(source, env.unwrapped.task.action, reset_rows(env, open_policy(source).observes), keep_going)
+
+
 def run_item(item: Item) -> dict[str, Any]:
-    """Answers one item with a JSON object."""
+    """Answers one item with a JSON object.
+
+    Raises:
+        UserCodeError: If the policy fails, and the item is not to keep going.
+    """
     answer = predict_episode(item) if isinstance(item, HeldOutItem) else _run_episode(item)
     confirm_same(item.source)
     return answer
@@ -89,8 +111,16 @@ def run_item(item: Item) -> dict[str, Any]:
 
 def _run_episode(item: EpisodeItem) -> dict[str, Any]:
     env = open_world(item.world)
+    if item.dry_call:
+        _prove_policy(item.source, item.world, item.keep_going)
     recorder = None if item.video is None else VideoRecorder()
     result = rollout(env, open_policy(item.source), item.seed, recorder)
+    if result.label == POLICY_ERROR and not item.keep_going:
+        raise UserCodeError(
+            f"policy {item.source.spec!r:.200} failed in the episode of seed {item.seed}, at step {result.num_steps}: "
+            f"{result.error}; mend it, or add keep_going=true to count such episodes as failed",
+            result.trace,
+        )
     frames_hash = None
     if item.video is not None and recorder is not None:
         # An episode that failed before its first frame is shown as black.
@@ -101,7 +131,7 @@ def _run_episode(item: EpisodeItem) -> dict[str, Any]:
 
 
 def episode_answer(result: EpisodeResult) -> dict[str, Any]:
-    """An episode as JSON: its row, its path, and the error's message, which stays out of the record."""
+    """An episode as JSON: its row, its path, and an error's message and traceback, which stay out of the record."""
     row = {
         "seed": result.seed,
         "success": result.success,
@@ -112,4 +142,4 @@ def episode_answer(result: EpisodeResult) -> dict[str, Any]:
         "return": result.return_,
         "label": result.label,
     }
-    return {"row": row, "path": result.path_S3.tolist(), "error": result.error}
+    return {"row": row, "path": result.path_S3.tolist(), "error": result.error, "trace": result.trace}

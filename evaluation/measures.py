@@ -34,10 +34,12 @@ PATH_MEASURES = (
     "latching_index",
     "episode_verdicts",
 )
+VERDICT_MEASURES = ("verdict", "verdict_slope", "verdict_interval", "verdict_source", "mean_collapsed")
 NO_PAIRS = "the demonstrations hold no counterfactual pairs in which the expert's target changes"
 NO_VERDICT = (
     "needs ten episodes or more with counterfactual pairs, or with the expert's paths, and a slope known to within 0.2"
 )
+ALL_FAILED = "every episode ended with an error"
 _VARYING_EXPERT = "needs two episodes or more, and an expert whose paths differ"
 # Why a measure is null although its data are there.
 UNDEFINED = {
@@ -60,7 +62,7 @@ UNDEFINED = {
     "goal_information_bits": "needs five episodes or more, and an expert that ends at different places",
     "latching_index": "the expert does not move",
     "mean_collapsed": "needs a verdict, and for a blind policy a mean to compare with",
-    **dict.fromkeys(("verdict", "verdict_slope", "verdict_interval", "verdict_source"), NO_VERDICT),
+    **dict.fromkeys(VERDICT_MEASURES[:-1], NO_VERDICT),
 }
 NEEDS_TRAINING_DEMOS = "needs train_demos=DIR"
 NEEDS_TWIN = "needs twin=CHECKPOINT, the same network trained with the cue hidden"
@@ -132,7 +134,8 @@ class CollapseMeasures:
         """Adds what closed-loop paths can tell, over the seeds on which policy and expert have one.
 
         Args:
-            paths: End-effector paths (S, 3) in metres by seed, in the order of the record's episodes.
+            paths: End-effector paths (S, 3) in metres by seed, in the order of the record's episodes; empty where one
+                ended with an error.
             expert_paths: The expert's; None where the task has no expert.
             task: The task's name, for the reason.
         """
@@ -140,6 +143,9 @@ class CollapseMeasures:
             self._reasons |= dict.fromkeys(PATH_MEASURES, f"task {task!r} has no expert")
             return
         seeds = [seed for seed in paths if len(paths[seed]) and len(expert_paths[seed])]
+        if not seeds:
+            self._reasons |= dict.fromkeys(PATH_MEASURES, ALL_FAILED)
+            return
         own, expert = ([torch.as_tensor(part[seed]) for seed in seeds] for part in (paths, expert_paths))
         # Where the expert ends on the same seed is the goal, whatever the task calls one.
         ends, goals = (torch.stack([torch.zeros(3), *(path[-1] for path in part)])[1:] for part in (own, expert))
@@ -161,8 +167,12 @@ class CollapseMeasures:
         )
         self._distances = self._distances or [distance**2]
 
-    def finish(self) -> Collapse:
-        """The record's part, with the verdict."""
+    def finish(self, no_verdict: str = "") -> Collapse:
+        """The record's part, with the verdict.
+
+        Args:
+            no_verdict: Why there is none, whatever was measured; "" where nothing stands against one.
+        """
         verdict = collapse.judge(self._cue, self._paths)
         interval = verdict.interval
         self._put(
@@ -174,6 +184,9 @@ class CollapseMeasures:
                 "mean_collapsed": collapse.is_mean_collapsed(verdict, self._distances),
             }
         )
+        if no_verdict:
+            self._fields |= dict.fromkeys(VERDICT_MEASURES)
+            self._reasons |= dict.fromkeys(VERDICT_MEASURES, no_verdict)
         reasons = {name: reason for name, reason in self._reasons.items() if self._fields[name] is None}
         version = collapse.DETECTOR_VERSION
         named = {"coordinates": self._coordinates, "detector_version": version, "reasons": reasons}

@@ -40,7 +40,7 @@ PACKAGES = ("smidgen", "torch", "numpy", "mujoco", "robosuite")
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """What to evaluate; ``workers``, ``episode_limit_s`` and ``out`` leave no trace in the record."""
+    """What to evaluate; ``workers``, ``keep_going``, ``episode_limit_s`` and ``out`` leave no trace in the record."""
 
     policy: PathText = field(metadata={"help": "expert, random, noop, mean_action, ..., checkpoint or module:Class"})
     out: PathText = field(metadata={"help": "directory of the records; their videos go to OUT/videos"})
@@ -62,6 +62,7 @@ class EvalConfig:
     image_size: int = field(default=0, metadata={"help": "pixels; 0: the checkpoint's, the demos', else 64"})
     name: str | None = field(default=None, metadata={"help": "the row's label; the policy's own by default"})
     overwrite: bool = field(default=False, metadata={"help": "run every episode again and replace the record"})
+    keep_going: bool = field(default=False, metadata={"help": "count a policy's errors as failures; else stop at one"})
     episode_limit_s: float = field(
         default=EPISODE_LIMIT_S, metadata={"help": "a worker that takes longer for an episode is replaced; 0: no limit"}
     )

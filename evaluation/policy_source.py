@@ -14,6 +14,7 @@ from smidgen.evaluation.record_schema import PolicyCard
 from smidgen.policies.baselines import POLICIES
 from smidgen.policies.checkpoint import checkpoint_sha256, read_checkpoint_card
 from smidgen.policies.policy import Policy, load_policy, unknown_policy
+from smidgen.policies.policy_calls import PolicyCalls
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import canonical_json, sha256_bytes
 from smidgen.runtime.user_code import fresh_import, hash_files, hash_modules
@@ -73,11 +74,18 @@ class PolicySource:
             )
 
     def build(self) -> Policy:
-        """Builds the policy.
+        """Builds the policy, as :meth:`open` does."""
+        return self.open().policy
+
+    def open(self) -> PolicyCalls:
+        """Builds the policy, ready to be called.
 
         Raises:
             UserError: If it cannot be built.
         """
+        return PolicyCalls.built(self._make)
+
+    def _make(self) -> Policy:
         if self.kind == "expert":
             return ExpertPolicy(self.task)
         statistics = None
@@ -110,15 +118,15 @@ class PolicySource:
 
 
 @functools.lru_cache(maxsize=4)
-def open_policy(source: PolicySource) -> Policy:
+def open_policy(source: PolicySource) -> PolicyCalls:
     """The process's own copy of a policy, built once; every episode resets it.
 
     Raises:
         UserError: If it cannot be built, or is made of something else than when the evaluation began.
     """
-    policy = source.build()
-    _require_same(source, policy)
-    return policy
+    calls = source.open()
+    _require_same(source, calls.policy)
+    return calls
 
 
 def confirm_same(source: PolicySource) -> None:
@@ -130,7 +138,7 @@ def confirm_same(source: PolicySource) -> None:
         UserError: If anything has changed.
     """
     if source.module is not None:
-        _require_same(source, open_policy(source))
+        _require_same(source, open_policy(source).policy)
 
 
 def _require_same(source: PolicySource, policy: Policy) -> None:

@@ -192,3 +192,8 @@ def success_rate(outcomes: Sequence[bool], confidence: float) -> Rate:
 def count_errors(episodes: Sequence[EpisodeRow]) -> dict[str, int]:
     """How many episodes failed by an error of the policy's or the simulator's."""
     return {label: sum(row["label"] == label for row in episodes) for label in (POLICY_ERROR, SIMULATOR_ERROR)}
+
+
+def have_all_failed(episodes: Sequence[EpisodeRow]) -> bool:
+    """Whether every episode ended with an error, so that nothing can be said of how the policy sees."""
+    return sum(count_errors(episodes).values()) == len(episodes)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -11,7 +13,9 @@ import numpy as np
 from smidgen.envs.selfcheck import confirm_pixels
 from smidgen.evaluation.failures import FailureObserver
 from smidgen.evaluation.protocol import HOLD_STEPS, POLICY_ERROR, SIMULATOR_ERROR
+from smidgen.policies.generators import generators_kept
 from smidgen.policies.policy import Policy
+from smidgen.policies.policy_calls import PolicyCalls, PolicyError
 from smidgen.runtime.errors import UserError
 
 
@@ -27,7 +31,7 @@ class EpisodeResult:
     """The outcome of one episode.
 
     ``path_S3`` is the end-effector's position (m, world) at reset and after every step; ``first_success_step`` counts
-    the control steps taken when success was first seen, 0 at reset.
+    the control steps taken when success was first seen, 0 at reset. ``trace`` is the traceback of a policy's error.
     """
 
     seed: int
@@ -40,6 +44,7 @@ class EpisodeResult:
     label: str
     path_S3: np.ndarray
     error: str = ""
+    trace: str = ""
 
 
 @dataclass
@@ -60,11 +65,11 @@ class _Progress:
 
 
 class _EpisodeError(Exception):
-    """Ends an episode as a failure that counts; carries the label."""
+    """Ends an episode as a failure that counts; carries the label and the traceback of the policy's."""
 
-    def __init__(self, label: str, message: str) -> None:
+    def __init__(self, label: str, message: str, trace: str = "") -> None:
         super().__init__(message)
-        self.label = label
+        self.label, self.trace = label, trace
 
 
 def policy_observations(env: Any, observes: tuple[str, ...]) -> dict[str, Any]:
@@ -87,8 +92,10 @@ def policy_observations(env: Any, observes: tuple[str, ...]) -> dict[str, Any]:
     return given
 
 
-def rollout(env: Any, policy: Policy, seed: int, recorder: Recorder | None = None) -> EpisodeResult:
+def rollout(env: Any, policy: Policy | PolicyCalls, seed: int, recorder: Recorder | None = None) -> EpisodeResult:
     """Runs one episode; an exception or a non-finite number ends it as a failure that counts.
+
+    Global generators (Python's, NumPy's, PyTorch's) are seeded from the episode's seed, and go on as before after it.
 
     Args:
         env: A smidgen environment, best with ``observe_pixels=False``: frames are rendered here, when asked for.
@@ -99,13 +106,15 @@ def rollout(env: Any, policy: Policy, seed: int, recorder: Recorder | None = Non
     Raises:
         UserError: Passed on: the user's mistake is no property of the policy, nor are frames that cannot be trusted.
     """
-    progress, observer, error = _Progress(), FailureObserver(env.unwrapped.task), ""
+    progress, observer, error, trace = _Progress(), FailureObserver(env.unwrapped.task), "", ""
+    calls = PolicyCalls.of(policy)
     try:
-        _run(env, policy, seed, progress, observer, recorder)
+        with generators_kept():
+            _run(env, calls, seed, progress, observer, recorder)
         label = observer.label(progress.held_steps >= HOLD_STEPS, progress.first_success_step is not None)
     except _EpisodeError as raised:
-        label, error = raised.label, str(raised)
-    if recorder is not None or "frames" in policy.observes:
+        label, error, trace = raised.label, str(raised), raised.trace
+    if recorder is not None or "frames" in calls.observes:
         confirm_pixels(env.unwrapped)
     return EpisodeResult(
         seed=seed,
@@ -118,13 +127,15 @@ def rollout(env: Any, policy: Policy, seed: int, recorder: Recorder | None = Non
         label=label,
         path_S3=np.array(progress.path, dtype=np.float64).reshape(-1, 3),
         error=error,
+        trace=trace,
     )
 
 
 def _run(
-    env: Any, policy: Policy, seed: int, progress: _Progress, observer: FailureObserver, recorder: Recorder | None
+    env: Any, calls: PolicyCalls, seed: int, progress: _Progress, observer: FailureObserver, recorder: Recorder | None
 ) -> None:
-    _policy_reset(policy, seed)
+    with _counting_policy_errors():
+        calls.reset(num_episodes=1, seed=seed)
     observation, info = _simulate(lambda: env.reset(seed=seed))
     finished = False
     while True:
@@ -134,8 +145,9 @@ def _run(
             recorder.capture(env)
         if finished or progress.held_steps >= HOLD_STEPS:
             return
-        observations = policy_observations(env, policy.observes)
-        action_A = _policy_action(policy, observations, env.unwrapped.task.action.size)
+        observations = policy_observations(env, calls.observes)
+        with _counting_policy_errors():
+            action_A = calls.act(observations, env.unwrapped.task.action.size)[0]
         observation, reward, terminated, truncated, info = _simulate(lambda action_A=action_A: env.step(action_A))
         progress.num_steps += 1
         progress.return_ += float(reward)
@@ -157,25 +169,10 @@ def _simulate(call: Any) -> Any:
     return outcome
 
 
-def _policy_reset(policy: Policy, seed: int) -> None:
+@contextlib.contextmanager
+def _counting_policy_errors() -> Iterator[None]:
+    """Where the policy fails, the episode ends."""
     try:
-        policy.reset(num_episodes=1, seed=seed)
-    except UserError:
-        raise
-    except Exception as error:
-        raise _EpisodeError(POLICY_ERROR, f"{type(error).__name__}: {error}") from error
-
-
-def _policy_action(policy: Policy, observations: dict[str, Any], action_size: int) -> np.ndarray:
-    """The policy's action (A,), checked."""
-    try:
-        actions_BA = np.asarray(policy.act(observations), dtype=np.float64)
-    except UserError:
-        raise
-    except Exception as error:
-        raise _EpisodeError(POLICY_ERROR, f"{type(error).__name__}: {error}") from error
-    if actions_BA.shape != (1, action_size):
-        raise _EpisodeError(POLICY_ERROR, f"expected actions of shape (1, {action_size}), got {actions_BA.shape}")
-    if not np.isfinite(actions_BA).all():
-        raise _EpisodeError(POLICY_ERROR, "action is not finite")
-    return actions_BA[0]
+        yield
+    except PolicyError as error:
+        raise _EpisodeError(POLICY_ERROR, str(error), error.trace) from error

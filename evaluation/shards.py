@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from smidgen.runtime.workers import EPISODE_LIMIT_S, map_unordered
 def run_items(
     items: Mapping[Path, Item], num_workers: int, label: str, time_limit_s: float | None = EPISODE_LIMIT_S
 ) -> dict[Path, dict[str, Any]]:
-    """Answers every item, from disk where its shard is there already.
+    """Answers every item, from disk where its shard is there already; shows the first traceback of a policy's.
 
     Args:
         items: What to do, by the file of its shard; equal files mean equal answers.
@@ -37,12 +38,15 @@ def run_items(
     for path, item in items.items():
         if path not in answers:
             shards_of.setdefault(item, []).append(path)
-    threads = torch.get_num_threads()
+    threads, is_shown = torch.get_num_threads(), False
     try:
         with progress(len(items), label, done=len(answers)) as advance:
             for item, answer in map_unordered(
                 run_item, list(shards_of), num_workers, initializer=start_worker, time_limit_s=time_limit_s
             ):
+                if (trace := answer.get("trace")) and not is_shown:
+                    print(trace, end="", file=sys.stderr, flush=True)
+                    is_shown = True
                 for path in shards_of[item]:
                     write_json_atomic(path, answer)
                     answers[path] = answer

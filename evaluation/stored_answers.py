@@ -11,7 +11,7 @@ from smidgen.envs.tasks import get_task
 from smidgen.evaluation.held_out import PROBE_STRIDE, HeldOutItem
 from smidgen.evaluation.items import EpisodeItem, Item
 from smidgen.evaluation.json_types import check_type, refuse
-from smidgen.evaluation.protocol import LABELS
+from smidgen.evaluation.protocol import LABELS, POLICY_ERROR
 from smidgen.evaluation.record_schema import EpisodeRow
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import read_json
@@ -25,6 +25,7 @@ class EpisodeAnswer(TypedDict):
     row: EpisodeRow
     path: list[list[float]]  # (S, 3), metres
     error: str | None
+    trace: str
 
 
 def read_answer(path: Path, item: Item) -> dict[str, Any] | None:
@@ -48,6 +49,8 @@ def _check_episode(answer: Any, item: EpisodeItem, source: str) -> None:
         refuse(source, "environment", "ranked and host", sorted(answer["environment"]))
     if answer["row"]["seed"] != item.seed or answer["row"]["label"] not in LABELS:
         refuse(source, "row", f"the row of seed {item.seed}", answer["row"])
+    if answer["row"]["label"] == POLICY_ERROR and not item.keep_going:
+        refuse(source, "row.label", "an episode in which the policy did not fail", answer["row"]["label"])
     if any(len(place) != 3 for place in answer["path"]):
         refuse(source, "path", "places of three numbers", answer["path"])
 
@@ -56,8 +59,10 @@ def _check_held_out(answer: Any, item: HeldOutItem, source: str) -> None:
     if not isinstance(answer, dict):
         refuse(source, "", "an object", answer)
     if "error" in answer:
-        if set(answer) != {"error"} or not isinstance(answer["error"], str):
-            refuse(source, "error", "a message, and nothing else", answer)
+        if set(answer) != {"error", "trace"} or not all(isinstance(value, str) for value in answer.values()):
+            refuse(source, "error", "a message and a traceback, and nothing else", answer)
+        if not item.keep_going:
+            refuse(source, "error", "an episode in which the policy did not fail", answer["error"])
         return
     num_steps, num_probed = len(item.steps), len(item.steps[::PROBE_STRIDE])
     needed = {

@@ -8,7 +8,7 @@ from smidgen.envs.smidgen_tasks import chance_level
 from smidgen.evaluation.collapse.labels import slope_text
 from smidgen.evaluation.films import video_folder
 from smidgen.evaluation.records import Record
-from smidgen.evaluation.verdict_cells import SOURCES
+from smidgen.evaluation.verdict_cells import SOURCES, judged_collapse
 
 
 def summary_line(path: Path, record: Record) -> str:
@@ -28,7 +28,7 @@ def summary_line(path: Path, record: Record) -> str:
 
 
 def _verdict(record: Record) -> str:
-    collapse = record["collapse"]
+    collapse = judged_collapse(record)
     label = collapse.get("verdict")
     if label is None:
         slope = collapse["cue_slope"]

@@ -11,11 +11,22 @@ from typing import Any
 
 from smidgen.evaluation.cells import MINUS, OLD_RECORD, Cell, missing, number
 from smidgen.evaluation.collapse.labels import BLIND, CUE_SLOPE, PATH_SLOPE, UNDECIDED, VERDICTS, label_of, slope_text
+from smidgen.evaluation.measures import ALL_FAILED, VERDICT_MEASURES
+from smidgen.evaluation.record_schema import Record, have_all_failed
 from smidgen.evaluation.rows import Row
 
 SOURCES = {CUE_SLOPE: "cue slope", PATH_SLOPE: "path slope"}
 # Beyond, slopes of one verdict are given as a range.
 _MOST_LISTED = 4
+
+
+def judged_collapse(record: Record) -> dict[str, Any]:
+    """A record's collapse part; without a verdict where every episode failed, which older records have even then."""
+    part: dict[str, Any] = dict(record["collapse"])
+    if part.get("verdict") is None or not have_all_failed(record["episodes"]):
+        return part
+    reasons = {**part["reasons"], **dict.fromkeys(VERDICT_MEASURES, ALL_FAILED)}
+    return {**part, **dict.fromkeys(VERDICT_MEASURES), "reasons": reasons}
 
 
 def verdict_cell(row: Row) -> Cell:
@@ -49,7 +60,7 @@ def deciding_slope(part: dict[str, Any]) -> str:
 
 def _parts(row: Row) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The collapse part of each record, and those that hold a verdict."""
-    parts = [dict(record["collapse"]) for record in row.records]
+    parts = [judged_collapse(record) for record in row.records]
     return parts, [part for part in parts if part.get("verdict") is not None]
 
 
@@ -89,7 +100,7 @@ def verdict_words(parts: Sequence[dict[str, Any]]) -> str:
 
 def verdict_tone(row: Row) -> str:
     """The verdict that all of a row's runs share, else ``undecided``."""
-    labels = {record["collapse"].get("verdict") for record in row.records}
+    labels = {judged_collapse(record).get("verdict") for record in row.records}
     return (labels.pop() or UNDECIDED) if len(labels) == 1 else UNDECIDED
 
 
@@ -121,7 +132,7 @@ def _slope_note(part: dict[str, Any]) -> str:
 
 def verdict_values(row: Row) -> dict[str, str | None]:
     """Verdict, slope, interval, source and mean collapse of each training seed, in their order."""
-    parts: list[dict[str, Any]] = [dict(record["collapse"]) for record in row.records]
+    parts: list[dict[str, Any]] = [judged_collapse(record) for record in row.records]
     columns: dict[str, list[Any]] = {
         "verdict": [part.get("verdict") for part in parts],
         "verdict_slope": [part.get("verdict_slope") for part in parts],

@@ -249,7 +249,8 @@ class LearnedPolicy(nn.Module):
         if self._chunk_BHA is None or self._num_executed == self.config.num_executed:
             self._chunk_BHA = self._predict(observations.get("eef_state"))
             self._num_executed = 0
-        actions_BA = self._chunk_BHA[:, self._num_executed]
+        # Of its own: whoever writes into it does not write into the chunk.
+        actions_BA = self._chunk_BHA[:, self._num_executed].copy()
         self._num_executed += 1
         return actions_BA
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from smidgen.policies.baselines import POLICIES, DemoStatistics, build_baseline
 from smidgen.policies.checkpoint import load_checkpoint
+from smidgen.policies.generators import BUILD_SEED, seed_generators
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.user_modules import blaming, is_class_spec, load_class
 
@@ -88,6 +89,8 @@ def unknown_policy(spec: str, names: Iterable[str]) -> UserError:
 def _build_users_policy(spec: str, action_spec: Mapping[str, Any]) -> Policy:
     built = load_class(spec, "policy")
     arguments = _constructor_arguments(built, action_spec, spec)
+    # Importing the module may have drawn, and is done once in a process, however often the class is made.
+    seed_generators(BUILD_SEED)
     with blaming("policy", spec, "making it"):
         policy = built(**arguments)
     return check_policy(policy, spec)

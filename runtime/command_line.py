@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from typing import Any, TypeVar
 
-from smidgen.runtime.errors import UserError
+from smidgen.runtime.errors import UserCodeError, UserError
 from smidgen.runtime.interrupt import AskedToStop, unwinding_signals
 from smidgen.runtime.settings import MAX_SETTING_CHARACTERS, how_to_write, read_value, unknown_key
 from smidgen.runtime.streams import hold_streams, lost_output
@@ -47,8 +47,9 @@ def run_command(body: Callable[[list[str]], None], argv: Sequence[str] | None = 
         argv: Those arguments; the process's own by default.
 
     Returns:
-        0 when all is well, 2 for a :class:`UserError` (one line on stderr), 130 when interrupted, 143 when stopped by
-        SIGTERM, 129 by SIGHUP, 1 for our own faults and for output that could not be written (the work is done then).
+        0 when all is well, 2 for a :class:`UserError` (one line on stderr, below the traceback if it is of the user's
+        own code), 130 when interrupted, 143 when stopped by SIGTERM, 129 by SIGHUP, 1 for our own faults and for output
+        that could not be written (the work is done then).
     """
     hold_streams()
     try:
@@ -72,6 +73,8 @@ def _exit_code(body: Callable[[list[str]], None], arguments: list[str]) -> int:
             with unwinding_signals():
                 body(arguments)
     except UserError as error:
+        if isinstance(error, UserCodeError):
+            print(error.trace, end="", file=sys.stderr)
         print(f"error: {one_line(str(error))}", file=sys.stderr)
         return EXIT_USER
     except AskedToStop as stopped:

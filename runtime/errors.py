@@ -1,4 +1,4 @@
-"""The one exception that means "the user can fix this": commands print its message on one line and exit with 2."""
+"""The exception that means "the user can fix this": commands print its message on one line and exit with 2."""
 
 from __future__ import annotations
 
@@ -8,6 +8,19 @@ from collections.abc import Iterable
 
 class UserError(ValueError):
     """A mistake of the user's; the message is one line that says what was expected, what was got, and the fix."""
+
+
+class UserCodeError(UserError):
+    """A fault in the user's own code; commands print its traceback before the line.
+
+    Args:
+        message: The line.
+        trace: The traceback, from the user's code on; "" where nothing was raised.
+    """
+
+    def __init__(self, message: str, trace: str = "") -> None:
+        super().__init__(message)
+        self.trace = trace
 
 
 def unknown_name(kind: str, name: object, valid: Iterable[str], likely: str | None = None) -> UserError:

@@ -89,7 +89,7 @@ def blaming(kind: str, spec: str, doing: str) -> Iterator[None]:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        if isinstance(error, SystemExit | GeneratorExit) and _is_ours(error):
+        if isinstance(error, SystemExit | GeneratorExit) and is_ours(error):
             raise
         place = users_place(error, spec.partition(":")[0])
         raise UserError(f"{_named(kind, spec)}: {doing} failed at {place}: {_said(error)}") from error
@@ -120,7 +120,7 @@ def users_place(error: BaseException, module_name: str) -> str:
     return module_name
 
 
-def _is_ours(error: BaseException) -> bool:
+def is_ours(error: BaseException) -> bool:
     """Whether our own code raised it: the handler of a signal does, in the middle of whatever runs."""
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     return str(frame.f_globals.get("__name__")).startswith("smidgen.")

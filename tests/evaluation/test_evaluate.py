@@ -148,14 +148,14 @@ def test_what_cannot_be_measured_says_why(tmp_path: Path, demos: dict[str, str])
     assert "filmed with" in other_size["reasons"]["cue_slope"]
     privileged = run("expert", tmp_path, **demos)["collapse"]
     assert "privileged" in privileged["reasons"]["cue_slope"]
-    crashing = run("fake_lift:Crasher", tmp_path, **demos)["collapse"]
+    crashing = run("fake_lift:Crasher", tmp_path, keep_going=True, **demos)["collapse"]
     assert "ZeroDivisionError" in crashing["reasons"]["r2"]
     single = run("noop", tmp_path, name="noop-3", episodes=1)["collapse"]
     assert "two episodes" in single["reasons"]["spread_ratio"]
 
 
 def test_failures_of_policy_and_simulator_are_counted_apart(tmp_path: Path) -> None:
-    crashed = run("fake_lift:Crasher", tmp_path)
+    crashed = run("fake_lift:Crasher", tmp_path, keep_going=True)
     assert crashed["errors"] == {"policy_error": 2, "simulator_error": 0}
     exploded = run("noop", tmp_path, Exploding)
     assert exploded["errors"] == {"policy_error": 0, "simulator_error": 2}

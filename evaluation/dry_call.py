@@ -1,0 +1,175 @@
+"""A dry call: a policy is asked about a few observations before the first episode counts, as the evaluation will ask.
+
+Closed loop asks about batches of one, held-out measures about batches of several, and every worker builds a policy of
+its own. So a fresh instance, reset before, answers a batch of one and of several for two steps; reset again, and built
+again, it answers the same; every row has its own answer, whichever rows stand beside it and in whatever order.
+
+That cannot be asked of a policy that draws: a row's answer then depends on its place in the stream of random numbers. A
+policy counts as drawing if another seed gives other answers; its answers' form, and that the same seed gives the same
+ones, are checked all the same.
+
+Letters: ``R`` rows, ``T`` steps, ``A`` action coordinates.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from smidgen.data_collection.store import EpisodeStore
+from smidgen.envs.specs import ActionSpec
+from smidgen.evaluation.held_out import stored_observations
+from smidgen.evaluation.policy_source import PolicySource
+from smidgen.evaluation.rollout import policy_observations
+from smidgen.policies.generators import generators_kept
+from smidgen.policies.policy_calls import PolicyCalls, PolicyError, own_arrays
+from smidgen.runtime.errors import UserCodeError, UserError
+
+NUM_ROWS = 3
+NUM_STEPS = 2
+# Shares of a coordinate's range. The same calls again may differ in last bits (on a GPU); another size or order of the
+# batch also in what bfloat16 rounds away.
+SAME_CALLS, OTHER_BATCH = 1e-4, 0.02
+_SEED, _OTHER_SEED = 0, 1
+
+Observations = Mapping[str, Any]
+
+
+class ContractError(PolicyError):
+    """The policy answers, but not as the protocol has it: nothing that is measured would be true."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Observations of R rows, one per step."""
+
+    num_rows: int
+    steps: Sequence[Observations]
+
+
+def stored_rows(store: EpisodeStore, observes: Sequence[str]) -> Rows:
+    """Observations of two steps of stored episodes, at several parts of one where there are few."""
+    places = [(seed, part) for part in range(NUM_ROWS) for seed in store.training_seeds[:NUM_ROWS]][:NUM_ROWS]
+    steps: list[Observations] = []
+    for step in range(NUM_STEPS):
+        frames, eef_states = [], []
+        for seed, part in places:
+            episode = store.episode(seed)
+            index = min(part * episode.num_steps // NUM_ROWS + step, episode.num_steps - 1)
+            frames.append(episode.frames[index])
+            eef_states.append(episode.eef_state[index])
+        steps.append(stored_observations(observes, np.stack(frames), np.stack(eef_states)))
+    return Rows(NUM_ROWS, steps)
+
+
+def reset_rows(env: Any, observes: Sequence[str]) -> Rows:
+    """Observations of an environment at reset, with a few seeds; the same for every step.
+
+    Fewer rows, down to none, where the simulator fails; that is for the episodes to count.
+    """
+    rows = []
+    for seed in range(NUM_ROWS):
+        try:
+            env.reset(seed=seed)
+            rows.append(own_arrays(policy_observations(env, tuple(observes))))
+        except UserError:
+            raise
+        except Exception:
+            continue
+    return Rows(len(rows), [_joined(rows)] * NUM_STEPS if rows else [])
+
+
+def dry_call(source: PolicySource, action: ActionSpec, rows: Rows, keep_going: bool = False) -> None:
+    """Asks a fresh instance of a policy, and another one.
+
+    Args:
+        source: Where the policy comes from.
+        action: The task's action.
+        rows: What to ask about; nothing is asked where there are none.
+        keep_going: Whether a failure is a warning, as the episodes will count it.
+
+    Raises:
+        UserCodeError: If the policy fails; also, whether to keep going or not, if it answers as no policy may: nothing
+            that is measured of it would be true.
+    """
+    named = f"policy {source.spec!r:.200} failed a dry call, before the first episode"
+    try:
+        with generators_kept():
+            if rows.num_rows:
+                _check(source, action, rows)
+    except ContractError as error:
+        raise UserCodeError(f"{named}: {error}") from error
+    except PolicyError as error:
+        if not keep_going:
+            raise UserCodeError(f"{named}: {error}; mend it, or add keep_going=true", error.trace) from error
+        print(f"{error.trace}warning: {named}: {error}", file=sys.stderr, flush=True)
+
+
+def _joined(rows: Sequence[Observations]) -> dict[str, Any]:
+    """Observations of several batches as one batch."""
+    return {
+        name: _joined([row[name] for row in rows])
+        if isinstance(value, Mapping)
+        else np.concatenate([row[name] for row in rows])
+        for name, value in rows[0].items()
+    }
+
+
+def _taken(observations: Observations, rows_R: np.ndarray) -> dict[str, Any]:
+    """Some rows of observations."""
+    return {
+        name: _taken(value, rows_R) if isinstance(value, Mapping) else np.asarray(value)[rows_R]
+        for name, value in observations.items()
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class _Questions:
+    """What is asked, and how far two answers may lie apart."""
+
+    action: ActionSpec
+    rows: Rows
+
+    def answers(self, calls: PolicyCalls, rows_R: np.ndarray, seed: int = _SEED) -> np.ndarray:
+        """The answers (T, R, A) for some rows, after a reset."""
+        try:
+            calls.reset(num_episodes=len(rows_R), seed=seed)
+            return np.stack([calls.act(_taken(step, rows_R), self.action.size) for step in self.rows.steps])
+        except PolicyError as error:
+            raise PolicyError(f"asked about a batch of {len(rows_R)}: {error}", error.summary, error.trace) from error
+
+    def are_close(self, one: np.ndarray, other: np.ndarray, tolerance: float) -> bool:
+        range_A = np.subtract(self.action.high, self.action.low)
+        scale = np.maximum(np.maximum(np.abs(one), np.abs(other)), range_A)
+        return bool((np.abs(one - other) <= tolerance * scale).all())
+
+
+def _check(source: PolicySource, action: ActionSpec, rows: Rows) -> None:
+    calls, asked = source.open(), _Questions(action, rows)
+    all_R, order_R = np.arange(rows.num_rows), np.roll(np.arange(rows.num_rows), 1)
+    alone_T1A, together_TRA = asked.answers(calls, all_R[:1]), asked.answers(calls, all_R)
+    if not asked.are_close(asked.answers(calls, all_R), together_TRA, SAME_CALLS):
+        raise ContractError(
+            "after the same reset(seed=0) it answers differently: forget the last episode in reset, and draw from "
+            "generators that reset seeds"
+        )
+    draws = not asked.are_close(asked.answers(calls, all_R, _OTHER_SEED), together_TRA, SAME_CALLS)
+    if not draws:
+        if not asked.are_close(asked.answers(calls, order_R), together_TRA[:, order_R], OTHER_BATCH):
+            raise ContractError("its answers do not go with the rows that it observes: in another order they differ")
+        if not asked.are_close(alone_T1A, together_TRA[:, :1], OTHER_BATCH):
+            raise ContractError(
+                "it answers a row alone otherwise than beside others; is anything computed over the batch (BatchNorm "
+                "in training mode)?"
+            )
+    # One at a time: a large policy may not fit twice.
+    del calls
+    if not asked.are_close(asked.answers(source.open(), all_R), together_TRA, SAME_CALLS):
+        raise ContractError(
+            "a second instance answers differently, as it would in every worker process; make the same policy each "
+            "time (are its weights drawn from a generator without a seed?)"
+        )

@@ -1,0 +1,34 @@
+"""The process's global random generators: Python's, NumPy's and PyTorch's, which a policy may draw from unseeded."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+# A policy may draw while it is built, and every process has to build the same one.
+BUILD_SEED = 0
+_NUMPY_SEEDS = 2**32
+
+
+def seed_generators(seed: int) -> None:
+    """Seeds all three, CUDA's included, so that whoever draws from them draws the same whatever ran before."""
+    random.seed(seed)
+    np.random.seed(seed % _NUMPY_SEEDS)  # noqa: NPY002
+    torch.manual_seed(seed)
+
+
+@contextlib.contextmanager
+def generators_kept() -> Iterator[None]:
+    """Whatever is seeded or drawn inside the block, the caller's own draws go on after it as if it had not been."""
+    pythons, numpys = random.getstate(), np.random.get_state()  # noqa: NPY002
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=devices):
+        try:
+            yield
+        finally:
+            random.setstate(pythons)
+            np.random.set_state(numpys)  # noqa: NPY002

@@ -1,0 +1,228 @@
+"""Every call of a policy: it gets arrays of its own, and what it answers is copied and checked before it acts again.
+
+A policy is foreign code. It may keep, change or normalise in place what it was given; answer with one buffer that it
+writes into again; draw from global generators; leave NumPy and PyTorch set otherwise than it found them. None of that
+reaches anybody else, and whatever it raises, ``SystemExit`` included, is a :class:`PolicyError`.
+
+Letters: ``B`` episodes side by side, ``A`` action coordinates, ``...`` any other axes.
+"""
+
+from __future__ import annotations
+
+import signal
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from types import GeneratorType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from smidgen.policies.generators import BUILD_SEED, generators_kept, seed_generators
+from smidgen.policies.process_settings import ProcessSettings
+from smidgen.runtime.errors import UserError
+from smidgen.runtime.user_modules import is_ours, users_place
+
+if TYPE_CHECKING:
+    from smidgen.policies.policy import Policy
+
+Answer = TypeVar("Answer")
+
+# The documented types; privileged state keeps those that it has.
+_TYPES: dict[str, Any] = {"frames": np.uint8, "eef_state": np.float64}
+_MAX_TRACE_CALLS = 30
+_MAX_TRACE_CHARACTERS = 8000
+
+
+class PolicyError(Exception):
+    """A call of a policy failed, or its answer cannot be used.
+
+    Attributes:
+        summary: What went wrong, without anything of this machine: the exception's type, or what was wrong with the
+            answer. The exception itself says more.
+        trace: The traceback from the policy's own code on; "" where it raised nothing.
+    """
+
+    def __init__(self, message: str, summary: str = "", trace: str = "") -> None:
+        super().__init__(message)
+        self.summary = summary or message
+        self.trace = trace
+
+
+class PolicyCalls:
+    """A policy, and the only way to call it.
+
+    Args:
+        policy: Speaks the policy protocol.
+        settings: The process's settings that the policy runs under; those of this moment by default. What it changes
+            in them holds for its own calls alone.
+
+    Attributes:
+        policy: As given.
+    """
+
+    def __init__(self, policy: Policy, settings: ProcessSettings | None = None) -> None:
+        self.policy = policy
+        self._settings = ProcessSettings.read() if settings is None else settings
+        self._num_episodes = 1
+
+    @classmethod
+    def of(cls, policy: Policy | PolicyCalls) -> PolicyCalls:
+        """The calls of a policy; what is that already stays what it is."""
+        return policy if isinstance(policy, PolicyCalls) else cls(policy)
+
+    @classmethod
+    def built(cls, make: Callable[[], Policy]) -> PolicyCalls:
+        """Builds a policy, the same in every process as far as it draws from global generators."""
+        settings = ProcessSettings.read()
+        with generators_kept(), settings.installed():
+            seed_generators(BUILD_SEED)
+            policy = make()
+        return cls(policy, settings)
+
+    @property
+    def observes(self) -> tuple[str, ...]:
+        """Which parts of an observation the policy reads."""
+        return tuple(self.policy.observes)
+
+    def reset(self, num_episodes: int = 1, seed: int = 0) -> None:
+        """Starts episodes; global generators are seeded as well.
+
+        Raises:
+            PolicyError: If the policy fails.
+        """
+        self._num_episodes = num_episodes
+        seed_generators(seed)
+        self.call(lambda: self.policy.reset(num_episodes=num_episodes, seed=seed))
+
+    def act(self, observations: Mapping[str, Any], action_size: int) -> Float[np.ndarray, "B A"]:
+        """The next action of every episode.
+
+        Args:
+            observations: As the ``Policy`` protocol has them; copied.
+            action_size: Number A of coordinates.
+
+        Returns:
+            float64 (B, A), finite, in memory of its own.
+
+        Raises:
+            PolicyError: If the policy fails, or answers with anything but numbers of that shape.
+        """
+        own = own_arrays(observations)
+        actions_BA = self.call(lambda: numbers(self.policy.act(own)))
+        expected = (self._num_episodes, action_size)
+        if actions_BA.shape != expected:
+            got = actions_BA.shape
+            raise PolicyError(f"expected actions of shape {expected}, got {got}{_hint(got, expected)}")
+        if not np.isfinite(actions_BA).all():
+            raise PolicyError("action is not finite")
+        return actions_BA
+
+    def call(self, function: Callable[[], Answer]) -> Answer:
+        """Runs code of the policy's, under its own settings.
+
+        Raises:
+            PolicyError: For whatever it raises; but Ctrl-C, the signals that end a process and a :class:`UserError`
+                pass.
+        """
+        try:
+            with self._settings.installed():
+                return function()
+        except (PolicyError, UserError):
+            raise
+        except BaseException as error:
+            if _ends_the_process(error):
+                raise
+            raise _as_policy_error(error, type(self.policy).__module__) from error
+
+
+def own_arrays(observations: Mapping[str, Any]) -> dict[str, Any]:
+    """Copies of observations that may be kept, written to and changed in type, in memory of their own."""
+    return {
+        name: own_arrays(value) if isinstance(value, Mapping) else np.array(value, dtype=_TYPES.get(name), order="C")
+        for name, value in observations.items()
+    }
+
+
+def numbers(answer: Any) -> np.ndarray:
+    """What a policy answered, as float64 in memory of its own.
+
+    Args:
+        answer: An array, a tensor of any device and floating-point type, or nested lists of numbers.
+
+    Raises:
+        PolicyError: If it is anything else.
+    """
+    if answer is None:
+        raise PolicyError("expected actions, got None; does act return them?")
+    array = _as_array(answer)
+    if array.dtype.kind not in "iuf":
+        raise PolicyError(f"expected actions as real numbers (float64), got {_kind_name(answer, array.dtype)}")
+    if np.ma.is_masked(answer):
+        raise PolicyError("expected actions, got a masked array with masked entries")
+    with np.errstate(all="ignore"):
+        return np.array(array, dtype=np.float64, order="C", subok=False)
+
+
+def _as_array(answer: Any) -> np.ndarray:
+    if isinstance(answer, torch.Tensor):
+        return _from_torch(answer)
+    if isinstance(answer, Sequence) and not isinstance(answer, str | bytes):
+        answer = [_from_torch(part) if isinstance(part, torch.Tensor) else part for part in answer]
+        try:
+            return np.asarray(answer)
+        except ValueError as error:
+            raise PolicyError("expected actions as rows of one length, got ragged ones") from error
+    return np.asarray(answer)
+
+
+def _from_torch(tensor: torch.Tensor) -> np.ndarray:
+    """NumPy knows neither bfloat16 nor gradients."""
+    exact = tensor.detach().cpu()
+    return (exact.double() if exact.is_floating_point() else exact).numpy(force=True)
+
+
+def _kind_name(answer: Any, dtype: np.dtype[Any]) -> str:
+    if dtype.kind in "US":
+        return "text"
+    if dtype.kind != "O":
+        return str(dtype)
+    if isinstance(answer, GeneratorType):
+        return "a generator (yield instead of return?)"
+    if isinstance(answer, np.ndarray | Sequence):
+        return f"{type(answer).__name__} of objects"
+    return type(answer).__name__
+
+
+def _hint(shape: tuple[int, ...], expected: tuple[int, int]) -> str:
+    """How to mend a shape that is often met."""
+    if shape == expected[1:]:
+        return ": return a batch, one row for every row that is observed (actions[None] where there is one)"
+    if shape[1:] == expected[1:]:
+        return ": return one row for every row that is observed"
+    if len(shape) == 3 and (shape[0], shape[2]) == expected:
+        return ": return the next action, not the whole chunk"
+    return ""
+
+
+def _ends_the_process(error: BaseException) -> bool:
+    """Whether it came from outside of the policy: Ctrl-C, or a signal whose handler of ours raised in its midst."""
+    if isinstance(error, KeyboardInterrupt | SystemExit) and is_ours(error):
+        return True
+    # A worker leaves Ctrl-C to its parent: there it can only be the policy that raised.
+    return isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) != signal.SIG_IGN
+
+
+def _as_policy_error(error: BaseException, module_name: str) -> PolicyError:
+    inner = error.__traceback__
+    while inner is not None and inner.tb_frame.f_globals.get("__name__") == __name__:
+        inner = inner.tb_next
+    found = traceback.TracebackException(type(error), error, inner, limit=-_MAX_TRACE_CALLS, compact=True)
+    trace = "".join(found.format())
+    if len(trace) > _MAX_TRACE_CHARACTERS:
+        half = _MAX_TRACE_CHARACTERS // 2
+        trace = f"{trace[:half]}\n[...]\n{trace[-half:]}"
+    name = "sys.exit" if isinstance(error, SystemExit) else type(error).__name__
+    message = f"{name}: {found}" if str(found) else name
+    return PolicyError(f"{message} ({users_place(error, module_name)})", name, trace)
