@@ -25,6 +25,11 @@ OBSERVABLES = ("frames", "eef_state", "privileged")
 class Policy(Protocol):
     """A policy that controls B episodes side by side.
 
+    Every call goes through `smidgen.policies.policy_calls`. What a policy is given is its own: it may keep it and write
+    to it. What it answers is copied at once. It answers each row by what that row has observed, whichever rows stand
+    beside it, and after the same ``reset`` always the same. The global generators of Python, NumPy and PyTorch are
+    seeded before it is made and before each ``reset``; a generator of its own is to be seeded in ``reset``.
+
     Attributes:
         name: What a table calls it.
         observes: Which of :data:`OBSERVABLES` it reads; a ranked policy never reads ``"privileged"``.
@@ -45,7 +50,8 @@ class Policy(Protocol):
                 ``"privileged"``: per name an array (B, ...).
 
         Returns:
-            float64 (B, A) in the units of the task's action.
+            (B, A) in the units of the task's action, finite: a NumPy array, a tensor of any floating-point type, or
+            lists.
         """
 
 

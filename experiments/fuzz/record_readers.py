@@ -179,6 +179,7 @@ def _shard_files() -> Files:
         "row": ROW,
         "path": [[0.0, 0.0, 1.0]] * 3,
         "error": None,
+        "trace": "",
     }
     rng = np.random.default_rng(0)
     shapes = {"prediction": (5, 4), "shuffled": (2, 4), "blanked": (2, 4), "frames": (1, 4), "frames_moved": (1, 4)}
