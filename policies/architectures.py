@@ -47,6 +47,11 @@ def architecture(kind: str) -> type[LearnedPolicyConfig]:
     return ARCHITECTURES[kind]
 
 
+def needs_training(kind: str) -> str:
+    """What to say where a kind of policy is named in the place of a trained one."""
+    return f"policy {kind!r} must be trained first: smidgen-train policy={kind} demos=DIR out=DIR, then policy=DIR"
+
+
 def policy_to_json(config: LearnedPolicyConfig) -> dict[str, Any]:
     """A policy's settings, flat, as checkpoints and run directories hold them."""
     values = flat_values(config)

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from smidgen.policies.architectures import policy_from_json, policy_to_json
+from smidgen.policies.architectures import ARCHITECTURES, needs_training, policy_from_json, policy_to_json
 from smidgen.policies.learned_policy import Interface, LearnedPolicy, LearnedPolicyConfig
 from smidgen.policies.perceiver_policy import PerceiverPolicyConfig
 from smidgen.runtime.errors import UserError
@@ -88,6 +88,8 @@ def resolve_checkpoint(path: Path | str) -> Path:
         if os.path.isfile(candidate / CARD_NAME):
             return candidate
     if not os.path.exists(path):
+        if str(path) in ARCHITECTURES:
+            raise UserError(needs_training(str(path)))
         raise UserError(f"{path} does not exist; expected a checkpoint or a training run")
     if (path / "metrics.jsonl").is_file() or (path / "resume").is_dir():
         raise UserError(f"{path}: the training run is not finished; run the same smidgen-train again")

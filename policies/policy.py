@@ -12,6 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from smidgen.policies.architectures import ARCHITECTURES, needs_training
 from smidgen.policies.baselines import POLICIES, DemoStatistics, build_baseline
 from smidgen.policies.checkpoint import load_checkpoint
 from smidgen.policies.generators import BUILD_SEED, seed_generators
@@ -86,6 +87,8 @@ def load_policy(
 
 def unknown_policy(spec: str, names: Iterable[str]) -> UserError:
     """An error that says what a policy can be named by; ``names`` are those known here."""
+    if spec in ARCHITECTURES:
+        return UserError(needs_training(spec))
     return UserError(
         f"unknown policy {spec!r:.200}; valid: {', '.join(sorted(names))}, the path of a checkpoint (no such path "
         "here), or their.module:Class"

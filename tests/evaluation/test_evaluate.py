@@ -339,6 +339,12 @@ def test_success_at_reset_is_in_the_record(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         (["policy=nope"], "unknown policy 'nope'; valid: expert, mean_action, noop, persistence, random, time_mean"),
+        (
+            ["policy=cnn"],
+            "policy 'cnn' must be trained first: smidgen-train policy=cnn demos=DIR out=DIR, then policy=DIR",
+        ),
+        (["policy=perceiver", "task=all"], "policy 'perceiver' must be trained first"),
+        (["saliency", "policy=vit"], "policy 'vit' must be trained first"),
         (["policy=noop", "task=nope"], "unknown task 'nope'; valid: "),
         (["policy=noop", "epsiodes=5"], "unknown key 'epsiodes' (did you mean 'episodes'?); valid: "),
         (["policy=noop", "episodes=many"], "many"),
