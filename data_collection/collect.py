@@ -30,6 +30,7 @@ from smidgen.data_collection.manifest import (
     episode_directory_name,
 )
 from smidgen.data_collection.store import EPISODES_NAME, HOST_NAME, TOP_LEVEL_NAMES, EpisodeStore, verify_files
+from smidgen.evaluation.collapse.labels import CUE
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import TEMPORARY_PREFIX, directory_lock, remove_leftovers, write_json_atomic
@@ -38,9 +39,10 @@ from smidgen.runtime.progress import progress
 from smidgen.runtime.workers import map_unordered
 
 USAGE = "smidgen-collect task=NAME out=DIR [key=value ...]"
-SUMMARY = """\
+SUMMARY = f"""\
 Records an expert's demonstrations of a task into a data set, over parallel workers. Interrupted or not, with however
-many workers, the set has the same bytes; run the same command again to go on, or to see that nothing is left to do."""
+many workers, the set has the same bytes; run the same command again to go on, or to see that nothing is left to do.
+The cue: {CUE}."""
 
 OpenCollector = Callable[[CollectConfig], Collector]
 Header = dict[str, Any]

@@ -20,6 +20,7 @@ from typing import Any
 from smidgen.data_collection.experts import EXPERTS
 from smidgen.evaluation.all_tasks import ALL, all_tasks_table, table_path, task_configs, with_expert_settings
 from smidgen.evaluation.collapse import DETECTOR_VERSION
+from smidgen.evaluation.collapse.labels import CUE
 from smidgen.evaluation.dry_call import dry_call, stored_rows
 from smidgen.evaluation.failures import RULES_VERSION
 from smidgen.evaluation.films import is_own_film, video_path
@@ -49,11 +50,10 @@ from smidgen.runtime.files import (
 from smidgen.runtime.user_code import changed_files
 
 USAGE = "smidgen-eval policy=POLICY out=DIR [key=value ...] | smidgen-eval verify RECORD"
-SUMMARY = """
-Runs a policy closed-loop over frozen test seeds and measures how far it has collapsed to the mean.
-Writes the record OUT/<task>-<name>.json and OUT/videos/*.mp4. Resumes; does nothing when all is
-there; refuses to replace a record of other code, weights or settings: overwrite=true runs it again.
-task=all: one table of every task. `smidgen-eval saliency policy=RUN out=DIR`: what one looks at.
+SUMMARY = f"""
+Does a policy see its cue ({CUE})?
+Closed loop over frozen test seeds, into OUT/<task>-<name>.json. Resumes; does nothing when all is
+there; refuses to replace another record without overwrite=true. Also: smidgen-eval saliency --help.
 """
 SHARDS = ".shards"
 
@@ -162,8 +162,8 @@ def _run(plan: Plan) -> tuple[Record, dict[str, Any]]:
     if plan.demos is not None and plan.steps:
         dry_call(plan.source, plan.task.action, stored_rows(plan.demos, plan.card["observes"]), plan.config.keep_going)
     label, limit_s = f"{plan.config.task} {plan.card['name']}", plan.config.episode_limit_s or None
-    counted = {"episodes": own, "expert's episodes": added, "held-out episodes": {**held_out, **twin}}
-    parts = " + ".join(f"{len(part)} {name}" for name, part in counted.items() if part)
+    counted = {"episodes": len(own), "expert's episodes": len(added), "held-out episodes": len(held_out) + len(twin)}
+    parts = " + ".join(f"{count} {name}" for name, count in counted.items() if count)
     answers = run_items(items, plan.config.workers, f"{label} ({parts})", limit_s)
     by_seed = {item.seed: answers[path] for path, item in own.items()}
     by_expert = {item.seed: answers[path] for path, item in expert.items()}

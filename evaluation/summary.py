@@ -29,15 +29,14 @@ def summary_line(path: Path, record: Record) -> str:
 
 def _verdict(record: Record) -> str:
     collapse = judged_collapse(record)
-    label = collapse.get("verdict")
-    if label is None:
-        slope = collapse["cue_slope"]
-        return f"no verdict, cue slope {'not measured' if slope is None else f'{slope:z.2f}'}"
+    label, source, slope = collapse.get("verdict"), collapse.get("verdict_source"), collapse.get("verdict_slope")
+    if label is None or source is None or slope is None:
+        cue = collapse["cue_slope"]
+        return f"no verdict, cue slope {'not measured' if cue is None else f'{cue:z.2f}'}"
     at_the_mean = ", at the mean" if collapse.get("mean_collapsed") else ""
     interval = collapse["verdict_interval"]
     within = f" in [{interval[0]:z.2f}, {interval[1]:z.2f}]" if interval else ""
-    slope = f"{SOURCES[collapse['verdict_source']]} {slope_text(collapse['verdict_slope'])}"
-    return f"{label.replace('_', ' ')}{at_the_mean} ({slope}{within})"
+    return f"{label.replace('_', ' ')}{at_the_mean} ({SOURCES[source]} {slope_text(slope)}{within})"
 
 
 def _chance(task: str) -> str:

@@ -273,10 +273,10 @@ def print_terminal(groups: Sequence[Group], console: Console) -> None:
         print_table(
             console, f"{group.task} ({conditions(group)})", [_terminal_column(entry) for entry in columns], rows
         )
-    rows = [row for group in groups for row in group.ranked]
-    if any(row.not_separable for row in rows):
+    ranked = [row for group in groups for row in group.ranked]
+    if any(row.not_separable for row in ranked):
         console.print(Text(NOT_SEPARABLE_LEGEND, style="dim"))
-    if any(row.shortfalls for row in rows):
+    if any(row.shortfalls for row in ranked):
         console.print(Text(SHORT_ENTRY_LEGEND, style="dim"))
 
 

@@ -195,7 +195,7 @@ def _share(record: Record) -> str:
 
 def _verdict(record: Record) -> str:
     """The verdict with its slope, or that there is none."""
-    collapse = dict(record["collapse"])
+    collapse: dict[str, Any] = dict(record["collapse"])
     label = collapse.get("verdict")
     if label is None:
         return "has no verdict (too few episodes, or a slope that is not known well enough)"

@@ -24,9 +24,7 @@ Config = TypeVar("Config")
 
 EXIT_OK, EXIT_OURS, EXIT_USER, EXIT_INTERRUPTED = 0, 1, 2, 130
 _MAX_LINE_CHARACTERS = 1500
-_HOW_VALUES_ARE_READ = """\
-Text is taken as it stands, and in paths a leading ~ is your home directory; lists are [a,b]. Of a key given twice, the
-last counts."""
+_HOW_READ = "Text is taken as it stands (~ is your home); lists are [a,b]; of a key given twice the last counts."
 # Of a path that the user typed, and not of what we do with it.
 _ERRORS_OF_NAMES = (
     errno.ENAMETOOLONG,
@@ -201,7 +199,7 @@ def command_help(usage: str, summary: str, schema: type[Any]) -> str:
     rows = _help_rows(schema, "")
     width = max(len(left) for left, _ in rows)
     lines = [f"  {left:<{width}}  {text}" for left, text in rows]
-    return "\n".join([f"usage: {usage}", "", summary.strip(), "", *lines, "", _HOW_VALUES_ARE_READ])
+    return "\n".join([f"usage: {usage}", "", summary.strip(), *lines, _HOW_READ])
 
 
 def _help_rows(schema: type[Any], prefix: str) -> list[tuple[str, str]]:

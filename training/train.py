@@ -13,6 +13,7 @@ import sys
 import textwrap
 from collections.abc import Sequence
 
+from smidgen.evaluation.collapse.labels import CUE
 from smidgen.policies.architectures import DEFAULT
 from smidgen.policies.choose_transform import AUTO
 from smidgen.policies.transforms import TRANSFORMS
@@ -20,8 +21,9 @@ from smidgen.runtime.command_line import command_help, compose_config, run_comma
 from smidgen.training.config import TrainConfig, command_line_schema
 
 USAGE = "smidgen-train demos=DIR out=DIR [key=value ...]"
-SUMMARY = """
-Learns end-effector positions from demonstrations and watches for mean collapse (tensorboard --logdir OUT).
+SUMMARY = f"""
+Learns end-effector positions from demonstrations and watches whether the policy sees its cue
+({CUE}): tensorboard --logdir OUT.
 Killed or stopped, the same command goes on where it was; finished, it does nothing.
 """
 TRANSFORMS_NOTE = textwrap.fill(f"Input transforms: {', '.join([*TRANSFORMS, AUTO])}.", 115)

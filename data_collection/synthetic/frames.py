@@ -16,15 +16,16 @@ import numpy as np
 from smidgen.data_collection.store import EpisodeStore
 from smidgen.data_collection.synthetic.pictures import RobotPictures
 from smidgen.data_collection.synthetic.rungs import Array
+from smidgen.evaluation.collapse.labels import CUE
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.places import require_outside
 from smidgen.runtime.settings import PathText
 
 USAGE = "python -m smidgen.data_collection.synthetic.frames demos=DIR [key=value ...]"
-SUMMARY = """\
+SUMMARY = f"""\
 Writes windows of grey pictures and the cue's place in each from a data set of demonstrations: of every episode its last
-counterfactual pair, once as it was and once with the cue moved."""
+counterfactual pair, once as it was and once with the cue moved. The cue: {CUE}."""
 # ITU-R BT.601 luma, in thousandths.
 _LUMA = np.array([299, 587, 114], np.uint32)
 

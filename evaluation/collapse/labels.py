@@ -3,6 +3,9 @@
 The numbers are frozen: another number is another `DETECTOR_VERSION`.
 """
 
+# The word that every command, page and record leans on.
+CUE = "what in the picture decides what to do, e.g. where the cube lies"
+
 DETECTOR_VERSION = 1
 SEES, PARTLY_BLIND, BLIND, UNDECIDED = "sees", "partly_blind", "blind", "undecided"
 VERDICTS = (SEES, PARTLY_BLIND, BLIND)

@@ -16,6 +16,7 @@ import torch
 from smidgen.data_collection.collect import collect
 from smidgen.data_collection.collector import CollectConfig
 from smidgen.data_collection.store import EpisodeStore
+from smidgen.evaluation.collapse.labels import CUE
 from smidgen.evaluation.tables import replace_between_markers
 from smidgen.experiments.calibration.episodes import CalibrationEpisodes
 from smidgen.experiments.calibration.record import Calibration, CalibrationConfig, calibrate, calibration_json
@@ -24,9 +25,10 @@ from smidgen.runtime.command_line import command_help, compose_config, run_comma
 from smidgen.runtime.files import write_atomic, write_json_atomic
 
 USAGE = "python -m smidgen.experiments.calibration [key=value ...]"
-SUMMARY = """
+SUMMARY = f"""
 Measures how often the verdict "sees, partly blind, blind" is wrong, on policies whose truth is known: mixtures of
-expert and mean, networks trained with and without the cue, constants, persistence and noise.
+expert and mean, networks trained with and without the cue ({CUE}),
+constants, persistence and noise.
 """
 
 
