@@ -1,5 +1,8 @@
 """``smidgen-suite suite=claims [form=full|smoke] [key=value ...]``, and ``smidgen-suite status ...`` for what is done.
 
+``suite=their.module:NAME`` runs a suite of the user's, an object that speaks :class:`SuiteOfJobs`; the module is looked
+for in the working directory as well.
+
 Runs every arm that the claims C1 to C7 and the hypotheses H1 to H11 need, and writes one record per arm, from which
 ``smidgen-leaderboard --claims`` computes the verdicts. Kill it whenever you like: the same command goes on where it
 was. A small CPU variant: ``form=smoke``, half a minute.
@@ -13,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from smidgen.evaluation.claims.plan import Plan
 from smidgen.evaluation.claims.records import ARMS_FOLDER, ArmRecord
@@ -26,6 +30,7 @@ from smidgen.runtime.files import directory_lock, read_json, remove_leftovers
 from smidgen.runtime.places import require_outside
 from smidgen.runtime.progress import progress
 from smidgen.runtime.settings import PathText
+from smidgen.runtime.user_modules import is_class_spec, load_object
 from smidgen.runtime.workers import map_unordered
 
 SUITES: dict[str, Callable[[str], Form]] = {"claims": build_form}
@@ -43,7 +48,7 @@ OUT/arms/NAME.json as each arm finishes. Run the same command again after an int
 class SuiteConfig:
     """Which suite, in which form, and where."""
 
-    suite: str = field(metadata={"help": f"which suite: {', '.join(SUITES)}"})
+    suite: str = field(metadata={"help": f"which suite: {', '.join(SUITES)}, or their.module:NAME"})
     form: str = field(default="full", metadata={"help": "full (hours), or smoke (half a minute, means nothing)"})
     out: PathText | None = field(
         default=None,
@@ -62,6 +67,31 @@ class SuiteConfig:
     def folder(self) -> Path:
         """Folder of plan and records."""
         return Path(self.out or DEFAULT_OUT.get(self.form, DEFAULT_OUT["full"]))
+
+
+@runtime_checkable
+class SuiteOfJobs(Protocol):
+    """A suite that is named by its module; it knows its own jobs and records."""
+
+    def run(self, config: SuiteConfig) -> str:
+        """Runs what is not there yet; gives what to say at the end."""
+
+    def status(self, config: SuiteConfig) -> str:
+        """What is done and what is not."""
+
+
+def load_suite(config: SuiteConfig) -> SuiteOfJobs | None:
+    """The suite that a module holds; None for one of ``SUITES``.
+
+    Raises:
+        UserError: If there is no such module or name, or it is not a suite.
+    """
+    if not is_class_spec(config.suite):
+        return None
+    found = load_object(config.suite, "suite")
+    if not isinstance(found, SuiteOfJobs):
+        raise UserError(f"suite {config.suite!r}: expected an object with run and status, got {type(found).__name__}")
+    return found
 
 
 def load_form(config: SuiteConfig) -> Form:
@@ -161,10 +191,15 @@ def suite(arguments: list[str]) -> None:
     if wants_help(arguments):
         print(command_help(USAGE, f"{SUMMARY.strip()}\nForms: {', '.join(FORMS)}.", SuiteConfig))
         return
-    if arguments and arguments[0] == "status":
-        print(status(compose_config(SuiteConfig, arguments[1:])))
+    asks_status = bool(arguments) and arguments[0] == "status"
+    config = compose_config(SuiteConfig, arguments[1:] if asks_status else arguments)
+    named = load_suite(config)
+    if asks_status:
+        print(status(config) if named is None else named.status(config))
         return
-    config = compose_config(SuiteConfig, arguments)
+    if named is not None:
+        print(named.run(config))
+        return
     run_suite(config)
     print(f"records: {config.folder}; verdicts: smidgen-leaderboard --claims")
 

@@ -19,6 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDERS = ("runtime", "envs", "policies", "data_collection", "training", "evaluation", "experiments", "package")
 # Holds what `import smidgen` gives. A folder `smidgen` would hide the installed package from whoever runs Python here.
 TOP = "package"
+# Made with the product and not part of it: may import all of it, and none of it imports them.
+STUDIES = "studies"
 # Arrows point down only. runtime is a leaf: all may import it, it imports none.
 MAY_IMPORT = {
     "runtime": set(),
@@ -104,6 +106,8 @@ def arrow_offences(path: Path, source: str) -> list[str]:
     folder, importer, offences = path.parts[0], module_name(path), []
     for line, name in imported_names(source):
         parts = name.split(".")
+        if parts[0] == STUDIES:
+            offences.append(f"{path}:{line}: the product may not import {name}: studies are made with it")
         if parts[0] != "smidgen" or len(parts) < 2:
             continue
         module = ".".join(parts[:3])
@@ -209,9 +213,21 @@ SOURCE_RULES: dict[str, Callable[[Path, str], list[str]]] = {
 }
 
 
+# The product's arrows and leaves mean nothing there.
+STUDY_RULES = {name: rule for name, rule in SOURCE_RULES.items() if name not in ("arrows", "leaves")}
+
+
 @pytest.mark.parametrize("rule", SOURCE_RULES.values(), ids=SOURCE_RULES.keys())
 def test_code_keeps_the_rule(rule: Callable[[Path, str], list[str]]) -> None:
     offences = [offence for path in code_files() for offence in rule(path, (ROOT / path).read_text(encoding="utf-8"))]
+    assert not offences, "\n" + "\n".join(offences)
+
+
+@pytest.mark.parametrize("rule", STUDY_RULES.values(), ids=STUDY_RULES.keys())
+def test_studies_keep_the_rule(rule: Callable[[Path, str], list[str]]) -> None:
+    files = [path for path in tracked_files(".py") if path.parts[0] == STUDIES]
+    assert files
+    offences = [offence for path in files for offence in rule(path, (ROOT / path).read_text(encoding="utf-8"))]
     assert not offences, "\n" + "\n".join(offences)
 
 
@@ -254,6 +270,8 @@ PLANTED = [
     (arrow_offences, "runtime/files.py", "from smidgen.evaluation import statistics"),
     (arrow_offences, "envs/lift.py", "from smidgen.policies import policy"),
     (arrow_offences, "policies/perceiver.py", "import smidgen.envs"),
+    (arrow_offences, "experiments/suite.py", "from studies.claims import ROUND_TWO"),
+    (arrow_offences, "experiments/suite.py", "importlib.import_module('studies.claims')"),
     (arrow_offences, "policies/perceiver.py", "def f():\n    from smidgen.envs.specs import TaskSpec"),
     (arrow_offences, "data_collection/store.py", "from smidgen.training import train"),
     (arrow_offences, "data_collection/store.py", "import smidgen.evaluation.rollout"),

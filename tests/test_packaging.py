@@ -250,13 +250,13 @@ def test_builds_are_the_same_to_the_byte(sources: Path, built: Path, tmp_path: P
 
 
 def test_the_source_archive_holds_no_surprise(built: Path) -> None:
-    """The packages and what builds them; tests, results and documents stay in the repository."""
+    """The packages, the studies, and what builds them; tests, results and documents stay in the repository."""
     (archive,) = built.glob("*.tar.gz")
     with tarfile.open(archive) as opened:
         members = [member for member in opened.getmembers() if not member.isdir()]
     top = f"smidgen-{PROJECT['version']}/"
     names = {member.name.removeprefix(top) for member in members}
-    packages = {name for name in tracked_files() if name.split("/")[0] in FOLDERS}
+    packages = {name for name in tracked_files() if name.split("/")[0] in (*FOLDERS, "studies")}
     beside = {"CHANGELOG.md", "LICENSE", "MANIFEST.in", "README.md", "install/build_backend.py", "pyproject.toml"}
     made = {name for name in names if name.startswith("smidgen.egg-info/")} | {"PKG-INFO", "setup.cfg"}
     assert names == packages | beside | made

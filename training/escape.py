@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 ESCAPE_ABOVE = 0.5
+SETTLED_ABOVE = 0.99
 CONFIRM_STEPS = 200
 MAX_CURVE_POINTS = 60
 
@@ -26,22 +27,32 @@ class EscapeWatch:
         above_since: First measured step of the present stay above one half; None below.
         escaped: Whether the present stay has lasted long enough.
         curve: (step, loss, R^2) of every measurement.
+        settled_since: First measured step of the present stay above 0.99; None below.
     """
 
     confirm_steps: int = CONFIRM_STEPS
     above_since: int | None = None
     escaped: bool = False
     curve: list[tuple[int, float, float]] = field(default_factory=list)
+    settled_since: int | None = None
 
     def update(self, step: int, loss: float, r2: float) -> bool:
         """Takes in one measurement; gives whether the run has escaped."""
         self.curve.append((step, loss, r2))
+        if not r2 > SETTLED_ABOVE:
+            self.settled_since = None
+        elif self.settled_since is None:
+            self.settled_since = step
         if not r2 > ESCAPE_ABOVE:
             self.above_since = None
         elif self.above_since is None:
             self.above_since = step
         self.escaped = self.above_since is not None and step - self.above_since >= self.confirm_steps
         return self.escaped
+
+    def has_settled(self, num_steps: int) -> bool:
+        """Whether R^2 has stayed above 0.99 for a number of steps; never for 0."""
+        return bool(num_steps) and self.settled_since is not None and self.curve[-1][0] - self.settled_since >= num_steps
 
     def thinned_curve(self) -> list[tuple[int, float, float]]:
         """At most ``MAX_CURVE_POINTS`` measurements, evenly spread, the first and the last among them."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -37,6 +37,7 @@ from smidgen.training.windows import EpochSampler
 SAVE_EVERY_S = 60.0
 # A recording costs about as much as it saves in so many steps.
 TRACE_AFTER_STEPS = 300
+SPARSE_STRIDE = 5
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,18 @@ class LadderTraining:
     clip_norm: float = field(default=0.0, metadata={"help": "largest gradient norm; 0: no limit"})
     measure_every: int = field(default=10, metadata={"help": "steps between two measurements of R^2"})
     confirm_steps: int = field(default=CONFIRM_STEPS, metadata={"help": "steps that R^2 must stay above 0.5"})
+    stop_at_escape: bool = field(default=True, metadata={"help": "whether an escape ends a run before max_steps"})
+    settle_steps: int = field(
+        default=0, metadata={"help": "steps above R^2 = 0.99 that end a run which an escape does not; 0: none do"}
+    )
+    sparse_after: int = field(
+        default=0, metadata={"help": "step after which every fifth measurement is taken; 0: all are"}
+    )
+
+    def is_measured(self, step: int) -> bool:
+        """Whether R^2 is measured before a step is taken."""
+        stride = self.measure_every * (SPARSE_STRIDE if 0 < self.sparse_after < step else 1)
+        return step % stride == 0 or step == self.max_steps
 
 
 def train_side_by_side(
@@ -98,6 +111,8 @@ def train_side_by_side(
 class SideBySide:
     """Runs in progress; those still in the batch are its rows.
 
+    Takes what :func:`train_side_by_side` takes, and ``adapt``, which may change every initial network in place.
+
     Attributes:
         step: Steps taken.
         rows: Which run each row of the batch is.
@@ -112,6 +127,7 @@ class SideBySide:
         lrs: Sequence[float],
         *,
         sharpness_iterations: int = 0,
+        adapt: Callable[[Perceiver], None] | None = None,
     ) -> None:
         self.training = training
         self.sharpness_iterations = sharpness_iterations
@@ -121,6 +137,8 @@ class SideBySide:
         sets = {seed: make_ladder(data, seed) for seed in dict.fromkeys(self.seeds)}
         own = [sets[seed] for seed in self.seeds]
         networks = [_initial_network(network, data.grid, sets[seed], seed) for seed in self.seeds]
+        for each in networks if adapt is not None else ():
+            adapt(each)
         self.network = StackedNetwork(networks)
         frames = [_frames(d.x_BNC, data.grid) for d in own]
         self.pool = StackedPool(networks, frames, [d.y_BA for d in own], [d.labels for d in own])
@@ -184,7 +202,7 @@ class SideBySide:
         """Measures where a measurement is due, lets runs that have ended go, and takes a step with the others."""
         examples = self._examples()
         gradient_SP, predicted_SBOA = self._gradient(examples)
-        if self.step % self.training.measure_every == 0 or self.step == self.training.max_steps:
+        if self.training.is_measured(self.step):
             staying = self._measure(predicted_SBOA, examples.target_SBOA)
             if len(staying) < len(self.rows):
                 gradient_SP = gradient_SP[staying]
@@ -225,16 +243,22 @@ class SideBySide:
             record = self.records[run]
             record.steps_run = self.step
             record.diverged = not math.isfinite(loss)
-            escaped = record.watch.update(self.step, loss, r2)
+            record.watch.update(self.step, loss, r2)
             if self.step == 0:
                 record.initial = self._describe(row)
-            # A run that is above one half at the last step goes on until it is known whether it stays there.
-            is_out_of_time = self.step >= self.training.max_steps and record.watch.above_since is None
-            if escaped or record.diverged or is_out_of_time:
+            if record.diverged or self._has_ended(record.watch):
                 record.final = {} if record.diverged else self._describe(row)
             else:
                 going_on.append(row)
         return going_on
+
+    def _has_ended(self, watch: EscapeWatch) -> bool:
+        """Whether a run that has not diverged needs no further step."""
+        is_out_of_time = self.step >= self.training.max_steps
+        if not self.training.stop_at_escape:
+            return is_out_of_time or watch.has_settled(self.training.settle_steps)
+        # A run that is above one half at the last step goes on until it is known whether it stays there.
+        return watch.escaped or (is_out_of_time and watch.above_since is None)
 
     def _describe(self, row: int) -> Measures:
         """The figures of one row's network as it stands."""

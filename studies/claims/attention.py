@@ -1,0 +1,40 @@
+"""Cross-attention less its uniform part: what is left where a softmax over many tokens is nearly flat.
+
+A. Nait Saada, A. Naderi and J. Tanner ("Mind the gap: a spectral analysis of rank collapse and signal propagation in
+attention layers", arXiv 2410.07799) find that the uniform part of attention drowns the rest at the start, and take it
+off: weights softmax(s) - 1/N.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from smidgen.policies.attention import ByteCrossAttention, CrossAttentionWeights
+from smidgen.policies.perceiver import Perceiver
+from smidgen.policies.stacked_attention import PreparedTokens, stacked_attention
+
+
+class WithoutUniformPart(ByteCrossAttention):
+    """A ``ByteCrossAttention`` over prepared tokens whose weights are softmax(s) - 1/N."""
+
+    def forward(self, queries: Tensor | CrossAttentionWeights, x_BMC: Tensor | PreparedTokens) -> Tensor:
+        """As the base class, less what uniform attention would read."""
+        weights = queries if isinstance(queries, CrossAttentionWeights) else self.fold(queries)
+        tokens = x_BMC if isinstance(x_BMC, PreparedTokens) else self.prepare(x_BMC)
+        flat = tuple(None if part is None else torch.zeros_like(part[:1]) for part in weights.score_maps)
+        sums = [
+            None if own is None else own - cast(Tensor, uniform)
+            for own, uniform in zip(
+                stacked_attention(tokens, *weights.score_maps), stacked_attention(tokens, *flat), strict=True
+            )
+        ]
+        return functional.linear(self._values(*sums, weights), weights.output_EE, weights.output_bias_E)
+
+
+def remove_uniform_part(perceiver: Perceiver) -> None:
+    """Turns a Perceiver's cross-attention into one without its uniform part; its weights stay where they are."""
+    perceiver.encoder.attention.__class__ = WithoutUniformPart

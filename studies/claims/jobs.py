@@ -1,0 +1,137 @@
+"""The jobs of the second round: an arm on a block of seeds at one rate, each run once, whoever gets to it first.
+
+A job is a function of its configuration alone and writes one record, whole or not at all. Any number of processes may
+work on one folder: each takes the first job in the plan's order that nobody holds. What depends on records (the next
+rate of a search, the rate that is then frozen) is read from them anew before every job.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from smidgen.runtime.errors import UserError
+from smidgen.runtime.files import directory_lock
+from studies.claims.arms import Arm
+from studies.claims.costs import append_cost
+from studies.claims.design import BLOCKS, TUNING_SEEDS
+from studies.claims.measuring import run_block
+from studies.claims.plan import Plan
+from studies.claims.rates import best_rate, rates_to_search
+from studies.claims.records import TUNING, BlockRecord, Records, arm_sha256, read_records, record_path, write_record
+
+SUITE = "claims-round-2"
+WAIT_S = 15.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """An arm on a block of seeds at one rate."""
+
+    name: str
+    arm: Arm
+    block: str
+    lr: float
+
+    @property
+    def label(self) -> str:
+        """As costs and messages call it."""
+        return f"{self.name}/{self.block}-{self.lr:g}"
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Its seeds."""
+        return TUNING_SEEDS if self.block == TUNING else BLOCKS[self.block]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the records go, and where unfinished runs and costs are kept."""
+
+    folder: Path
+    scratch: Path
+    costs: Path
+
+
+def chosen_rate(name: str, plan: Plan, records: Records) -> float | None:
+    """The rate that an arm runs at; None while its search, or that of the arm whose rate it takes, goes on."""
+    arm = plan.arms[name]
+    source = arm.rate_of or name
+    searching = plan.arms[source]
+    searched = records.tuning(source)
+    if rates_to_search(searching.lrs, searched, searching.horizon):
+        return None
+    return best_rate(searched, searching.horizon)
+
+
+def open_jobs(plan: Plan, records: Records) -> Iterator[Job]:
+    """Jobs that could be run now, in the plan's order: what decides the claims comes first."""
+    for step in plan.order:
+        arm = plan.arms[step.arm]
+        if step.block == TUNING:
+            for lr in rates_to_search(arm.lrs, records.tuning(step.arm), arm.horizon):
+                yield Job(step.arm, arm, TUNING, lr)
+            continue
+        lr = chosen_rate(step.arm, plan, records)
+        done = {record.block for record in records.blocks.get(step.arm, ())}
+        if lr is not None and step.block not in done:
+            yield Job(step.arm, arm, step.block, lr)
+
+
+def num_waiting(plan: Plan, records: Records) -> int:
+    """Steps of the plan's order that are not done; a search counts once."""
+    count = 0
+    for step in plan.order:
+        arm = plan.arms[step.arm]
+        if step.block == TUNING:
+            count += bool(rates_to_search(arm.lrs, records.tuning(step.arm), arm.horizon))
+        else:
+            count += step.block not in {record.block for record in records.blocks.get(step.arm, ())}
+    return count
+
+
+def run_job(job: Job, place: Place) -> BlockRecord:
+    """Runs a job and writes its record; the caller holds its lock."""
+    scratch = job_scratch(job, place)
+    runs, (wall_s, core_s) = run_block(job.arm, job.seeds, job.lr, scratch, stops_at_escape=job.block == TUNING)
+    record = BlockRecord(arm=job.name, arm_sha256=arm_sha256(job.arm), block=job.block, lr=job.lr, runs=runs)
+    write_record(place.folder, record)
+    append_cost(place.costs, SUITE, job.label, len(runs), wall_s, core_s)
+    return record
+
+
+def job_scratch(job: Job, place: Place) -> Path:
+    """The folder of a job's unfinished runs, which is also what its lock holds; named by its content."""
+    return place.scratch / f"{job.name}-{job.block}-{job.lr:g}-{arm_sha256(job.arm)[:8]}"
+
+
+def take_job(plan: Plan, place: Place) -> tuple[Job, BlockRecord] | None:
+    """Runs the first open job that nobody holds; None where all of them are held, or none is open."""
+    for job in open_jobs(plan, read_records(place.folder, plan.arms)):
+        scratch = job_scratch(job, place)
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(directory_lock(scratch))
+            except UserError:
+                continue
+            if record_path(place.folder, job.name, job.block, job.lr).exists():
+                # Another process finished it since the records were read.
+                continue
+            record = run_job(job, place)
+            shutil.rmtree(scratch, ignore_errors=True)
+            return job, record
+    return None
+
+
+def work(plan: Plan, place: Place) -> Iterator[tuple[Job, BlockRecord]]:
+    """Takes jobs until the plan is done; waits where others hold all that can be run now."""
+    while num_waiting(plan, read_records(place.folder, plan.arms)):
+        taken = take_job(plan, place)
+        if taken is None:
+            time.sleep(WAIT_S)
+        else:
+            yield taken

@@ -1,0 +1,111 @@
+"""The second round as a suite: ``smidgen-suite [status] suite=studies.claims:ROUND_TWO [key=value ...]``."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from smidgen.experiments.suite import SuiteConfig
+from smidgen.runtime.errors import unknown_name
+from smidgen.runtime.workers import map_unordered
+from studies.claims import cells, jobs, step_costs
+from studies.claims.arms import ArmBook
+from studies.claims.contrasts import Contrast
+from studies.claims.costs import COSTS_FILE, core_hours
+from studies.claims.jobs import Job, Place
+from studies.claims.notes import NOTES
+from studies.claims.plan import Plan, ordered_steps, settle_plan
+from studies.claims.records import TUNING, BlockRecord, read_records
+
+FOLDER = Path("results/claims/round-2")
+SCRATCH = "claims-round-2"
+# Claims whose primary contrast takes ten seeds: what C7's rule would choose needs every pair of arms.
+AT_TEN_SEEDS = ("C7",)
+
+
+@functools.cache
+def build_plan() -> Plan:
+    """The plan of this version."""
+    book = ArmBook()
+    contrasts: dict[str, Contrast] = {}
+    for build in (cells.c6, cells.c3, cells.c4_c5, cells.c1, cells.c2, cells.c7, cells.new_hypotheses):
+        contrasts |= build(book)
+    urgent = [each for each in contrasts.values() if each.claim]
+    primary = list(dict.fromkeys(arm for each in urgent if each.claim not in AT_TEN_SEEDS for arm in each.arms))
+    regret = list(dict.fromkeys(arm for each in urgent if each.claim in AT_TEN_SEEDS for arm in each.arms))
+    later = list(dict.fromkeys([*regret, *book.arms]))
+    order = ordered_steps(primary, [arm for arm in later if arm not in primary], book.arms)
+    costs = step_costs.at_most_core_hours(book.arms, order, FOLDER / step_costs.FILE)
+    return Plan(
+        claims=cells.CLAIMS, contrasts=contrasts, arms=book.arms, order=order, notes=NOTES, at_most_core_hours=costs
+    )
+
+
+@dataclass(frozen=True)
+class RoundTwo:
+    """What ``smidgen-suite`` calls."""
+
+    folder: Path = FOLDER
+
+    def place(self, config: SuiteConfig) -> Place:
+        """Where records, unfinished runs and costs go; only records in the repository's folder enter its costs."""
+        folder = Path(config.out) if config.out else self.folder
+        costs = COSTS_FILE if folder == self.folder else folder / COSTS_FILE.name
+        return Place(folder, Path(config.scratch) / SCRATCH, costs)
+
+    def run(self, config: SuiteConfig) -> str:
+        """Runs what is not there yet, in ``workers`` processes (0: in this one); any number of commands may share it.
+
+        Returns:
+            What to say at the end.
+        """
+        plan, place = build_plan(), self.place(config)
+        for name in config.arms:
+            if name not in plan.arms:
+                raise unknown_name("arm", name, plan.arms)
+        settle_plan(plan, place.folder)
+        workers = [(config, index) for index in range(max(1, config.workers))]
+        for _ in map_unordered(_work, workers, config.workers):
+            pass
+        return f"records: {place.folder}; verdicts: python -m studies.claims"
+
+    def status(self, config: SuiteConfig) -> str:
+        """What is done and what is not, arm by arm."""
+        plan, place = build_plan(), self.place(config)
+        records = read_records(place.folder, plan.arms)
+        lines, num_done = [], 0
+        for name in config.arms or plan.arms:
+            wanted = [step.block for step in plan.order if step.arm == name and step.block != TUNING]
+            done = [block for block in wanted if block in {each.block for each in records.blocks.get(name, ())}]
+            searched = ", ".join(f"{lr:g}" for lr in sorted(records.tuning(name)))
+            rate = jobs.chosen_rate(name, plan, records)
+            state = f"rate {rate:g}" if rate is not None else f"searching, {searched or 'not'} begun"
+            num_done += len(done) == len(wanted)
+            lines.append(f"  {len(done)}/{len(wanted)} blocks  {name}: {state}")
+        spent = core_hours(place.costs, jobs.SUITE)
+        head = f"{num_done} of {len(lines)} arms done in {place.folder}, {spent:.1f} core-hours so far"
+        return "\n".join([head, *lines])
+
+
+def _work(worker: tuple[SuiteConfig, int]) -> None:
+    config, _ = worker
+    plan, place = build_plan(), RoundTwo().place(config)
+    chosen = plan
+    if config.arms:
+        kept = {*config.arms, *(plan.arms[name].rate_of for name in config.arms)}
+        order = tuple(step for step in plan.order if step.arm in kept)
+        chosen = Plan(claims=plan.claims, contrasts=plan.contrasts, arms=plan.arms, order=order)
+    for job, record in jobs.work(chosen, place):
+        print(outcome_line(job, record), file=sys.stderr, flush=True)
+
+
+def outcome_line(job: Job, record: BlockRecord) -> str:
+    """What came of a job, in a line."""
+    escapes = sorted(run.escape_step for run in record.runs if run.escape_step is not None)
+    where = f", at {', '.join(map(str, escapes))}" if escapes else ""
+    return f"{job.label}: {len(escapes)} of {len(record.runs)} escaped{where}"
+
+
+ROUND_TWO = RoundTwo()

@@ -1,0 +1,332 @@
+"""The second round's plan, searches, jobs and records, on arms so small that they train in a moment."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import math
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from smidgen.data_collection.synthetic import LadderConfig
+from smidgen.policies.perceiver import Perceiver, PerceiverConfig
+from smidgen.runtime.errors import UserError
+from smidgen.runtime.files import directory_lock
+from smidgen.training.escape import EscapeWatch, RunRecord
+from smidgen.training.side_by_side import LadderTraining
+from studies.claims import design, jobs, measuring
+from studies.claims.arms import WITHOUT_UNIFORM, Arm
+from studies.claims.attention import remove_uniform_part
+from studies.claims.contrasts import Claim, slower
+from studies.claims.costs import append_cost, core_hours
+from studies.claims.jobs import Job, Place, chosen_rate, num_waiting, open_jobs, run_job, take_job, work
+from studies.claims.measuring import area, completed_curve, escape_step, measured_run, run_block
+from studies.claims.plan import Plan, Step, first_difference, settle_plan
+from studies.claims.rates import best_rate, rates_to_search
+from studies.claims.records import TUNING, BlockRecord, Records, Run, arm_sha256, read_records
+from studies.claims.round_two import FOLDER, build_plan
+from studies.claims.settling import cut_when_settled
+
+NETWORK = PerceiverConfig(num_latents=2, latent_dim=8, num_layers=1, num_heads=1, horizon=1)
+TRAINING = LadderTraining(
+    max_steps=20, warmup_steps=2, measure_every=2, clip_norm=1.0, stop_at_escape=False, settle_steps=500
+)
+ARM = Arm(data=LadderConfig(kind="one_token", grid=(1, 4, 4)), network=NETWORK, training=TRAINING, lrs=(1e-3, 3e-3))
+
+
+def run(seed: int, escaped: int | None, areas: float, horizon: int = 20) -> Run:
+    return Run(
+        seed=seed,
+        areas={str(horizon): areas},
+        fvu={},
+        escape_step=escaped,
+        steps_run=horizon,
+        diverged=False,
+        curve=((0, 1.0),),
+        initial={},
+        final={"attention_entropy": 0.9},
+    )
+
+
+def searched(lr: float, *escapes: int | None, areas: float = 10.0) -> BlockRecord:
+    runs = tuple(run(seed, step, areas) for seed, step in zip(design.TUNING_SEEDS, escapes, strict=True))
+    return BlockRecord(arm="a", arm_sha256="", block=TUNING, lr=lr, runs=runs)
+
+
+def small_plan(**changes: object) -> Plan:
+    arms = {"slow": ARM, "fast": dataclasses.replace(ARM, lrs=(), rate_of="slow", **changes)}  # type: ignore[arg-type]
+    contrast = slower("slow over fast", "slow", "fast", 20, claim="C1")
+    order = (Step("slow", TUNING), Step("slow", "a"), Step("fast", "a"))
+    claim = Claim(statement="It is slow.", contrast="C1.it", reading="It is slower.")
+    return Plan(claims={"C1": claim}, contrasts={"C1.it": contrast}, arms=arms, order=order)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path / "out", tmp_path / "scratch", tmp_path / "costs.csv")
+
+
+def test_a_search_grows_until_its_best_rate_lies_inside() -> None:
+    found = {lr: searched(lr, *[steps] * 4) for lr, steps in ((3e-4, 18), (1e-3, 10), (3e-3, 8))}
+    assert rates_to_search((3e-4, 1e-3, 3e-3), {}, 20) == (3e-4, 1e-3, 3e-3)
+    assert rates_to_search((3e-4, 1e-3, 3e-3), found, 20) == (1e-2,)
+    found[1e-2] = searched(1e-2, 9, 9, None, None)
+    assert rates_to_search((3e-4, 1e-3, 3e-3), found, 20) == ()
+    assert best_rate(found, 20) == 3e-3
+
+
+def test_a_search_in_which_nothing_escapes_grows_at_both_ends_and_ends() -> None:
+    found = {lr: searched(lr, *[None] * 4) for lr in (3e-4, 1e-3, 3e-3)}
+    assert rates_to_search((3e-4,), found, 20) == (1e-4, 1e-2)
+    found |= {lr: searched(lr, *[None] * 4) for lr in (1e-4, 1e-2, 3e-5, 3e-2)}
+    assert len(found) == design.MAX_RATES
+    assert rates_to_search((3e-4,), found, 20) == ()
+
+
+def test_equal_medians_are_told_apart_by_area() -> None:
+    found = {1e-3: searched(1e-3, *[None] * 4, areas=19.0), 3e-3: searched(3e-3, *[None] * 4, areas=18.0)}
+    assert best_rate(found, 20) == 3e-3
+
+
+def test_area_of_a_curve_that_is_known() -> None:
+    curve = [(0, 0.0, 0.0), (10, 0.0, 0.5), (20, 0.0, 1.0)]
+    steps, fvu = completed_curve(curve, 20)
+    assert area(steps, fvu, 20) == pytest.approx(10.0)
+    assert area(steps, fvu, 10) == pytest.approx(7.5)
+
+
+def test_a_prediction_worse_than_the_mean_is_no_more_blind_than_the_mean() -> None:
+    _, fvu = completed_curve([(0, 0.0, -5.0), (20, 0.0, 1.5)], 20)
+    assert (fvu.min(), fvu.max()) == (0.0, 1.0)
+
+
+def test_a_run_that_settled_goes_on_as_its_last_steps_and_one_that_diverged_as_blind() -> None:
+    settled = [(0, 1.0, 0.0), (2, 1.0, 0.995), (502, 1.0, 0.993)]
+    steps, fvu = completed_curve(settled, 1_000)
+    assert fvu[-1] == pytest.approx(0.006)
+    assert area(steps, fvu, 1_000) == pytest.approx(area(steps, fvu, 502) + 498 * 0.006)
+    steps, fvu = completed_curve([(0, 1.0, 0.0), (2, 1.0, 0.9), (4, math.nan, math.nan)], 100)
+    assert area(steps, fvu, 100) > 97
+
+
+def test_an_escape_counts_once_it_has_lasted_whatever_comes_later() -> None:
+    curve = [(step, 0.0, 0.9 if 10 <= step <= 300 and step != 40 else 0.0) for step in range(0, 600, 2)]
+    assert escape_step(curve) == 42
+    assert escape_step(curve[:100]) is None
+
+
+def test_settling_is_found_where_the_trainer_ends_the_run() -> None:
+    watch = EscapeWatch()
+    curve = [(step, 0.0, 0.999 if step >= 100 and step != 300 else 0.5) for step in range(0, 1_200, 2)]
+    ended = None
+    for step, loss, r2 in curve:
+        watch.update(step, loss, r2)
+        if ended is None and watch.has_settled(design.SETTLE_STEPS):
+            ended = step
+    assert ended == cut_when_settled(curve)[-1][0] == 302 + design.SETTLE_STEPS
+    assert not watch.has_settled(0)
+
+
+def test_runs_go_on_after_their_escape_up_to_the_horizon() -> None:
+    training = dataclasses.replace(TRAINING, max_steps=700, settle_steps=0, warmup_steps=20)
+    arm = dataclasses.replace(ARM, training=training)
+    runs = measuring.MeasuredRuns(arm, (0, 1), 3e-3)
+    runs.train()
+    assert [record.steps_run for record in runs.records] == [700, 700]
+    assert [record.watch.curve[-1][0] for record in runs.records] == [700, 700]
+    assert any(escape_step(record.watch.curve) is not None for record in runs.records)
+
+
+def test_measurements_become_sparse_where_they_cost() -> None:
+    training = dataclasses.replace(TRAINING, sparse_after=8)
+    assert [step for step in range(21) if training.is_measured(step)] == [0, 2, 4, 6, 8, 10, 20]
+
+
+def test_uniform_attention_without_its_uniform_part_reads_nothing() -> None:
+    network = Perceiver(NETWORK, grid=(1, 4, 4), channels=1, action_features=1)
+    tokens = network.prepare(torch.rand(2, 1, 4, 4, 1))
+    plain, bias = network.encoder.attention, network.encoder.attention.to_output.bias
+    queries = torch.randn(2, 8)
+    expected = plain.attention_map(queries, tokens) - 1 / 16
+    remove_uniform_part(network)
+    with torch.no_grad():
+        network.encoder.attention.to_key.weight.zero_()
+        flat = network.encoder.attention(queries, tokens)
+        values = network.encoder.attention.to_value.bias
+        norm = network.encoder.attention.norm
+        constant = network.encoder.attention.to_output(values + network.encoder.attention.to_value.weight @ norm.bias)
+    assert torch.allclose(flat, constant.expand_as(flat), atol=1e-6)
+    assert expected.abs().max() > 0
+    assert bias is network.encoder.attention.to_output.bias
+
+
+def test_an_arm_without_the_uniform_part_trains_otherwise() -> None:
+    scratch_free = [
+        run_block(arm, (0, 1), 3e-3, Path("/nonexistent"))[0]
+        for arm in (ARM, dataclasses.replace(ARM, attention=WITHOUT_UNIFORM))
+    ]
+    assert scratch_free[0][0].areas != scratch_free[1][0].areas
+
+
+def test_work_is_done_once_in_the_plans_order(place: Place) -> None:
+    plan = small_plan()
+    done = [(job.name, job.block, job.lr) for job, _ in work(plan, place)]
+    assert done[:2] == [("slow", TUNING, 1e-3), ("slow", TUNING, 3e-3)]
+    assert [entry[:2] for entry in done[-2:]] == [("slow", "a"), ("fast", "a")]
+    assert done[-1][2] == done[-2][2] == chosen_rate("fast", plan, read_records(place.folder, plan.arms))
+    assert list(work(plan, place)) == []
+    with open(place.costs, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["job"] for row in rows] == [f"{name}/{block}-{lr:g}" for name, block, lr in done]
+    assert core_hours(place.costs, jobs.SUITE) > 0
+
+
+def test_a_job_that_another_process_holds_is_left_to_it(place: Place) -> None:
+    plan = small_plan()
+    first = next(iter(open_jobs(plan, Records({}))))
+    with directory_lock(jobs.job_scratch(first, place)):
+        taken = take_job(plan, place)
+    assert taken is not None
+    assert taken[0].lr != first.lr
+
+
+def test_a_killed_job_goes_on_to_the_same_record(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = Job("slow", ARM, "a", 3e-3)
+    whole = run_job(job, Place(tmp_path / "whole", tmp_path / "scratch-whole", tmp_path / "whole.csv"))
+    monkeypatch.setattr("smidgen.training.side_by_side.SAVE_EVERY_S", 0.0)
+    saved = measuring.MeasuredRuns.save
+    jobs.job_scratch(job, place).mkdir(parents=True)
+
+    def save_and_die(self: measuring.MeasuredRuns, path: Path) -> None:
+        saved(self, path)
+        if self.step == 11:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(measuring.MeasuredRuns, "save", save_and_die)
+    with pytest.raises(KeyboardInterrupt):
+        run_job(job, place)
+    monkeypatch.setattr(measuring.MeasuredRuns, "save", saved)
+    assert run_job(job, place) == whole
+    paths = [folder / "runs/slow/a-0.003.json" for folder in (place.folder, tmp_path / "whole")]
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+
+
+def _append(path: Path, count: int) -> None:
+    for index in range(count):
+        append_cost(path, "suite", f"job{index}", 1, 1.0, 1.0)
+
+
+def test_costs_of_two_processes_stay_whole_lines(tmp_path: Path) -> None:
+    path = tmp_path / "costs.csv"
+    processes = [get_context("spawn").Process(target=_append, args=(path, 50)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    with open(path, newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["suite", "job", "runs", "wall_s", "core_s"]
+    assert len(rows) == 101
+    assert {len(row) for row in rows} == {5}
+
+
+def test_a_record_of_another_content_is_refused(place: Place) -> None:
+    plan = small_plan()
+    take_job(plan, place)
+    other = {**plan.arms, "slow": dataclasses.replace(ARM, lrs=(1e-3,))}
+    with pytest.raises(UserError, match="arm_sha256"):
+        read_records(place.folder, other)
+    with pytest.raises(UserError, match="an arm of the plan"):
+        read_records(place.folder, {})
+
+
+def test_a_plan_with_records_may_grow_but_not_change(place: Place) -> None:
+    plan = small_plan()
+    settle_plan(plan, place.folder)
+    take_job(plan, place)
+    grown = dataclasses.replace(plan, arms={**plan.arms, "new": ARM}, notes=("more",))
+    settle_plan(grown, place.folder)
+    assert "new" in json.loads((place.folder / "plan.json").read_text())["arms"]
+    changed = dataclasses.replace(plan, arms={**plan.arms, "slow": dataclasses.replace(ARM, lrs=(1e-3,))})
+    with pytest.raises(UserError, match=r"arms\.slow"):
+        settle_plan(changed, place.folder)
+    contrast = dataclasses.replace(plan.contrasts["C1.it"], least_ratio=1.1)
+    with pytest.raises(UserError, match=r"contrasts\.C1\.it"):
+        settle_plan(dataclasses.replace(plan, contrasts={"C1.it": contrast}), place.folder)
+
+
+def test_every_claim_has_one_primary_contrast_and_no_other() -> None:
+    plan = build_plan()
+    primary = {contrast.claim: name for name, contrast in plan.contrasts.items() if contrast.claim}
+    assert primary == {name: claim.contrast for name, claim in plan.claims.items()}
+    assert sorted(primary) == [f"C{number}" for number in range(1, 8)]
+    assert sum(bool(contrast.claim) for contrast in plan.contrasts.values()) == 7
+
+
+def test_every_contrast_can_be_computed_from_its_arms() -> None:
+    plan = build_plan()
+    for contrast in plan.contrasts.values():
+        assert sum(contrast.terms.values()) == 0
+        for arm in contrast.terms:
+            assert str(contrast.horizon) in {str(h) for h in (*design.AREA_HORIZONS, plan.arms[arm].horizon)}
+            assert contrast.horizon <= plan.arms[arm].horizon
+    steps = {(step.arm, step.block) for step in plan.order}
+    assert {arm for arm, _ in steps} == set(plan.arms)
+    for name, arm in plan.arms.items():
+        assert (name, "a") in steps
+        assert ((arm.rate_of or name), TUNING) in steps
+        assert all(lr in design.RATES for lr in arm.lrs)
+
+
+def test_seeds_are_apart_from_one_another_and_from_the_first_rounds() -> None:
+    first_round = {*range(10), 100, 101}
+    assert not set(design.SEEDS) & set(design.TUNING_SEEDS)
+    assert not first_round & {*design.SEEDS, *design.TUNING_SEEDS}
+    assert [seed for block in design.BLOCKS.values() for seed in block] == list(design.SEEDS)
+
+
+def test_contrasted_arms_share_positions_and_data() -> None:
+    """What the first round missed: two transforms are compared at the same positions, on the same data."""
+    plan = build_plan()
+    for name, contrast in plan.contrasts.items():
+        if not name.startswith(("C3.", "C6.")):
+            continue
+        arms = [plan.arms[arm] for arm in contrast.terms]
+        assert arms[0].data == arms[1].data
+        networks = [dataclasses.replace(arm.network, transform="raw") for arm in arms]
+        # A 1-D DFT's only axis is the flattened array: its positions per axis are 1-D positions.
+        encodings = {"one_d" if arm.network.transform == "dft1d" else arm.network.position_encoding for arm in arms}
+        assert len(encodings) == 1, name
+        assert dataclasses.replace(networks[0], position_encoding="none") == dataclasses.replace(
+            networks[1], position_encoding="none"
+        )
+
+
+def test_the_committed_plan_is_this_versions() -> None:
+    settled = json.loads((FOLDER / "plan.json").read_text())
+    arms = {path.parent.name for path in (FOLDER / "runs").glob("*/*.json")}
+    assert first_difference(settled, build_plan().to_json(), arms) == ""
+
+
+def test_the_committed_coverage_and_settling_allow_what_the_plan_does() -> None:
+    coverage = json.loads((FOLDER / "coverage.json").read_text())
+    assert coverage["lowest_signed_rank_at_95"] >= coverage["least_coverage_at_95"]
+    settling = json.loads((FOLDER / "settling.json").read_text())
+    assert settling["largest_change_of_a_log_ratio"] <= settling["allowed"]
+
+
+def test_a_measured_run_keeps_its_areas_and_thins_its_curve() -> None:
+    watch = EscapeWatch()
+    for step in range(0, 2_002, 2):
+        watch.update(step, 0.1, 1 - float(np.exp(-step / 100)))
+    kept = measured_run(3, RunRecord(watch, steps_run=2_000), 2_000)
+    assert kept.areas["2000"] == pytest.approx(100.0, rel=1e-3)
+    assert kept.escape_step == 70
+    assert len(kept.curve) <= measuring.NUM_CURVE_POINTS + 1
+    assert arm_sha256(ARM) != arm_sha256(dataclasses.replace(ARM, attention=WITHOUT_UNIFORM))
+    assert num_waiting(small_plan(), Records({})) == 3
