@@ -53,8 +53,7 @@ def c2(book: ArmBook) -> Contrasts:
     # Data, network, values of beta1 beside 0.9, lengths of the warm-up; the dearest last.
     families = (
         ("frames", "", (0.999, 0.99), (long, short)),
-        ("one_token", "large", (0.999, 0.99), (long,)),
-        ("one_token", "large", (0.999,), (short,)),
+        ("one_token", "large", (0.999,), (long, short)),
         ("frames", "large", (0.999,), (long,)),
     )
     for data, network, betas, warmups in families:
@@ -73,7 +72,10 @@ def c2(book: ArmBook) -> Contrasts:
 
 
 def _momentum(book: ArmBook, data: str, network: str, beta1: float, warmup: int) -> str:
-    """A raw, unstandardised arm with aliased positions; one of short warm-up takes the rate of that of the long one."""
+    """A raw, unstandardised arm with aliased positions.
+
+    One of short warm-up takes the rate of that of the long one; pictures on the large network, that of one token.
+    """
     cell = Cell(
         transform="raw",
         after="none",
@@ -85,10 +87,9 @@ def _momentum(book: ArmBook, data: str, network: str, beta1: float, warmup: int)
         beta1=beta1,
         warmup_steps=LONG_WARMUP_STEPS,
     )
-    searching = book.add(cell)
-    if warmup == LONG_WARMUP_STEPS:
-        return searching
-    return book.add(dataclasses.replace(cell, warmup_steps=warmup, rate_of=searching))
+    searching = book.add(dataclasses.replace(cell, data="one_token") if network else cell)
+    own = dataclasses.replace(cell, warmup_steps=warmup)
+    return searching if own.name == searching else book.add(dataclasses.replace(own, rate_of=searching))
 
 
 def c3(book: ArmBook) -> Contrasts:

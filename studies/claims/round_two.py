@@ -23,6 +23,8 @@ FOLDER = Path("results/claims/round-2")
 SCRATCH = "claims-round-2"
 # Claims whose primary contrast takes ten seeds: what C7's rule would choose needs every pair of arms.
 AT_TEN_SEEDS = ("C7",)
+# In the order in which the claims' primary contrasts are run: what is cheap to decide first.
+BUILDERS = (cells.c6, cells.c3, cells.c1, cells.c2, cells.c4_c5, cells.c7, cells.new_hypotheses)
 
 
 @functools.cache
@@ -30,14 +32,18 @@ def build_plan() -> Plan:
     """The plan of this version."""
     book = ArmBook()
     contrasts: dict[str, Contrast] = {}
-    for build in (cells.c6, cells.c3, cells.c4_c5, cells.c1, cells.c2, cells.c7, cells.new_hypotheses):
+    for build in BUILDERS:
         contrasts |= build(book)
     urgent = [each for each in contrasts.values() if each.claim]
     primary = list(dict.fromkeys(arm for each in urgent if each.claim not in AT_TEN_SEEDS for arm in each.arms))
     regret = list(dict.fromkeys(arm for each in urgent if each.claim in AT_TEN_SEEDS for arm in each.arms))
-    later = list(dict.fromkeys([*regret, *book.arms]))
-    order = ordered_steps(primary, [arm for arm in later if arm not in primary], book.arms)
-    costs = step_costs.at_most_core_hours(book.arms, order, FOLDER / step_costs.FILE)
+    measured = FOLDER / step_costs.FILE
+    costs = step_costs.at_most_core_hours(book.arms, ordered_steps(list(book.arms), [], book.arms), measured)
+    # The dearest last, so that as much as can be is known when the budget ends.
+    others = sorted(book.arms, key=lambda name: costs.get(name, 0.0))
+    secondary = [arm for arm in dict.fromkeys([*regret, *others]) if arm not in primary]
+    order = ordered_steps(primary, secondary, book.arms)
+    costs = step_costs.at_most_core_hours(book.arms, order, measured)
     return Plan(
         claims=cells.CLAIMS, contrasts=contrasts, arms=book.arms, order=order, notes=NOTES, at_most_core_hours=costs
     )

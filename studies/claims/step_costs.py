@@ -18,7 +18,7 @@ import torch
 from smidgen.runtime.command_line import run_command
 from smidgen.runtime.files import read_json, write_json_atomic
 from studies.claims.arms import SMALL, Arm, num_tokens
-from studies.claims.design import BLOCKS, TUNING_SEEDS
+from studies.claims.design import BLOCKS, MEASURE_EVERY, SPARSE_AFTER, TUNING_SEEDS
 from studies.claims.measuring import MeasuredRuns
 from studies.claims.records import TUNING
 
@@ -43,8 +43,8 @@ def step_cost_s(arm: Arm) -> float:
     """Core time of one step of one run, in seconds."""
     num_seeds = NUM_SEEDS if arm.network.latent_dim == SMALL.latent_dim else NUM_SEEDS_LARGE
     runs = MeasuredRuns(arm, TUNING_SEEDS[:1] * num_seeds, 1e-5)
-    # Where measurements have their later pace.
-    runs.step = 1_000
+    # Where measurements have their later pace, and every arm still has steps to take.
+    runs.step = SPARSE_AFTER + MEASURE_EVERY
     runs._take_step()
     started = time.process_time()
     for _ in range(NUM_STEPS):

@@ -31,6 +31,7 @@ from studies.claims.rates import best_rate, rates_to_search
 from studies.claims.records import TUNING, BlockRecord, Records, Run, arm_sha256, read_records
 from studies.claims.round_two import FOLDER, build_plan
 from studies.claims.settling import cut_when_settled
+from studies.claims.step_costs import cost_key
 
 NETWORK = PerceiverConfig(num_latents=2, latent_dim=8, num_layers=1, num_heads=1, horizon=1)
 TRAINING = LadderTraining(
@@ -281,6 +282,15 @@ def test_every_contrast_can_be_computed_from_its_arms() -> None:
         assert (name, "a") in steps
         assert ((arm.rate_of or name), TUNING) in steps
         assert all(lr in design.RATES for lr in arm.lrs)
+
+
+def test_the_plan_fits_its_budget_and_no_job_takes_two_hours() -> None:
+    plan = build_plan()
+    assert set(plan.at_most_core_hours) == set(plan.arms)
+    assert sum(plan.at_most_core_hours.values()) <= design.BUDGET_CORE_HOURS
+    costs = json.loads((FOLDER / "step_costs.json").read_text())["seconds_per_step_of_a_run"]
+    for arm in plan.arms.values():
+        assert design.FIRST_LOOK * arm.horizon * costs[cost_key(arm)] < 2 * 3600
 
 
 def test_seeds_are_apart_from_one_another_and_from_the_first_rounds() -> None:
