@@ -12,7 +12,7 @@ from smidgen.runtime.files import read_json, write_json_atomic
 from studies.claims import design
 from studies.claims.arms import Arm
 from studies.claims.contrasts import Claim, Contrast
-from studies.claims.records import RUNS_FOLDER, TUNING, arm_sha256
+from studies.claims.records import RUNS_FOLDER, TUNING, arm_content, arm_sha256
 
 PLAN_FILE = "plan.json"
 SCHEMA_VERSION = 2
@@ -73,7 +73,7 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON, with the design that all claims share."""
-        arms = {name: {**to_json(arm), "sha256": arm_sha256(arm)} for name, arm in self.arms.items()}
+        arms = {name: {**arm_content(arm), "sha256": arm_sha256(arm)} for name, arm in self.arms.items()}
         return {
             "schema_version": SCHEMA_VERSION,
             "claims": to_json(self.claims),

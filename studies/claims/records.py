@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from studies.claims.arms import Arm
 SCHEMA_VERSION = 1
 RUNS_FOLDER = "runs"
 TUNING = "tuning"
+ARM_PARTS = ("data", "network", "training")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,9 +74,23 @@ class BlockRecord:
         return self.block == TUNING
 
 
+def arm_content(arm: Arm) -> dict[str, Any]:
+    """All that an arm fixes, as JSON, without what stands at its class's default.
+
+    Configuration classes gain fields while a suite runs for hours; at its default a new one changes no arm.
+    """
+    content = {name: value for name, value in to_json(arm).items() if name not in ARM_PARTS}
+    return content | {part: _set_fields(getattr(arm, part)) for part in ARM_PARTS}
+
+
 def arm_sha256(arm: Arm) -> str:
-    """SHA-256 of all that an arm fixes."""
-    return sha256_bytes(canonical_json(to_json(arm)))
+    """SHA-256 of an arm's content."""
+    return sha256_bytes(canonical_json(arm_content(arm)))
+
+
+def _set_fields(config: Any) -> dict[str, Any]:
+    values = {each.name: (getattr(config, each.name), each.default) for each in dataclasses.fields(config)}
+    return {name: to_json(value) for name, (value, default) in values.items() if value != default}
 
 
 def record_path(folder: Path, arm: str, block: str, lr: float) -> Path:

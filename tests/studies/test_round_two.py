@@ -246,6 +246,16 @@ def test_a_record_of_another_content_is_refused(place: Place) -> None:
         read_records(place.folder, {})
 
 
+def test_a_field_gained_since_changes_no_arm_at_its_default() -> None:
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Grown(LadderConfig):
+        gained: int = 3
+
+    grown = dataclasses.replace(ARM, data=Grown(kind="one_token", grid=(1, 4, 4)))
+    assert arm_sha256(grown) == arm_sha256(ARM)
+    assert arm_sha256(dataclasses.replace(ARM, data=dataclasses.replace(grown.data, gained=4))) != arm_sha256(ARM)
+
+
 def test_a_plan_with_records_may_grow_but_not_change(place: Place) -> None:
     plan = small_plan()
     settle_plan(plan, place.folder)

@@ -1,0 +1,98 @@
+"""python -m studies.claims [results=DIR] [markdown=PATH] [html=PATH] [check=true]
+
+Computes the second round's verdicts from its records alone: on the terminal, as one self-contained page, and as tables
+between two markers of a Markdown file. ``check=true`` writes nothing and exits with 2 where a file differs from the
+records. A few seconds.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from smidgen.evaluation.tables import check_outputs, replace_between_markers
+from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
+from smidgen.runtime.errors import UserError
+from smidgen.runtime.files import read_text, write_atomic
+from smidgen.runtime.settings import PathText
+from studies.claims.choices import read_choices
+from studies.claims.page import render_page
+from studies.claims.plan import PLAN_FILE, Plan
+from studies.claims.records import Records, read_records
+from studies.claims.report import claim_reports, effect_text, state_text
+from studies.claims.round_two import FOLDER, build_plan
+from studies.claims.tables import markdown
+from studies.claims.verdicts import Judged, judge_all
+
+MARKER = "claims-round-2"
+USAGE = "python -m studies.claims [key=value ...]"
+SUMMARY = f"""\
+Computes the second round's verdicts from the records in DIR: on the terminal, as one self-contained HTML page, and as
+tables in a Markdown file, between its two markers <!-- {MARKER}:begin --> and <!-- {MARKER}:end -->."""
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """Where the records are and where the verdicts go."""
+
+    results: PathText = field(default=str(FOLDER), metadata={"help": "folder of plan.json and runs/"})
+    markdown: PathText | None = field(default=None, metadata={"help": "Markdown file whose tables are replaced"})
+    html: PathText | None = field(default="results/claims-round-2.html", metadata={"help": "page; null: none"})
+    check: bool = field(default=False, metadata={"help": "write nothing; exit 2 where a file differs from the records"})
+
+
+def build_outputs(config: ReportConfig, plan: Plan, judged: dict[str, Judged], records: Records) -> dict[Path, bytes]:
+    """Content of every file."""
+    outputs: dict[Path, bytes] = {}
+    if config.html and not (config.check and not Path(config.html).exists()):
+        outputs[Path(config.html)] = render_page(plan, judged, records).encode()
+    if config.markdown:
+        path = Path(config.markdown)
+        tables = markdown(plan, judged, records, Path(config.results))
+        outputs[path] = replace_between_markers(read_text(path), tables, str(path), MARKER).encode()
+    return outputs
+
+
+def report(arguments: list[str]) -> None:
+    """Body of the command.
+
+    Raises:
+        UserError: If there is no plan, a record is not valid, or with ``check=true`` a file differs from them.
+    """
+    if wants_help(arguments):
+        print(command_help(USAGE, SUMMARY, ReportConfig))
+        return
+    config = compose_config(ReportConfig, arguments)
+    folder, plan = Path(config.results), build_plan()
+    if not (folder / PLAN_FILE).is_file():
+        raise UserError(f"no {PLAN_FILE} in {folder}; run from the repository's root, or pass results=DIR")
+    records = read_records(folder, plan.arms)
+    judged = judge_all(plan, records, read_choices(folder))
+    outputs = build_outputs(config, plan, judged, records)
+    if config.check:
+        check_outputs(outputs)
+        print(f"as the records give: {', '.join(map(str, outputs))}")
+        return
+    for path, data in outputs.items():
+        write_atomic(path, data)
+    print_terminal(plan, judged, Console())
+    print("\n".join(f"wrote {path}" for path in outputs))
+
+
+def print_terminal(plan: Plan, judged: dict[str, Judged], console: Console) -> None:
+    """Prints the claims with their verdicts."""
+    table = Table(box=box.SIMPLE_HEAD, title="claims, second round", title_justify="left")
+    for heading in ("", "statement", "verdict", "effect"):
+        table.add_column(heading)
+    for each in claim_reports(plan, judged):
+        table.add_row(each.name, each.claim.statement, state_text(each.primary), effect_text(each.primary))
+    console.print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(report))

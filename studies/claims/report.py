@@ -1,0 +1,160 @@
+"""What the page, the document and the terminal say of the second round, as plain rows computed from its records."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from studies.claims import design, survival
+from studies.claims.contrasts import Claim
+from studies.claims.estimator import Estimate
+from studies.claims.jobs import chosen_rate
+from studies.claims.plan import Plan
+from studies.claims.records import Records
+from studies.claims.verdicts import FAILS, HOLDS, NO_EFFECT, NOT_RUN, UNDECIDED, Judged, learning, tuning_curve
+
+TIMES, TO, MISSING = "\u00d7", " to ", "\u2013"
+_MEANING = {
+    HOLDS: "the claim holds in this reading",
+    FAILS: "the claim fails in this reading",
+    NO_EFFECT: "the effect that the claim speaks of is absent",
+    UNDECIDED: "thirty seeds do not decide it",
+    NOT_RUN: "not run yet",
+}
+
+
+@dataclass(frozen=True)
+class ClaimReport:
+    """One claim with all that belongs to it.
+
+    Attributes:
+        name: C1 to C7.
+        claim: The claim.
+        primary: Its primary contrast.
+        others: Descriptive contrasts of the same claim.
+        found: One sentence: what was measured, by how much.
+    """
+
+    name: str
+    claim: Claim
+    primary: Judged
+    others: tuple[Judged, ...]
+    found: str
+
+
+@dataclass(frozen=True)
+class ArmReport:
+    """One arm: its rate, how it was found, and what became of its runs."""
+
+    name: str
+    rate: str
+    search: str
+    learned: str
+    never: str
+
+
+def claim_reports(plan: Plan, judged: dict[str, Judged]) -> list[ClaimReport]:
+    """Every claim of the plan, in order."""
+    return [
+        ClaimReport(
+            name,
+            claim,
+            judged[claim.contrast],
+            tuple(each for key, each in judged.items() if key.startswith(f"{name}.") and key != claim.contrast),
+            found(judged[claim.contrast]),
+        )
+        for name, claim in plan.claims.items()
+    ]
+
+
+def new_contrasts(judged: dict[str, Judged]) -> list[Judged]:
+    """Descriptive contrasts that belong to no claim."""
+    return [each for name, each in judged.items() if name.startswith("new.")]
+
+
+def found(judged: Judged) -> str:
+    """What a primary contrast says, in a sentence."""
+    title = judged.contrast.title
+    if judged.effect is None:
+        return f"Not run yet ({title})."
+    effect = f"{ratio(judged.effect.ratio)} [{interval(judged.effect, shown_confidence(judged))}]"
+    if judged.verdict == NOT_RUN:
+        seeds = f"{judged.effect.num_seeds} of {judged.num_needed} seeds"
+        return f"First look, {seeds}, which decides nothing: {title}, {effect}."
+    return f"{title[0].upper()}{title[1:]}: {effect}, {judged.effect.num_seeds} seeds; {_MEANING[judged.verdict]}."
+
+
+def shown_confidence(judged: Judged) -> float:
+    """The interval that is shown: the deciding look's once it has been taken, else the plain one."""
+    return judged.look.confidence if judged.contrast.claim and judged.verdict != NOT_RUN else design.CONFIDENCE
+
+
+def ratio(value: float) -> str:
+    """A ratio with three significant digits, as ``12.3 x``."""
+    return f"{number(value)}{TIMES}"
+
+
+def number(value: float) -> str:
+    """Three significant digits, never in powers of ten."""
+    if not math.isfinite(value):
+        return "\u221e"
+    if value >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def interval(effect: Estimate, confidence: float) -> str:
+    """Both ends of an interval."""
+    return TO.join(map(number, effect.interval(confidence)))
+
+
+def effect_text(judged: Judged) -> str:
+    """An effect with its interval; a dash where there is none."""
+    if judged.effect is None:
+        return MISSING
+    return f"{ratio(judged.effect.ratio)} [{interval(judged.effect, shown_confidence(judged))}]"
+
+
+def state_text(judged: Judged) -> str:
+    """The verdict of a primary contrast; of a descriptive one whether it has run, and whether it is large."""
+    if judged.verdict == NOT_RUN:
+        return f"{NOT_RUN} ({judged.num_seeds} of {judged.num_needed} seeds)"
+    return judged.verdict or ("3\u00d7 or more" if judged.is_large else "")
+
+
+def log_rank_text(judged: Judged, records: Records) -> str:
+    """p-value of the log-rank test between the two arms of a ratio; a dash where there are not two, or none ran."""
+    if judged.effect is None or len(judged.contrast.terms) != 2:
+        return MISSING
+    slow, fast = judged.contrast.terms
+    p_value = survival.log_rank_p(records, slow, fast, judged.contrast.horizon)
+    if math.isnan(p_value):
+        return MISSING
+    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
+
+
+def learned_text(judged: Judged, records: Records) -> str:
+    """How many runs of each arm learned."""
+    counts = {arm: learning(records, arm) for arm in judged.contrast.terms}
+    return ", ".join(f"{each.num_escaped}/{each.num_runs}" for each in counts.values()) or MISSING
+
+
+def arm_reports(plan: Plan, records: Records) -> list[ArmReport]:
+    """Every arm of the plan that has a record, by name."""
+    return [_arm_report(name, plan, records) for name in sorted(plan.arms) if records.blocks.get(name)]
+
+
+def _arm_report(name: str, plan: Plan, records: Records) -> ArmReport:
+    rate, counts = chosen_rate(name, plan, records), learning(records, name)
+    search = "; ".join(
+        f"{lr:g}: {', '.join(MISSING if step is None else str(step) for step in steps)}"
+        for lr, steps in tuning_curve(records, name).items()
+    )
+    taken = plan.arms[name].rate_of
+    return ArmReport(
+        name=name,
+        rate="searching" if rate is None else f"{rate:g}",
+        search=search or (f"that of {taken}" if taken else MISSING),
+        learned=f"{counts.num_escaped}/{counts.num_runs}" if counts.num_runs else NOT_RUN,
+        never=f"{counts.num_at_the_mean} at the mean, {counts.num_saturated} saturated" if counts.num_runs else "",
+    )

@@ -1,0 +1,88 @@
+"""The second round as Markdown, for docs/claims-round-2.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from smidgen.evaluation.tables import escape_markdown
+from smidgen.runtime.files import read_json
+from studies.claims.plan import Plan
+from studies.claims.records import Records
+from studies.claims.report import (
+    arm_reports,
+    claim_reports,
+    effect_text,
+    learned_text,
+    log_rank_text,
+    new_contrasts,
+    state_text,
+)
+from studies.claims.verdicts import Judged
+
+CONTRAST_HEAD = ("contrast", "effect [95 %]", "learned, slow then fast", "log-rank p", "")
+
+
+def markdown(plan: Plan, judged: dict[str, Judged], records: Records, folder: Path) -> str:
+    """Verdicts, one section for each claim, the new hypotheses, the arms, and the coverage of the intervals."""
+    reports = claim_reports(plan, judged)
+    num_runs = sum(len(records.runs(arm)) for arm in plan.arms)
+    lines = [
+        f"{num_runs:,} runs so far on {sum(bool(records.runs(arm)) for arm in plan.arms)} of {len(plan.arms)} arms."
+    ]
+    head = ("claim", "statement", "verdict", "effect [interval of the deciding look]")
+    rows = [
+        (each.name, escape_markdown(each.claim.statement), f"**{state_text(each.primary)}**", effect_text(each.primary))
+        for each in reports
+    ]
+    lines += ["", *table(head, rows)]
+    for each in reports:
+        lines += ["", f"### {each.name}", "", f"*He said:* {escape_markdown(each.claim.statement)}"]
+        lines += [f"*We asked:* {escape_markdown(each.claim.reading)}", f"*We found:* {escape_markdown(each.found)}"]
+        lines += ["", *_contrasts((each.primary, *each.others), records)]
+    lines += ["", "### New hypotheses", "", *_contrasts(new_contrasts(judged), records)]
+    head = ("arm", "rate", "T0.5 of the four tuning runs, by rate", "learned", "never learned")
+    arms = [(each.name, each.rate, each.search, each.learned, each.never) for each in arm_reports(plan, records)]
+    lines += ["", "### Arms", "", *table(head, [[escape_markdown(part) for part in row] for row in arms])]
+    return "\n".join([*lines, "", "### Coverage of the intervals", "", *_coverage(folder)])
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """A Markdown table's lines."""
+    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
+
+
+def _contrasts(judged: Iterable[Judged], records: Records) -> list[str]:
+    rows = [
+        (
+            escape_markdown(f"{each.contrast.title}{' (primary)' if each.contrast.claim else ''}"),
+            effect_text(each),
+            learned_text(each, records),
+            escape_markdown(log_rank_text(each, records)),
+            state_text(each),
+        )
+        for each in judged
+    ]
+    return table(CONTRAST_HEAD, rows)
+
+
+def _coverage(folder: Path) -> list[str]:
+    rows = read_json(folder / "coverage.json")["rows"]
+    head = ("deviation", "outliers", "seeds", "nominal", "signed rank (used)", "Student", "bootstrap")
+    return table(
+        head,
+        [
+            (
+                f"{row['deviation']:g}",
+                row["outliers"],
+                str(row["num_seeds"]),
+                f"{row['confidence']:.2%}",
+                *(_share(row[name]) for name in ("signed_rank", "student", "bootstrap")),
+            )
+            for row in rows
+        ],
+    )
+
+
+def _share(value: float | None) -> str:
+    return "none" if value is None else f"{value:.1%}"
