@@ -34,11 +34,11 @@ lint: $(STAMP) ## Ruff: rules and layout.
 	@$(BIN)/ruff format --check --quiet || { echo "layout differs; run: $(BIN)/ruff format"; exit 1; }
 
 # Mypy reads the package under its installed name, from a wheel: it cannot follow an editable install.
-types: $(STAMP) ## Mypy, on the installed package.
+types: $(STAMP) ## Mypy, on the installed package and the studies.
 	@echo "== mypy"
 	@rm -rf build
 	@$(BIN)/python -m pip install --quiet --no-index --no-deps --no-build-isolation --target build/installed .
-	@MYPYPATH=build/installed $(BIN)/mypy -p smidgen | sed 's|^build/installed/smidgen/||'
+	@MYPYPATH=build/installed:. $(BIN)/mypy -p smidgen -p studies | sed 's|^build/installed/smidgen/||'
 
 unit: $(STAMP) ## The tests alone (ARGS="-k lift -n 0" goes to pytest).
 	@echo "== pytest"

@@ -52,7 +52,9 @@ class EscapeWatch:
 
     def has_settled(self, num_steps: int) -> bool:
         """Whether R^2 has stayed above 0.99 for a number of steps; never for 0."""
-        return bool(num_steps) and self.settled_since is not None and self.curve[-1][0] - self.settled_since >= num_steps
+        return (
+            bool(num_steps) and self.settled_since is not None and self.curve[-1][0] - self.settled_since >= num_steps
+        )
 
     def thinned_curve(self) -> list[tuple[int, float, float]]:
         """At most ``MAX_CURVE_POINTS`` measurements, evenly spread, the first and the last among them."""

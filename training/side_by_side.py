@@ -137,8 +137,9 @@ class SideBySide:
         sets = {seed: make_ladder(data, seed) for seed in dict.fromkeys(self.seeds)}
         own = [sets[seed] for seed in self.seeds]
         networks = [_initial_network(network, data.grid, sets[seed], seed) for seed in self.seeds]
-        for each in networks if adapt is not None else ():
-            adapt(each)
+        if adapt is not None:
+            for each in networks:
+                adapt(each)
         self.network = StackedNetwork(networks)
         frames = [_frames(d.x_BNC, data.grid) for d in own]
         self.pool = StackedPool(networks, frames, [d.y_BA for d in own], [d.labels for d in own])

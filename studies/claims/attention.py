@@ -25,14 +25,25 @@ class WithoutUniformPart(ByteCrossAttention):
         """As the base class, less what uniform attention would read."""
         weights = queries if isinstance(queries, CrossAttentionWeights) else self.fold(queries)
         tokens = x_BMC if isinstance(x_BMC, PreparedTokens) else self.prepare(x_BMC)
-        flat = tuple(None if part is None else torch.zeros_like(part[:1]) for part in weights.score_maps)
-        sums = [
-            None if own is None else own - cast(Tensor, uniform)
-            for own, uniform in zip(
-                stacked_attention(tokens, *weights.score_maps), stacked_attention(tokens, *flat), strict=True
-            )
-        ]
-        return functional.linear(self._values(*sums, weights), weights.output_EE, weights.output_bias_E)
+        content, rows, columns = weights.score_maps
+        own = stacked_attention(tokens, content, rows, columns)
+        uniform = stacked_attention(tokens, _flat(content), _none_or_flat(rows), _none_or_flat(columns))
+        read, at_rows, at_columns = (_less(part, flat) for part, flat in zip(own, uniform, strict=True))
+        values = self._values(cast(Tensor, read), at_rows, at_columns, weights)
+        return functional.linear(values, weights.output_EE, weights.output_bias_E)
+
+
+def _flat(scores: Tensor) -> Tensor:
+    """One row of scores that are all the same."""
+    return torch.zeros_like(scores[:1])
+
+
+def _none_or_flat(scores: Tensor | None) -> Tensor | None:
+    return None if scores is None else _flat(scores)
+
+
+def _less(own: Tensor | None, uniform: Tensor | None) -> Tensor | None:
+    return None if own is None else own - cast(Tensor, uniform)
 
 
 def remove_uniform_part(perceiver: Perceiver) -> None:

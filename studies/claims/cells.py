@@ -257,8 +257,8 @@ def new_hypotheses(book: ArmBook) -> Contrasts:
         contrasts[f"new.uniform-part.{transform}"] = slower(
             f"{transform} over {transform} with attention less its uniform part", plain, removed, PLAIN, uncentred=True
         )
-    often = {"data": "noisy_token", "tokens": 256, "positions": "axes"}
-    many, few = (_add(book, "raw", "centre", **{**often, "data": data}) for data in ("noisy_token", "noisy_token_16"))
+    often: dict[str, Any] = {"tokens": 256, "positions": "axes"}
+    many, few = (_add(book, "raw", "centre", data=data, **often) for data in ("noisy_token", "noisy_token_16"))
     contrasts["new.repetition"] = slower("a pool of 256 noisy examples over one of 16", many, few, STRUCTURED)
     return contrasts
 

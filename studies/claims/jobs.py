@@ -76,10 +76,10 @@ def open_jobs(plan: Plan, records: Records) -> Iterator[Job]:
             for lr in rates_to_search(arm.lrs, records.tuning(step.arm), arm.horizon):
                 yield Job(step.arm, arm, TUNING, lr)
             continue
-        lr = chosen_rate(step.arm, plan, records)
+        rate = chosen_rate(step.arm, plan, records)
         done = {record.block for record in records.blocks.get(step.arm, ())}
-        if lr is not None and step.block not in done:
-            yield Job(step.arm, arm, step.block, lr)
+        if rate is not None and step.block not in done:
+            yield Job(step.arm, arm, step.block, rate)
 
 
 def num_waiting(plan: Plan, records: Records) -> int:

@@ -1,8 +1,9 @@
 """One job's runs, trained side by side, and what is recorded of each: areas, escape, state at the end.
 
 The area under 1 - R^2 is taken by trapezoids over the measured steps, with 1 - R^2 cut to [0, 1] (a prediction worse
-than the mean is no more blind than the mean). A run that has settled ends before its horizon: from there on the area
-grows by the mean of its last ``SETTLE_STEPS`` steps. ``studies.claims.settling`` measures what that changes.
+than the mean is no more blind than the mean). In arms of descriptive contrasts a run that has settled ends before its
+horizon: from there on the area grows by the mean of its last ``SETTLE_STEPS`` steps; ``studies.claims.settling``
+measures what that changes.
 """
 
 from __future__ import annotations

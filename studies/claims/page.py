@@ -66,14 +66,15 @@ def picture(judged: Judged, records: Records) -> Picture:
     """Survival of the arms that have run; a run that never escaped stays on the plateau up to the horizon."""
     horizon = judged.contrast.horizon
     steps = log_axis(horizon)
-    curves = []
+    curves: list[Curve] = []
     for arm in judged.contrast.terms:
         counts = [run.escape_step for run in records.runs(arm).values()]
         if not counts:
             continue
         paint = f"c{len(curves) % NUM_COLOURS}"
         learned = f"{sum(step is not None for step in counts)}/{len(counts)}"
-        points = survival_points(*survival.share_on_plateau(records, arm, horizon), horizon=horizon)
+        at, shares = survival.share_on_plateau(records, arm, horizon)
+        points = survival_points(at.tolist(), shares.tolist(), horizon=horizon)
         curves.append(Curve(arm, paint, path_data(points, steps, SHARE_AXIS), learned))
     return Picture(tuple(curves), steps)
 

@@ -22,8 +22,9 @@ RULES = {
     "measuring": f"Every {design.MEASURE_EVERY} steps; where held-out examples are other than the pool, every "
     f"{design.MEASURE_EVERY} steps up to step {design.SPARSE_AFTER} and every fifth of these from there on, because a "
     "measurement costs as much there as eight steps.",
-    "settling": f"A run whose R^2 has stayed above 0.99 for {design.SETTLE_STEPS} steps ends; from there on its area "
-    "grows by the mean of these steps. settling.json has what that changes.",
+    "settling": "Arms of primary contrasts at 30 seeds run to their horizon. In the others a run whose R^2 has stayed "
+    f"above 0.99 for {design.SETTLE_STEPS} steps ends, and from there on its area grows by the mean of these steps: "
+    "that changes a ratio by a few percent (settling.json), where a descriptive one counts as large from three.",
     "estimate": "One value per seed: the contrast's weighted sum of log areas. Hodges and Lehmann's estimate, and the "
     "interval of the exact signed-rank test. coverage.json has its simulated coverage.",
     "rates": f"Per arm on {len(design.TUNING_SEEDS)} tuning seeds by median T0.5 (a run that does not escape counts as "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import sys
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from smidgen.experiments.suite import SuiteConfig
 from smidgen.runtime.errors import unknown_name
 from smidgen.runtime.workers import map_unordered
 from studies.claims import cells, jobs, step_costs
-from studies.claims.arms import ArmBook
+from studies.claims.arms import Arm, ArmBook
 from studies.claims.contrasts import Contrast
 from studies.claims.costs import COSTS_FILE, core_hours
 from studies.claims.jobs import Job, Place
@@ -37,6 +38,8 @@ def build_plan() -> Plan:
     urgent = [each for each in contrasts.values() if each.claim]
     primary = list(dict.fromkeys(arm for each in urgent if each.claim not in AT_TEN_SEEDS for arm in each.arms))
     regret = list(dict.fromkeys(arm for each in urgent if each.claim in AT_TEN_SEEDS for arm in each.arms))
+    for name in primary:
+        book.arms[name] = run_to_the_horizon(book.arms[name])
     measured = FOLDER / step_costs.FILE
     costs = step_costs.at_most_core_hours(book.arms, ordered_steps(list(book.arms), [], book.arms), measured)
     # The dearest last, so that as much as can be is known when the budget ends.
@@ -47,6 +50,11 @@ def build_plan() -> Plan:
     return Plan(
         claims=cells.CLAIMS, contrasts=contrasts, arms=book.arms, order=order, notes=NOTES, at_most_core_hours=costs
     )
+
+
+def run_to_the_horizon(arm: Arm) -> Arm:
+    """An arm none of whose runs ends early."""
+    return dataclasses.replace(arm, training=dataclasses.replace(arm.training, settle_steps=0))
 
 
 @dataclass(frozen=True)

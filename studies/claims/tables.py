@@ -41,9 +41,9 @@ def markdown(plan: Plan, judged: dict[str, Judged], records: Records, folder: Pa
         lines += [f"*We asked:* {escape_markdown(each.claim.reading)}", f"*We found:* {escape_markdown(each.found)}"]
         lines += ["", *_contrasts((each.primary, *each.others), records)]
     lines += ["", "### New hypotheses", "", *_contrasts(new_contrasts(judged), records)]
-    head = ("arm", "rate", "T0.5 of the four tuning runs, by rate", "learned", "never learned")
+    arm_head = ("arm", "rate", "T0.5 of the four tuning runs, by rate", "learned", "never learned")
     arms = [(each.name, each.rate, each.search, each.learned, each.never) for each in arm_reports(plan, records)]
-    lines += ["", "### Arms", "", *table(head, [[escape_markdown(part) for part in row] for row in arms])]
+    lines += ["", "### Arms", "", *table(arm_head, [[escape_markdown(part) for part in row] for row in arms])]
     return "\n".join([*lines, "", "### Coverage of the intervals", "", *_coverage(folder)])
 
 

@@ -303,6 +303,13 @@ def test_the_plan_fits_its_budget_and_no_job_takes_two_hours() -> None:
         assert design.FIRST_LOOK * arm.horizon * costs[cost_key(arm)] < 2 * 3600
 
 
+def test_runs_of_primary_contrasts_never_end_early() -> None:
+    plan = build_plan()
+    primary = {arm for contrast in plan.contrasts.values() if contrast.claim not in ("", "C7") for arm in contrast.arms}
+    for name, arm in plan.arms.items():
+        assert (arm.training.settle_steps == 0) == (name in primary)
+
+
 def test_seeds_are_apart_from_one_another_and_from_the_first_rounds() -> None:
     first_round = {*range(10), 100, 101}
     assert not set(design.SEEDS) & set(design.TUNING_SEEDS)
