@@ -192,3 +192,7 @@ def test_an_interval_that_so_few_seeds_cannot_give_is_open() -> None:
     judged = judge_all(PLAN, made_up("a", *c6_arms()), {})["C6.periodic.dft3d"]
     assert judged.effect is not None
     assert interval(judged.effect, design.LOOKS[0].confidence) == "0.00 to \u221e"
+
+
+def test_the_committed_document_is_what_the_records_give() -> None:
+    assert run_command(command.report, ["markdown=docs/claims-round-2.md", "html=null", "check=true"]) == 0
