@@ -13,9 +13,9 @@ from smidgen.training.side_by_side import LadderTraining
 from studies.claims.design import CLIP_NORM, MEASURE_EVERY, SETTLE_STEPS, SPARSE_AFTER, WARMUP_STEPS
 
 GRIDS = {256: (1, 16, 16), 1024: (1, 32, 32), 3072: (3, 32, 32), 12_288: (3, 64, 64), 49_152: (3, 128, 128)}
-SMALL = PerceiverConfig(num_latents=8, latent_dim=32, num_layers=1, num_heads=2, horizon=1)
+SMALL = PerceiverConfig(num_latents=8, latent_dim=32, num_layers=1, num_heads=2)
 # The leaderboard's network.
-LARGE = PerceiverConfig(num_latents=32, latent_dim=128, num_layers=4, num_heads=4, horizon=1)
+LARGE = PerceiverConfig(num_latents=32, latent_dim=128, num_layers=4, num_heads=4)
 NETWORKS = {"": SMALL, "large": LARGE, "latents32": dataclasses.replace(SMALL, num_latents=32)}
 NOISE: dict[str, Any] = {"background": "noise", "noise_sd": 0.1, "num_train": 256, "num_held_out": 64}
 DATA: dict[str, dict[str, Any]] = {

@@ -33,7 +33,7 @@ from studies.claims.round_two import FOLDER, build_plan
 from studies.claims.settling import cut_when_settled
 from studies.claims.step_costs import cost_key
 
-NETWORK = PerceiverConfig(num_latents=2, latent_dim=8, num_layers=1, num_heads=1, horizon=1)
+NETWORK = PerceiverConfig(num_latents=2, latent_dim=8, num_layers=1, num_heads=1)
 TRAINING = LadderTraining(
     max_steps=20, warmup_steps=2, measure_every=2, clip_norm=1.0, stop_at_escape=False, settle_steps=500
 )

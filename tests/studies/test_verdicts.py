@@ -82,7 +82,7 @@ def test_descriptive_contrasts_have_no_verdict_but_say_when_they_are_large() -> 
 
 def arm(horizon: int = 100) -> Arm:
     training = LadderTraining(max_steps=horizon)
-    return Arm(data=LadderConfig(kind="one_token"), network=PerceiverConfig(horizon=1), training=training)
+    return Arm(data=LadderConfig(kind="one_token"), network=PerceiverConfig(), training=training)
 
 
 def run(seed: int, area: float, escape: int | None = 5, entropy: float = 0.9) -> Run:
