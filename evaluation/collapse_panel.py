@@ -8,7 +8,7 @@ from typing import Any
 
 from smidgen.evaluation.cells import Cell, collapse_cell
 from smidgen.evaluation.charts import Axis, Tick
-from smidgen.evaluation.collapse.labels import BLIND_TO, CUE_SLOPE, PATH_SLOPE, SEES_FROM, VERDICTS
+from smidgen.evaluation.collapse.labels import BLIND_TO, CUE_SLOPE, PATH_SLOPE, SEES_FROM, UNDECIDED, VERDICTS
 from smidgen.evaluation.page_entries import Entry
 from smidgen.evaluation.verdict_cells import deciding_slope_cell, verdict_cell, verdict_tone
 
@@ -64,7 +64,7 @@ class CollapseRow:
     @property
     def text(self) -> str:
         """All figures of the row, the verdict, and what it rests on."""
-        verdict = "no verdict" if self.verdict.is_missing else f"{self.verdict.text}, decided by {self.slope.text}"
+        verdict = UNDECIDED if self.slope.is_missing else f"{self.verdict.text}, decided by {self.slope.text}"
         return "; ".join([*(mark.text for mark in self.marks), verdict])
 
 

@@ -158,8 +158,8 @@ COLUMNS: tuple[Column, ...] = (
         "escape_step",
         "Escape step",
         "Input and training",
-        f"First training step from which the cue slope stays above {ESCAPE_ABOVE}: where the policy leaves the plateau"
-        " of predicting the average. A run that never left it shows > and its last step.",
+        f"First training step from which the cue slope stays above {ESCAPE_ABOVE}; training starts blind, at 0."
+        " A run that never escaped shows > and its last step.",
         escape_cell,
         smaller_first=True,
     ),

@@ -27,10 +27,17 @@ from smidgen.evaluation.films import is_own_film, video_path
 from smidgen.evaluation.held_out import ANSWERS_VERSION, HeldOutItem
 from smidgen.evaluation.items import EpisodeItem, Item, make_simulator
 from smidgen.evaluation.mean_path import with_collapsed
-from smidgen.evaluation.measures import ALL_FAILED, CollapseMeasures
+from smidgen.evaluation.measures import CollapseMeasures
 from smidgen.evaluation.plan import EvalConfig, Plan, make_plan
 from smidgen.evaluation.policy_source import EXPERT, PolicySource, build_card, policy_identity
-from smidgen.evaluation.record_schema import SCHEMA_VERSION, Record, count_errors, have_all_failed, success_rate
+from smidgen.evaluation.record_schema import (
+    ALL_FAILED,
+    SCHEMA_VERSION,
+    Record,
+    count_errors,
+    have_all_failed,
+    success_rate,
+)
 from smidgen.evaluation.records import host_path, read_record, record_path, write_record
 from smidgen.evaluation.saliency_videos import saliency
 from smidgen.evaluation.shards import run_items

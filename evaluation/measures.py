@@ -21,7 +21,7 @@ from smidgen.evaluation.held_out_measures import (
     r2_by_chunk_step,
     responses,
 )
-from smidgen.evaluation.record_schema import COLLAPSE_MEASURES, Collapse
+from smidgen.evaluation.record_schema import ALL_FAILED, COLLAPSE_MEASURES, VERDICT_MEASURES, Collapse
 from smidgen.policies.baselines import DemoStatistics
 
 PATH_MEASURES = (
@@ -34,12 +34,10 @@ PATH_MEASURES = (
     "latching_index",
     "episode_verdicts",
 )
-VERDICT_MEASURES = ("verdict", "verdict_slope", "verdict_interval", "verdict_source", "mean_collapsed")
 NO_PAIRS = "the demonstrations hold no counterfactual pairs in which the expert's target changes"
 NO_VERDICT = (
     "needs ten episodes or more with counterfactual pairs, or with the expert's paths, and a slope known to within 0.2"
 )
-ALL_FAILED = "every episode ended with an error"
 _VARYING_EXPERT = "needs two episodes or more, and an expert whose paths differ"
 # Why a measure is null although its data are there.
 UNDEFINED = {

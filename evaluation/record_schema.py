@@ -17,6 +17,9 @@ from smidgen.evaluation.statistics import wilson_interval
 SCHEMA_VERSION = 2
 READABLE_VERSIONS = (1, 2)
 KINDS = ("expert", "baseline", "checkpoint", "user")
+VERDICT_MEASURES = ("verdict", "verdict_slope", "verdict_interval", "verdict_source", "mean_collapsed")
+# Why there is no verdict on a policy that never came to act.
+ALL_FAILED = "every episode ended with an error"
 
 # Episode rows carry the field's usual name for the sum of rewards, a Python keyword: hence the functional form.
 EpisodeRow = TypedDict(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from smidgen.envs.smidgen_tasks import chance_level
-from smidgen.evaluation.collapse.labels import slope_text
+from smidgen.evaluation.collapse.labels import UNDECIDED, slope_text, spoken
 from smidgen.evaluation.films import video_folder
 from smidgen.evaluation.records import Record
 from smidgen.evaluation.verdict_cells import SOURCES, judged_collapse
@@ -32,11 +32,11 @@ def _verdict(record: Record) -> str:
     label, source, slope = collapse.get("verdict"), collapse.get("verdict_source"), collapse.get("verdict_slope")
     if label is None or source is None or slope is None:
         cue = collapse["cue_slope"]
-        return f"no verdict, cue slope {'not measured' if cue is None else f'{cue:z.2f}'}"
+        return f"{UNDECIDED}, cue slope {'not measured' if cue is None else f'{cue:z.2f}'}"
     at_the_mean = ", at the mean" if collapse.get("mean_collapsed") else ""
     interval = collapse["verdict_interval"]
     within = f" in [{interval[0]:z.2f}, {interval[1]:z.2f}]" if interval else ""
-    return f"{label.replace('_', ' ')}{at_the_mean} ({SOURCES[source]} {slope_text(slope)}{within})"
+    return f"{spoken(label)}{at_the_mean} ({SOURCES[source]} {slope_text(slope)}{within})"
 
 
 def _chance(task: str) -> str:

@@ -10,9 +10,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from smidgen.evaluation.cells import MINUS, OLD_RECORD, Cell, missing, number
-from smidgen.evaluation.collapse.labels import BLIND, CUE_SLOPE, PATH_SLOPE, UNDECIDED, VERDICTS, label_of, slope_text
-from smidgen.evaluation.measures import ALL_FAILED, VERDICT_MEASURES
-from smidgen.evaluation.record_schema import Record, have_all_failed
+from smidgen.evaluation.collapse.labels import (
+    BLIND,
+    CUE_SLOPE,
+    PATH_SLOPE,
+    UNDECIDED,
+    VERDICTS,
+    label_of,
+    slope_text,
+    spoken,
+)
+from smidgen.evaluation.record_schema import ALL_FAILED, VERDICT_MEASURES, Record, have_all_failed
 from smidgen.evaluation.rows import Row
 
 SOURCES = {CUE_SLOPE: "cue slope", PATH_SLOPE: "path slope"}
@@ -30,10 +38,11 @@ def judged_collapse(record: Record) -> dict[str, Any]:
 
 
 def verdict_cell(row: Row) -> Cell:
-    """Whether the policy sees; of several training seeds, how many."""
+    """Whether the policy sees; of several training seeds, how many; undecided where what was measured cannot tell."""
     parts, found = _parts(row)
     if not found:
-        return missing(parts[0]["reasons"].get("verdict", OLD_RECORD))
+        reason = parts[0]["reasons"].get("verdict")
+        return missing(OLD_RECORD) if reason is None else Cell(UNDECIDED, None, note=reason)
     detail = "" if len(found) == len(parts) else f"{len(found)} of {len(parts)} runs"
     return Cell(verdict_words(found), _mean_slope(found), detail=detail, note=_slope_notes(found))
 
@@ -106,7 +115,7 @@ def verdict_tone(row: Row) -> str:
 
 def _spoken(label: str, parts: Sequence[dict[str, Any]]) -> str:
     at_the_mean = [part.get("mean_collapsed") is True for part in parts if part["verdict"] == label]
-    return f"{label.replace('_', ' ')}{', at the mean' if label == BLIND and all(at_the_mean) else ''}"
+    return f"{spoken(label)}{', at the mean' if label == BLIND and all(at_the_mean) else ''}"
 
 
 def _bounds(part: dict[str, Any]) -> str:
@@ -127,7 +136,7 @@ def _slope_note(part: dict[str, Any]) -> str:
         return deciding_slope(part)
     text = f"{deciding_slope(part)}, 95 % interval {_bounds(part)}"
     others = sorted({label_of(end) for end in part["verdict_interval"]} - {part["verdict"]})
-    return f"{text}, which reaches into {' and '.join(others).replace('_', ' ')}" if others else text
+    return f"{text}, which reaches into {' and '.join(map(spoken, others))}" if others else text
 
 
 def verdict_values(row: Row) -> dict[str, str | None]:

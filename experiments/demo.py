@@ -198,7 +198,7 @@ def _verdict(record: Record) -> str:
     collapse: dict[str, Any] = dict(record["collapse"])
     label = collapse.get("verdict")
     if label is None:
-        return "has no verdict (too few episodes, or a slope that is not known well enough)"
+        return "is undecided (too few episodes, or a slope that is not known well enough)"
     words = {SEES: "sees", PARTLY_BLIND: "is partly blind", BLIND: "is blind"}[label]
     return f"{words} ({deciding_slope(collapse)})"
 

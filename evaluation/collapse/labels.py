@@ -12,15 +12,29 @@ VERDICTS = (SEES, PARTLY_BLIND, BLIND)
 SEES_FROM = 0.8
 BLIND_TO = 0.2
 # A mixture with slope exactly 0.8 sees, whatever its last bit.
-_ROUNDING = 1e-6
+ROUNDING = 1e-6
 CUE_SLOPE, PATH_SLOPE = "cue_slope", "path_slope"
+# The one vocabulary of status: in training, in records, in tables and on pages. Escape is an event, not a status.
+MEANINGS = {
+    SEES: f"the output follows the cue: a slope of {SEES_FROM} or more",
+    PARTLY_BLIND: f"it follows the cue in part: a slope between {BLIND_TO} and {SEES_FROM}",
+    BLIND: f"it does not follow the cue, be it at the mean or elsewhere: a slope of {BLIND_TO} or less; while training "
+    f"without a cue slope, an R² of {BLIND_TO} or less",
+    UNDECIDED: "what was measured cannot tell: no slope, or one that is not known well enough; while training without "
+    f"a cue slope, an R² above {BLIND_TO}",
+}
 
 
 def label_of(slope: float) -> str:
     """The label of a slope: sees from 0.8, blind up to 0.2, partly blind between."""
-    if slope >= SEES_FROM - _ROUNDING:
+    if slope >= SEES_FROM - ROUNDING:
         return SEES
-    return BLIND if slope <= BLIND_TO + _ROUNDING else PARTLY_BLIND
+    return BLIND if slope <= BLIND_TO + ROUNDING else PARTLY_BLIND
+
+
+def spoken(label: str) -> str:
+    """A label as it is said: ``partly blind``."""
+    return label.replace("_", " ")
 
 
 def slope_text(slope: float) -> str:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from smidgen.evaluation.collapse.cue import cue_slope
+from smidgen.evaluation.collapse.labels import BLIND, BLIND_TO, ROUNDING, UNDECIDED, label_of, slope_text, spoken
 from smidgen.evaluation.collapse.offline import (
     explained_variance,
     finite_mean,
@@ -20,7 +21,7 @@ from smidgen.evaluation.collapse.values import ArrayLike, as_float64, as_step, f
 
 STATE_VERSION = 1
 SCALAR_PREFIX = "collapse"
-# Updates in a row on the plateau after which the monitor says, once, where to look.
+# Blind updates in a row after which the monitor says, once, where to look.
 LONG_PLATEAU = 5
 ADVICE = "docs/my-policy-is-blind.md says what to check and what to change"
 _PER_COORDINATE = ("r2", "explained_variance", "prediction_variance_ratio")
@@ -66,17 +67,19 @@ class CollapseReading:
 
 
 class CollapseMonitor:
-    """Watches a training run for mean collapse: on the plateau or not, since when, and when it escaped.
+    """Watches a training run for mean collapse: whether the policy sees, since when it is blind, and when it escaped.
 
     The watched signal is the cue slope where counterfactual pairs are passed, else R^2 (right where all variance is
-    the cue). ``escape_step`` is T0.5: the first step from which the signal has stayed above ``escape_above``; a dip
-    takes it back, and None means that the run has not escaped so far (right-censored).
+    the cue). `label` is the status in the words of a record's verdict: sees, partly blind or blind by the cue slope; by
+    R^2 alone blind or undecided, since a policy can predict well and still not see the cue.
 
-    The run is on the plateau while the signal is below ``plateau_below``. After five updates in a row there, the
-    warning says once where to read what to do.
+    Two events are dated. ``escape_step`` is T0.5: the first step from which the signal has stayed above
+    ``escape_above``; a dip takes it back, and None means that the run has not escaped so far (right-censored).
+    ``plateau_since`` is the first step from which the signal has stayed at ``plateau_below`` or less, by default where
+    the policy is blind. After five updates in a row there, the warning says once where to read what to do.
 
     Args:
-        plateau_below: End of the plateau.
+        plateau_below: Up to this signal a run is on the plateau; a warning stands there.
         escape_above: From here on a run has escaped.
         writer: Where every update's scalars go, e.g. TensorBoard's ``SummaryWriter``; None for nowhere.
 
@@ -85,7 +88,7 @@ class CollapseMonitor:
     """
 
     def __init__(
-        self, plateau_below: float = 0.2, escape_above: float = 0.5, writer: ScalarWriter | None = None
+        self, plateau_below: float = BLIND_TO, escape_above: float = 0.5, writer: ScalarWriter | None = None
     ) -> None:
         if not plateau_below <= escape_above:
             raise ValueError(f"expected plateau_below <= escape_above, got {plateau_below} and {escape_above}")
@@ -150,7 +153,7 @@ class CollapseMonitor:
         is_still = moved is not None and math.isnan(reading.cue_slope) and not self.problem
         self.note = ", no cue slope (delta_target is zero throughout)" if is_still else ""
         # A NaN signal is neither: both comparisons are false.
-        self.plateau_since = _held_since(self.plateau_since, step, self.signal < self.plateau_below)
+        self.plateau_since = _held_since(self.plateau_since, step, self.signal <= self.plateau_below + ROUNDING)
         self.escape_step = _held_since(self.escape_step, step, self.signal > self.escape_above)
         self.num_on_plateau = self.num_on_plateau + 1 if self.on_plateau else 0
         if self.writer is not None:
@@ -169,11 +172,23 @@ class CollapseMonitor:
         """The watched measure: cue slope where there is one, else mean R^2; NaN where nothing can be said."""
         if self.reading is None or self.problem:
             return math.nan
-        return self.reading.cue_slope if math.isfinite(self.reading.cue_slope) else self.reading.mean_r2
+        return self.reading.cue_slope if self._has_cue_slope else self.reading.mean_r2
+
+    @property
+    def label(self) -> str:
+        """The status, one of `labels.MEANINGS`: by the cue slope where there is one; R^2 alone cannot show sight."""
+        if math.isnan(self.signal):
+            return UNDECIDED
+        label = label_of(self.signal)
+        return label if label == BLIND or self._has_cue_slope else UNDECIDED
+
+    @property
+    def _has_cue_slope(self) -> bool:
+        return self.reading is not None and math.isfinite(self.reading.cue_slope)
 
     @property
     def on_plateau(self) -> bool:
-        """Whether the latest update saw a policy that ignores its input."""
+        """Whether the latest update saw a policy that ignores its input: blind, unless ``plateau_below`` was set."""
         return self.plateau_since is not None
 
     @property
@@ -183,22 +198,28 @@ class CollapseMonitor:
 
     @property
     def status(self) -> str:
-        """One line: where the run stands."""
+        """One line: where the run stands, beginning with what was measured, then `label`, then what happened when."""
         if self.reading is None:
-            return "no update yet"
+            return f"{UNDECIDED}: no update yet"
         measured = f"step {self.reading.step}: R^2 {self.reading.mean_r2:z.2f}"
-        if math.isfinite(self.reading.cue_slope):
-            measured += f", cue slope {self.reading.cue_slope:z.2f}"
+        if self._has_cue_slope:
+            measured += f", cue slope {slope_text(self.reading.cue_slope)}"
         measured += self.note
         if self.problem:
-            return f"{measured}; {self.problem}"
-        if self.on_plateau:
-            what = "mean collapse" if self.reading.mean_r2 < self.plateau_below else "blind to the cue"
-            advice = f"; {ADVICE}" if self.num_on_plateau == LONG_PLATEAU else ""
-            return f"{measured}; {what}, on the plateau since step {self.plateau_since}{advice}"
+            return f"{measured}; {UNDECIDED}: {self.problem}"
+        return f"{measured}; {spoken(self.label)}{self._events}"
+
+    @property
+    def _events(self) -> str:
+        """Since when the run is on the plateau, or when it escaped, in words."""
+        without = " without a cue slope" if self.label == UNDECIDED else ""
         if self.escape_step is not None:
-            return f"{measured}; escaped at step {self.escape_step}"
-        return f"{measured}; leaving the plateau"
+            return f"{without}, escaped at step {self.escape_step}"
+        if not self.on_plateau:
+            return without
+        advice = f"; {ADVICE}" if self.num_on_plateau == LONG_PLATEAU else ""
+        where = "" if self.label == BLIND else f", signal up to {self.plateau_below:g}"
+        return f"{without}{where} since step {self.plateau_since}{advice}"
 
     def state_dict(self) -> dict[str, Any]:
         """State for an exact resume: Python's own numbers, strings and lists, free of NaN, ready for JSON."""

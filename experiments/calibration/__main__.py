@@ -17,10 +17,10 @@ from smidgen.data_collection.collect import collect
 from smidgen.data_collection.collector import CollectConfig
 from smidgen.data_collection.store import EpisodeStore
 from smidgen.evaluation.collapse.labels import CUE
-from smidgen.evaluation.tables import replace_between_markers
 from smidgen.experiments.calibration.episodes import CalibrationEpisodes
 from smidgen.experiments.calibration.record import Calibration, CalibrationConfig, calibrate, calibration_json
-from smidgen.experiments.calibration.tables import TABLES, detector_table
+from smidgen.experiments.calibration.tables import TABLES, detector_table, words_table
+from smidgen.runtime import marked_page
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.files import write_atomic, write_json_atomic
 
@@ -46,10 +46,8 @@ def page_with_tables(page: str, calibration: Calibration) -> str:
     Raises:
         UserError: If the page lacks a marker.
     """
-    text = Path(page).read_text(encoding="utf-8")
-    for name, table in TABLES.items():
-        text = replace_between_markers(text, table(calibration), page, topic=name)
-    return text
+    tables = {name: table(calibration) for name, table in TABLES.items()}
+    return marked_page.page_with_tables(Path(page), {"words": words_table(), **tables})
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from smidgen.evaluation.collapse.labels import BLIND, PARTLY_BLIND, SEES, VERDICTS
+from smidgen.evaluation.collapse.labels import BLIND, MEANINGS, PARTLY_BLIND, SEES, VERDICTS, spoken
 from smidgen.evaluation.statistics import wilson_interval
 from smidgen.experiments.calibration.ground_truth import families
 from smidgen.experiments.calibration.record import Calibration, Found
+from smidgen.runtime.marked_page import markdown_table
 
 DETECTORS = {
     "verdict_of_pairs": "pairs alone",
@@ -60,13 +61,13 @@ def detector_table(calibration: Calibration) -> str:
 def family_table(calibration: Calibration) -> str:
     """What each family was called."""
     lines = [
-        "| policies | truth | n | sees | partly blind | blind | no verdict | called mean-collapsed |",
+        "| policies | truth | n | sees | partly blind | blind | undecided | called mean-collapsed |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for name, family in families(calibration.network_steps).items():
         members = [each for each in calibration.policies if each.family == name and each.truth is not None]
         calls = [sum(each.verdict == label for each in members) for label in (*VERDICTS, None)]
-        truth = f"{family.truth}{', at the mean' if family.at_the_mean else ''}".replace("_", " ")
+        truth = f"{spoken(family.truth)}{' at the mean' if family.at_the_mean else ''}"
         collapsed = sum(bool(each.mean_collapsed) for each in members)
         lines.append(f"| {family.meaning} | {truth} | {len(members)} | {' | '.join(map(str, calls))} | {collapsed} |")
     return "\n".join(lines)
@@ -90,6 +91,13 @@ def mean_table(calibration: Calibration) -> str:
     """Errors of the call of mean collapse."""
     rows = [f"| {name} | {counted(*count)} |" for name, count in mean_counts(calibration).items()]
     return "\n".join(["| blind policies | errors |", "| --- | ---: |", *rows])
+
+
+def words_table() -> str:
+    """The words for a policy's status, and what each means; they follow from the thresholds alone."""
+    return markdown_table(
+        {"status": "---", "meaning": "---"}, [[spoken(word), meaning] for word, meaning in MEANINGS.items()]
+    )
 
 
 TABLES = {"detectors": detector_table, "families": family_table, "means": mean_table}

@@ -304,7 +304,7 @@ def test_the_page_for_blind_policies_runs_as_written_and_is_linked() -> None:
     code = document.partition("```python\n")[2].partition("```")[0]
     values: dict[str, Any] = {"step": 0, "prediction": [0.0, 0.0, 0.0], "target": [1.0, 2.0, 3.0]}
     exec(code, values)
-    assert "on the plateau since step 0" in values["monitor"].status
+    assert "; blind since step 0" in values["monitor"].status
     readme = (ROOT / "README.md").read_text()
     assert "docs/my-policy-is-blind.md" in readme.partition("## Leaderboard")[0]
     assert ADVICE.startswith("docs/my-policy-is-blind.md ")

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from smidgen.evaluation.collapse import CollapseMonitor
+from smidgen.evaluation.collapse.labels import BLIND, MEANINGS, UNDECIDED, VERDICTS, label_of, spoken
 
 
 def targets(seed: int, rows: int = 50, coordinates: int = 3) -> torch.Tensor:
@@ -26,12 +27,12 @@ def test_monitor_sees_plateau_escape_and_relapse() -> None:
     assert (monitor.on_plateau, monitor.escape_step, monitor.warning) == (False, None, "")
     follow(monitor, {0: 0.0, 100: 0.1})
     assert (monitor.on_plateau, monitor.plateau_since, monitor.escape_step) == (True, 0, None)
-    assert "mean collapse, on the plateau since step 0" in monitor.warning
+    assert "; blind since step 0" in monitor.warning
     follow(monitor, {200: 0.4})
     assert (monitor.on_plateau, monitor.escape_step, monitor.warning) == (False, None, "")
     follow(monitor, {300: 0.6, 400: 0.9})
     assert monitor.escape_step == 300
-    assert "escaped at step 300" in monitor.status
+    assert monitor.status.endswith("; sees, escaped at step 300")
     follow(monitor, {500: 0.5})
     assert monitor.escape_step is None
     follow(monitor, {600: 0.7, 700: 0.1})
@@ -44,12 +45,54 @@ def test_monitor_without_a_cue_follows_r2() -> None:
     assert math.isnan(monitor.reading.cue_slope)
     assert monitor.signal == pytest.approx(1 - 0.2**2)
     assert monitor.escape_step == 2
+    assert monitor.status.endswith("; undecided without a cue slope, escaped at step 2")
+
+
+@pytest.mark.parametrize(
+    ("share", "with_cue", "label"),
+    [
+        (0.0, True, "blind"),
+        (0.2, True, "blind"),
+        (0.21, True, "partly_blind"),
+        (0.79, True, "partly_blind"),
+        (0.8, True, "sees"),
+        (0.1, False, "blind"),
+        (0.2, False, "undecided"),
+        (1.0, False, "undecided"),
+    ],
+)
+def test_the_status_is_one_of_the_words_of_a_verdict(share: float, with_cue: bool, label: str) -> None:
+    monitor = CollapseMonitor()
+    assert (monitor.label, monitor.status) == (UNDECIDED, "undecided: no update yet")
+    follow(monitor, {0: share}, with_cue)
+    assert monitor.label == label
+    assert f"; {spoken(label)}" in monitor.status
+    assert monitor.on_plateau == (label == BLIND)
+    if with_cue:
+        assert label == label_of(share)
+    monitor.update(1, torch.full((4, 2), math.nan), torch.randn(4, 2))
+    assert (monitor.label, monitor.on_plateau) == (UNDECIDED, False)
+    assert "; undecided: 8 of 8 predictions are not finite" in monitor.status
+
+
+def test_a_plateau_of_ones_own_is_said_beside_the_label() -> None:
+    monitor = CollapseMonitor(plateau_below=0.4)
+    follow(monitor, {5: 0.3})
+    assert monitor.warning.endswith("; partly blind, signal up to 0.4 since step 5")
+    narrow = CollapseMonitor(plateau_below=0.05)
+    follow(narrow, {5: 0.1})
+    assert (narrow.label, narrow.warning) == (BLIND, "")
+    assert narrow.status.endswith("; blind")
+
+
+def test_the_words_have_a_meaning_each() -> None:
+    assert set(MEANINGS) == {*VERDICTS, UNDECIDED}
 
 
 def test_monitor_tells_a_blind_policy_from_one_at_the_mean() -> None:
     monitor, target = CollapseMonitor(), targets(6)
     monitor.update(7, target, target, delta_prediction=torch.zeros_like(target), delta_target=target)
-    assert "blind to the cue, on the plateau since step 7" in monitor.warning
+    assert "R^2 1.00, cue slope 0.00; blind since step 7" in monitor.warning
 
 
 def test_monitor_warns_of_predictions_that_are_not_finite() -> None:

@@ -192,7 +192,10 @@ def test_a_finding_says_which_it_is_and_raises_nothing() -> None:
 def test_a_cue_that_never_moves_the_answer_is_said_beside_the_r2_that_decides_instead() -> None:
     monitor = CollapseMonitor()
     monitor.update(0, TARGET, TARGET, delta_prediction=TARGET, delta_target=TARGET * 0)
-    assert monitor.status == "step 0: R^2 1.00, no cue slope (delta_target is zero throughout); escaped at step 0"
+    assert monitor.status == (
+        "step 0: R^2 1.00, no cue slope (delta_target is zero throughout); "
+        "undecided without a cue slope, escaped at step 0"
+    )
 
 
 @pytest.mark.parametrize(

@@ -181,7 +181,7 @@ def test_a_slope_beyond_the_axis_stays_on_it_and_keeps_its_figure() -> None:
     wild = {**BLIND, "cue_slope": -7.0}
     (row,) = panel_rows(build_record("a", [True], collapse=wild))
     assert row.marks[0].value == 0
-    assert row.text == "cue slope -7.00"
+    assert row.text == "cue slope -7.00; undecided"
 
 
 def test_the_panel_shows_what_some_record_measured(rich: Page) -> None:
