@@ -1,5 +1,6 @@
 """Withdrawn verdicts: nobody reads one without seeing that it is, why it is, and what a matched comparison gives."""
 
+import dataclasses
 import io
 import math
 from collections.abc import Callable
@@ -201,7 +202,8 @@ def committed() -> Suite:
 def num_position_axes(suite: Suite, arm: str) -> int | str:
     """Over how many axes an arm's positions are encoded, or the name of an encoding that is neither."""
     plan = suite.plan.arms[arm]
-    network = PerceiverConfig(**{**plan.network, "num_bands": plan.network.get("num_bands")})
+    known = {each.name for each in dataclasses.fields(PerceiverConfig)}
+    network = PerceiverConfig(**{"num_bands": None, **{key: plan.network[key] for key in known & {*plan.network}}})
     if network.position_encoding not in ("per_axis", "one_d"):
         return network.position_encoding
     options = {"full": network.full_spectrum, "drop_dc": network.drop_dc} if network.transform == "dft1d" else {}
