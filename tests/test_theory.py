@@ -346,3 +346,83 @@ def test_t17_a_mixture_of_expert_and_mean_has_its_share_as_slope(a):
     assert cue_slope(mixture_moved - mixture, moved - target) == pytest.approx(a)
     # Against a twin that predicts the mean because it never saw the cue.
     assert skill(mixture, target, mean.expand_as(target)) == pytest.approx(1 - (1 - a) ** 2)
+
+
+def uniform_weights(grid, transform: str, **options) -> np.ndarray:
+    """What uniform attention over a transform's tokens makes of each input token, one row for each channel: (D, N)."""
+    num_tokens = math.prod(grid)
+    z_NMD = transform_of(transform, grid, **options)(torch.eye(num_tokens, dtype=torch.float64)[:, :, None])
+    return z_NMD.mean(1).T.numpy()
+
+
+@pytest.mark.parametrize("grid", [(1, 16, 16), (3, 16, 16), (1, 32, 32)])
+def test_t18_uniform_attention_over_a_half_spectrum_sees_three_tokens(grid):
+    num_tokens = math.prod(grid)
+    num_coefficients = num_tokens // 2 + 1
+    n = np.arange(num_tokens)
+    real = np.where(n % 2 == 0, 2 - math.sqrt(2), 0.0)
+    real[0] = 2 + math.sqrt(2) * (num_tokens / 2 - 1)
+    imaginary = np.zeros(num_tokens)
+    imaginary[1::2] = -math.sqrt(2) / np.tan(np.pi * n[1::2] / num_tokens)
+    expected = np.stack([real, imaginary]) / (num_coefficients * math.sqrt(num_tokens))
+    seen = uniform_weights(grid, "dft1d")
+    np.testing.assert_allclose(seen, expected, atol=1e-9)
+    power = (seen**2).sum(0)
+    assert power[[0, 1, -1]].sum() / power.sum() == pytest.approx(0.5 + 4 / math.pi**2, abs=0.005)
+    full = uniform_weights(grid, "dft1d", full=True)
+    assert (full**2).sum(0)[0] / (full**2).sum() == pytest.approx(1)
+
+
+@every_grid
+@pytest.mark.parametrize("full", [True, False])
+def test_t19_dc_draws_the_attention_before_a_changed_token_could(grid, full):
+    num_tokens, mean, delta = math.prod(grid), 0.5, 0.5
+    x_N = torch.full((num_tokens,), mean, dtype=torch.float64)
+    x_N[num_tokens // 3] += delta
+    z_M = transform_of("dft1d", grid, full=full)(x_N[None, :, None])[0, :, 0]
+    dc = math.sqrt(num_tokens) * mean
+    assert float(z_M[0]) == pytest.approx(dc, rel=2 / num_tokens)
+    assert float(z_M[1:].abs().max()) <= math.sqrt(2) * delta / math.sqrt(num_tokens) + 1e-9
+    threshold = math.log(num_tokens) / dc
+    assert float(torch.softmax(threshold * z_M, 0)[0]) >= 0.499
+    assert float(torch.softmax(threshold / 2 * z_M, 0)[0]) < 2 / math.sqrt(num_tokens)
+    # The changed raw token, whose content stands out by delta alone, gets next to nothing at that scale...
+    assert float(torch.softmax(threshold * x_N, 0).max()) < 2 / num_tokens
+    # ...and half at its own.
+    assert float(torch.softmax(math.log(num_tokens) / delta * x_N, 0).max()) == pytest.approx(0.5, abs=0.01)
+
+
+def test_t19_the_sink_comes_nearer_with_length():
+    thresholds = [math.log(n) / (math.sqrt(n) * 0.5) for n in (256, 3072, 12_288, 49_152)]
+    assert thresholds == sorted(thresholds, reverse=True)
+    assert [round(math.sqrt(n) * 0.5) for n in (3072, 12_288)] == [28, 55]
+
+
+@every_grid
+@pytest.mark.parametrize("name", ["raw", "dft1d", "dft3d", "hadamard"])
+def test_t20_centred_the_class_is_all_that_uniform_attention_sees(grid, name):
+    num_tokens, place = math.prod(grid), 0 if name != "raw" else math.prod(grid) // 3
+    values_K = torch.tensor([0.0, 1 / 3, 2 / 3, 1.0], dtype=torch.float64)
+    x_KN1 = torch.full((4, num_tokens, 1), 0.5, dtype=torch.float64)
+    x_KN1[:, place, 0] = values_K
+    pipelines = {
+        after: InputPipeline(transform_of(name, grid), before="none", after=after).double()
+        for after in ("none", "centre")
+    }
+    seen = {}
+    for after, pipeline in pipelines.items():
+        if pipeline.needs_fit:
+            pipeline.fit([x_KN1])
+        seen[after] = pipeline(x_KN1).mean(1)
+    # Contrast: the classes' deviation over the root mean square of all that is seen.
+    contrast = {
+        after: float(z.std(0, correction=0).norm() / z.square().mean(0).sqrt().norm()) for after, z in seen.items()
+    }
+    assert contrast["centre"] == pytest.approx(1, abs=1e-6)
+    if name == "raw":
+        deviation = float(values_K.std(correction=0))
+        standardised_K = (values_K - values_K.mean()) / deviation
+        assert contrast["none"] == pytest.approx(deviation / (num_tokens * 0.5), rel=0.01)
+        np.testing.assert_allclose(seen["centre"][:, 0], standardised_K / math.sqrt(num_tokens), rtol=1e-5)
+        z_KN = pipelines["centre"](x_KN1)[:, :, 0]
+        assert float(np.delete(z_KN.numpy(), place, axis=1).max()) == pytest.approx(0, abs=1e-9)
