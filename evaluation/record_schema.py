@@ -200,3 +200,12 @@ def count_errors(episodes: Sequence[EpisodeRow]) -> dict[str, int]:
 def have_all_failed(episodes: Sequence[EpisodeRow]) -> bool:
     """Whether every episode ended with an error, so that nothing can be said of how the policy sees."""
     return sum(count_errors(episodes).values()) == len(episodes)
+
+
+def judged_collapse(record: Record) -> dict[str, Any]:
+    """A record's collapse part; without a verdict where every episode failed, which older records have even then."""
+    part: dict[str, Any] = dict(record["collapse"])
+    if part.get("verdict") is None or not have_all_failed(record["episodes"]):
+        return part
+    reasons = {**part["reasons"], **dict.fromkeys(VERDICT_MEASURES, ALL_FAILED)}
+    return {**part, **dict.fromkeys(VERDICT_MEASURES), "reasons": reasons}

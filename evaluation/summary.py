@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from smidgen.envs.smidgen_tasks import chance_level
-from smidgen.evaluation.collapse.labels import UNDECIDED, slope_text, spoken
+from smidgen.evaluation.collapse.labels import SOURCES, UNDECIDED, slope_text, spoken
 from smidgen.evaluation.films import video_folder
+from smidgen.evaluation.record_schema import judged_collapse
 from smidgen.evaluation.records import Record
-from smidgen.evaluation.verdict_cells import SOURCES, judged_collapse
 
 
 def summary_line(path: Path, record: Record) -> str:

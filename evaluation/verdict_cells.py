@@ -12,29 +12,18 @@ from typing import Any
 from smidgen.evaluation.cells import MINUS, OLD_RECORD, Cell, missing, number
 from smidgen.evaluation.collapse.labels import (
     BLIND,
-    CUE_SLOPE,
-    PATH_SLOPE,
+    SOURCES,
     UNDECIDED,
     VERDICTS,
     label_of,
     slope_text,
     spoken,
 )
-from smidgen.evaluation.record_schema import ALL_FAILED, VERDICT_MEASURES, Record, have_all_failed
+from smidgen.evaluation.record_schema import judged_collapse
 from smidgen.evaluation.rows import Row
 
-SOURCES = {CUE_SLOPE: "cue slope", PATH_SLOPE: "path slope"}
 # Beyond, slopes of one verdict are given as a range.
 _MOST_LISTED = 4
-
-
-def judged_collapse(record: Record) -> dict[str, Any]:
-    """A record's collapse part; without a verdict where every episode failed, which older records have even then."""
-    part: dict[str, Any] = dict(record["collapse"])
-    if part.get("verdict") is None or not have_all_failed(record["episodes"]):
-        return part
-    reasons = {**part["reasons"], **dict.fromkeys(VERDICT_MEASURES, ALL_FAILED)}
-    return {**part, **dict.fromkeys(VERDICT_MEASURES), "reasons": reasons}
 
 
 def verdict_cell(row: Row) -> Cell:

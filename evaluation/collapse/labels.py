@@ -41,3 +41,7 @@ def slope_text(slope: float) -> str:
     """A slope with two decimals, or as many more as it takes not to look like another label's: 0.799, not 0.80."""
     texts = (f"{slope:z.{digits}f}" for digits in range(2, 7))
     return next((text for text in texts if label_of(float(text)) == label_of(slope)), f"{slope:z.6f}")
+
+
+# What a verdict can rest on, in words.
+SOURCES = {CUE_SLOPE: "cue slope", PATH_SLOPE: "path slope"}
