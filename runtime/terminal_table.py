@@ -19,6 +19,7 @@ from rich.text import Text
 # A name is folded only beyond this width, or this part of the terminal's.
 _NAME_WIDTH = 12
 _NAME_SHARE = 3
+_BREAK_BEHIND = " -_./:,"
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,11 @@ def print_table(
     for column, width in zip(columns, widths, strict=False):
         table.add_column(Text(column.title), justify=column.justify, width=width, overflow="fold")
     for row in rows:
-        table.add_row(*row.cells[:num_kept], style=row.style, end_section=row.ends_section)
+        cells = [
+            folded(cell, width) if column.is_name else cell
+            for cell, width, column in zip(row.cells, widths, columns, strict=False)
+        ]
+        table.add_row(*cells, style=row.style, end_section=row.ends_section)
     console.print(Text(title, style="italic"))
     console.print(table)
     dropped = [column.title for column in columns[num_kept:]]
@@ -79,6 +84,22 @@ def print_table(
         console.print(Text(f"no room for {', '.join(dropped)}; a wider terminal shows more", style="dim"))
     if gap:
         console.print()
+
+
+def folded(name: Text, width: int) -> Text:
+    """A name in lines of a width, broken behind a space or a sign; inside a word only where that is wider."""
+    ends: list[int] = []
+    begin, best, used = 0, 0, 0
+    for place, letter in enumerate(name.plain):
+        if used + cell_len(letter) > width:
+            end = best if best > begin else place
+            ends.append(end)
+            used = cell_len(name.plain[end:place])
+            begin, best = end, end
+        used += cell_len(letter)
+        if letter in _BREAK_BEHIND:
+            best = place + 1
+    return Text("\n").join(name.divide(ends)) if ends else name
 
 
 def _texts(rows: Sequence[TerminalRow], place: int) -> list[str]:

@@ -67,12 +67,13 @@ class ComparisonRow:
 
 @dataclass(frozen=True)
 class Section:
-    """One hypothesis."""
+    """One hypothesis; ``explained_at`` is the anchor under which its withdrawal is already explained, or ""."""
 
     judged: JudgedHypothesis
     num_runs: int
     rows: tuple[tuple[ForestAxis, tuple[ComparisonRow, ...]], ...]
     panels: tuple[Panel, ...]
+    explained_at: str
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,7 @@ def _anchor(entry: str) -> str:
 def _sections(judgement: Judgement) -> list[Section]:
     suite, axis = judgement.suite, step_axis(judgement.suite)
     axes = {False: ratio_axis(judgement), True: fvu_axis()}
+    explained = _explained_at(judgement)
     return [
         Section(
             judged=judged,
@@ -157,9 +159,20 @@ def _sections(judgement: Judgement) -> list[Section]:
                 (axes[is_fvu], rows) for is_fvu in axes if (rows := _rows(judged.comparisons, axes[is_fvu], is_fvu))
             ),
             panels=panels(judged.hypothesis, suite, axis),
+            explained_at=explained.get(judged.name, ""),
         )
         for judged in judgement.hypotheses.values()
     ]
+
+
+def _explained_at(judgement: Judgement) -> dict[str, str]:
+    """By hypothesis, where its withdrawal is explained when that is not in its own section: each is told once."""
+    explained = {judged.withdrawal: f"claim-{name}" for name, judged in judgement.claims.items() if judged.withdrawal}
+    elsewhere = {}
+    for name, judged in judgement.hypotheses.items():
+        if judged.withdrawal and explained.setdefault(judged.withdrawal, name) != name:
+            elsewhere[name] = explained[judged.withdrawal]
+    return elsewhere
 
 
 def _rows(parts: Iterable[JudgedComparison], axis: ForestAxis, is_fvu: bool) -> tuple[ComparisonRow, ...]:

@@ -87,10 +87,25 @@ def test_reason_matched_figure_and_gap_stand_beside_every_withdrawn_verdict() ->
     assert all("<b>" not in row for row in rows)
     page = Page(render_claims_page(judge(suite)))
     notes = [text for _, text in page.all("p", class_="withdrawal")]
-    assert notes == [f"Withdrawn. {REASON} {figure}. No record holds {LACKS}."] * 2
+    # Told once, at the claim; the hypothesis leads there.
+    assert notes == [
+        f"Withdrawn. {REASON} {figure}. No record holds {LACKS}.",
+        "Withdrawn, for the reason and with the figures given at C1.",
+    ]
+    assert [text for _, text in page.all("a", href="#claim-C1")] == ["C1"]
+    assert len(page.all("li", id="claim-C1")) == 1
     badges = [text for _, text in page.all("span", class_="badge")]
     assert sum("withdrawn was: holds" in text for text in badges) == 3
     assert ("withdrawn", "1 withdrawn") in [(attrs.get("class"), text) for attrs, text in page.all("li")]
+
+
+def test_a_withdrawal_that_no_claim_shares_is_told_at_its_first_hypothesis() -> None:
+    shared = Withdrawal(verdicts=("H2", "H3"), reason=REASON, figures=(), lacks=LACKS)
+    notes = [text for _, text in Page(render_claims_page(judge(demo(shared)))).all("p", class_="withdrawal")]
+    assert len(notes) == 2
+    assert REASON in notes[0]
+    assert REASON not in notes[1]
+    assert "H2" in notes[1]
 
 
 def test_nothing_is_withdrawn_without_a_file(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from smidgen.runtime.terminal_table import TerminalColumn, TerminalRow, print_table
+from smidgen.runtime.terminal_table import TerminalColumn, TerminalRow, folded, print_table
 
 NAMES = ("perceiver-dft3d", "x" * 70, "机器人策略" * 9, "a name of some words", "[red]no markup[/red]", "e\u0301" * 30)
 COLUMNS = [
@@ -39,6 +39,22 @@ def test_every_name_is_whole_and_no_line_is_wider_than_the_terminal(width: int) 
         kept = "".join(_cells(line, first, end) for line in alone[3:]).replace(" ", "")
         assert kept.startswith(name.replace(" ", ""))
         assert "\u2026" not in "".join(alone)
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("perceiver-dft3d-seed0", ["perceiver-dft3d-", "seed0"]),
+        ("expert (privileged)", ["expert ", "(privileged)"]),
+        ("time_mean_of_all_the_demos", ["time_mean_of_", "all_the_demos"]),
+        ("x-" + "y" * 18, ["x-", "y" * 16, "yy"]),
+        ("z" * 18, ["z" * 16, "zz"]),
+        ("机器人-策略策略策略", ["机器人-", "策略策略策略"]),
+        ("exactly-sixteen-", ["exactly-sixteen-"]),
+    ],
+)
+def test_a_name_is_folded_behind_a_sign_where_it_has_one(name: str, lines: list[str]) -> None:
+    assert folded(Text(name), 16).plain.split("\n") == lines
 
 
 def _cells(line: str, first: int, end: int) -> str:
