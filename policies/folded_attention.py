@@ -207,7 +207,7 @@ class _Tokens:
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Weighted sums over tokens: of contents, and where there are maps, per grid row and per grid column."""
         x_bCN = self.x_BCN[block]
-        is_grouped = x_bCN.shape[1] <= MAX_GROUPED_CHANNELS and torch.get_num_threads() > 1
+        is_grouped = x_bCN.shape[1] <= MAX_GROUPED_CHANNELS and not _is_compiling() and torch.get_num_threads() > 1
         groups = _num_groups(weights_bRN) if is_grouped else 1
         grouped = _in_groups(weights_bRN, groups)
         content_bRC = (x_bCN.expand(len(grouped), -1, -1) @ grouped.mT).mT.reshape(*weights_bRN.shape[:2], -1)
@@ -273,12 +273,17 @@ def _scratch(like: Tensor, index: int, shape: tuple[int, ...]) -> Tensor:
     key = (index, like.dtype, like.device)
     kept: dict[Any, Tensor] = _kept.__dict__
     # Autograd may be off, on, or forbidden; what is kept belongs to none of these.
-    if like.device.type != "cpu":
+    if like.device.type != "cpu" or _is_compiling():
         return like.new_empty(shape)
     if key not in kept or kept[key].numel() < size:
         with torch.inference_mode(False):
             kept[key] = torch.empty(size, dtype=like.dtype, device=like.device)
     return kept[key][:size].view(shape)
+
+
+def _is_compiling() -> bool:
+    """Whether ``torch.compile`` reads this: it plans memory itself, and cannot ask for the number of threads."""
+    return torch.compiler.is_compiling()
 
 
 def _joined(blocks: Sequence[tuple[Tensor | None, ...]]) -> list[Any]:

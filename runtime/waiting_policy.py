@@ -11,7 +11,7 @@ import sys
 from collections.abc import MutableMapping
 
 # GNU's OpenMP, which PyTorch's wheels bring, reads either; Intel's and LLVM's read the first and the last.
-_USERS_CHOICE = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+USERS_CHOICE = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 
 
 def wait_passively(environment: MutableMapping[str, str] = os.environ) -> None:
@@ -20,7 +20,7 @@ def wait_passively(environment: MutableMapping[str, str] = os.environ) -> None:
     Args:
         environment: This process's variables, which its children inherit.
     """
-    if not any(name in environment for name in _USERS_CHOICE):
+    if not any(name in environment for name in USERS_CHOICE):
         environment["OMP_WAIT_POLICY"] = "passive"
 
 

@@ -7,16 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from smidgen.runtime.waiting_policy import wait_passively
+from smidgen.runtime.waiting_policy import USERS_CHOICE, wait_passively
 
 ROOT = Path(__file__).parents[2]
-CHOICES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 # GNU's OpenMP shows its settings as it is loaded, on stderr.
 SHOWN = {"OMP_DISPLAY_ENV": "verbose"}
 ASLEEP = "GOMP_SPINCOUNT = '0'"
 
 
-@pytest.mark.parametrize("name", CHOICES)
+@pytest.mark.parametrize("name", USERS_CHOICE)
 def test_a_users_choice_stands(name: str) -> None:
     environment = {name: "active"}
     wait_passively(environment)
@@ -26,7 +25,7 @@ def test_a_users_choice_stands(name: str) -> None:
 
 
 def run(*command: str, **variables: str) -> str:
-    kept = {name: value for name, value in os.environ.items() if name not in CHOICES}
+    kept = {name: value for name, value in os.environ.items() if name not in USERS_CHOICE}
     ended = subprocess.run(
         [sys.executable, *command], env=kept | SHOWN | variables, capture_output=True, text=True, check=True, cwd=ROOT
     )

@@ -13,6 +13,7 @@ import pytest
 
 from smidgen.runtime import workers
 from smidgen.runtime.errors import UserError
+from smidgen.runtime.waiting_policy import USERS_CHOICE, wait_passively
 from smidgen.runtime.workers import map_unordered
 
 _STATE: dict[str, int] = {}
@@ -32,6 +33,21 @@ def test_every_item_comes_back_with_its_result(num_workers: int) -> None:
     assert {item: value for item, (value, _) in results.items()} == {item: item * item + 1 for item in range(6)}
     if num_workers:
         assert {threads for _, threads in results.values()} == {"1"}
+
+
+def threads_and_waiting(item: int) -> tuple[int, str]:
+    import torch
+
+    return torch.get_num_threads(), os.environ.get("OMP_WAIT_POLICY", "")
+
+
+def test_a_commands_workers_have_one_thread_each_that_waits_asleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*USERS_CHOICE, "OMP_NUM_THREADS"):
+        # Set first, so that the variable is as before afterwards, whoever sets it meanwhile.
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    wait_passively()
+    assert dict(map_unordered(threads_and_waiting, range(2), 2)) == dict.fromkeys(range(2), (1, "passive"))
 
 
 @pytest.mark.parametrize("name", ["pickle", "socket", "queue", "tempfile"])
@@ -238,6 +254,7 @@ def test_a_limit_counts_the_time_of_one_item_only(capfd: pytest.CaptureFixture[s
 MARKING_PROGRAM = """
 import os, signal, sys, time
 from pathlib import Path
+from smidgen.runtime.waiting_policy import USERS_CHOICE, wait_passively
 from smidgen.runtime.workers import map_unordered
 
 def job(path):
