@@ -156,7 +156,7 @@ def _collect_missing(out: Path, config: CollectConfig, open_collector: OpenColle
     hosts: list[dict[str, Any]] = []
     num_successes = sum(row["success"] for row in rows.values())
     started = time.monotonic()
-    with progress(len(config.seeds), f"collecting {config.task}", done=len(rows)) as advance:
+    with progress(len(config.seeds), f"collecting {config.task} (episodes)", done=len(rows)) as advance:
         for seed, (made_with, row, host) in map_unordered(
             job, missing, config.workers, time_limit_s=config.episode_limit_s or None
         ):

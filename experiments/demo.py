@@ -20,7 +20,7 @@ from typing import Any
 
 from smidgen.data_collection.collect import collect
 from smidgen.data_collection.collector import CollectConfig
-from smidgen.evaluation.collapse.labels import BLIND, PARTLY_BLIND, SEES
+from smidgen.evaluation.collapse.labels import BLIND, PARTLY_BLIND, SEES, label_of, slope_text, spoken
 from smidgen.evaluation.evaluate import evaluate, summary_line
 from smidgen.evaluation.films import video_folder
 from smidgen.evaluation.leaderboard import leaderboard
@@ -126,12 +126,12 @@ def train_runs(config: DemoConfig, training: Path, validation: Path) -> dict[str
 
 def _watch(config: DemoConfig, runs: dict[str, Path], processes: dict[str, subprocess.Popen[bytes]]) -> None:
     shown = 0
-    with progress(config.steps * len(runs), "training") as advance:
+    with progress(config.steps * len(runs), f"training (steps of {' and '.join(runs)} together)") as advance:
         while True:
             running = any(process.poll() is None for process in processes.values())
             rows = {name: _last_row(out / METRICS_NAME) for name, out in runs.items()}
             done = sum(int(row.get("step", 0)) for row in rows.values())
-            advance(done - shown, "; ".join(_headline(name, row) for name, row in rows.items()))
+            advance(done - shown, "; ".join(headline(name, row) for name, row in rows.items()))
             shown = done
             if not running:
                 break
@@ -148,9 +148,10 @@ def _last_row(metrics: Path) -> dict[str, Any]:
     return dict(json.loads(lines[-1])) if lines else {}
 
 
-def _headline(name: str, row: dict[str, Any]) -> str:
+def headline(name: str, row: dict[str, Any]) -> str:
+    """Where a training run stands, from the last row of its metrics, in the words of a verdict."""
     slope = row.get("cue_slope")
-    return f"{name} starting" if slope is None else f"{name} cue slope {slope:.2f}"
+    return f"{name} starting" if slope is None else f"{name} {spoken(label_of(slope))} (cue slope {slope_text(slope)})"
 
 
 def evaluate_policies(config: DemoConfig, training: Path, validation: Path, runs: dict[str, Path]) -> Path:

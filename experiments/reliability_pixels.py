@@ -240,7 +240,7 @@ def measure(config: PixelsConfig) -> PixelsRecord:
     faults: dict[str, Noticed] = dict(before.faults) if before else {}
     views = before.views if before and "views" not in config.parts else watch_views(config)
     to_watch, to_break = config.tasks if "tasks" in config.parts else (), FAULTS if "faults" in config.parts else {}
-    with progress(len(to_watch) + len(to_break), "watching frames") as advance:
+    with progress(len(to_watch) + len(to_break), "watching frames (tasks, then faults)") as advance:
         for task in to_watch:
             tasks[task] = watch_task(task, config)
             advance(1, task)

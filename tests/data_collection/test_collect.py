@@ -73,8 +73,9 @@ def wait_for(condition, seconds=20.0):
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_the_number_of_workers_changes_no_byte(finished_set, tmp_path, workers):
+def test_the_number_of_workers_changes_no_byte(finished_set, tmp_path, workers, capsys):
     collected = collect(fake_config(tmp_path / "set", episodes=10, workers=workers), open_fake_collector)
+    assert " (episodes): 10/10 after " in capsys.readouterr().err
     assert tree(tmp_path / "set") == tree(finished_set)
     assert collected.num_new == 10
     assert "6/10 attempts successful (2 broken off by the simulator); 10 made in" in collected.summary()

@@ -5,7 +5,7 @@ from typing import Any
 
 from leaderboard_records import build_record, judged, write
 
-from smidgen.experiments.demo import closing_words
+from smidgen.experiments.demo import closing_words, headline
 
 
 def demo_results(folder: Path, raw: dict[str, Any], dft3d: dict[str, Any]) -> Path:
@@ -27,3 +27,10 @@ def test_the_demo_closes_with_what_its_table_shows_whichever_way_it_comes_out(tm
     assert "raw is blind (path slope 0.10) and dft3d is partly blind (cue slope 0.50)" in other
     small = closing_words(demo_results(tmp_path / "small", {}, {}))
     assert "raw is undecided (too few episodes" in small
+
+
+def test_progress_of_training_speaks_the_words_of_a_verdict() -> None:
+    assert headline("raw", {}) == "raw starting"
+    assert headline("raw", {"cue_slope": 0.05}) == "raw blind (cue slope 0.05)"
+    assert headline("raw", {"cue_slope": 0.5}) == "raw partly blind (cue slope 0.50)"
+    assert headline("raw", {"cue_slope": 0.9}) == "raw sees (cue slope 0.90)"
