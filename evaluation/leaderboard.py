@@ -36,7 +36,7 @@ from smidgen.evaluation.tables import check_outputs, csv_table, markdown, print_
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import read_text, write_atomic
-from smidgen.runtime.places import require_outside
+from smidgen.runtime.places import read_only_places, require_outside
 from smidgen.runtime.settings import PathText
 
 CLAIMS = ("--claims", "claims")
@@ -199,10 +199,20 @@ def leaderboard(arguments: list[str]) -> None:
         check_outputs(outputs)
         print(f"as the records give: {', '.join(map(str, outputs))}")
         return
+    read_only = read_only_places(_default_places(config), outputs)
     for path, data in outputs.items():
-        write_atomic(path, data)
+        if path not in read_only:
+            write_atomic(path, data)
     print_terminal(groups, Console())
-    print("\n".join([*messages, *_written(list(outputs))]))
+    written = _written([path for path in outputs if path not in read_only])
+    print("\n".join([*messages, *read_only.values(), *written]))
+
+
+def _default_places(config: LeaderboardConfig) -> dict[Path, str]:
+    """The keys of the outputs that stand around the records because nobody named another place."""
+    page = Folders.of(config).page
+    places = {Path(config.results, "leaderboard.csv"): "csv", page: "html", page.with_name("claims.html"): "html"}
+    return {path: key for path, key in places.items() if not getattr(config, key)}
 
 
 def _written(paths: list[Path]) -> list[str]:

@@ -1,8 +1,9 @@
-"""Where nothing else may be written: inside a data set, a checkpoint, or a run's own folders."""
+"""Where nothing may be written: in a data set, a checkpoint, a run's own folders, or a read-only directory."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from smidgen.runtime.errors import UserError
@@ -60,3 +61,20 @@ def _holds_episodes(directory: Path) -> bool:
         return any(each.name.isdigit() and len(each.name) == 9 for each in folder.iterdir())
     except OSError:
         return False
+
+
+def read_only_places(keys: Mapping[Path, str], outputs: Iterable[Path]) -> dict[Path, str]:
+    """Those outputs whose place nobody named, in directories where nothing may be written.
+
+    Args:
+        keys: The setting that names another place, of each output whose place is the default.
+        outputs: Files to be written.
+
+    Returns:
+        What to tell the user about each.
+    """
+    return {
+        path: f"did not write {path}: {path.parent} is read-only; pass {keys[path]}=PATH for another place"
+        for path in outputs
+        if path in keys and path.parent.exists() and not os.access(path.parent, os.W_OK)
+    }

@@ -1,6 +1,8 @@
 """What every test shares: one thread for each process, and property tests that a slow machine cannot fail."""
 
 import os
+import sys
+from pathlib import Path
 
 # Read when PyTorch and the BLAS libraries load, so it stands before any import of them. One thread makes sums
 # reproducible and leaves the second core to the other test process.
@@ -8,6 +10,9 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[variable] = "1"
 
 from hypothesis import settings  # noqa: E402
+
+# Modules that tests of several folders share.
+sys.path.insert(0, str(Path(__file__).parent))
 
 settings.register_profile("smidgen", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("smidgen")

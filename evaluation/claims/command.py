@@ -22,6 +22,7 @@ from smidgen.evaluation.tables import check_outputs, replace_between_markers
 from smidgen.runtime.command_line import command_help, compose_config, wants_help
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import read_text, write_atomic
+from smidgen.runtime.places import read_only_places
 from smidgen.runtime.settings import PathText
 
 MARKER = "claims"
@@ -85,7 +86,10 @@ def claims(arguments: list[str]) -> None:
         check_outputs(checked)
         print(f"as the records give: {', '.join(map(str, checked))}")
         return
+    page = next(iter(outputs))
+    read_only = {} if config.html else read_only_places({page: "html"}, outputs)
     for path, data in outputs.items():
-        write_atomic(path, data)
+        if path not in read_only:
+            write_atomic(path, data)
     print_terminal(judgement, Console())
-    print("\n".join(f"wrote {path}" for path in outputs))
+    print("\n".join(read_only.get(path, f"wrote {path}") for path in outputs))

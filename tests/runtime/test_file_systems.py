@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from read_only_mount import run_beside_read_only
 
 from smidgen.runtime import files, owner_lock
 from smidgen.runtime.errors import UserError
@@ -151,7 +152,6 @@ def test_names_that_differ_in_case_alone_do_not_overwrite_each_other(
 
 
 def test_a_read_only_mount_is_read_and_its_writer_told(tmp_path: Path) -> None:
-    """In a mount namespace of its own, so that nothing is left mounted."""
     (tmp_path / "file.json").write_text("{}")
     code = """
 import sys
@@ -173,19 +173,8 @@ for write in (lock, replace, lambda: files.write_atomic(here / "new", b"")):
     except UserError as error:
         print(error)
 """
-    mount = 'mount --bind "$0" "$0" && mount -o remount,ro,bind "$0" && exec "$@"'
-    command = ["unshare", "-m", "sh", "-c", mount, str(tmp_path), sys.executable, "-c", code, str(tmp_path)]
-    try:
-        allowed = subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode == 0
-    except FileNotFoundError:
-        allowed = False
-    if not allowed:
-        pytest.skip("mounting is not permitted here")
-    ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
-    if "mount:" in ended.stderr:
-        pytest.skip(f"mounting is not permitted here: {ended.stderr}")
-    first, *lines = ended.stdout.splitlines()
-    assert first == "{} 64", ended.stderr
+    first, *lines = run_beside_read_only(tmp_path, code, tmp_path)
+    assert first == "{} 64"
     assert len(lines) == 3
     for line in lines:
         assert line.startswith(f"may not write {tmp_path}/")
