@@ -136,7 +136,7 @@ class SideBySide:
         self.settings = {**configs, "seeds": self.seeds, "lrs": self.lrs}
         sets = {seed: make_ladder(data, seed) for seed in dict.fromkeys(self.seeds)}
         own = [sets[seed] for seed in self.seeds]
-        networks = [_initial_network(network, data.grid, sets[seed], seed) for seed in self.seeds]
+        networks = [initial_network(network, data.grid, sets[seed], seed) for seed in self.seeds]
         if adapt is not None:
             for each in networks:
                 adapt(each)
@@ -284,8 +284,15 @@ class SideBySide:
         self.steps_with_these_rows, self.traced = 0, None
 
 
-def _initial_network(config: PerceiverConfig, grid: tuple[int, int, int], data: LadderData, seed: int) -> Perceiver:
-    """A network with the seed's initial weights, its input fitted on the seed's pool."""
+def initial_network(config: PerceiverConfig, grid: tuple[int, int, int], data: LadderData, seed: int) -> Perceiver:
+    """A network with the seed's initial weights, its input fitted on the seed's pool.
+
+    Args:
+        config: The architecture.
+        grid: Frames, rows and columns of the data.
+        data: The seed's data set.
+        seed: Of the initial weights.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         channels, features = data.x_BNC.shape[2], data.y_BA.shape[1]

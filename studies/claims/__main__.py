@@ -50,7 +50,7 @@ def build_outputs(config: ReportConfig, plan: Plan, judged: dict[str, Judged], r
     """Content of every file."""
     outputs: dict[Path, bytes] = {}
     if config.html and not (config.check and not Path(config.html).exists()):
-        outputs[Path(config.html)] = render_page(plan, judged, records).encode()
+        outputs[Path(config.html)] = render_page(plan, judged, records, Path(config.results)).encode()
     if config.markdown:
         path = Path(config.markdown)
         tables = markdown(plan, judged, records, Path(config.results))

@@ -9,6 +9,7 @@ from smidgen.policies.choose_transform import ORIGINAL_RULE
 from studies.claims.arms import WITHOUT_UNIFORM, ArmBook, Cell
 from studies.claims.contrasts import ABSENT, Claim, Contrast, larger_gain, lower_regret, slower
 from studies.claims.design import LONG_WARMUP_STEPS, WARMUP_STEPS
+from studies.claims.forecast import RULE as FORECAST_RULE
 
 # Horizons in steps: long enough for most runs of the pilots to escape, short enough for the budget.
 PLAIN, TOKEN, CENTRE, STRUCTURED, MOMENTUM = 4_000, 3_000, 1_000, 3_000, 6_000
@@ -232,6 +233,27 @@ def c7(book: ArmBook) -> Contrasts:
             pairs,
             PLAIN,
             claim="C7" if against == "second" else "",
+        )
+        for against, title in titles.items()
+    }
+
+
+def forecasts(book: ArmBook) -> Contrasts:
+    """The forecast of the escape as a rule, on the pairs of C7: made on the first round's data, tried on this one's."""
+    pairs = next(iter(c7(book).values())).pairs
+    titles = {
+        "second": "always the DFT (which is C7's rule)",
+        "first": "always raw tokens",
+        "coin": "a coin",
+        "best": "the better of both in hindsight",
+    }
+    return {
+        f"forecast.{against}": lower_regret(
+            f"{title} over the forecast's choice, {len(pairs)} data sets and standardisations",
+            FORECAST_RULE,
+            against,
+            pairs,
+            PLAIN,
         )
         for against, title in titles.items()
     }

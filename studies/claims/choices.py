@@ -14,12 +14,13 @@ from smidgen.evaluation.json_types import from_json
 from smidgen.policies.choose_transform import ORIGINAL_RULE, OUR_RULE, InputChoice, choose_transform
 from smidgen.runtime.command_line import run_command
 from smidgen.runtime.files import read_json, write_json_atomic
+from studies.claims import forecast
 from studies.claims.arms import Arm
 from studies.claims.design import FIRST_LOOK, SEEDS
 from studies.claims.plan import Plan
 
 FILE = "choices.json"
-RULES = (ORIGINAL_RULE, OUR_RULE)
+RULES = (ORIGINAL_RULE, OUR_RULE, forecast.RULE)
 # Rule, then the first arm of the pair, then the seed: the name of the arm that is chosen.
 Choices = dict[str, dict[str, dict[str, str]]]
 
@@ -32,6 +33,8 @@ def pairs_of(plan: Plan) -> tuple[tuple[str, str], ...]:
 def choose(rule: str, pair: tuple[str, str], arms: dict[str, Arm], seed: int) -> str:
     """The arm of a pair that a rule chooses on a seed's data."""
     first = arms[pair[0]]
+    if rule == forecast.RULE:
+        return pair[forecast.choose_by_forecast(first.data, [arms[name].network for name in pair], seed)]
     data = make_ladder(first.data, seed)
     candidates = [InputChoice(arms[name].network.transform, arms[name].network.standardise_after) for name in pair]
     choice = choose_transform(rule, data.x_BNC, data.y_BA, candidates, grid=first.data.grid, network=first.network)

@@ -24,8 +24,9 @@ class Contrast:
         predicted: ``slower`` (the effect is there), or ``absent`` (it is not).
         least_ratio: What the ratio must reach, beside an interval that excludes 1.
         pairs: For the regret of a rule instead of ``terms``: raw arm and its DFT, one pair for each data set.
-        against: What the rule is compared with: always the ``first`` of a pair, always the ``second``, or a ``coin``.
-        rule: One of ``smidgen.policies.choose_transform.RULES``.
+        against: What the rule is compared with: always the ``first`` of a pair, the ``second``, a ``coin``, or the
+            ``best``, known in hindsight alone.
+        rule: One of ``studies.claims.choices.RULES``.
     """
 
     title: str

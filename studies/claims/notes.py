@@ -27,4 +27,6 @@ NOTES: tuple[str, ...] = (
     "At 49,152 tokens raw arms have positions per axis alone, and 2,000 steps: 1-D positions cost ten times as much.",
     "Noisy examples come from pools of 256 with 64 held out, where the first round had 1,024: the searches and areas "
     "of this round need more of them.",
+    "The forecast of the escape was made on the first round's runs. Its choices on this round's pairs were added, with "
+    "their regrets, when the first searches for a rate had run and no run that counts.",
 )

@@ -13,6 +13,7 @@ from smidgen.evaluation.charts import Axis, Tick, path_data
 from studies.claims import design, report, survival
 from studies.claims.plan import Plan
 from studies.claims.records import Records
+from studies.claims.tables import FORECAST_HEAD, FORECAST_TEXT
 from studies.claims.verdicts import Judged
 
 SHARE_AXIS = Axis(0.0, 1.0, (Tick("0 %", 0), Tick("50 %", 50), Tick("100 %", 100)))
@@ -37,8 +38,8 @@ class Picture:
     steps: Axis
 
 
-def render_page(plan: Plan, judged: dict[str, Judged], records: Records) -> str:
-    """The page's HTML, a function of plan and records alone."""
+def render_page(plan: Plan, judged: dict[str, Judged], records: Records, folder: Path) -> str:
+    """The page's HTML, a function of plan and records (in a folder) alone."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -52,6 +53,10 @@ def render_page(plan: Plan, judged: dict[str, Judged], records: Records) -> str:
         reports=reports,
         pictures=pictures,
         new=report.new_contrasts(judged),
+        forecast=report.forecast_contrasts(judged),
+        forecast_rows=report.forecast_rows(folder),
+        forecast_head=FORECAST_HEAD,
+        forecast_text=FORECAST_TEXT,
         arms=report.arm_reports(plan, records),
         num_runs=sum(len(records.runs(arm)) for arm in plan.arms),
         text=report,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
+from smidgen.runtime.files import read_json
 from studies.claims import design, survival
 from studies.claims.contrasts import Claim
 from studies.claims.estimator import Estimate
+from studies.claims.forecast import FILE as FORECAST_FILE
 from studies.claims.jobs import chosen_rate
 from studies.claims.plan import Plan
 from studies.claims.records import Records
@@ -70,6 +73,25 @@ def claim_reports(plan: Plan, judged: dict[str, Judged]) -> list[ClaimReport]:
 def new_contrasts(judged: dict[str, Judged]) -> list[Judged]:
     """Descriptive contrasts that belong to no claim."""
     return [each for name, each in judged.items() if name.startswith("new.")]
+
+
+def forecast_contrasts(judged: dict[str, Judged]) -> list[Judged]:
+    """Regrets of the forecast of the escape as a rule."""
+    return [each for name, each in judged.items() if name.startswith("forecast.")]
+
+
+def forecast_rows(folder: Path) -> list[tuple[str, str, str, str]]:
+    """Over which arms, how many, and the rank correlations of T0.5 with the forecast and with the contrast alone."""
+    path = folder / FORECAST_FILE
+    table = read_json(path)["correlations"] if path.exists() else {}
+    return [
+        (name, str(row["num"]), _correlation(row["steps"]), _correlation(row["contrast"]))
+        for name, row in table.items()
+    ]
+
+
+def _correlation(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.2f}".replace("-", "\u2212")
 
 
 def found(judged: Judged) -> str:

@@ -25,7 +25,7 @@ SCRATCH = "claims-round-2"
 # Claims whose primary contrast takes ten seeds: what C7's rule would choose needs every pair of arms.
 AT_TEN_SEEDS = ("C7",)
 # In the order in which the claims' primary contrasts are run: what is cheap to decide first.
-BUILDERS = (cells.c6, cells.c3, cells.c1, cells.c2, cells.c4_c5, cells.c7, cells.new_hypotheses)
+BUILDERS = (cells.c6, cells.c3, cells.c1, cells.c2, cells.c4_c5, cells.c7, cells.forecasts, cells.new_hypotheses)
 
 
 @functools.cache

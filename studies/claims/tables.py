@@ -13,6 +13,8 @@ from studies.claims.report import (
     arm_reports,
     claim_reports,
     effect_text,
+    forecast_contrasts,
+    forecast_rows,
     learned_text,
     log_rank_text,
     new_contrasts,
@@ -20,6 +22,17 @@ from studies.claims.report import (
 )
 from studies.claims.verdicts import Judged
 
+FORECAST_HEAD = (
+    "first round's runs, on which it was made",
+    "number",
+    "rank correlation of T0.5 with it",
+    "with contrast",
+)
+FORECAST_TEXT = (
+    "T = log(1 + rho / (lr G)) / rho, with the class-aligned gradient G of the untrained network and its growth rho in "
+    "one step of Adam: nothing is fitted. Contrast: that of the untrained network's latents, alone. Below, its choice "
+    "between raw tokens and their DFT on this round's data, fixed before the runs."
+)
 CONTRAST_HEAD = ("contrast", "effect [95 %]", "learned, slow then fast", "log-rank p", "")
 
 
@@ -40,6 +53,8 @@ def markdown(plan: Plan, judged: dict[str, Judged], records: Records, folder: Pa
         lines += ["", f"### {each.name}", "", f"*He said:* {escape_markdown(each.claim.statement)}"]
         lines += [f"*We asked:* {escape_markdown(each.claim.reading)}", f"*We found:* {escape_markdown(each.found)}"]
         lines += ["", *_contrasts((each.primary, *each.others), records)]
+    lines += ["", "### A forecast of the escape", "", FORECAST_TEXT, ""]
+    lines += [*table(FORECAST_HEAD, forecast_rows(folder)), "", *_contrasts(forecast_contrasts(judged), records)]
     lines += ["", "### New hypotheses", "", *_contrasts(new_contrasts(judged), records)]
     arm_head = ("arm", "rate", "T0.5 of the four tuning runs, by rate", "learned", "never learned")
     arms = [(each.name, each.rate, each.search, each.learned, each.never) for each in arm_reports(plan, records)]

@@ -84,7 +84,7 @@ def regret_values(contrast: Contrast, plan: Plan, records: Records, choices: Cho
             if None in both:
                 continue
             logs = [math.log(value) for value in both if value is not None]
-            rivals = {"first": logs[0], "second": logs[1], "coin": sum(logs) / 2}
+            rivals = {"first": logs[0], "second": logs[1], "coin": sum(logs) / 2, "best": min(logs)}
             values.setdefault(int(seed), []).append(rivals[contrast.against] - logs[(first, second).index(arm)])
     return {seed: sum(own) / len(own) for seed, own in values.items() if len(own) == len(contrast.pairs)}
 

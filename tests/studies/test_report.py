@@ -75,7 +75,7 @@ def c6_arms() -> tuple[str, ...]:
 
 def texts(records: Records) -> tuple[str, str]:
     judged = judge_all(PLAN, records, read_choices(FOLDER))
-    return render_page(PLAN, judged, records), markdown(PLAN, judged, records, FOLDER)
+    return render_page(PLAN, judged, records, FOLDER), markdown(PLAN, judged, records, FOLDER)
 
 
 def test_without_records_everything_reads_not_run_yet() -> None:
@@ -165,7 +165,7 @@ def test_nothing_from_records_is_read_as_markup() -> None:
     contrast = dataclasses.replace(PLAN.contrasts["C6.periodic.dft3d"], title="<b>|slow|</b>")
     plan: Plan = dataclasses.replace(PLAN, contrasts={**PLAN.contrasts, "C6.periodic.dft3d": contrast})
     judged = judge_all(plan, NOTHING, {})
-    assert "<b>" not in render_page(plan, judged, NOTHING)
+    assert "<b>" not in render_page(plan, judged, NOTHING, FOLDER)
     assert "<b>" not in markdown(plan, judged, NOTHING, FOLDER)
 
 
