@@ -30,6 +30,7 @@ from smidgen.data_collection.manifest import (
     episode_directory_name,
 )
 from smidgen.data_collection.store import EPISODES_NAME, HOST_NAME, TOP_LEVEL_NAMES, EpisodeStore, verify_files
+from smidgen.envs.user_tasks import require_same_task_code
 from smidgen.evaluation.collapse.labels import CUE
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.errors import UserError
@@ -134,7 +135,8 @@ def collect_episode(
         The header, the attempt's row, and what is known of the host.
 
     Raises:
-        UserError: If the environment is another than the one that made the episodes that are there.
+        UserError: If the environment is another than the one that made the episodes that are there, or the code of a
+            user's task has changed since it was made.
     """
     collector = open_collector(config)
     if present is not None and collector.header != present:
@@ -145,6 +147,7 @@ def collect_episode(
         # The worker that made it died before it could say so.
         return *_finished_episode(episodes, seed), collector.host
     episode, counterfactuals = collector.collect(seed)
+    require_same_task_code(config.task, collector.header["config"].get("task_code", {}))
     row = write_episode(episodes, collector.header, episode, counterfactuals)
     return collector.header, row, collector.host
 

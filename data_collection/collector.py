@@ -18,15 +18,17 @@ import numpy as np
 
 from smidgen.data_collection.array_files import Array
 from smidgen.data_collection.episode import Episode, empty_counterfactuals, failed_attempt
-from smidgen.data_collection.experts import EXPERTS
+from smidgen.data_collection.experts import EXPERTS, find_expert
 from smidgen.data_collection.manifest import SCHEMA_VERSION
-from smidgen.envs.errors import SimulatorError
+from smidgen.envs.errors import SIMULATOR_ERRORS, SimulatorError
 from smidgen.envs.seeds import seeds
-from smidgen.envs.selfcheck import confirm_pixels, prove_pixels
-from smidgen.envs.tasks import get_task, make_env
+from smidgen.envs.selfcheck import confirm_pixels, make_proven
+from smidgen.envs.tasks import named_task
+from smidgen.envs.user_tasks import running_task, task_code
 from smidgen.runtime.errors import UserError, unknown_name
 from smidgen.runtime.files import canonical_json
 from smidgen.runtime.settings import PathText
+from smidgen.runtime.user_modules import is_class_spec
 from smidgen.runtime.workers import EPISODE_LIMIT_S
 
 SPLITS = ("demonstrations", "validation")
@@ -35,15 +37,13 @@ _NOISE_STREAM, _PAIRS_STREAM = 1, 2
 # Where the data lie, how many processes made them and how patiently leave no trace in the data.
 _NOT_IDENTITY = ("out", "workers", "episode_limit_s")
 _LATER_SETTINGS = ("expert_variation", "hide_cue")
-# End an attempt as a failure that counts.
-SIMULATOR_ERRORS = (SimulatorError, FloatingPointError, np.linalg.LinAlgError)
 
 
 @dataclass(frozen=True)
 class CollectConfig:
     """What to collect; everything but ``out``, ``workers`` and ``episode_limit_s`` is its identity."""
 
-    task: str = field(metadata={"help": "task to demonstrate, e.g. lift"})
+    task: str = field(metadata={"help": "task to demonstrate, e.g. lift, or module:Class"})
     out: PathText = field(metadata={"help": "directory of the data set"})
     episodes: int = field(default=100, metadata={"help": "attempts; failed ones are kept, flagged, out of training"})
     seed_start: int = field(default=0, metadata={"help": "first seed, as an offset inside the split"})
@@ -67,7 +67,7 @@ class CollectConfig:
 
     def __post_init__(self) -> None:
         # Resolved here, so that naming the task's own cameras and leaving them out are one configuration.
-        object.__setattr__(self, "cameras", tuple(self.cameras) or get_task(self.task).cameras)
+        object.__setattr__(self, "cameras", tuple(self.cameras) or named_task(self.task).cameras)
         if self.split not in SPLITS:
             raise unknown_name("split", self.split, SPLITS)
         least = {"image_size": 1, "history": 1, "workers": 0, "counterfactuals_per_episode": 0, "episode_limit_s": 0}
@@ -78,7 +78,9 @@ class CollectConfig:
             raise UserError(f"action_noise_m should lie in 0..1 m, got {self.action_noise_m}")
         if not 0.0 <= self.expert_variation <= 1.0:
             raise UserError(f"expert_variation should lie in 0..1, got {self.expert_variation}")
-        if self.task not in EXPERTS:
+        if find_expert(self.task) is None:
+            if is_class_spec(self.task):
+                raise UserError(f"task {self.task!r:.200} has no expert; set expert, a subclass of smidgen.Expert")
             raise unknown_name("expert for task", self.task, EXPERTS)
         seeds(self.split, self.seed_start, self.episodes)
 
@@ -94,6 +96,8 @@ class CollectConfig:
             # Data sets from before there was such a setting keep their identity.
             if not settings[name]:
                 del settings[name]
+        if code := task_code(self.task):
+            settings["task_code"] = code
         return dict(json.loads(canonical_json(settings)))
 
 
@@ -129,10 +133,12 @@ class Collector:
         Raises:
             RuntimeError: If a stored state does not render to the frame that was seen.
             PixelError: If frames cannot be trusted any more.
+            UserCodeError: If a user's own task or expert fails.
         """
         try:
-            episode, experts = self._attempt(seed)
-            pairs = self._counterfactuals(episode, experts)
+            with running_task(self._config.task, f"the attempt of seed {seed}"):
+                episode, experts = self._attempt(seed)
+                pairs = self._counterfactuals(episode, experts)
             confirm_pixels(self._env)
             return episode, pairs
         except SIMULATOR_ERRORS as error:
@@ -242,21 +248,23 @@ def close_collector() -> None:
 
 
 def _make_collector(config: CollectConfig) -> Collector:
-    env = make_env(
+    env = make_proven(
         config.task,
         cameras=config.cameras,
         image_size=config.image_size,
         render_profile=config.render_profile,
         observe_pixels=False,
     )
-    prove_pixels(env)
-    return Collector(env, EXPERTS[config.task](env.task.action, config.expert_variation), config)
+    expert = find_expert(config.task)
+    assert expert is not None, "the configuration has asked"
+    with running_task(config.task, "making its expert"):
+        return Collector(env, expert(env.task.action, config.expert_variation), config)
 
 
 def _header(env: Any, expert: Any, config: CollectConfig) -> dict[str, Any]:
     header = {
         "schema_version": SCHEMA_VERSION,
-        "task": config.task,
+        "task": named_task(config.task).name,
         "environment": env.fingerprint()["ranked"],
         "versions": {"numpy": np.__version__, "smidgen": version("smidgen")},
         "expert": {"name": type(expert).__name__},

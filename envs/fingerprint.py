@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ def environment_fingerprint(
     cameras: tuple[str, ...],
     image_size: tuple[int, int],
     renderer: str,
+    code: Mapping[str, str],
 ) -> dict[str, dict[str, Any]]:
     """Builds a fingerprint.
 
@@ -28,6 +30,7 @@ def environment_fingerprint(
         cameras: Cameras that are rendered.
         image_size: Height and width in pixels.
         renderer: OpenGL's name of what drew the frames; empty where none was drawn.
+        code: Hashes of the modules of a user's environment, by file; {} for one of ours, which its id names.
 
     Returns:
         ``ranked``: only equal ones may stand in one ranking. ``host``: decides whether a repetition is compared to the
@@ -43,6 +46,7 @@ def environment_fingerprint(
             "image_size": list(image_size),
             "mujoco": version("mujoco"),
             "robosuite": version("robosuite"),
+            **({"code": dict(code)} if code else {}),
         },
         "host": host_fingerprint() | {"renderer": renderer},
     }

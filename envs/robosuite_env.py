@@ -23,6 +23,7 @@ from smidgen.envs.rendering import HIDDEN_GROUP, FrameRenderer, get_render_profi
 from smidgen.envs.simulator import quiet_robosuite
 from smidgen.envs.specs import TaskSpec
 from smidgen.envs.yaw import next_yaw, turned_about_vertical, yaw_between
+from smidgen.runtime.user_code import hash_modules
 from smidgen.runtime.worker_process import end_with_parent_process
 
 _STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS | mujoco.mjtState.mjSTATE_WARMSTART
@@ -44,6 +45,8 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray], abc.ABC):
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012  (as Gymnasium has it)
     task: ClassVar[TaskSpec]
+    # Of a user's task: its Expert, where demonstrations are wanted. Those of ours stand in EXPERTS.
+    expert: ClassVar[type[Any] | None] = None
     simulation_class: ClassVar[type[FrozenModel]]
 
     def __init__(
@@ -279,7 +282,9 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray], abc.ABC):
 
     def fingerprint(self) -> dict[str, dict[str, Any]]:
         """What this environment is: ``ranked`` decides what may be compared, ``host`` only how exactly."""
+        module = type(self).__module__
         return environment_fingerprint(
+            code={} if module.partition(".")[0] == "smidgen" else hash_modules(module),
             env_id=self.task.env_id,
             render_profile=self.render_profile,
             model_sha256=self.simulation.model_sha256,

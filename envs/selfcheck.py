@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from smidgen.envs.errors import untrusted_pixels
+from smidgen.envs.errors import PixelError, untrusted_pixels
+from smidgen.envs.user_tasks import running_task
+from smidgen.runtime.user_modules import is_class_spec
 
 if TYPE_CHECKING:
     from smidgen.envs.robosuite_env import RobosuiteEnv
@@ -82,6 +84,27 @@ def prove_pixels(env: RobosuiteEnv) -> PixelProof | None:
     )
     _known_pictures[env] = state, first
     return PixelProof(float(moved_fraction), cue_pixels, difference)
+
+
+def make_proven(task: str, **kwargs: Any) -> Any:
+    """Makes a task's environment, as :func:`smidgen.envs.tasks.make_env` does, and proves its pixels.
+
+    Raises:
+        UserError: If it cannot be made.
+        PixelError: If a frame is wrong.
+    """
+    # Imported here: the registry's package is what imports this module's first.
+    from smidgen.envs.tasks import make_env
+
+    env = make_env(task, **kwargs)
+    try:
+        with running_task(task, "proving its pixels"):
+            prove_pixels(env)
+    except PixelError as error:
+        if not is_class_spec(task):
+            raise
+        raise PixelError(f"{error}; if the doctor finds nothing, the class {task:.200} is at fault") from error
+    return env
 
 
 def confirm_pixels(env: Any) -> None:

@@ -6,6 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Self
 
+from smidgen.runtime.errors import UserError, unknown_name
+
 ACTION_KINDS = ("position", "gripper", "yaw")
 TABLE_HEIGHT_M = 0.8
 
@@ -19,6 +21,9 @@ class ActionSpec:
         kinds: ``position`` (m, world frame), ``gripper`` (-1 open to 1 closed) or ``yaw`` (rad from home, mod pi).
         low: Smallest value of each component.
         high: Largest value of each component.
+
+    Raises:
+        UserError: If they are not equally many, or a kind is unknown.
     """
 
     names: tuple[str, ...]
@@ -27,8 +32,10 @@ class ActionSpec:
     high: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        assert len(self.names) == len(self.kinds) == len(self.low) == len(self.high)
-        assert all(kind in ACTION_KINDS for kind in self.kinds)
+        if len({len(self.names), len(self.kinds), len(self.low), len(self.high)}) > 1:
+            raise UserError(f"expected as many names, kinds, low and high of an action, got {self}")
+        if unknown := [kind for kind in self.kinds if kind not in ACTION_KINDS]:
+            raise unknown_name("kind of action", unknown[0], ACTION_KINDS)
 
     @property
     def size(self) -> int:

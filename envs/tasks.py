@@ -1,6 +1,6 @@
 """The registry of tasks, what each declares of itself, and the one way to make their environments.
 
-Imports no simulator: that happens when an environment is made.
+Imports no simulator: that happens when an environment is made, or a user's own task is named.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from smidgen.envs.backend import simulator_imports
 from smidgen.envs.robosuite_tasks import ROBOSUITE_TASKS
 from smidgen.envs.smidgen_tasks import SMIDGEN_TASKS
 from smidgen.envs.specs import TABLE_HEIGHT_M, ActionSpec, TaskSpec
+from smidgen.envs.user_tasks import check_made, load_task_class, running_task
 from smidgen.runtime.errors import unknown_name
+from smidgen.runtime.user_modules import is_class_spec
 
 _POSITION_AND_GRIPPER = ActionSpec(
     names=("x_m", "y_m", "z_m", "gripper"),
@@ -37,7 +39,7 @@ TASKS: dict[str, TaskSpec] = {task.name: task for task in (LIFT, *ROBOSUITE_TASK
 
 
 def get_task(name: str) -> TaskSpec:
-    """Looks a task up by name.
+    """Looks one of our tasks up by name, which may come out of a file.
 
     Raises:
         UserError: If there is none of that name; the message lists the valid ones.
@@ -47,16 +49,50 @@ def get_task(name: str) -> TaskSpec:
     return TASKS[name]
 
 
+def named_task(spec: str) -> TaskSpec:
+    """What a command line or a caller names: one of our tasks, or a class of theirs, which is imported.
+
+    A name out of a file is for :func:`get_task`, which imports nothing.
+
+    Args:
+        spec: A name in :data:`TASKS`, or ``their.module:Class``.
+
+    Raises:
+        UserError: If there is no such task, or the class cannot be a task's.
+    """
+    if is_class_spec(spec):
+        task: TaskSpec = users_environment(spec).task
+        return task
+    if spec not in TASKS:
+        raise unknown_name("task", spec, (*TASKS, "their.module:Class"))
+    return TASKS[spec]
+
+
+def users_environment(spec: str) -> Any:
+    """The environment class of a user's task, checked; importing it imports the simulator.
+
+    Raises:
+        UserError: As :func:`smidgen.envs.user_tasks.load_task_class` raises it.
+    """
+    return load_task_class(spec, TASKS)
+
+
 def make_env(task: str, **kwargs: Any) -> Any:
     """Makes a task's bare environment, without Gymnasium's checking wrappers.
 
     Args:
-        task: A name in :data:`TASKS`.
+        task: A name in :data:`TASKS`, or ``their.module:Class``, which is imported.
         **kwargs: As :class:`smidgen.envs.robosuite_env.RobosuiteEnv` takes them.
 
     Raises:
-        UserError: For an unknown task, or a machine without the OpenGL backend that is asked for.
+        UserError: For an unknown task, a machine without the OpenGL backend that is asked for, or a user's class that
+            fails.
     """
+    if is_class_spec(task):
+        with running_task(task, "making its environment"):
+            env = users_environment(task)(**kwargs)
+            check_made(env, task)
+            return env
     return load_environment_class(get_task(task))(**kwargs)
 
 

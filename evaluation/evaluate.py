@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from smidgen.data_collection.experts import EXPERTS
+from smidgen.data_collection.experts import find_expert
 from smidgen.evaluation.all_tasks import ALL, all_tasks_table, table_path, task_configs, with_expert_settings
 from smidgen.evaluation.collapse import DETECTOR_VERSION
 from smidgen.evaluation.collapse.labels import CUE
@@ -124,7 +124,9 @@ def _difference(record: Record, fixed: dict[str, Any]) -> str:
     if record["schema_version"] != SCHEMA_VERSION:
         return f"is a record of schema version {record['schema_version']}, which is read and ranked but never resumed"
     card = record["policy"]
-    for there, here in ((card["code"], fixed["policy"]["code"]), (card["files"], fixed["policy"]["files"])):
+    made_of = [(card[part], fixed["policy"][part]) for part in ("code", "files")]
+    made_of.append((record["config"].get("task_code", {}), fixed["config"].get("task_code", {})))
+    for there, here in made_of:
         if changed := changed_files(there, here):
             return f"was made before {_named(changed)} changed"
     films = [{"seed": video["seed"], "file": video["file"]} for video in record["videos"]]
@@ -168,7 +170,7 @@ def _run(plan: Plan) -> tuple[Record, dict[str, Any]]:
     }
     if plan.demos is not None and plan.steps:
         dry_call(plan.source, plan.task.action, stored_rows(plan.demos, plan.card["observes"]), plan.config.keep_going)
-    label, limit_s = f"{plan.config.task} {plan.card['name']}", plan.config.episode_limit_s or None
+    label, limit_s = f"{plan.task.name} {plan.card['name']}", plan.config.episode_limit_s or None
     counted = {"episodes": len(own), "expert's episodes": len(added), "held-out episodes": len(held_out) + len(twin)}
     parts = " + ".join(f"{count} {name}" for name, count in counted.items() if count)
     answers = run_items(items, plan.config.workers, f"{label} ({parts})", limit_s)
@@ -183,7 +185,7 @@ def _run(plan: Plan) -> tuple[Record, dict[str, Any]]:
     )
     # Where an episode broke off, its path says nothing of sight.
     paths = {seed: [] if by_seed[seed]["error"] else by_seed[seed]["path"] for seed in plan.seeds}
-    collapse.add_paths(paths, expert_paths, plan.config.task)
+    collapse.add_paths(paths, expert_paths, plan.task.name)
     record = {
         **plan.fixed,
         "episodes": episodes,
@@ -230,12 +232,14 @@ def _measure_held_out(
 
 
 def _shard_folder(plan: Plan, policy_name: str) -> Path:
-    return record_path(Path(plan.config.out) / SHARDS, plan.config.task, policy_name).with_suffix("")
+    return record_path(Path(plan.config.out) / SHARDS, plan.task.name, policy_name).with_suffix("")
 
 
 def _shard(plan: Plan, policy_name: str, identity: dict[str, Any], **item: Any) -> Path:
     """The file of an item's answer: its name is a hash of all that the answer depends on."""
     world = {"task": plan.world.task, "cameras": plan.world.cameras, "image_size": plan.world.image_size}
+    if plan.world.code_sha256 is not None:
+        world |= {"code_sha256": plan.world.code_sha256}
     rules = {"schema": SCHEMA_VERSION, "protocol": plan.fixed["protocol"]["version"], "labels": RULES_VERSION}
     depends_on = {"policy": identity, "world": world, **rules, **item}
     key = sha256_bytes(canonical_json({**depends_on, "versions": plan.fixed["versions"]}))
@@ -261,7 +265,7 @@ def _episode_items(plan: Plan) -> dict[Path, EpisodeItem]:
 
 def _expert_items(plan: Plan) -> dict[Path, EpisodeItem]:
     """The expert on the same seeds, for the spread ratio; the shards are those of the expert's own evaluation."""
-    if plan.config.task not in EXPERTS:
+    if find_expert(plan.config.task) is None:
         return {}
     source = PolicySource(EXPERT, plan.config.task)
     card = build_card(source, source.build(), None)

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from smidgen.data_collection.experts import EXPERTS
-from smidgen.envs.tasks import get_task
+from smidgen.data_collection.experts import EXPERTS, find_expert
+from smidgen.envs.tasks import named_task
 from smidgen.runtime.errors import unknown_name
 
 
@@ -15,7 +15,7 @@ class ExpertPolicy:
     """One expert per episode side by side.
 
     Args:
-        task: Name of the task.
+        task: Name of the task, or ``their.module:Class`` of a user's, which is imported.
 
     Raises:
         UserError: If the task is unknown or has no expert.
@@ -25,15 +25,15 @@ class ExpertPolicy:
     observes: tuple[str, ...] = ("privileged",)
 
     def __init__(self, task: str) -> None:
-        if task not in EXPERTS:
+        expert = find_expert(task)
+        if expert is None:
             raise unknown_name("task with an expert", task, EXPERTS)
-        self._task = task
+        self._expert, self._action_spec = expert, named_task(task).action
         self.reset()
 
     def reset(self, num_episodes: int = 1, seed: int = 0) -> None:
         """Starts episodes; ``seed`` is the first one's, the others count on from it."""
-        action_spec = get_task(self._task).action
-        self._experts = [EXPERTS[self._task](action_spec) for _ in range(num_episodes)]
+        self._experts = [self._expert(self._action_spec) for _ in range(num_episodes)]
         for row, expert in enumerate(self._experts):
             expert.reset(seed + row)
 

@@ -15,34 +15,43 @@ from typing import Any
 import numpy as np
 import torch
 
+from smidgen.envs.errors import SIMULATOR_ERRORS
+from smidgen.envs.user_tasks import running_task, task_code_sha256
 from smidgen.evaluation.dry_call import dry_call, reset_rows
 from smidgen.evaluation.held_out import HeldOutItem, open_store, predict_episode
 from smidgen.evaluation.policy_source import PolicySource, confirm_same, open_policy
 from smidgen.evaluation.protocol import POLICY_ERROR
 from smidgen.evaluation.rollout import EpisodeResult, rollout
 from smidgen.evaluation.videos import VideoRecorder, frames_sha256, write_video
-from smidgen.runtime.errors import UserCodeError
+from smidgen.runtime.errors import UserCodeError, UserError
+from smidgen.runtime.user_modules import is_class_spec
 
 
 def make_simulator(task: str, cameras: tuple[str, ...], image_size: int) -> Any:
     """Makes an environment that renders when asked to, and proves its pixels."""
     # Imported here: the parent process needs no simulator, and its import takes seconds.
-    from smidgen.envs.selfcheck import prove_pixels
-    from smidgen.envs.tasks import make_env
+    from smidgen.envs.selfcheck import make_proven
 
-    env = make_env(task, cameras=cameras, image_size=image_size, observe_pixels=False)
-    prove_pixels(env)
-    return env
+    return make_proven(task, cameras=cameras, image_size=image_size, observe_pixels=False)
 
 
 @dataclass(frozen=True)
 class World:
-    """The environment that an evaluation runs in."""
+    """The environment that an evaluation runs in.
+
+    Attributes:
+        task: A task's name, or ``their.module:Class`` of a user's, as a command line named it.
+        cameras: Names of the cameras.
+        image_size: Pixels along a side of a frame.
+        make: Makes it of those three.
+        code_sha256: What a user's task was made of when the evaluation began; every process refuses another.
+    """
 
     task: str
     cameras: tuple[str, ...]
     image_size: int
     make: Callable[[str, tuple[str, ...], int], Any] = make_simulator
+    code_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +82,17 @@ def open_world(world: World) -> Any:
     if world not in _open_worlds:
         close_world()
         _open_worlds[world] = world.make(world.task, world.cameras, world.image_size)
+        _require_same_code(world)
     return _open_worlds[world]
+
+
+def _require_same_code(world: World) -> None:
+    """Refuses a user's task that is no longer what it was when the evaluation began."""
+    if world.code_sha256 is not None and task_code_sha256(world.task) != world.code_sha256:
+        raise UserError(
+            f"the code of task {world.task!r:.200} changed during the evaluation, and a record holds one task: run the "
+            "same command again"
+        )
 
 
 def close_world() -> None:
@@ -102,9 +121,14 @@ def run_item(item: Item) -> dict[str, Any]:
     """Answers one item with a JSON object.
 
     Raises:
-        UserCodeError: If the policy fails, and the item is not to keep going.
+        UserCodeError: If the policy fails, and the item is not to keep going; if a user's task fails.
     """
-    answer = predict_episode(item) if isinstance(item, HeldOutItem) else _run_episode(item)
+    if isinstance(item, HeldOutItem):
+        answer = predict_episode(item)
+    else:
+        with running_task(item.world.task, f"the episode of seed {item.seed}"):
+            answer = _run_episode(item)
+        _require_same_code(item.world)
     confirm_same(item.source)
     return answer
 
@@ -114,7 +138,9 @@ def _run_episode(item: EpisodeItem) -> dict[str, Any]:
     if item.dry_call:
         _prove_policy(item.source, item.world, item.keep_going)
     recorder = None if item.video is None else VideoRecorder()
-    result = rollout(env, open_policy(item.source), item.seed, recorder)
+    # Of ours, whatever stops an episode is the simulator's; of a user's task it may be a bug, which is to be seen.
+    counted = SIMULATOR_ERRORS if is_class_spec(item.world.task) else (Exception,)
+    result = rollout(env, open_policy(item.source), item.seed, recorder, counted)
     if result.label == POLICY_ERROR and not item.keep_going:
         raise UserCodeError(
             f"policy {item.source.spec!r:.200} failed in the episode of seed {item.seed}, at step {result.num_steps}: "

@@ -15,7 +15,8 @@ import numpy as np
 from smidgen.data_collection.store import EpisodeStore
 from smidgen.envs.seeds import SEED_RANGES
 from smidgen.envs.specs import TaskSpec
-from smidgen.envs.tasks import get_task
+from smidgen.envs.tasks import named_task
+from smidgen.envs.user_tasks import task_code, task_code_sha256
 from smidgen.evaluation.films import video_name
 from smidgen.evaluation.held_out import spread_steps
 from smidgen.evaluation.items import World, make_simulator
@@ -44,7 +45,7 @@ class EvalConfig:
 
     policy: PathText = field(metadata={"help": "expert, random, noop, mean_action, ..., checkpoint or module:Class"})
     out: PathText = field(metadata={"help": "directory of the records; their videos go to OUT/videos"})
-    task: str = field(default="", metadata={"help": "task, or all; empty: the checkpoint's, the demos', else lift"})
+    task: str = field(default="", metadata={"help": "task, all or module:Class; empty: the checkpoint's, demos', lift"})
     episodes: int = field(default=200, metadata={"help": "episodes, one per test seed; a full entry has 200"})
     split: str = field(default="test", metadata={"help": "seeds: test, or checkpoint for choosing (never ranked)"})
     seed_start: int = field(default=0, metadata={"help": "first seed, as an offset inside the split or absolute"})
@@ -111,7 +112,7 @@ class Plan:
     @property
     def record_path(self) -> Path:
         """Where the record will stand."""
-        return record_path(self.config.out, self.config.task, self.card["name"])
+        return record_path(self.config.out, self.task.name, self.card["name"])
 
 
 def make_plan(config: EvalConfig, make: Callable[..., Any] = make_simulator) -> Plan:
@@ -128,22 +129,24 @@ def make_plan(config: EvalConfig, make: Callable[..., Any] = make_simulator) -> 
     """
     require_outside(config.out)
     config, cameras = _with_surroundings(config)
-    task = get_task(config.task)
+    task = named_task(config.task)
+    _require_protocol(task)
     seeds = evaluation_seeds(config.split, config.seed_start, config.episodes)
     source = PolicySource(config.policy, config.task, config.train_demos, config.transform)
-    train_demos, demos = (_open_demos(path, config.task) for path in (config.train_demos, config.demos))
+    train_demos, demos = (_open_demos(path, task.name) for path in (config.train_demos, config.demos))
     policy = source.build()
     card = build_card(source, policy, config.name)
     _require_file_name(card["name"])
     source = source.pinned(card)
-    _require_own_record(record_path(config.out, config.task, card["name"]))
+    _require_own_record(record_path(config.out, task.name, card["name"]))
     _require_disjoint(card, demos, train_demos)
-    twin = _open_twin(config, demos, train_demos)
+    twin = _open_twin(config, task, demos, train_demos)
     world = World(
         task=config.task,
         cameras=policy.interface.cameras if isinstance(policy, LearnedPolicy) else cameras,
         image_size=policy.interface.image_size if isinstance(policy, LearnedPolicy) else config.image_size,
         make=make,
+        code_sha256=task_code_sha256(config.task),
     )
     reason = _why_unmeasured(policy, world, demos)
     steps = {} if reason or demos is None else spread_steps(demos, config.windows)
@@ -161,7 +164,9 @@ def _with_surroundings(config: EvalConfig) -> tuple[EvalConfig, tuple[str, ...]]
     return replace(config, task=found.task, image_size=found.image_size), found.cameras
 
 
-def _open_twin(config: EvalConfig, demos: EpisodeStore | None, train_demos: EpisodeStore | None) -> PolicySource | None:
+def _open_twin(
+    config: EvalConfig, task: TaskSpec, demos: EpisodeStore | None, train_demos: EpisodeStore | None
+) -> PolicySource | None:
     if config.twin is None:
         return None
     source = PolicySource(config.twin, config.task, transform=config.transform)
@@ -169,14 +174,22 @@ def _open_twin(config: EvalConfig, demos: EpisodeStore | None, train_demos: Epis
     if source.kind != "checkpoint" or demos is None:
         raise UserError(f"expected twin= a checkpoint, beside demos=DIR, got twin={config.twin} demos={config.demos}")
     trained_on = read_checkpoint_card(config.twin)["task"]
-    if trained_on != config.task:
+    if trained_on != task.name:
         raise UserError(
             f"twin {config.twin} was trained on task {trained_on!r:.60}, policy {config.policy} is evaluated on "
-            f"{config.task!r}; expected the same network, trained on the same task with hide_cue=true"
+            f"{task.name!r}; expected the same network, trained on the same task with hide_cue=true"
         )
     card = build_card(source, source.build(), None)
     _require_disjoint(card, demos, train_demos)
     return source.pinned(card)
+
+
+def _require_protocol(task: TaskSpec) -> None:
+    if task.hold_steps != HOLD_STEPS:
+        raise UserError(
+            f"task {task.name!r}: expected task.hold_steps={HOLD_STEPS}, as the protocol of evaluations has it, got "
+            f"{task.hold_steps}"
+        )
 
 
 def _require_file_name(name: str) -> None:
@@ -251,7 +264,7 @@ def _fixed_part(
     filmed = list(seeds)[: config.videos]
     return {
         "schema_version": SCHEMA_VERSION,
-        "task": config.task,
+        "task": task.name,
         "policy": card,
         "protocol": {
             "version": PROTOCOL_VERSION,
@@ -272,10 +285,11 @@ def _fixed_part(
             "windows": config.windows,
             "demos_sha256": demos.sha256 if demos else None,
             "train_demos_sha256": train_demos.sha256 if train_demos else None,
+            **({"task": config.task, "task_code": code} if (code := task_code(config.task)) else {}),
         },
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         "training_curve": read_curve(config.policy) if card["kind"] == "checkpoint" else [],
-        "videos": [{"seed": seed, "file": video_name(config.task, card["name"], seed)} for seed in filmed],
+        "videos": [{"seed": seed, "file": video_name(task.name, card["name"], seed)} for seed in filmed],
     }
 
 

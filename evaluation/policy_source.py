@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from smidgen.data_collection.store import EpisodeStore
-from smidgen.envs.tasks import get_task
+from smidgen.envs.tasks import named_task
 from smidgen.evaluation.expert_policy import ExpertPolicy
 from smidgen.evaluation.record_schema import PolicyCard
 from smidgen.policies.baselines import POLICIES
@@ -29,7 +29,7 @@ class PolicySource:
 
     Attributes:
         spec: ``expert``, a baseline's name, a checkpoint's path, or ``their.module:Class``.
-        task: Name of the task.
+        task: Name of the task, or ``their.module:Class`` of a user's, as a command line named it.
         train_demos: Training demonstrations, for the baselines that play back their statistics.
         transform: ``their.module:Class`` of a checkpoint's input transform, where it was trained with a user's.
         content: What the policy was made of when the evaluation began (:func:`content_sha256`): every process that
@@ -92,12 +92,13 @@ class PolicySource:
         if self.statistics_from is not None:
             store = EpisodeStore.open(self.statistics_from, verify=False)
             statistics = store.statistics(store.training_seeds)
+        task = named_task(self.task)
         load = functools.partial(
             load_policy,
             self.spec,
-            get_task(self.task).action.to_json(),
+            task.action.to_json(),
             statistics,
-            expect_task=self.task,
+            expect_task=task.name,
             transform=self.transform,
         )
         if self.module is None:
@@ -107,7 +108,9 @@ class PolicySource:
 
     @property
     def module(self) -> str | None:
-        """The user's module that runs: their policy's, or that of their checkpoint's input transform."""
+        """The user's module that runs: that of their policy, of their task's expert, or of their input transform."""
+        if self.kind == "expert":
+            return self.task.partition(":")[0] if is_class_spec(self.task) else None
         if self.kind == "user":
             return self.spec.partition(":")[0]
         return self.transform.partition(":")[0] if self.transform and is_class_spec(self.transform) else None
@@ -144,7 +147,8 @@ def confirm_same(source: PolicySource) -> None:
 def _require_same(source: PolicySource, policy: Policy) -> None:
     if source.content is not None and content_sha256(build_card(source, policy, None)) != source.content:
         of_checkpoint = "checkpoint" if source.module is None else "checkpoint or its transform's code"
-        what = {"user": "code or files", "baseline": "demonstrations"}.get(source.kind, of_checkpoint)
+        named = {"user": "code or files", "baseline": "demonstrations", "expert": "task's code"}
+        what = named.get(source.kind, of_checkpoint)
         raise UserError(
             f"the {what} of policy {source.spec!r:.200} changed during the evaluation, and a record holds one policy: "
             "run the same command again"

@@ -14,7 +14,7 @@ from typing import Any
 
 from smidgen.data_collection.store import EpisodeStore
 from smidgen.envs.specs import TaskSpec
-from smidgen.envs.tasks import get_task
+from smidgen.envs.tasks import TASKS, get_task, named_task
 from smidgen.evaluation.policy_source import PolicySource, build_card
 from smidgen.evaluation.record_schema import PolicyCard, Record
 from smidgen.policies.baselines import POLICIES
@@ -51,12 +51,26 @@ def beside_checkpoint(record_path: Path) -> Path:
     return Path(os.path.normpath(record_path.parent / "..")) / CHECKPOINTS / record_path.stem
 
 
-def recorded_task(record: Record, record_path: Path) -> TaskSpec:
+def recorded_task(record: Record, record_path: Path, given: str | None = None) -> TaskSpec:
     """The task of a record.
 
+    Args:
+        record: The record.
+        record_path: Its file.
+        given: ``their.module:Class``, where it is a task of a user's. A record's own word never makes code run.
+
     Raises:
-        UserError: If there is no such task; the message names the record.
+        UserError: If there is no such task, or it was not given; the message names the record.
     """
+    name, spec = record["task"], record["config"].get("task")
+    if given is not None:
+        if (task := named_task(given)).name != name:
+            raise UserError(f"{record_path} is of the task {name!r:.60}, --task {given:.200} is {task.name!r:.60}")
+        return task
+    if name not in TASKS and isinstance(spec, str) and is_class_spec(spec):
+        raise UserError(
+            f"{record_path} is of the task {spec!r:.200}, whose code would run; read it, then add --task {spec:.200}"
+        )
     try:
         return get_task(record["task"])
     except UserError as error:
@@ -70,6 +84,7 @@ def record_source(
     train_demos: Path | None = None,
     policy: str | None = None,
     transform: str | None = None,
+    task: str | None = None,
 ) -> PolicySource:
     """The policy that a record names, so that it can be built again.
 
@@ -80,12 +95,14 @@ def record_source(
         train_demos: Demonstrations of a baseline that plays them back.
         policy: ``their.module:Class`` of a user's policy. A record's own word never makes code run.
         transform: The same of a checkpoint's input transform, where that is a user's.
+        task: The same of the task, where that is a user's.
 
     Raises:
         UserError: If something is needed that was not given; the message says what.
     """
-    kind, spec, task = record["policy"]["kind"], str(record["config"].get("policy")), record["task"]
-    recorded_task(record, record_path)
+    kind, spec = record["policy"]["kind"], str(record["config"].get("policy"))
+    recorded = recorded_task(record, record_path, task)
+    task = task or recorded.name
     if kind == "checkpoint":
         trained = record["policy"]["transform"]
         if trained is not None and is_class_spec(trained) and transform != trained:

@@ -92,7 +92,13 @@ def policy_observations(env: Any, observes: tuple[str, ...]) -> dict[str, Any]:
     return given
 
 
-def rollout(env: Any, policy: Policy | PolicyCalls, seed: int, recorder: Recorder | None = None) -> EpisodeResult:
+def rollout(
+    env: Any,
+    policy: Policy | PolicyCalls,
+    seed: int,
+    recorder: Recorder | None = None,
+    counted: tuple[type[Exception], ...] = (Exception,),
+) -> EpisodeResult:
     """Runs one episode; an exception or a non-finite number ends it as a failure that counts.
 
     Global generators (Python's, NumPy's, PyTorch's) are seeded from the episode's seed, and go on as before after it.
@@ -102,6 +108,7 @@ def rollout(env: Any, policy: Policy | PolicyCalls, seed: int, recorder: Recorde
         policy: Speaks the policy protocol; reset with the episode's seed.
         seed: The episode's seed.
         recorder: Sees the environment after reset and after every step.
+        counted: What the environment's reset and step may raise to end the episode as a failure; the rest is passed on.
 
     Raises:
         UserError: Passed on: the user's mistake is no property of the policy, nor are frames that cannot be trusted.
@@ -110,7 +117,7 @@ def rollout(env: Any, policy: Policy | PolicyCalls, seed: int, recorder: Recorde
     calls = PolicyCalls.of(policy)
     try:
         with generators_kept():
-            _run(env, calls, seed, progress, observer, recorder)
+            _run(env, calls, seed, progress, observer, recorder, counted)
         label = observer.label(progress.held_steps >= HOLD_STEPS, progress.first_success_step is not None)
     except _EpisodeError as raised:
         label, error, trace = raised.label, str(raised), raised.trace
@@ -132,11 +139,17 @@ def rollout(env: Any, policy: Policy | PolicyCalls, seed: int, recorder: Recorde
 
 
 def _run(
-    env: Any, calls: PolicyCalls, seed: int, progress: _Progress, observer: FailureObserver, recorder: Recorder | None
+    env: Any,
+    calls: PolicyCalls,
+    seed: int,
+    progress: _Progress,
+    observer: FailureObserver,
+    recorder: Recorder | None,
+    counted: tuple[type[Exception], ...],
 ) -> None:
     with _counting_policy_errors():
         calls.reset(num_episodes=1, seed=seed)
-    observation, info = _simulate(lambda: env.reset(seed=seed))
+    observation, info = _simulate(lambda: env.reset(seed=seed), counted)
     finished = False
     while True:
         progress.see(observation, bool(info["is_success"]))
@@ -148,19 +161,21 @@ def _run(
         observations = policy_observations(env, calls.observes)
         with _counting_policy_errors():
             action_A = calls.act(observations, env.unwrapped.task.action.size)[0]
-        observation, reward, terminated, truncated, info = _simulate(lambda action_A=action_A: env.step(action_A))
+        observation, reward, terminated, truncated, info = _simulate(
+            lambda action_A=action_A: env.step(action_A), counted
+        )
         progress.num_steps += 1
         progress.return_ += float(reward)
         finished = terminated or truncated
 
 
-def _simulate(call: Any) -> Any:
+def _simulate(call: Any, counted: tuple[type[Exception], ...]) -> Any:
     """Runs a reset or a step; an error or a state that is not finite ends the episode."""
     try:
         outcome = call()
     except UserError:
         raise
-    except Exception as error:
+    except counted as error:
         raise _EpisodeError(SIMULATOR_ERROR, f"{type(error).__name__}: {error}") from error
     if not np.isfinite(outcome[0]["eef_state"]).all():
         raise _EpisodeError(SIMULATOR_ERROR, "end-effector state is not finite")

@@ -20,12 +20,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from smidgen.envs.user_tasks import running_task
 from smidgen.evaluation.films import checkpoint_mark, video_name
 from smidgen.evaluation.heat_maps import captioned, contact_sheet, overlay
 from smidgen.evaluation.items import make_simulator
 from smidgen.evaluation.protocol import SPLITS, evaluation_seeds
 from smidgen.evaluation.records import Record, read_record
 from smidgen.evaluation.rollout import EpisodeResult, rollout
+from smidgen.evaluation.surroundings import task_of_file
 from smidgen.evaluation.videos import write_video
 from smidgen.policies.checkpoint import checkpoint_sha256, load_checkpoint
 from smidgen.policies.learned_policy import LearnedPolicy, cameras_to_channels, one_thread
@@ -54,6 +56,7 @@ class SaliencyConfig:
 
     policy: PathText = field(metadata={"help": "a checkpoint, or the training run that it ended"})
     out: PathText = field(metadata={"help": "directory of the videos and pictures"})
+    task: str = field(default="", metadata={"help": "the checkpoint's, if it is your module:Class"})
     transform: str | None = field(default=None, metadata={"help": "the checkpoint's, if it is your module:Class"})
     method: str = field(default="input", metadata={"help": f"saliency: {', '.join(METHODS)} (smooth: 8 times as long)"})
     record: PathText | None = field(default=None, metadata={"help": "the checkpoint's record, to choose episodes from"})
@@ -155,7 +158,11 @@ def watch(config: SaliencyConfig, make: Callable[..., Any] = make_simulator) -> 
     seeds = _wanted_seeds(config, record)
     _require_method(policy, config.method)
     interface = policy.interface
-    with contextlib.closing(make(interface.task, interface.cameras, interface.image_size)) as env:
+    task = task_of_file(interface.task, config.task, f"{config.policy} was trained with")
+    with (
+        contextlib.closing(make(task, interface.cameras, interface.image_size)) as env,
+        running_task(task, "an episode"),
+    ):
         wanted = {seed: _film(env, policy, seed) for seed in seeds} if seeds else _search(config, env, policy)
         control_hz = env.unwrapped.task.control_hz
     labels = {row["seed"]: row["label"] for row in record["episodes"]} if record else {}

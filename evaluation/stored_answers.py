@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from smidgen.envs.tasks import get_task
+from smidgen.envs.tasks import named_task
 from smidgen.evaluation.held_out import PROBE_STRIDE, HeldOutItem
 from smidgen.evaluation.items import EpisodeItem, Item
 from smidgen.evaluation.json_types import check_type, refuse
@@ -76,7 +76,7 @@ def _check_held_out(answer: Any, item: HeldOutItem, source: str) -> None:
     required = valid if item.is_twin else needed
     if not set(required) <= set(answer) <= set(valid):
         refuse(source, "", f"the fields {', '.join(valid)}", sorted(answer))
-    width = get_task(item.source.task).action.size
+    width = named_task(item.source.task).action.size
     for name, value in answer.items():
         _check_array(value, 3 if name == "chunks" else 2, valid[name], width, source, name)
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from smidgen.envs.tasks import TASKS
 from smidgen.evaluation.films import VIDEOS, is_own_film, video_path
 from smidgen.evaluation.policy_source import PolicySource, build_card
 from smidgen.evaluation.protocol import TEST
@@ -135,6 +136,9 @@ def _check_competes(run: Run, path: Path) -> None:
 
 
 def _check_current(record: Record, path: Path) -> None:
+    spec = record["config"].get("task")
+    if record["task"] not in TASKS and spec is not None:
+        raise UserError(f"{path} is of a task of your own, {spec!s:.200}; leaderboards rank smidgen's tasks alone")
     env_id = recorded_task(record, path).env_id
     if record["environment"].get("env_id") != env_id:
         raise UserError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from smidgen.data_collection.store import EpisodeStore
-from smidgen.envs.tasks import get_task
+from smidgen.envs.tasks import TASKS, named_task
 from smidgen.evaluation.policy_source import PolicySource
 from smidgen.policies.checkpoint import read_checkpoint_card
 from smidgen.runtime.errors import UserError
@@ -36,15 +36,38 @@ def find_surroundings(source: PolicySource, image_size: int = 0, demos: str | No
     """
     if source.kind == "checkpoint":
         card = read_checkpoint_card(source.spec)
-        for key, given in (("task", source.task), ("image_size", image_size)):
-            if given and given != card[key]:
-                raise UserError(
-                    f"{source.spec} was trained with {key}={card[key]!s:.60}, got {key}={given!s:.60}; leave {key} out"
-                )
-        return Surroundings(card["task"], tuple(card["cameras"]), card["image_size"])
+        if image_size and image_size != card["image_size"]:
+            raise UserError(
+                f"{source.spec} was trained with image_size={card['image_size']}, got image_size={image_size}; leave "
+                "image_size out"
+            )
+        task = task_of_file(card["task"], source.task, f"{source.spec} was trained with")
+        return Surroundings(task, tuple(card["cameras"]), card["image_size"])
     directory = demos or source.train_demos
     shown = {} if directory is None else EpisodeStore.open(directory, verify=False).manifest
-    task = source.task or shown.get("task", DEFAULT_TASK)
+    task = source.task or task_of_file(shown.get("task", DEFAULT_TASK), "", f"{directory} was collected with")
+    spec = named_task(task)
     # Demonstrations of another task are refused later, by name.
-    cameras = shown["cameras"] if shown.get("task") == task else get_task(task).cameras
+    cameras = shown["cameras"] if shown.get("task") == spec.name else spec.cameras
     return Surroundings(task, tuple(cameras), image_size or shown.get("image_size", DEFAULT_IMAGE_SIZE))
+
+
+def task_of_file(name: str, given: str, who: str) -> str:
+    """What makes the task that a file names: that name, or the user's class that the command line gives.
+
+    Args:
+        name: A task's name, out of a card or a manifest; it makes nothing be imported.
+        given: What the command line names; "" for nothing.
+        who: The message's beginning.
+
+    Raises:
+        UserError: If another task is given, or none and the file's is not one of ours.
+    """
+    if given and named_task(given).name != name:
+        cure = "leave task out" if name in TASKS else "give the class of that task, task=their.module:Class"
+        raise UserError(f"{who} task={name!s:.60}, got task={given!s:.200}; {cure}")
+    if not given and name not in TASKS:
+        raise UserError(
+            f"{who} task={name!s:.60}, which is none of smidgen's; if it is your own, add task=their.module:Class"
+        )
+    return given or name

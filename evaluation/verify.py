@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from smidgen.data_collection.manifest import MAX_IMAGE_SIZE
-from smidgen.envs.tasks import get_task
+from smidgen.envs.specs import TaskSpec
 from smidgen.evaluation.items import EpisodeItem, World, make_simulator
 from smidgen.evaluation.plan import PACKAGES
 from smidgen.evaluation.policy_source import PolicySource, build_card
 from smidgen.evaluation.protocol import HOLD_STEPS, PROTOCOL_VERSION
-from smidgen.evaluation.provenance import BROKEN, Link, chain, record_source
+from smidgen.evaluation.provenance import BROKEN, Link, chain, record_source, recorded_task
 from smidgen.evaluation.record_schema import EpisodeRow, Record
 from smidgen.evaluation.records import host_path, read_host, read_record
 from smidgen.evaluation.shards import run_items
@@ -70,6 +70,7 @@ class VerifyOptions:
     train_demos: Path | None = None
     policy: str | None = None
     transform: str | None = None
+    task: str | None = None
     salt: str | None = None
     workers: int = 2
 
@@ -106,20 +107,21 @@ def verify_record(
     """
     record, record_sha256 = read_record(options.record), sha256_file(options.record)
     source = record_source(
-        record, options.record, options.checkpoint, options.train_demos, options.policy, options.transform
+        record, options.record, options.checkpoint, options.train_demos, options.policy, options.transform, options.task
     )
+    task = recorded_task(record, options.record, options.task)
     policy = source.build()
     source = source.pinned(build_card(source, policy, record["policy"]["name"]))
     links = chain(record, options.record, record_sha256, source, policy, options.demos)
     salt = secrets.token_hex(8) if options.salt is None else options.salt
     seeds = drawn_seeds(record, record_sha256, salt, min(options.episodes, len(record["episodes"])))
     broken = [link for link in links if link.status == BROKEN]
-    reason = _other_protocol(record)
+    reason = _other_protocol(record, task)
     if broken or reason:
         seeds = []
         repetition = Repetition({}, {}, {}, reason)
     else:
-        world = dataclasses.replace(world_of(record, options.record, policy), make=make)
+        world = dataclasses.replace(world_of(record, options.record, policy, options.task), make=make)
         repetition = _repeat(record, source, world, seeds, options.workers)
     mark: Verification = {
         "schema_version": VERIFICATION_VERSION,
@@ -139,9 +141,8 @@ def verify_record(
     return mark, links, write_verification(options.record, mark)
 
 
-def _other_protocol(record: Record) -> str:
+def _other_protocol(record: Record, task: TaskSpec) -> str:
     """Why the record's protocol is not this smidgen's; "" where it is."""
-    task = get_task(record["task"])
     here = {
         "version": PROTOCOL_VERSION,
         "horizon": task.horizon,
@@ -158,14 +159,21 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
-def world_of(record: Record, record_path: Path, policy: Policy) -> World:
+def world_of(record: Record, record_path: Path, policy: Policy, task: str | None = None) -> World:
     """The environment that a record was measured in.
+
+    Args:
+        record: The record.
+        record_path: Its file.
+        policy: The policy that it names, built.
+        task: ``their.module:Class``, where it is a task of a user's.
 
     Raises:
         UserError: If the record names none that could be made.
     """
+    task = task or record["task"]
     if isinstance(policy, LearnedPolicy):
-        return World(record["task"], policy.interface.cameras, policy.interface.image_size)
+        return World(task, policy.interface.cameras, policy.interface.image_size)
     cameras, image_size = (record["config"].get(name) for name in ("cameras", "image_size"))
     if not isinstance(cameras, list) or not cameras or not all(isinstance(name, str) for name in cameras):
         raise UserError(f"{record_path}: field config.cameras: expected a list of names, got {cameras!r:.60}")
@@ -173,7 +181,7 @@ def world_of(record: Record, record_path: Path, policy: Policy) -> World:
         raise UserError(
             f"{record_path}: field config.image_size: expected 1..{MAX_IMAGE_SIZE}, got {str(image_size)[:20]}"
         )
-    return World(record["task"], tuple(cameras), image_size)
+    return World(task, tuple(cameras), image_size)
 
 
 def _repeat(record: Record, source: PolicySource, world: World, seeds: list[int], workers: int) -> Repetition:
@@ -285,6 +293,7 @@ def verify(arguments: list[str], make: Callable[..., Any] = make_simulator) -> N
     parser.add_argument(
         "--transform", metavar="MODULE:CLASS", help="the checkpoint's, if it is a user's; its code will run"
     )
+    parser.add_argument("--task", metavar="MODULE:CLASS", help="the task, if it is a user's; its code will run")
     parser.add_argument("--salt", metavar="TEXT", help="decides the draw with the record's hash; random by default")
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="worker processes; changes no outcome")
     options = VerifyOptions(**vars(parser.parse_args(arguments)))

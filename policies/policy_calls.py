@@ -22,7 +22,7 @@ from jaxtyping import Float
 from smidgen.policies.generators import BUILD_SEED, generators_kept, seed_generators
 from smidgen.policies.process_settings import ProcessSettings
 from smidgen.runtime.errors import UserError
-from smidgen.runtime.user_modules import is_ours, users_place
+from smidgen.runtime.user_modules import is_ours, users_place, users_trace
 
 if TYPE_CHECKING:
     from smidgen.policies.policy import Policy
@@ -31,8 +31,6 @@ Answer = TypeVar("Answer")
 
 # The documented types; privileged state keeps those that it has.
 _TYPES: dict[str, Any] = {"frames": np.uint8, "eef_state": np.float64}
-_MAX_TRACE_CALLS = 30
-_MAX_TRACE_CHARACTERS = 8000
 
 
 class PolicyError(Exception):
@@ -218,11 +216,7 @@ def _as_policy_error(error: BaseException, module_name: str) -> PolicyError:
     inner = error.__traceback__
     while inner is not None and inner.tb_frame.f_globals.get("__name__") == __name__:
         inner = inner.tb_next
-    found = traceback.TracebackException(type(error), error, inner, limit=-_MAX_TRACE_CALLS, compact=True)
-    trace = "".join(found.format())
-    if len(trace) > _MAX_TRACE_CHARACTERS:
-        half = _MAX_TRACE_CHARACTERS // 2
-        trace = f"{trace[:half]}\n[...]\n{trace[-half:]}"
     name = "sys.exit" if isinstance(error, SystemExit) else type(error).__name__
-    message = f"{name}: {found}" if str(found) else name
-    return PolicyError(f"{message} ({users_place(error, module_name)})", name, trace)
+    said = str(traceback.TracebackException(type(error), error, None, compact=True))
+    message = f"{name}: {said}" if said else name
+    return PolicyError(f"{message} ({users_place(error, module_name)})", name, users_trace(error, inner))

@@ -16,9 +16,12 @@ import sysconfig
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
 
-from smidgen.runtime.errors import UserError
+from smidgen.runtime.errors import UserCodeError, UserError
 
+_MAX_TRACE_CALLS = 30
+_MAX_TRACE_CHARACTERS = 8000
 _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
 
@@ -73,26 +76,59 @@ def load_object(spec: str, kind: str) -> object:
 
 
 @contextlib.contextmanager
-def blaming(kind: str, spec: str, doing: str) -> Iterator[None]:
+def blaming(
+    kind: str, spec: str, doing: str, passing: tuple[type[BaseException], ...] = (), shows_trace: bool = False
+) -> Iterator[None]:
     """Runs a user's code: whatever it raises becomes one line that names their file and line.
 
     Args:
         kind: What the code stands for, e.g. ``"policy"``.
         spec: ``their.module:Class``.
         doing: What is being done, e.g. ``"making it"``.
+        passing: Exceptions that are no fault of theirs.
+        shows_trace: Whether commands print the traceback before the line.
 
     Raises:
         UserError: For any exception, ``SystemExit`` included; Ctrl-C and the signals that end a process pass.
+        UserCodeError: The same, where the traceback is shown.
     """
     try:
         yield
     except KeyboardInterrupt:
         raise
     except BaseException as error:
+        if isinstance(error, passing):
+            raise
         if isinstance(error, SystemExit | GeneratorExit) and is_ours(error):
             raise
         place = users_place(error, spec.partition(":")[0])
-        raise UserError(f"{_named(kind, spec)}: {doing} failed at {place}: {_said(error)}") from error
+        message = f"{_named(kind, spec)}: {doing} failed at {place}: {_said(error)}"
+        raise (UserCodeError(message, users_trace(error)) if shows_trace else UserError(message)) from error
+
+
+def users_trace(error: BaseException, start: TracebackType | None = None) -> str:
+    """The traceback of an error in a user's code, held to a readable length.
+
+    Args:
+        error: What their code raised.
+        start: Where it begins; where smidgen's own calls first end by default.
+    """
+    inner = error.__traceback__ if start is None else start
+    while start is None and inner is not None and _is_smidgens(inner):
+        inner = inner.tb_next
+    found = traceback.TracebackException(
+        type(error), error, inner or error.__traceback__, limit=-_MAX_TRACE_CALLS, compact=True
+    )
+    trace = "".join(found.format())
+    if len(trace) <= _MAX_TRACE_CHARACTERS:
+        return trace
+    half = _MAX_TRACE_CHARACTERS // 2
+    return f"{trace[:half]}\n[...]\n{trace[-half:]}"
+
+
+def _is_smidgens(call: TracebackType) -> bool:
+    module = str(call.tb_frame.f_globals.get("__name__"))
+    return module.partition(".")[0] in ("smidgen", "contextlib")
 
 
 def users_place(error: BaseException, module_name: str) -> str:

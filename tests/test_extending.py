@@ -6,18 +6,27 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from smidgen.data_collection.collect import main as collect
+from smidgen.data_collection.collector import CollectConfig
+from smidgen.envs.tasks import make_env, named_task
 from smidgen.evaluation.evaluate import main as evaluate
 from smidgen.evaluation.policy_source import PolicySource, build_card, policy_identity
+from smidgen.evaluation.records import read_record
+from smidgen.evaluation.submit import submit
+from smidgen.evaluation.surroundings import task_of_file
 from smidgen.experiments.fuzz.data_readers import write_data_set
 from smidgen.policies.checkpoint import load_checkpoint
 from smidgen.policies.transforms import build_transform
 from smidgen.runtime.errors import UserError
+from smidgen.runtime.files import read_json, sha256_file
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 SPEC = "my_transform:Differences"
+TASK = "my_task:WideLift"
 SMALL = ["steps=2", "eval_every=1", "num_latents=2", "latent_dim=8", "num_heads=1", "num_layers=1", "num_frames=2"]
 
 
@@ -41,7 +50,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("place")
     (folder / "my_transform.py").write_text(python_block("class Differences"), encoding="utf-8")
     write_data_set(folder / "outputs" / "lift")
-    (arguments,) = commands("smidgen-train")
+    (arguments,) = (each for each in commands("smidgen-train") if f"transform={SPEC}" in each)
     done = run("smidgen-train", *arguments, *SMALL, "validation_fraction=0.5", cwd=folder)
     assert done.returncode == 0, done.stderr[-2000:]
     return folder
@@ -118,3 +127,181 @@ def test_it_is_evaluated_as_the_page_says(place: Path) -> None:
     done = run("smidgen-eval", *(each for each in arguments if not each.startswith("demos=")), *small, cwd=place)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "perceiver-Differences on lift" in done.stdout
+
+
+@pytest.fixture(scope="module")
+def task_place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working directory with the page's task, and all that its commands make, smaller."""
+    folder = tmp_path_factory.mktemp("task")
+    (folder / "my_task.py").write_text(python_block("class WideLift"), encoding="utf-8")
+    small = {
+        "smidgen-collect": ["episodes=3", "workers=1"],
+        "smidgen-train": [*SMALL, "validation_fraction=0.4"],
+        "smidgen-eval": ["episodes=1", "videos=1", "workers=1"],
+    }
+    for program, settings in small.items():
+        for arguments in commands(program):
+            if any("wide" in argument for argument in arguments):
+                done = run(program, *arguments, *settings, cwd=folder)
+                assert done.returncode == 0, done.stderr[-2000:]
+    return folder
+
+
+@pytest.fixture
+def at_task(task_place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(task_place)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    yield task_place
+    for name in ("my_task", "broken_task"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.simulator
+def test_a_task_is_collected_trained_and_evaluated_as_the_page_says(at_task: Path) -> None:
+    manifest = read_json(at_task / "outputs" / "wide" / "manifest.json")
+    hashes = {"my_task.py": sha256_file(at_task / "my_task.py")}
+    assert manifest["task"] == "wide_lift"
+    assert manifest["num_successes"] >= 2
+    assert manifest["config"]["task"] == TASK
+    assert manifest["config"]["task_code"] == manifest["environment"]["code"] == hashes
+    for name in ("expert", "perceiver-raw"):
+        record = read_record(at_task / "outputs" / "wide-results" / f"wide_lift-{name}.json")
+        assert record["task"] == "wide_lift"
+        assert record["config"]["task"] == TASK
+        assert record["config"]["task_code"] == record["environment"]["code"] == hashes
+        assert record["policy"]["code"] == (hashes if name == "expert" else {})
+    with make_env(TASK, cameras=()) as env:
+        env.reset(seed=3)
+        places = [env.sample_cue_pose(np.random.default_rng(seed))[:2] for seed in range(50)]
+    assert 0.07 < np.abs(places).max() < 0.08
+
+
+@pytest.mark.simulator
+def test_the_record_of_a_task_is_verified_where_the_task_is_named(
+    at_task: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = "outputs/wide-results/wide_lift-expert.json"
+    assert evaluate(["verify", record, "--workers", "0"]) == 2
+    assert f"whose code would run; read it, then add --task {TASK}" in capsys.readouterr().err
+    assert evaluate(["verify", record, "--workers", "0", "--task", TASK]) == 0
+    assert "verified: 1 episodes gave the same outcomes" in capsys.readouterr().out
+
+
+@pytest.mark.simulator
+def test_a_change_of_a_tasks_code_is_noticed(at_task: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    module = at_task / "my_task.py"
+    text = module.read_text(encoding="utf-8")
+    collecting = [f"task={TASK}", "episodes=3", "out=outputs/wide", "workers=0"]
+    evaluating = ["policy=expert", f"task={TASK}", "episodes=1", "videos=1", "workers=0", "out=outputs/wide-results"]
+    assert collect(collecting) == evaluate(evaluating) == 0
+    assert capsys.readouterr().out.count("nothing to do") == 2
+    try:
+        module.write_text(text.replace("-0.08, 0.08", "-0.02, 0.02"), encoding="utf-8")
+        assert collect(collecting) == 2
+        assert "task_code.my_task.py" in capsys.readouterr().err
+        assert evaluate(evaluating) == 2
+        assert "was made before my_task.py changed" in capsys.readouterr().err
+    finally:
+        module.write_text(text, encoding="utf-8")
+
+
+@pytest.mark.simulator
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("class WideLift(LiftEnv)", "class WideLift", "expected a subclass of smidgen.RobosuiteEnv"),
+        ('name="wide_lift"', 'name="stack"', "expected task.name that is none of smidgen's, got 'stack'"),
+        ('name="wide_lift"', 'name="Lift"', "expected task.name that is none of smidgen's, got 'Lift'"),
+        ('name="wide_lift"', 'name="a:b"', "expected task.name of letters"),
+        ('env_id="me/WideLift-v0"', 'env_id="smidgen/Lift-v0"', "expected task.env_id of its own"),
+        ('entry_point="broken_task:WideLift"', 'entry_point="a:B"', "task.entry_point 'broken_task:WideLift', got"),
+        ("summary=", "horizon=0, summary=", "expected task.horizon a whole number from 1, got 0"),
+        ("    expert = LiftExpert", "", "has no expert; set expert"),
+        ("    expert = LiftExpert", "    expert = LiftEnv", "expected expert to be a subclass of smidgen.Expert"),
+        ("np.array([x", "np.arry([x", r"failed at broken_task.py:\d+: AttributeError"),
+        (
+            "    def _after_reset",
+            "    def _cue_geoms(self):\n        return []\n\n    def _after_reset",
+            "not show the cue",
+        ),
+        (
+            "    def _after_reset",
+            "    def _after_physics(self):\n        raise KeyError('late')\n\n    def _after_reset",
+            r"failed at broken_task.py:\d+: KeyError: 'late'",
+        ),
+        (
+            "    def _after_reset",
+            "    def privileged(self):\n        return {}\n\n    def _after_reset",
+            r"expected privileged\(\) to hold eef_position_m",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_task_is_one_line(
+    old: str, new: str, complaint: str, at_task: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (at_task / "my_task.py").read_text(encoding="utf-8").replace("my_task:", "broken_task:")
+    assert old in text
+    (at_task / "broken_task.py").write_text(text.replace(old, new), encoding="utf-8")
+    assert collect(["task=broken_task:WideLift", "episodes=1", f"out={tmp_path / 'out'}", "workers=0"]) == 2
+    *_, line = capsys.readouterr().err.rstrip().split("\n")
+    assert re.search(complaint, line), line
+    assert line.startswith("error: ")
+
+
+@pytest.mark.simulator
+def test_a_bug_in_a_task_ends_an_evaluation(at_task: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (at_task / "my_task.py").read_text(encoding="utf-8").replace("my_task:", "broken_task:")
+    # Later than the proof of pixels looks.
+    bug = "\n    def _after_physics(self):\n        if self._num_steps == 20:\n            raise KeyError('late')\n"
+    (at_task / "broken_task.py").write_text(text + bug, encoding="utf-8")
+    assert evaluate(["policy=noop", "task=broken_task:WideLift", "episodes=1", f"out={tmp_path}", "workers=0"]) == 2
+    message = capsys.readouterr().err
+    assert "raise KeyError('late')" in message
+    assert "error: task 'broken_task:WideLift': the episode of seed" in message
+    assert not list(tmp_path.glob("*.json"))
+
+
+@pytest.mark.simulator
+def test_a_task_of_ones_own_is_not_handed_in(at_task: Path) -> None:
+    record = at_task / "outputs" / "wide-results" / "wide_lift-perceiver-raw.json"
+    with pytest.raises(UserError, match=f"is of a task of your own, {TASK}; leaderboards rank smidgen's"):
+        submit([str(record), "--checkpoint", str(at_task / "outputs" / "wide-run")])
+
+
+@pytest.mark.simulator
+@pytest.mark.parametrize("arguments", [["episodes=1"], ["saliency"]])
+def test_the_command_asks_for_the_class_of_a_run(
+    arguments: list[str], at_task: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate([*arguments, "policy=outputs/wide-run", "out=results"]) == 2
+    assert "if it is your own, add task=their.module:Class" in capsys.readouterr().err
+    assert evaluate([*arguments, "policy=outputs/wide-run", "task=stack", "out=results"]) == 2
+    assert "got task=stack; give the class of that task" in capsys.readouterr().err
+
+
+def test_nothing_is_imported_on_the_word_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_task.py").write_text("raise AssertionError('imported')", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    with pytest.raises(UserError, match=r"is none of smidgen's; if it is your own, add task=their\.module:Class"):
+        task_of_file(TASK, "", "the run was trained with")
+    with pytest.raises(UserError, match=r"got task=lift; give the class of that task"):
+        task_of_file(TASK, "lift", "the run was trained with")
+    assert "my_task" not in sys.modules
+
+
+def test_a_task_of_ours_has_the_identity_that_it_had() -> None:
+    assert sorted(CollectConfig(task="lift", out="x").identity()) == [
+        "action_noise_m",
+        "cameras",
+        "counterfactuals_per_episode",
+        "episodes",
+        "history",
+        "image_size",
+        "render_profile",
+        "seed_start",
+        "split",
+        "task",
+    ]
+    with pytest.raises(UserError, match=r"unknown task 'lft' \(did you mean 'lift'\?\); valid: .*their.module:Class"):
+        named_task("lft")

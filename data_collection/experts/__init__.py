@@ -1,5 +1,7 @@
 """Scripted experts: small phase machines that see privileged state and act through the policies' own interface."""
 
+import inspect
+
 from smidgen.data_collection.experts.door import DoorExpert
 from smidgen.data_collection.experts.expert import Expert
 from smidgen.data_collection.experts.lift import LiftExpert
@@ -9,6 +11,9 @@ from smidgen.data_collection.experts.stack import StackExpert
 from smidgen.data_collection.experts.touch import TouchExpert
 from smidgen.data_collection.experts.wipe import WipeExpert
 from smidgen.envs.smidgen_tasks import SMIDGEN_TASKS
+from smidgen.envs.tasks import users_environment
+from smidgen.runtime.errors import UserError
+from smidgen.runtime.user_modules import is_class_spec
 
 EXPERTS: dict[str, type[Expert]] = {
     "lift": LiftExpert,
@@ -24,4 +29,21 @@ EXPERTS: dict[str, type[Expert]] = {
     **{task.name: TouchExpert for task in SMIDGEN_TASKS},
 }
 
-__all__ = ["EXPERTS", "Expert", "LiftExpert", "StackExpert", "TouchExpert"]
+__all__ = ["EXPERTS", "Expert", "LiftExpert", "StackExpert", "TouchExpert", "find_expert"]
+
+
+def find_expert(task: str) -> type[Expert] | None:
+    """The expert of a task that a command line or a caller names; None where it has none.
+
+    Args:
+        task: A task's name, or ``their.module:Class``, which is imported: then the expert is its attribute ``expert``.
+
+    Raises:
+        UserError: If that attribute is no expert.
+    """
+    if not is_class_spec(task):
+        return EXPERTS.get(task)
+    expert: type[Expert] | None = users_environment(task).expert
+    if expert is None or (isinstance(expert, type) and issubclass(expert, Expert) and not inspect.isabstract(expert)):
+        return expert
+    raise UserError(f"task {task!r:.200}: expected expert to be a subclass of smidgen.Expert, got {expert!r:.100}")
