@@ -1,4 +1,5 @@
-"""smidgen-leaderboard submit RECORD [RECORD ...] [--checkpoint DIR ...] [--source PATH] [--out PATH]
+"""smidgen-leaderboard submit RECORD [RECORD ...] [--checkpoint DIR ...] [--source PATH] [--transform MODULE:CLASS]
+    [--out PATH]
 
 Checks the records of one row (one per training seed) as far as that can be done without running an episode, and puts
 them, their checkpoints, their videos and a card into one zip file or directory: the same bytes each time. It ends with
@@ -47,7 +48,7 @@ class Submission:
         row: The row.
         record_paths: The records' files, in the row's order.
         checkpoints: The checkpoint directory of each; None for a user's policy.
-        source: The code of a user's policy.
+        source: The code of a user's policy or transform.
     """
 
     row: Row
@@ -63,24 +64,26 @@ class Submission:
     def commands(self) -> list[str]:
         """What a maintainer runs, in the unpacked bundle, to verify the row."""
         spec = str(self.row.record["config"].get("policy"))
-        is_users = self.row.record["policy"]["kind"] == "user"
-        policy = f" --policy {shlex.quote(spec)}" if is_users else ""
-        path = "PYTHONPATH=source " if is_users else ""
+        transform = users_transform(self.row.record)
+        option = f" --policy {shlex.quote(spec)}" if self.row.record["policy"]["kind"] == "user" else ""
+        option += f" --transform {shlex.quote(transform)}" if transform else ""
+        path = "PYTHONPATH=source " if option else ""
         return [
-            f"{path}smidgen-eval verify results/{record.name} --episodes {run.record['protocol']['episodes']}{policy}"
+            f"{path}smidgen-eval verify results/{record.name} --episodes {run.record['protocol']['episodes']}{option}"
             for record, run in zip(self.record_paths, self.row.runs, strict=True)
         ]
 
 
 def open_submission(
-    records: Sequence[Path], checkpoints: Sequence[Path] = (), source: Path | None = None
+    records: Sequence[Path], checkpoints: Sequence[Path] = (), source: Path | None = None, transform: str | None = None
 ) -> Submission:
-    """Reads and checks what shall be handed in; runs no episode, and no user's code.
+    """Reads and checks what shall be handed in; runs no episode, and of a user's code the transform that is named.
 
     Args:
         records: One record per training seed.
         checkpoints: Their checkpoints or training runs, in the same order; those beside the records if none is given.
-        source: Code of a user's policy, a file or a directory.
+        source: Code of a user's policy or transform, a file or a directory.
+        transform: ``their.module:Class`` of the checkpoints' input transform, where it is a user's.
 
     Raises:
         UserError: Naming the record and what is wrong with it.
@@ -94,12 +97,22 @@ def open_submission(
     row = _one_row(records, runs)
     by_sha256 = {run.sha256: path for path, run in zip(records, runs, strict=True)}
     paths = tuple(by_sha256[run.sha256] for run in row.runs)
-    found = tuple(_check_policy(run.record, path, given.get(path)) for run, path in zip(row.runs, paths, strict=True))
-    if row.record["policy"]["kind"] == "user" and (source is None or not source.exists()):
-        raise UserError(f"{paths[0]} is of a policy of your own; add --source PATH, the file or folder of its code")
+    found = tuple(
+        _check_policy(run.record, path, given.get(path), transform) for run, path in zip(row.runs, paths, strict=True)
+    )
+    is_users_policy = row.record["policy"]["kind"] == "user"
+    if (is_users_policy or users_transform(row.record)) and (source is None or not source.exists()):
+        what = "policy" if is_users_policy else "transform"
+        raise UserError(f"{paths[0]} is of a {what} of your own; add --source PATH, the file or folder of its code")
     for run, path in zip(row.runs, paths, strict=True):
         _check_source(run.record, path, source)
     return Submission(row, paths, found, source)
+
+
+def users_transform(record: Record) -> str | None:
+    """The class of a checkpoint's input transform, where it is a user's."""
+    transform = record["policy"]["transform"]
+    return transform if transform is not None and is_class_spec(transform) else None
 
 
 def _check_source(record: Record, path: Path, source: Path | None) -> None:
@@ -173,14 +186,14 @@ def _one_row(paths: Sequence[Path], runs: Sequence[Run]) -> Row:
     return rows[0]
 
 
-def _check_policy(record: Record, path: Path, checkpoint: Path | None) -> Path | None:
+def _check_policy(record: Record, path: Path, checkpoint: Path | None, transform: str | None) -> Path | None:
     """The record's checkpoint, loaded and compared with all that the record says of it; None for a user's policy."""
     if record["policy"]["kind"] == "user":
         spec = str(record["config"].get("policy"))
         if not is_class_spec(spec):
             raise UserError(f"{path}: field config.policy: expected their.module:Class, got {spec!r:.60}")
         return None
-    source: PolicySource = record_source(record, path, checkpoint)
+    source: PolicySource = record_source(record, path, checkpoint, transform=transform)
     link = policy_link(record, source, build_card(source, source.build(), record["policy"]["name"]))
     if link.status == BROKEN:
         raise UserError(f"{path}: {link.detail}")
@@ -276,12 +289,15 @@ def submit(arguments: list[str]) -> None:
         metavar="DIR",
         help="of each record, in their order",
     )
-    parser.add_argument("--source", type=user_path, metavar="PATH", help="code of a policy of your own")
+    parser.add_argument("--source", type=user_path, metavar="PATH", help="code of a policy or transform of your own")
+    parser.add_argument(
+        "--transform", metavar="MODULE:CLASS", help="the checkpoints', if it is your own; its code will run"
+    )
     parser.add_argument(
         "--out", type=user_path, metavar="PATH", help="NAME.zip or a directory; TASK-NAME.zip by default"
     )
     options = parser.parse_args(arguments)
-    submission = open_submission(options.records, options.checkpoint, options.source)
+    submission = open_submission(options.records, options.checkpoint, options.source, options.transform)
     out = options.out or Path(f"{submission.name}.zip")
     require_outside(out, "--out")
     write_bundle(submission, out)

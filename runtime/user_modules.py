@@ -103,7 +103,24 @@ def blaming(
             raise
         place = users_place(error, spec.partition(":")[0])
         message = f"{_named(kind, spec)}: {doing} failed at {place}: {_said(error)}"
-        raise (UserCodeError(message, users_trace(error)) if shows_trace else UserError(message)) from error
+        raise (
+            UserCodeError(message, users_trace(error, _first_call(error, spec.partition(":")[0])))
+            if shows_trace
+            else UserError(message)
+        ) from error
+
+
+def comes_from(error: BaseException, module_name: str) -> bool:
+    """Whether an exception went through code of a user's module, or of another one in its package."""
+    return _first_call(error, module_name) is not None
+
+
+def _first_call(error: BaseException, module_name: str) -> TracebackType | None:
+    """Where the user's code was first entered; None if it was not."""
+    top, call = module_name.partition(".")[0], error.__traceback__
+    while call is not None and str(call.tb_frame.f_globals.get("__name__")).partition(".")[0] != top:
+        call = call.tb_next
+    return call
 
 
 def users_trace(error: BaseException, start: TracebackType | None = None) -> str:

@@ -15,13 +15,15 @@ from smidgen.envs.tasks import make_env, named_task
 from smidgen.evaluation.evaluate import main as evaluate
 from smidgen.evaluation.policy_source import PolicySource, build_card, policy_identity
 from smidgen.evaluation.records import read_record
-from smidgen.evaluation.submit import submit
+from smidgen.evaluation.submit import bundle_files, open_submission, submit
 from smidgen.evaluation.surroundings import task_of_file
 from smidgen.experiments.fuzz.data_readers import write_data_set
 from smidgen.policies.checkpoint import load_checkpoint
 from smidgen.policies.transforms import build_transform
+from smidgen.runtime.command_line import run_command
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import read_json, sha256_file
+from smidgen.training.train import _body as train
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
@@ -61,7 +63,8 @@ def here(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(place)
     monkeypatch.setattr(sys, "path", [*sys.path])
     yield place
-    sys.modules.pop("my_transform", None)
+    for name in ("my_transform", "broken_transform"):
+        sys.modules.pop(name, None)
 
 
 def test_a_checkpoint_loads_where_its_transform_is_named_again(here: Path) -> None:
@@ -120,13 +123,65 @@ def test_its_code_is_part_of_what_is_evaluated(here: Path) -> None:
     assert before["checkpoint_sha256"] == after["checkpoint_sha256"]
 
 
+def test_a_run_goes_on_with_the_code_that_it_was_begun_with(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (arguments,) = (each for each in commands("smidgen-train") if f"transform={SPEC}" in each)
+    arguments = [*arguments, *SMALL, "validation_fraction=0.5"]
+    module = here / "my_transform.py"
+    text = module.read_text(encoding="utf-8")
+    assert run_command(train, arguments) == 0
+    assert "is finished already" in capsys.readouterr().out
+    try:
+        module.write_text(text + "\nCHANGED = True\n", encoding="utf-8")
+        assert run_command(train, arguments) == 2
+    finally:
+        module.write_text(text, encoding="utf-8")
+    message = capsys.readouterr().err
+    assert "holds a run with other settings: transform_code.my_transform.py (there " in message
+    assert message.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("new", "complaint", "is_raised"),
+    [
+        ("return frames[:, 1:].flatten(1, 2)", r"expected forward to give \(2, \d+, 3\), .* set self.grid", False),
+        ("return torch.ct(frames)", r"training with it failed at broken_transform.py:\d+: AttributeError", True),
+        ("return x_BNC.log()", "forward gives NaN or infinity", False),
+        ("return x_BNC.long()", "expected forward to give a floating-point tensor, got torch.int64", False),
+        ("return None", "expected forward to give a floating-point tensor, got NoneType", False),
+        ("raise SystemExit(3)", r"training with it failed at broken_transform.py:\d+: sys.exit\(3\)", True),
+        ("return x_BNC if not self.training else 1 / 0", r"broken_transform.py:\d+: ZeroDivisionError", True),
+    ],
+)
+def test_what_is_wrong_with_a_transform_ends_training_with_one_line(
+    new: str, complaint: str, is_raised: bool, here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (here / "my_transform.py").read_text(encoding="utf-8")
+    broken = text.replace("return torch.cat", f"{new}\n        return torch.cat", 1)
+    (here / "broken_transform.py").write_text(broken, encoding="utf-8")
+    arguments = ["demos=outputs/lift", f"out={tmp_path / 'run'}", "transform=broken_transform:Differences", *SMALL]
+    assert run_command(train, [*arguments, "validation_fraction=0.5"]) == 2
+    *trace, line = capsys.readouterr().err.rstrip().split("\n")
+    assert re.search(f"^error: transform 'broken_transform:Differences': .*{complaint}", line), line
+    assert any("broken_transform.py" in each for each in trace) == is_raised
+
+
 @pytest.mark.simulator
-def test_it_is_evaluated_as_the_page_says(place: Path) -> None:
+def test_it_is_evaluated_and_handed_in_as_the_page_says(here: Path) -> None:
     (arguments,) = (each for each in commands("smidgen-eval") if f"transform={SPEC}" in each)
     small = ["episodes=1", "videos=0", "workers=1"]
-    done = run("smidgen-eval", *(each for each in arguments if not each.startswith("demos=")), *small, cwd=place)
+    done = run("smidgen-eval", *(each for each in arguments if not each.startswith("demos=")), *small, cwd=here)
     assert done.returncode == 0, done.stderr[-2000:]
     assert "perceiver-Differences on lift" in done.stdout
+    given = ([Path("outputs/results/lift-perceiver-Differences.json")], [Path("outputs/differences")])
+    with pytest.raises(UserError, match=f"whose code would run; read it, then add --transform {SPEC}"):
+        open_submission(*given)
+    with pytest.raises(UserError, match="is of a transform of your own; add --source PATH"):
+        open_submission(*given, transform=SPEC)
+    submission = open_submission(*given, source=Path("my_transform.py"), transform=SPEC)
+    assert submission.commands() == [
+        f"PYTHONPATH=source smidgen-eval verify results/{given[0][0].name} --episodes 1 --transform {SPEC}"
+    ]
+    assert "source/my_transform.py" in bundle_files(submission)
 
 
 @pytest.fixture(scope="module")

@@ -39,6 +39,7 @@ from smidgen.training.preparation import Preparation, prepare, reproducible_torc
 from smidgen.training.resume import restore
 from smidgen.training.run_directory import FINAL_CHECKPOINT, ResumePoint, RunDirectory
 from smidgen.training.tensorboard_log import TensorBoardLog
+from smidgen.training.users_transform import require_fitting_output, running_transform
 from smidgen.training.windows import EpochSampler
 
 LOG_EVERY = 10
@@ -73,7 +74,12 @@ def train(config: TrainConfig) -> Path:
     require_outside(config.out, itself=False)
     if printable_path(config.out) != config.out:
         raise UserError(f"out={config.out} is not UTF-8, and TensorBoard writes to no other path; choose another out=")
-    with reproducible_torch(config.num_threads), stop_signal() as stop, _full_disk_named(config.out):
+    with (
+        reproducible_torch(config.num_threads),
+        stop_signal() as stop,
+        _full_disk_named(config.out),
+        running_transform(config),
+    ):
         prepared = prepare(config)
         paths = {"demos": printable_path(config.demos), "validation": printable_path(config.validation)}
         notes = {"paths": paths, **prepared.measured()}
@@ -243,11 +249,17 @@ class Trainer:
         )
         if point is None:
             self.prepared.fit()
+            self._require_fitting_transform()
             return
         self.step = point.step
         self.rows, self.recent = restore(self.run_directory.path, point, self.policy, self.optimiser, self.monitor)
         self.run_directory.write_metrics(self.rows)
         print(f"taken up again at step {self.step} of {config.steps}")
+
+    def _require_fitting_transform(self) -> None:
+        batch = self.prepared.windows.gather(self.sampler.indices(0)[:2])
+        frames_BTHWC = torch.from_numpy(batch.frames_BTHWC).to(self.prepared.platform["device"])
+        require_fitting_output(self.config, self.policy, frames_BTHWC)
 
     def _finish(self) -> None:
         """Writes the final checkpoint, whose appearance is what makes a run finished."""

@@ -6,7 +6,7 @@ import contextlib
 import os
 import platform
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import Any
 
@@ -19,6 +19,7 @@ from smidgen.policies.learned_policy import Interface, LearnedPolicy
 from smidgen.runtime.errors import UserError
 from smidgen.training.choose_input import choose_input, with_input
 from smidgen.training.config import TrainConfig
+from smidgen.training.users_transform import transform_code
 from smidgen.training.validation import CuePairs, ValidationSet
 from smidgen.training.windows import WindowBatch, Windows
 
@@ -56,6 +57,7 @@ class Preparation:
         policy: With initial weights; its statistics are not fitted yet.
         platform: Device, threads and versions, which decide the last bits.
         choice: What ``transform=auto`` measured and chose; None where the settings name a transform.
+        transform_code: Hashes of the code of a user's transforms, as settings; {} for ours.
     """
 
     config: TrainConfig
@@ -65,12 +67,13 @@ class Preparation:
     policy: LearnedPolicy
     platform: dict[str, Any]
     choice: Choice | None = None
+    transform_code: dict[str, str] = field(default_factory=dict)
 
     def settings(self) -> dict[str, Any]:
-        """Everything that decides the result: the configuration without its paths, the data's hashes, auto's choice."""
+        """What decides the result: the configuration without its paths, hashes of data and code, auto's choice."""
         hashes = {key: value for key, value in self.split.provenance().items() if key.endswith("sha256")}
         chosen = {} if self.choice is None else {"auto_chosen": self.choice.chosen.name}
-        return {**self.config.settings(), **hashes, **chosen}
+        return {**self.config.settings(), **hashes, **chosen, **self.transform_code}
 
     def measured(self) -> dict[str, Any]:
         """What ``transform=auto`` measured, as JSON; empty where the settings name a transform."""
@@ -125,6 +128,7 @@ def prepare(config: TrainConfig) -> Preparation:
     """
     device = resolve_device(config.device)
     split = split_episodes(config)
+    code = transform_code(config)
     interface = Interface.from_json(split.store.manifest)
     windows = Windows(split.store, split.seeds, config.policy.num_frames, config.policy.horizon)
     choice = choose_input(config, windows, interface)
@@ -150,6 +154,7 @@ def prepare(config: TrainConfig) -> Preparation:
         policy=policy.to(device),
         platform={"device": device, "num_threads": torch.get_num_threads(), "versions": versions()},
         choice=choice,
+        transform_code=code,
     )
 
 

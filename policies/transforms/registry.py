@@ -14,6 +14,7 @@ from smidgen.policies.transforms.per_axis import DCT, Hadamard
 from smidgen.policies.transforms.random_orthogonal import RandomOrthogonal
 from smidgen.policies.transforms.wavelets import Daubechies, Haar
 from smidgen.runtime.errors import UserError, unknown_name
+from smidgen.runtime.user_code import fresh_import
 from smidgen.runtime.user_modules import blaming, is_class_spec, load_class
 
 TRANSFORMS: dict[str, type[InputTransform]] = {
@@ -48,7 +49,8 @@ def find_transform(name: str) -> type[InputTransform]:
         return TRANSFORMS[name]
     if not is_class_spec(name):
         raise unknown_name("transform", name, (*TRANSFORMS, "their.module:Class"))
-    found = load_class(name, "transform")
+    with fresh_import(name.partition(":")[0]):
+        found = load_class(name, "transform")
     if not issubclass(found, InputTransform):
         raise UserError(f"transform {name!r:.200}: expected a subclass of smidgen.InputTransform, got {found.__name__}")
     return found

@@ -45,7 +45,7 @@ def make(task: str, cameras: tuple[str, ...], image_size: int) -> FakeLift:
 def three_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two tasks with an expert, and one without."""
     monkeypatch.setattr(all_tasks, "TASKS", {name: TASKS[name] for name in ("speck_4", "lift", "stack")})
-    monkeypatch.setattr(all_tasks, "EXPERTS", {name: EXPERTS[name] for name in ("lift", "speck_4")})
+    monkeypatch.delitem(EXPERTS, "stack")
 
 
 def config(out: Path, policy: str = "expert", **changes: Any) -> EvalConfig:
