@@ -17,9 +17,9 @@ EVERY_TRANSFORM = pytest.mark.parametrize("transform", TRANSFORMS)
 
 def _network(transform: str, grid: tuple[int, int, int], channels: int = 3, **changes: object) -> Perceiver:
     torch.manual_seed(0)
-    sizes = {"num_latents": 4, "latent_dim": 16, "num_layers": 1, "num_heads": 2, "horizon": 2}
+    sizes = {"num_latents": 4, "latent_dim": 16, "num_layers": 1, "num_heads": 2}
     config = PerceiverConfig(transform=transform, **(sizes | changes))  # type: ignore[arg-type]
-    network = Perceiver(config, grid=grid, channels=channels, action_features=4)
+    network = Perceiver(config, grid=grid, channels=channels, action_features=4, horizon=2)
     network.fit_input(_frames(8, grid, channels))
     return network.eval()
 
