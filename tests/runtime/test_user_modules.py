@@ -25,8 +25,8 @@ MODULES = {
     "random.py": "class Mine:\n    pass\n",
     "types/__init__.py": "class Mine:\n    pass\n",
     "numpy.py": "class Mine:\n    pass\n",
-    "package/__init__.py": "",
-    "package/inner.py": "class Mine:\n    pass\n",
+    "own_package/__init__.py": "",
+    "own_package/inner.py": "class Mine:\n    pass\n",
 }
 
 
@@ -45,7 +45,7 @@ def users_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 def test_a_class_of_the_working_directory_is_found() -> None:
     assert load_class("good:Mine", "policy").__name__ == "Mine"
-    assert load_class("package.inner:Mine", "policy").__module__ == "package.inner"
+    assert load_class("own_package.inner:Mine", "policy").__module__ == "own_package.inner"
     assert load_object("good:number", "task") == 3
 
 
@@ -54,7 +54,7 @@ def test_a_class_of_the_working_directory_is_found() -> None:
     [
         ("absent:Mine", "no module 'absent'; run from its directory or install it"),
         ("good.deeper:Mine", "no module 'good.deeper'; run from its directory or install it"),
-        ("package.absent:Mine", "no module 'package.absent'; run from its directory or install it"),
+        ("own_package.absent:Mine", "no module 'own_package.absent'; run from its directory or install it"),
         ("good.py:Mine", "expected a module, got a file; write good:Mine"),
         ("good:Mne", "good.py has no 'Mne' (did you mean 'Mine'?); its classes: Mine, Other"),
         ("empty:Mine", "empty.py has no 'Mine'; it has no class"),
