@@ -103,7 +103,7 @@ def found(judged: Judged) -> str:
     if judged.verdict == NOT_RUN:
         seeds = f"{judged.effect.num_seeds} of {judged.num_needed} seeds"
         return f"First look, {seeds}, which decides nothing: {title}, {effect}."
-    return f"{title[0].upper()}{title[1:]}: {effect}, {judged.effect.num_seeds} seeds; {_MEANING[judged.verdict]}."
+    return f"We found {effect} for {title}, on {judged.effect.num_seeds} seeds: {_MEANING[judged.verdict]}."
 
 
 def shown_confidence(judged: Judged) -> float:
@@ -122,7 +122,8 @@ def number(value: float) -> str:
         return "\u221e"
     if value >= 1000:
         return f"{value:,.0f}"
-    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+    # Where two decimals would round up to four digits, one is enough.
+    return f"{value:.0f}" if value >= 99.95 else f"{value:.1f}" if value >= 9.995 else f"{value:.2f}"
 
 
 def interval(effect: Estimate, confidence: float) -> str:
@@ -157,8 +158,10 @@ def log_rank_text(judged: Judged, records: Records) -> str:
 
 def learned_text(judged: Judged, records: Records) -> str:
     """How many runs of each arm learned."""
-    counts = {arm: learning(records, arm) for arm in judged.contrast.terms}
-    return ", ".join(f"{each.num_escaped}/{each.num_runs}" for each in counts.values()) or MISSING
+    counts = [learning(records, arm) for arm in judged.contrast.terms]
+    if not any(each.num_runs for each in counts):
+        return MISSING
+    return ", ".join(f"{each.num_escaped}/{each.num_runs}" if each.num_runs else MISSING for each in counts)
 
 
 def arm_reports(plan: Plan, records: Records) -> list[ArmReport]:

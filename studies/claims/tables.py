@@ -51,7 +51,7 @@ def markdown(plan: Plan, judged: dict[str, Judged], records: Records, folder: Pa
     lines += ["", *table(head, rows)]
     for each in reports:
         lines += ["", f"### {each.name}", "", f"*He said:* {escape_markdown(each.claim.statement)}"]
-        lines += [f"*We asked:* {escape_markdown(each.claim.reading)}", f"*We found:* {escape_markdown(each.found)}"]
+        lines += [f"*We asked:* {escape_markdown(each.claim.reading)}", f"*Result:* {escape_markdown(each.found)}"]
         lines += ["", *_contrasts((each.primary, *each.others), records)]
     lines += ["", "### A forecast of the escape", "", FORECAST_TEXT, ""]
     lines += [*table(FORECAST_HEAD, forecast_rows(folder)), "", *_contrasts(forecast_contrasts(judged), records)]

@@ -182,7 +182,16 @@ def test_survival_is_drawn_as_steps_to_the_horizon() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0.123, "0.12"), (12.34, "12.3"), (123.4, "123"), (1234.5, "1,234"), (float("inf"), "\u221e")]
+    ("value", "text"),
+    [
+        (0.123, "0.12"),
+        (9.999, "10.0"),
+        (12.34, "12.3"),
+        (99.96, "100"),
+        (123.4, "123"),
+        (1234.5, "1,234"),
+        (float("inf"), "\u221e"),
+    ],
 )
 def test_numbers_have_three_digits(value: float, text: str) -> None:
     assert number(value) == text
