@@ -5,6 +5,7 @@ The same records of the same commit give the same page. Records that no commit h
 
 from __future__ import annotations
 
+import hashlib
 import re
 import subprocess
 from collections.abc import Sequence
@@ -43,16 +44,41 @@ def versions(groups: Sequence[Group]) -> list[str]:
 def origin_of(folder: Path) -> Origin:
     """Asks git for the commit that holds the records of a folder.
 
+    Somebody else's folder may bring a repository whose configuration names programs. So git is asked only for what it
+    reads out of its objects: never ``status``, which runs file monitors and filters.
+
     Args:
         folder: Of the records.
     """
-    pattern = ":(glob)*.json"
-    changed = _git(folder, "status", "--porcelain", "--untracked-files=all", "--", pattern)
-    last = _git(folder, "log", "-1", "--format=%h %cs", "--", pattern)
-    if changed or not last:
+    listing = _git(folder, "ls-tree", "-z", "HEAD", "./")
+    if listing is None or not _are_as_committed(folder, listing):
+        return Origin()
+    last = _git(folder, "log", "-1", "--no-show-signature", "--format=%h %cs", "--", ":(glob)*.json")
+    if not last:
         return Origin()
     commit, date = last.split()
     return Origin(commit, date, web_address(_git(folder, "config", "--get", "remote.origin.url") or ""))
+
+
+def _are_as_committed(folder: Path, listing: str) -> bool:
+    """Whether every record is a file of the last commit, byte for byte, and none of the commit's is gone."""
+    committed = {}
+    for entry in filter(None, listing.split("\0")):
+        facts, _, name = entry.partition("\t")
+        if name.endswith(".json"):
+            committed[Path(name).name] = facts.split()[-1]
+    records = {path.name: path for path in folder.glob("*.json") if path.is_file()}
+    return committed.keys() == records.keys() and all(
+        _blob_hash(records[name], len(digest)) == digest for name, digest in committed.items()
+    )
+
+
+def _blob_hash(path: Path, num_digits: int) -> str:
+    """What git calls a file's content: SHA-1, or SHA-256 in newer repositories."""
+    content = path.read_bytes()
+    digest = hashlib.new("sha1" if num_digits == 40 else "sha256", usedforsecurity=False)
+    digest.update(b"blob %d\0" % len(content) + content)
+    return digest.hexdigest()
 
 
 def web_address(remote: str) -> str:

@@ -1,6 +1,7 @@
-"""What every test shares: one thread for each process, and property tests that a slow machine cannot fail."""
+"""What every test shares: one thread a process, the usual signals, property tests that a slow machine cannot fail."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -8,6 +9,10 @@ from pathlib import Path
 # reproducible and leaves the second core to the other test process.
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[variable] = "1"
+
+# Whoever starts the tests in the background may have had them ignored, and our commands leave ignored signals alone.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from hypothesis import settings  # noqa: E402
 

@@ -34,7 +34,8 @@ def commands() -> list[list[str]]:
     ]
     listing = subprocess.run(search, cwd=ROOT, check=True, capture_output=True, text=True).stdout.split()
     names = [
-        f"smidgen.{name.removesuffix('.py').removesuffix('/__main__').replace('/', '.')}"
+        ("" if name.startswith("studies/") else "smidgen.")
+        + name.removesuffix(".py").removesuffix("/__main__").replace("/", ".")
         for name in listing
         if not name.startswith(("runtime/", "tests/"))
     ]

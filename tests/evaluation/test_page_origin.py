@@ -53,6 +53,38 @@ def test_records_that_no_commit_holds_as_they_are_have_no_date(results: Path) ->
     assert origin_of(results) == Origin()
 
 
+def test_a_record_that_differs_or_is_gone_takes_date_and_link_away(results: Path) -> None:
+    committed(results)
+    (record,) = results.glob("*.json")
+    content = record.read_bytes()
+    record.write_bytes(content + b" ")
+    assert origin_of(results) == Origin()
+    record.write_bytes(content)
+    assert origin_of(results).commit
+    record.unlink()
+    assert origin_of(results) == Origin()
+
+
+def test_a_repository_that_comes_with_the_records_runs_nothing(results: Path, tmp_path: Path) -> None:
+    committed(results)
+    canary = tmp_path / "ran"
+    (results.parent / ".gitattributes").write_text("*.json filter=evil\n")
+    for key in (
+        "core.fsmonitor",
+        "filter.evil.clean",
+        "filter.evil.smudge",
+        "gpg.program",
+        "core.pager",
+        "diff.external",
+    ):
+        git(results.parent, "config", key, f"touch {canary}; cat")
+    git(results.parent, "config", "log.showSignature", "true")
+    (record,) = results.glob("*.json")
+    record.touch()
+    assert origin_of(results).commit
+    assert not canary.exists()
+
+
 @pytest.mark.parametrize(
     ("remote", "address"),
     [

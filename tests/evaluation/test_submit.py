@@ -284,6 +284,6 @@ def test_the_page_on_submitting_names_commands_and_options_that_there_are(capsys
         }
         assert used
         assert used <= known
-    assert set(re.findall(r"`(--[a-z]+)", page)) <= {"--source", "--episodes", "--salt", "--demos"}
+    assert set(re.findall(r"`(--[a-z]+)", page)) <= {"--source", "--transform", "--episodes", "--salt", "--demos"}
     counts = (f"first {ENTRY_EPISODES} test seeds", f"episodes={ENTRY_EPISODES}")
     assert all(count in page for count in counts)

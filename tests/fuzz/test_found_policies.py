@@ -31,7 +31,7 @@ class TestPolicy:
             (f"{LONG_NAME}/x", "unknown policy"),
             ("builtins:int", "made with action_spec= or nothing"),
             ("string:Template", "made with action_spec= or nothing"),
-            ("collections.abc:Mapping", "no class 'Mapping' that can be made"),
+            ("collections.abc:Mapping", "abstract"),
             ("pathlib:Path", "lacks"),
             ("strange_policy:Numbered", "a string, and observes, a tuple"),
             ("strange_policy:Unhashable", "observes"),

@@ -167,7 +167,7 @@ def test_every_schema_of_a_command_is_fuzzed() -> None:
         for line in path.read_text(encoding="utf-8").splitlines()
         if "compose_config(" in line and "def " not in line
     }
-    assert called - set(SCHEMAS) <= {"SCHEMAS[name]", *MAINTAINERS}
+    assert called - set(SCHEMAS) <= {"SCHEMAS[name]", "command_line_schema(kind_of(arguments))", *MAINTAINERS}
     assert len(called) > 10
 
 
