@@ -7,7 +7,7 @@ import sys
 
 from smidgen.runtime.command_line import run_command, wants_version
 from smidgen.runtime.streams import hold_streams
-from smidgen.runtime.waiting_policy import wait_passively
+from smidgen.runtime.waiting_policy import wait_briefly
 
 
 def collect() -> int:
@@ -49,6 +49,6 @@ def _run(module: str) -> int:
     hold_streams()
     if wants_version(sys.argv[1:]):
         return run_command(lambda arguments: None)
-    wait_passively()
+    wait_briefly()
     exit_code: int = importlib.import_module(module).main()
     return exit_code

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from smidgen.experiments.bench.config import BenchConfig
 from smidgen.experiments.bench.record import Row, make_row
-from smidgen.runtime.waiting_policy import USERS_CHOICE
+from smidgen.runtime.waiting_policy import NUM_SPINS, USERS_CHOICE, WAITING
 
 PROBE = "smidgen.experiments.bench.step"
 # Ends with the process that started it, however that ends.
@@ -36,11 +36,11 @@ class Waiting:
 
 # What libgomp does where nothing is set.
 UNSET = Waiting("300,000 spins (unset)", {"GOMP_SPINCOUNT": "300000"})
-OURS = Waiting("passive (ours)", {"OMP_WAIT_POLICY": "passive"})
+OURS = Waiting(f"{NUM_SPINS:,} spins (ours)", WAITING)
 WAITINGS = (
     UNSET,
     Waiting("active", {"OMP_WAIT_POLICY": "active"}),
-    Waiting("10,000 spins", {"GOMP_SPINCOUNT": "10000"}),
+    Waiting("passive", {"OMP_WAIT_POLICY": "passive"}),
     Waiting("1,000 spins", {"GOMP_SPINCOUNT": "1000"}),
     OURS,
     Waiting("alone", {"OMP_WAIT_POLICY": "passive"}, threads=1),

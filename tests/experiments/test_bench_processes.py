@@ -34,7 +34,7 @@ def test_a_step_beside_busy_processes_is_a_multiple_of_the_step_before(monkeypat
     assert (base.unit, base.ours) == ("ms", 1e3)
     assert [row.ours for row in rows] == [9.0, *[2.0, 3.0] * 5]
     judged = {row.name: row.must_reach for row in rows if row.must_reach}
-    name = f"busy: {TINY.threads} threads, passive (ours)"
+    name = f"busy: {TINY.threads} threads, {busy.NUM_SPINS:,} spins (ours)"
     assert judged == {f"{name}, idle": "ours <= 1.1", f"{name}, busy": "ours <= 3"}
     cores = len(os.sched_getaffinity(0))
     one_round = [(waiting.words, number) for number in (0, cores) for waiting in busy.WAITINGS]

@@ -13,7 +13,7 @@ import pytest
 
 from smidgen.runtime import workers
 from smidgen.runtime.errors import UserError
-from smidgen.runtime.waiting_policy import USERS_CHOICE, wait_passively
+from smidgen.runtime.waiting_policy import NUM_SPINS, USERS_CHOICE, wait_briefly
 from smidgen.runtime.workers import map_unordered
 
 _STATE: dict[str, int] = {}
@@ -38,16 +38,16 @@ def test_every_item_comes_back_with_its_result(num_workers: int) -> None:
 def threads_and_waiting(item: int) -> tuple[int, str]:
     import torch
 
-    return torch.get_num_threads(), os.environ.get("OMP_WAIT_POLICY", "")
+    return torch.get_num_threads(), os.environ.get("GOMP_SPINCOUNT", "")
 
 
-def test_a_commands_workers_have_one_thread_each_that_waits_asleep(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_commands_workers_have_one_thread_each_that_spins_briefly(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (*USERS_CHOICE, "OMP_NUM_THREADS"):
         # Set first, so that the variable is as before afterwards, whoever sets it meanwhile.
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
-    wait_passively()
-    assert dict(map_unordered(threads_and_waiting, range(2), 2)) == dict.fromkeys(range(2), (1, "passive"))
+    wait_briefly()
+    assert dict(map_unordered(threads_and_waiting, range(2), 2)) == dict.fromkeys(range(2), (1, str(NUM_SPINS)))
 
 
 @pytest.mark.parametrize("name", ["pickle", "socket", "queue", "tempfile"])
@@ -254,7 +254,7 @@ def test_a_limit_counts_the_time_of_one_item_only(capfd: pytest.CaptureFixture[s
 MARKING_PROGRAM = """
 import os, signal, sys, time
 from pathlib import Path
-from smidgen.runtime.waiting_policy import USERS_CHOICE, wait_passively
+from smidgen.runtime.waiting_policy import NUM_SPINS, USERS_CHOICE, wait_briefly
 from smidgen.runtime.workers import map_unordered
 
 def job(path):
