@@ -42,8 +42,8 @@ _GIT_READS = ("ls-tree", "log", "config")
 
 
 def _asks_git_for_objects(event: str, arguments: tuple[Any, ...]) -> bool:
-    words = arguments[1] if event == "subprocess.Popen" else ()
-    return list(words)[:2] == ["git", "-C"] and words[3] in _GIT_READS
+    words: list[Any] = list(arguments[1]) if event == "subprocess.Popen" else []
+    return words[:2] == ["git", "-C"] and words[3] in _GIT_READS
 
 
 class Hang(BaseException):
