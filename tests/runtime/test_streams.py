@@ -106,3 +106,15 @@ def test_what_is_asked_for_and_cannot_be_written_is_an_error(command: str, optio
     with open("/dev/full", "w") as full:
         ended = subprocess.run([program, option], stdout=full, stderr=subprocess.PIPE, text=True, timeout=120)
     assert (ended.returncode, ended.stderr) == (1, FULL)
+
+
+def test_a_child_of_a_command_whose_streams_are_closed_has_streams(tmp_path: Path) -> None:
+    child = "import os; [os.fstat(number) for number in (0, 1, 2)]"
+    program = (
+        "import subprocess, sys\n"
+        "from smidgen.runtime.streams import hold_streams\n"
+        "hold_streams()\n"
+        f"sys.exit(subprocess.run([sys.executable, '-c', {child!r}]).returncode)\n"
+    )
+    shell = f'"{sys.executable}" -c "$PROGRAM" <&- >&- 2>&-'
+    assert subprocess.run(shell, shell=True, env={**os.environ, "PROGRAM": program}, check=False).returncode == 0
