@@ -54,8 +54,12 @@ def test_killed_again_and_again_it_ends_in_the_undisturbed_bytes(name: str, camp
 
 
 def test_a_hanging_worker_is_replaced_and_changes_no_byte(campaigns: dict[str, Campaign]) -> None:
-    progress = campaigns["collect"].stop(1, limit_s=4.0)
-    assert progress.num_stops() == 1
+    # A worker that is stopped with nothing left to do is not missed, so one stop may replace nobody.
+    for num_stops in range(1, 6):
+        progress = campaigns["collect"].stop(num_stops, limit_s=4.0)
+        assert progress.num_stops() == num_stops
+        if progress.replaced:
+            break
     assert progress.replaced >= 1
 
 
