@@ -135,12 +135,21 @@ class _Questions:
     rows: Rows
 
     def answers(self, calls: PolicyCalls, rows_R: np.ndarray, seed: int = _SEED) -> np.ndarray:
-        """The answers (T, R, A) for some rows, after a reset."""
+        """The answers (T, R, A) for some rows, after a reset; where there are chunks, their steps come last."""
         try:
             calls.reset(num_episodes=len(rows_R), seed=seed)
-            return np.stack([calls.act(_taken(step, rows_R), self.action.size) for step in self.rows.steps])
+            acted = [calls.act(_taken(step, rows_R), self.action.size) for step in self.rows.steps]
+            return np.stack(acted + self._chunks(calls, rows_R))
         except PolicyError as error:
             raise PolicyError(f"asked about a batch of {len(rows_R)}: {error}", error.summary, error.trace) from error
+
+    def _chunks(self, calls: PolicyCalls, rows_R: np.ndarray) -> list[np.ndarray]:
+        if not calls.has_chunks:
+            return []
+        newest = _taken(self.rows.steps[0], rows_R)
+        if "frames" in newest:
+            newest["frames"] = np.repeat(newest["frames"][:, None], calls.num_frames, axis=1)
+        return list(calls.chunk(newest, self.action.size).swapaxes(0, 1))
 
     def are_close(self, one: np.ndarray, other: np.ndarray, tolerance: float) -> bool:
         range_A = np.subtract(self.action.high, self.action.low)

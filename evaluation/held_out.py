@@ -1,7 +1,7 @@
 """Collapse measured offline: what a policy predicts on held-out demonstrations, with the cue moved, without its input.
 
-Every policy is measured on the action that it would command now (the first of a chunk), so that rows compare. A
-Perceiver is asked for that window by window; any other policy replays the stored observations through ``act``.
+Every policy is measured on the action that it would command now (the first of a chunk), so that rows compare. One that
+has ``chunk`` is asked for that window by window; any other replays the stored observations through ``act``.
 
 Letters: ``K`` measured steps or pairs, ``T`` frames of history, ``N`` cameras, ``A`` action coordinates, ``E``
 end-effector state, ``H W`` rows and columns (``H`` before an ``A`` is the horizon).
@@ -20,7 +20,6 @@ from smidgen.data_collection.episode import Episode
 from smidgen.data_collection.store import EpisodeStore
 from smidgen.evaluation.policy_source import PolicySource, open_policy
 from smidgen.policies.generators import generators_kept, seed_generators
-from smidgen.policies.learned_policy import LearnedPolicy, cameras_to_channels
 from smidgen.policies.policy import Policy
 from smidgen.policies.policy_calls import PolicyCalls, PolicyError
 from smidgen.runtime.errors import UserCodeError, UserError
@@ -86,8 +85,8 @@ def predict_episode(item: HeldOutItem) -> dict[str, Any]:
 
     Returns:
         Nested lists: ``prediction``; ``shuffled`` and ``blanked`` for every ``PROBE_STRIDE``-th step; ``frames`` and
-        ``frames_moved`` for the pairs; ``chunks`` (K, H, A) of a Perceiver. Of a twin ``frames_hidden`` alone. Or
-        ``error`` and ``trace`` alone if the policy fails.
+        ``frames_moved`` for the pairs; ``chunks`` (K, H, A) where the policy has them. Of a twin ``frames_hidden``
+        alone. Or ``error`` and ``trace`` alone if the policy fails.
 
     Raises:
         UserCodeError: If the policy fails, and the item is not to keep going.
@@ -120,8 +119,8 @@ def _failure(item: HeldOutItem, error: PolicyError) -> UserCodeError:
 def _predict_all(calls: PolicyCalls, store: EpisodeStore, item: HeldOutItem) -> dict[str, np.ndarray]:
     episode, steps_K = store.episode(item.seed), np.array(item.steps, dtype=int)
     answer: dict[str, np.ndarray] = {}
-    if (learned := _chunk_predictor(calls)) is not None:
-        answer["chunks"] = _chunks_at(calls, learned, episode, steps_K)
+    if calls.has_chunks:
+        answer["chunks"] = _chunks_at(calls, episode, steps_K)
         answer["prediction"] = answer["chunks"][:, 0]
     else:
         answer["prediction"] = predict_steps(calls, episode, steps_K)
@@ -151,8 +150,8 @@ def predict_steps(policy: Policy | PolicyCalls, episode: Episode, steps_K: np.nd
         PolicyError: If it fails, or answers with anything but finite numbers of the right shape.
     """
     calls = PolicyCalls.of(policy)
-    if (learned := _chunk_predictor(calls)) is not None:
-        return _chunks_at(calls, learned, episode, steps_K)[:, 0]
+    if calls.has_chunks:
+        return _chunks_at(calls, episode, steps_K)[:, 0]
     calls.reset(num_episodes=1, seed=episode.seed)
     width, actions = episode.actions.shape[1], []
     for step in range(episode.num_steps):
@@ -162,26 +161,25 @@ def predict_steps(policy: Policy | PolicyCalls, episode: Episode, steps_K: np.nd
 
 
 def predict_windows(
-    policy: Policy | PolicyCalls, frames_KTNHWC: np.ndarray, eef_state_KE: np.ndarray, action_size: int | None = None
+    policy: Policy | PolicyCalls, frames_KTNHWC: np.ndarray, eef_state_KE: np.ndarray, action_size: int
 ) -> np.ndarray:
     """What the policy would command after seeing windows of frames, newest last: float64 (K, A).
 
-    A Perceiver with a longer history than the windows hold sees their first frame repeated.
+    A policy whose chunks need a longer history than the windows hold sees their first frame repeated.
 
     Args:
         policy: Any.
         frames_KTNHWC: The windows.
         eef_state_KE: The end-effector's state at their ends.
-        action_size: Number A of coordinates; a Perceiver knows it.
+        action_size: Number A of coordinates.
 
     Raises:
         PolicyError: If it fails, or answers with anything but finite numbers of the right shape.
     """
     num_stored, calls = frames_KTNHWC.shape[1], PolicyCalls.of(policy)
-    if (learned := _chunk_predictor(calls)) is not None:
-        window_T = np.maximum(num_stored + np.arange(-learned.config.num_frames, 0), 0)
-        return _chunks(calls, learned, frames_KTNHWC[:, window_T], eef_state_KE)[:, 0]
-    assert action_size is not None
+    if calls.has_chunks:
+        window_T = np.maximum(num_stored + np.arange(-calls.num_frames, 0), 0)
+        return _chunks(calls, frames_KTNHWC[:, window_T], eef_state_KE, action_size)[:, 0]
     calls.reset(num_episodes=len(frames_KTNHWC), seed=0)
     for time in range(num_stored):
         seen = stored_observations(calls.observes, frames_KTNHWC[:, time], eef_state_KE)
@@ -195,28 +193,20 @@ def stored_observations(observes: Iterable[str], frames_BNHWC: Any, eef_state_BE
     return {name: stored[name] for name in observes}
 
 
-def _chunk_predictor(calls: PolicyCalls) -> LearnedPolicy | None:
-    """The network that can be asked for any window; a user's own class may act otherwise than it predicts."""
-    policy: object = calls.policy
-    is_plain = isinstance(policy, LearnedPolicy) and type(policy).act is LearnedPolicy.act
-    return policy if is_plain else None  # type: ignore[return-value]
-
-
-def _chunks_at(calls: PolicyCalls, policy: LearnedPolicy, episode: Episode, steps_K: np.ndarray) -> np.ndarray:
-    window_KT = np.maximum(steps_K[:, None] + np.arange(1 - policy.config.num_frames, 1), 0)
-    return _chunks(calls, policy, episode.frames[window_KT], episode.eef_state[steps_K])
+def _chunks_at(calls: PolicyCalls, episode: Episode, steps_K: np.ndarray) -> np.ndarray:
+    window_KT = np.maximum(steps_K[:, None] + np.arange(1 - calls.num_frames, 1), 0)
+    size = episode.actions.shape[1]
+    return _chunks(calls, episode.frames[window_KT], episode.eef_state[steps_K], size, episode.seed)
 
 
 def _chunks(
-    calls: PolicyCalls, policy: LearnedPolicy, frames_KTNHWC: np.ndarray, eef_state_KE: np.ndarray
+    calls: PolicyCalls, frames_KTNHWC: np.ndarray, eef_state_KE: np.ndarray, action_size: int, seed: int = 0
 ) -> np.ndarray:
     """Predicted chunks (K, H, A); in batches of one fixed size, so that no bit depends on the caller."""
-    frames_KTHWC = cameras_to_channels(frames_KTNHWC)
-    chunks_KHA = np.empty((len(frames_KTHWC), policy.config.horizon, policy.interface.action.size))
-    for first in range(0, len(frames_KTHWC), BATCH):
+    chunks = [np.empty((0, 1, action_size))]
+    for first in range(0, len(frames_KTNHWC), BATCH):
         batch = slice(first, first + BATCH)
-        predict = functools.partial(policy.predict_chunk, frames_KTHWC[batch], eef_state_KE[batch])
-        chunks_KHA[batch] = calls.call(predict)
-    if not np.isfinite(chunks_KHA).all():
-        raise PolicyError("predicted chunks are not finite")
-    return chunks_KHA
+        calls.reset(num_episodes=len(frames_KTNHWC[batch]), seed=seed)
+        seen = stored_observations(calls.observes, frames_KTNHWC[batch], eef_state_KE[batch])
+        chunks.append(calls.chunk(seen, action_size))
+    return np.concatenate(chunks[1:] or chunks)

@@ -55,8 +55,10 @@ class HeldOutPredictions:
 
     @property
     def has_chunks(self) -> bool:
-        """Whether the policy predicts chunks."""
-        return all("chunks" in answer for answer in self._answers.values())
+        """Whether the policy predicts chunks, as long in one episode as in another."""
+        answers = self._answers.values()
+        lengths = {len(answer["chunks"][0]) for answer in answers if answer.get("chunks")}
+        return len(lengths) == 1 and all("chunks" in answer for answer in answers)
 
     def answered(self, name: str, answers: Mapping[int, Mapping[str, Any]] | None = None) -> torch.Tensor:
         """One of the answers' arrays, position coordinates alone: (rows, P) or (rows, H, P)."""

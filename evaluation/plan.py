@@ -28,7 +28,6 @@ from smidgen.evaluation.records import RESERVED_ENDINGS, find_records, record_pa
 from smidgen.evaluation.statistics import CONFIDENCE
 from smidgen.evaluation.surroundings import find_surroundings
 from smidgen.policies.checkpoint import RUN_CHECKPOINT, checkpoint_sha256, read_checkpoint_card, resolve_checkpoint
-from smidgen.policies.learned_policy import LearnedPolicy
 from smidgen.policies.policy import Policy
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.places import require_outside
@@ -143,8 +142,8 @@ def make_plan(config: EvalConfig, make: Callable[..., Any] = make_simulator) -> 
     twin = _open_twin(config, task, demos, train_demos)
     world = World(
         task=config.task,
-        cameras=policy.interface.cameras if isinstance(policy, LearnedPolicy) else cameras,
-        image_size=policy.interface.image_size if isinstance(policy, LearnedPolicy) else config.image_size,
+        cameras=cameras,
+        image_size=config.image_size,
         make=make,
         code_sha256=task_code_sha256(config.task),
     )

@@ -29,6 +29,7 @@ from smidgen.evaluation.record_schema import EpisodeRow, Record
 from smidgen.evaluation.records import host_path, read_host, read_record
 from smidgen.evaluation.shards import run_items
 from smidgen.evaluation.statistics import exact_mcnemar
+from smidgen.evaluation.surroundings import find_surroundings
 from smidgen.evaluation.verification import (
     BITWISE,
     DIFFERS,
@@ -44,8 +45,6 @@ from smidgen.evaluation.verification import (
     read_verification,
     write_verification,
 )
-from smidgen.policies.learned_policy import LearnedPolicy
-from smidgen.policies.policy import Policy
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import sha256_file
 from smidgen.runtime.settings import user_path
@@ -121,7 +120,7 @@ def verify_record(
         seeds = []
         repetition = Repetition({}, {}, {}, reason)
     else:
-        world = dataclasses.replace(world_of(record, options.record, policy, options.task), make=make)
+        world = dataclasses.replace(world_of(record, options.record, source), make=make)
         repetition = _repeat(record, source, world, seeds, options.workers)
     mark: Verification = {
         "schema_version": VERIFICATION_VERSION,
@@ -159,21 +158,20 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
-def world_of(record: Record, record_path: Path, policy: Policy, task: str | None = None) -> World:
+def world_of(record: Record, record_path: Path, source: PolicySource) -> World:
     """The environment that a record was measured in.
 
     Args:
         record: The record.
         record_path: Its file.
-        policy: The policy that it names, built.
-        task: ``their.module:Class``, where it is a task of a user's.
+        source: The policy that it names; a checkpoint's own word on what it sees goes before the record's.
 
     Raises:
         UserError: If the record names none that could be made.
     """
-    task = task or record["task"]
-    if isinstance(policy, LearnedPolicy):
-        return World(task, policy.interface.cameras, policy.interface.image_size)
+    if source.kind == "checkpoint":
+        seen = find_surroundings(source)
+        return World(seen.task, seen.cameras, seen.image_size)
     cameras, image_size = (record["config"].get(name) for name in ("cameras", "image_size"))
     if not isinstance(cameras, list) or not cameras or not all(isinstance(name, str) for name in cameras):
         raise UserError(f"{record_path}: field config.cameras: expected a list of names, got {cameras!r:.60}")
@@ -181,7 +179,7 @@ def world_of(record: Record, record_path: Path, policy: Policy, task: str | None
         raise UserError(
             f"{record_path}: field config.image_size: expected 1..{MAX_IMAGE_SIZE}, got {str(image_size)[:20]}"
         )
-    return World(task, tuple(cameras), image_size)
+    return World(source.task, tuple(cameras), image_size)
 
 
 def _repeat(record: Record, source: PolicySource, world: World, seeds: list[int], workers: int) -> Repetition:

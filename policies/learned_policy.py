@@ -225,6 +225,20 @@ class LearnedPolicy(nn.Module):
         state = None if eef_state is None else torch.from_numpy(np.asarray(eef_state, dtype=np.float64)).to(device)
         return self.decode(self(frames, state, weights=weights))
 
+    @property
+    def num_frames(self) -> int:
+        """Frames of history that :meth:`chunk` is shown."""
+        return self.config.num_frames
+
+    def chunk(self, observations: Mapping[str, Any]) -> Float[np.ndarray, "B K A"]:
+        """The next ``horizon`` actions after each history of frames, as one batch; running episodes stay as they are.
+
+        Args:
+            observations: ``"frames"`` uint8 (B, T, cameras, H, W, 3), the newest last, and ``"eef_state"`` (B, E) where
+                it is seen.
+        """
+        return self.predict_chunk(cameras_to_channels(observations["frames"]), observations.get("eef_state"))
+
     def reset(self, num_episodes: int = 1, seed: int = 0) -> None:
         """Starts episodes: forgets the history and the chunk, and reads the weights anew at their first step.
 

@@ -1,6 +1,7 @@
 """What every policy speaks, and how a policy is named on a command line: a baseline, a checkpoint, or your own class.
 
-Letters: ``B`` episodes side by side, ``A`` action coordinates, ``H W`` rows and columns.
+Letters: ``B`` episodes side by side, ``A`` action coordinates, ``T`` frames of history, ``K`` steps of a chunk, ``H W``
+rows and columns, ``E`` end-effector state.
 """
 
 from __future__ import annotations
@@ -53,6 +54,31 @@ class Policy(Protocol):
         Returns:
             (B, A) in the units of the task's action, finite: a NumPy array, a tensor of any floating-point type, or
             lists.
+        """
+
+
+class ChunkPolicy(Policy, Protocol):
+    """A policy that can also be asked what it would do from some moment on.
+
+    The moment may be of any episode, so the answer follows from the arguments alone and leaves the episodes that the
+    policy is in as they are. Held-out measures ask for chunks where they can; without them, they replay a stored
+    episode through ``act`` and know one action at a time.
+
+    Attributes:
+        num_frames: How many of the newest frames ``chunk`` is shown; 1 where there is no such attribute.
+    """
+
+    num_frames: int
+
+    def chunk(self, observations: dict[str, Any]) -> np.ndarray:
+        """The actions that it would take from now on.
+
+        Args:
+            observations: As ``act`` has them, but ``"frames"`` uint8 (B, T, cameras, H, W, 3) hold the history, the
+                newest last; a shorter history repeats its first frame.
+
+        Returns:
+            (B, K, A), finite, the next action first; K is the same in every call.
         """
 
 

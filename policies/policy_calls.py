@@ -4,7 +4,7 @@ A policy is foreign code. It may keep, change or normalise in place what it was 
 writes into again; draw from global generators; leave NumPy and PyTorch set otherwise than it found them. None of that
 reaches anybody else, and whatever it raises, ``SystemExit`` included, is a :class:`PolicyError`.
 
-Letters: ``B`` episodes side by side, ``A`` action coordinates, ``...`` any other axes.
+Letters: ``B`` episodes side by side, ``A`` action coordinates, ``K`` steps of a chunk, ``...`` any other axes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import signal
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from types import GeneratorType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ from smidgen.runtime.errors import UserError
 from smidgen.runtime.user_modules import is_ours, users_place, users_trace
 
 if TYPE_CHECKING:
-    from smidgen.policies.policy import Policy
+    from smidgen.policies.policy import ChunkPolicy, Policy
 
 Answer = TypeVar("Answer")
 
@@ -64,6 +64,7 @@ class PolicyCalls:
         self.policy = policy
         self._settings = ProcessSettings.read() if settings is None else settings
         self._num_episodes = 1
+        self._chunk_length = 0
 
     @classmethod
     def of(cls, policy: Policy | PolicyCalls) -> PolicyCalls:
@@ -83,6 +84,22 @@ class PolicyCalls:
     def observes(self) -> tuple[str, ...]:
         """Which parts of an observation the policy reads."""
         return tuple(self.policy.observes)
+
+    @property
+    def has_chunks(self) -> bool:
+        """Whether the policy predicts chunks; a class that overrides ``act`` alone acts otherwise than it predicts."""
+        for part in type(self.policy).__mro__:
+            if "chunk" in vars(part) or "act" in vars(part):
+                return callable(vars(part).get("chunk"))
+        return self.call(lambda: callable(getattr(self.policy, "chunk", None)))
+
+    @property
+    def num_frames(self) -> int:
+        """How many of the newest frames ``chunk`` is shown."""
+        num_frames = self.call(lambda: getattr(self.policy, "num_frames", 1))
+        if type(num_frames) is not int or num_frames < 1:
+            raise PolicyError(f"expected num_frames a whole number from 1, got {num_frames!r:.40}")
+        return num_frames
 
     def reset(self, num_episodes: int = 1, seed: int = 0) -> None:
         """Starts episodes; global generators are seeded as well.
@@ -108,7 +125,7 @@ class PolicyCalls:
             PolicyError: If the policy fails, or answers with anything but numbers of that shape.
         """
         own = own_arrays(observations)
-        actions_BA = self.call(lambda: numbers(self.policy.act(own)))
+        actions_BA = self.call(lambda: numbers(self.policy.act(own), "act"))
         expected = (self._num_episodes, action_size)
         if actions_BA.shape != expected:
             got = actions_BA.shape
@@ -116,6 +133,30 @@ class PolicyCalls:
         if not np.isfinite(actions_BA).all():
             raise PolicyError("action is not finite")
         return actions_BA
+
+    def chunk(self, observations: Mapping[str, Any], action_size: int) -> Float[np.ndarray, "B K A"]:
+        """The actions that the policy would take from now on; only where ``has_chunks``.
+
+        Args:
+            observations: As the ``ChunkPolicy`` protocol has them; copied.
+            action_size: Number A of coordinates.
+
+        Returns:
+            float64 (B, K, A), finite, in memory of its own.
+
+        Raises:
+            PolicyError: If the policy fails, or answers with anything but numbers of that shape.
+        """
+        own, policy = own_arrays(observations), cast("ChunkPolicy", self.policy)
+        chunks_BKA = self.call(lambda: numbers(policy.chunk(own), "chunk"))
+        num_steps = self._chunk_length or (chunks_BKA.shape[1:2] or (0,))[0]
+        if not num_steps or chunks_BKA.shape != (self._num_episodes, num_steps, action_size):
+            expected = f"({self._num_episodes}, {self._chunk_length or 'K'}, {action_size})"
+            raise PolicyError(f"expected chunks of shape {expected}, got {chunks_BKA.shape}")
+        if not np.isfinite(chunks_BKA).all():
+            raise PolicyError("chunk is not finite")
+        self._chunk_length = num_steps
+        return chunks_BKA
 
     def call(self, function: Callable[[], Answer]) -> Answer:
         """Runs code of the policy's, under its own settings.
@@ -143,17 +184,18 @@ def own_arrays(observations: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def numbers(answer: Any) -> np.ndarray:
+def numbers(answer: Any, method: str = "act") -> np.ndarray:
     """What a policy answered, as float64 in memory of its own.
 
     Args:
         answer: An array, a tensor of any device and floating-point type, or nested lists of numbers.
+        method: What it was asked by.
 
     Raises:
         PolicyError: If it is anything else.
     """
     if answer is None:
-        raise PolicyError("expected actions, got None; does act return them?")
+        raise PolicyError(f"expected actions, got None; does {method} return them?")
     array = _as_array(answer)
     if array.dtype.kind not in "iuf":
         raise PolicyError(f"expected actions as real numbers (float64), got {_kind_name(answer, array.dtype)}")

@@ -11,8 +11,10 @@ import pytest
 
 from smidgen.data_collection.collect import main as collect
 from smidgen.data_collection.collector import CollectConfig
+from smidgen.data_collection.store import EpisodeStore
 from smidgen.envs.tasks import make_env, named_task
 from smidgen.evaluation.evaluate import main as evaluate
+from smidgen.evaluation.held_out import predict_steps
 from smidgen.evaluation.policy_source import PolicySource, build_card, policy_identity
 from smidgen.evaluation.records import read_record
 from smidgen.evaluation.submit import bundle_files, open_submission, submit
@@ -360,3 +362,19 @@ def test_a_task_of_ours_has_the_identity_that_it_had() -> None:
     ]
     with pytest.raises(UserError, match=r"unknown task 'lft' \(did you mean 'lift'\?\); valid: .*their.module:Class"):
         named_task("lft")
+
+
+def test_the_policy_of_the_page_is_evaluated_with_its_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_policy.py").write_text(python_block("class Reacher"), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (arguments,) = (each for each in commands("smidgen-eval") if "policy=my_policy:Reacher" in each)
+    write_data_set(tmp_path / "outputs" / "held-out")
+    assert {each.partition("=")[0] for each in arguments} == {"policy", "demos", "out"}
+    calls = PolicySource("my_policy:Reacher", "lift").open()
+    assert calls.has_chunks
+    store = EpisodeStore.open("outputs/held-out")
+    episode = store.episode(store.seeds[0])
+    actions = predict_steps(calls, episode, np.arange(episode.num_steps))
+    assert actions.shape == episode.actions.shape
+    sys.modules.pop("my_policy", None)

@@ -179,3 +179,31 @@ class Leaves(SeesCube):
 
     def command(self, observations: dict[str, Any]) -> np.ndarray:
         sys.exit(3)
+
+
+class PredictsChunks(SeesCube):
+    """Sees the cube and says where it would go for three steps; it reads two frames."""
+
+    name, num_frames = "predicts_chunks", 2
+
+    def chunk(self, observations: dict[str, Any]) -> np.ndarray:
+        frames = observations["frames"]
+        assert frames.shape[1] == 2, frames.shape
+        actions = self.command({"frames": frames[:, -1]})
+        frames[:] = 0
+        return np.repeat(actions[:, None], 3, axis=1)
+
+
+class FlatChunks(PredictsChunks):
+    """Forgets the axis of the steps."""
+
+    def chunk(self, observations: dict[str, Any]) -> np.ndarray:
+        return super().chunk(observations)[:, 0]
+
+
+class ChunksOverTheBatch(PredictsChunks):
+    """Answers a row alone otherwise than beside others, in its chunks alone."""
+
+    def chunk(self, observations: dict[str, Any]) -> np.ndarray:
+        chunks = super().chunk(observations)
+        return chunks - chunks.mean(axis=0)

@@ -57,6 +57,20 @@ def test_what_a_policy_does_with_its_arrays_and_settings_changes_no_measure(
     assert after == before
 
 
+def test_a_policy_with_chunks_is_measured_like_a_checkpoint(demos: EpisodeStore, tmp_path: Path) -> None:
+    """Its measures are those of the same policy without chunks, and each step of a chunk has its own."""
+    plain = run("fake_lift:SeesCube", tmp_path / "plain", demos)
+    record = run("foreign_policies:PredictsChunks", tmp_path / "chunks", demos)
+    assert record["episodes"] == plain["episodes"]
+    own, others = dict(record["collapse"]), dict(plain["collapse"])
+    by_step = own.pop("r2_by_chunk_step")
+    assert others.pop("r2_by_chunk_step") is None
+    assert others["reasons"].pop("r2_by_chunk_step") == "the policy gives one action at a time"
+    assert own == others
+    assert [len(row) for row in by_step] == [3] * 3
+    assert by_step[0] == own["r2"]
+
+
 def test_tensors_of_any_floating_point_type_are_answers(demos: EpisodeStore, tmp_path: Path) -> None:
     assert run("foreign_policies:TensorAnswers", tmp_path, demos)["collapse"]["cue_slope"] > 0.8
 
@@ -77,6 +91,8 @@ def test_tensors_of_any_floating_point_type_are_answers(demos: EpisodeStore, tmp
         ("Raises", "AttributeError: .*no_such_network.*foreign_policies.py:"),
         ("BreaksReset", "TypeError.*num_episodes"),
         ("Leaves", r"sys.exit: 3 .*foreign_policies.py:"),
+        ("FlatChunks", r"expected chunks of shape \(1, K, 4\), got \(1, 4\)"),
+        ("ChunksOverTheBatch", "alone otherwise than beside others"),
     ],
 )
 def test_a_policy_that_cannot_be_measured_is_refused_before_the_first_episode(

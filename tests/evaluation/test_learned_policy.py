@@ -20,7 +20,7 @@ from smidgen.evaluation.plan import EvalConfig, make_plan, read_curve
 from smidgen.evaluation.records import Record, read_record
 from smidgen.policies.checkpoint import RUN_CHECKPOINT, checkpoint_sha256, load_checkpoint, save_checkpoint
 from smidgen.policies.cnn import CnnConfig
-from smidgen.policies.learned_policy import Interface, LearnedPolicy, LearnedPolicyConfig
+from smidgen.policies.learned_policy import Interface, LearnedPolicy, LearnedPolicyConfig, cameras_to_channels
 from smidgen.policies.perceiver_policy import PerceiverPolicyConfig
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.flat_config import flat_values
@@ -55,7 +55,7 @@ def save_run_of(
     torch.manual_seed(0)
     policy = LearnedPolicy(config, Interface.from_json(demos.manifest))
     episode = demos.episode(demos.seeds[0])
-    first, num_frames = held_out.cameras_to_channels(episode.frames[:1]), policy.config.num_frames
+    first, num_frames = cameras_to_channels(episode.frames[:1]), policy.config.num_frames
     frames = torch.from_numpy(np.repeat(first[None], num_frames, axis=1))
     policy.fit([frames], torch.from_numpy(episode.actions.copy()), torch.from_numpy(episode.eef_state.copy()))
     directory.mkdir(parents=True)
@@ -119,7 +119,7 @@ def test_a_twin_gives_the_cue_skill(run_directory: Path, demos: EpisodeStore, tm
     policy, twin_policy = load_checkpoint(run_directory), load_checkpoint(twin)
     pairs = demos.counterfactuals(demos.seeds)
     errors = [
-        held_out.predict_windows(asked, pairs[name], pairs["eef_state"])[:, :3] - pairs["target"][:, :3]
+        held_out.predict_windows(asked, pairs[name], pairs["eef_state"], 4)[:, :3] - pairs["target"][:, :3]
         for asked, name in ((policy, "frames"), (twin_policy, "frames_hidden"))
     ]
     expected = 1 - (errors[0] ** 2).sum() / (errors[1] ** 2).sum()
@@ -155,7 +155,7 @@ def test_windows_are_those_that_the_policy_sees_in_an_episode(run_directory: Pat
     predicted = held_out.predict_steps(policy, episode, np.arange(episode.num_steps))
     np.testing.assert_allclose(predicted, acted, atol=1e-6)
     pairs = demos.counterfactuals([demos.seeds[0]])
-    at_pairs = held_out.predict_windows(policy, pairs["frames"], pairs["eef_state"])
+    at_pairs = held_out.predict_windows(policy, pairs["frames"], pairs["eef_state"], 4)
     np.testing.assert_allclose(at_pairs, acted[pairs["step"]], atol=1e-6)
 
 
@@ -163,8 +163,8 @@ def test_a_longer_history_than_stored_repeats_the_first_frame(demos: EpisodeStor
     policy = load_checkpoint(save_run(tmp_path / "long", demos, seeds=[0], num_frames=6))
     pairs = demos.counterfactuals([demos.seeds[0]])
     padded = np.concatenate([pairs["frames"][:, :1]] * 2 + [pairs["frames"]], axis=1)
-    expected = policy.predict_chunk(held_out.cameras_to_channels(padded))[:, 0]
-    assert np.array_equal(held_out.predict_windows(policy, pairs["frames"], pairs["eef_state"]), expected)
+    expected = policy.predict_chunk(cameras_to_channels(padded))[:, 0]
+    assert np.array_equal(held_out.predict_windows(policy, pairs["frames"], pairs["eef_state"], 4), expected)
 
 
 def test_seeds_that_a_policy_was_trained_on_are_refused(demos: EpisodeStore, tmp_path: Path) -> None:

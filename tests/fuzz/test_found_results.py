@@ -46,7 +46,7 @@ class TestResults:
         folder = planted("record", tmp_path)
         alter(folder / RECORD, lambda record: record["config"].update({key: value}))
         with pytest.raises(UserError, match=rf"{RECORD}: field config\.{key}"):
-            world_of(read_record(folder / RECORD), folder / RECORD, PolicySource("noop", "lift").build())
+            world_of(read_record(folder / RECORD), folder / RECORD, PolicySource("noop", "lift"))
 
     def test_a_curve_with_a_number_beyond_every_float(self, tmp_path: Path) -> None:
         """Input 2541 of the long form: read as valid, and the page fell over it."""

@@ -30,6 +30,20 @@ class Answering:
         return self.answer()
 
 
+class Predicting(Answering):
+    """Answers with that as a chunk."""
+
+    def chunk(self, observations: dict[str, Any]) -> Any:
+        observations["eef_state"][:] = 9
+        return self.answer()
+
+
+def chunk(answer: Callable[[], Any], num_episodes: int = 1) -> np.ndarray:
+    calls = PolicyCalls(Predicting(answer))
+    calls.reset(num_episodes)
+    return calls.chunk({"eef_state": np.zeros((num_episodes, 4))}, 2)
+
+
 def act(answer: Callable[[], Any]) -> np.ndarray:
     calls = PolicyCalls(Answering(answer))
     calls.reset()
@@ -92,6 +106,88 @@ def test_numbers_of_any_kind_are_answers(answer: Any) -> None:
 def test_anything_else_is_named(answer: Any, message: str) -> None:
     with pytest.raises(PolicyError, match=message):
         act(lambda: answer)
+
+
+def test_a_chunk_is_copied_and_what_it_is_asked_about_is_the_policys_own() -> None:
+    buffer, asked = np.zeros((1, 3, 2), dtype=np.float32), np.zeros((1, 4))
+    calls = PolicyCalls(Predicting(lambda: buffer))
+    calls.reset()
+    first = calls.chunk({"eef_state": asked}, 2)
+    buffer[:] = 1
+    assert (first.dtype, first.shape, first.max()) == (np.float64, (1, 3, 2), 0)
+    assert not asked.any()
+    tensors = torch.ones(1, 3, 2, dtype=torch.bfloat16, requires_grad=True)
+    assert chunk(lambda: tensors).tolist() == np.ones((1, 3, 2)).tolist()
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (None, "got None; does chunk return them"),
+        ("12", "got text"),
+        (np.zeros((1, 2)), r"expected chunks of shape \(1, K, 2\), got \(1, 2\)"),
+        (np.zeros((2, 3, 2)), r"\(1, K, 2\), got \(2, 3, 2\)"),
+        (np.zeros((1, 3, 3)), r"\(1, K, 2\), got \(1, 3, 3\)"),
+        (np.zeros((1, 0, 2)), r"\(1, K, 2\), got \(1, 0, 2\)"),
+        (1.0, r"got \(\)"),
+        (np.full((1, 3, 2), np.nan), "chunk is not finite"),
+    ],
+)
+def test_what_is_no_chunk_is_named(answer: Any, message: str) -> None:
+    with pytest.raises(PolicyError, match=message):
+        chunk(lambda: answer)
+
+
+def test_chunks_are_of_one_length() -> None:
+    lengths = iter((3, 5))
+    calls = PolicyCalls(Predicting(lambda: np.zeros((1, next(lengths), 2))))
+    calls.reset()
+    calls.chunk({"eef_state": np.zeros((1, 4))}, 2)
+    with pytest.raises(PolicyError, match=r"expected chunks of shape \(1, 3, 2\), got \(1, 5, 2\)"):
+        calls.chunk({"eef_state": np.zeros((1, 4))}, 2)
+
+
+def test_a_bug_in_a_chunk_is_the_policys_and_settings_stay() -> None:
+    with pytest.raises(PolicyError, match=r"ValueError: a bug .*test_policy_calls\.py:\d+\)"):
+        chunk(raising(ValueError("a bug")))
+    chunk(lambda: (torch.set_grad_enabled(False), np.zeros((1, 3, 2)))[1])
+    assert torch.is_grad_enabled()
+
+
+class ActsOtherwise(Predicting):
+    """Overrides ``act`` alone."""
+
+    def act(self, observations: dict[str, Any]) -> Any:
+        return super().act(observations)
+
+
+class PredictsOtherwise(Answering):
+    """Adds ``chunk`` to another's ``act``."""
+
+    def chunk(self, observations: dict[str, Any]) -> Any:
+        return self.answer()
+
+
+class NoChunk(Predicting):
+    """Says that it has none."""
+
+    chunk = None
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [(Answering, False), (Predicting, True), (ActsOtherwise, False), (PredictsOtherwise, True), (NoChunk, False)],
+)
+def test_a_policy_has_chunks_where_they_are_what_it_does(kind: type[Any], expected: bool) -> None:
+    assert PolicyCalls(kind(lambda: None)).has_chunks == expected
+
+
+def test_a_number_of_frames_that_is_none_is_named() -> None:
+    policy = Predicting(lambda: None)
+    assert PolicyCalls(policy).num_frames == 1
+    policy.num_frames = 0
+    with pytest.raises(PolicyError, match="expected num_frames a whole number from 1, got 0"):
+        _ = PolicyCalls(policy).num_frames
 
 
 class OwnEnd(BaseException):
