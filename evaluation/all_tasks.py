@@ -16,7 +16,7 @@ from smidgen.evaluation.plan import EvalConfig
 from smidgen.evaluation.policy_source import EXPERT, PolicySource
 from smidgen.evaluation.protocol import SUCCESS
 from smidgen.evaluation.records import Record, record_path
-from smidgen.policies.baselines import POLICIES
+from smidgen.policies.registry import plays_back_demonstrations
 from smidgen.runtime.errors import UserError
 
 ALL = "all"
@@ -43,7 +43,7 @@ def task_configs(config: EvalConfig) -> dict[str, EvalConfig]:
     """
     if config.demos is not None or config.train_demos is not None:
         raise UserError("demos= and train_demos= hold demonstrations of one task; give task=..., or leave them out")
-    plays_back = config.policy in POLICIES and POLICIES[config.policy].needs_statistics
+    plays_back = plays_back_demonstrations(config.policy)
     source = PolicySource(config.policy, ALL)
     if not plays_back:
         source.check()

@@ -18,7 +18,8 @@ from smidgen.data_collection.store import EpisodeStore
 from smidgen.evaluation import collapse
 from smidgen.evaluation.collapse.offline import finite_mean
 from smidgen.evaluation.held_out import PROBE_STRIDE, partner_seed
-from smidgen.policies.baselines import DemoStatistics, build_baseline
+from smidgen.policies.actions import ActionLayout
+from smidgen.policies.baselines import DemoStatistics, PersistencePolicy
 from smidgen.policies.generators import generators_kept
 from smidgen.policies.policy_calls import PolicyCalls
 
@@ -192,10 +193,10 @@ def joined(parts: Iterable[Any]) -> torch.Tensor:
 
 
 def _persistence(data: HeldOutPredictions) -> torch.Tensor:
-    action_spec = data.store.manifest["action_spec"]
-    calls = PolicyCalls(build_baseline("persistence", action_spec))
+    layout = ActionLayout.from_json(data.store.manifest["action_spec"])
+    calls = PolicyCalls(PersistencePolicy(layout))
     eef_state = joined(data.store.episode(seed).eef_state[kept] for seed, kept in data.steps.items()).numpy()
     with generators_kept():
         calls.reset(num_episodes=len(eef_state))
-    actions = calls.act({"eef_state": eef_state}, len(action_spec["names"]))
+    actions = calls.act({"eef_state": eef_state}, layout.size)
     return torch.as_tensor(actions)[:, data.positions]

@@ -11,10 +11,10 @@ from smidgen.data_collection.store import EpisodeStore
 from smidgen.envs.tasks import named_task
 from smidgen.evaluation.expert_policy import ExpertPolicy
 from smidgen.evaluation.record_schema import PolicyCard
-from smidgen.policies.baselines import POLICIES
 from smidgen.policies.checkpoint import checkpoint_sha256, read_checkpoint_card
 from smidgen.policies.policy import Policy, load_policy, unknown_policy
 from smidgen.policies.policy_calls import PolicyCalls
+from smidgen.policies.registry import BASELINES, plays_back_demonstrations
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import canonical_json, sha256_bytes
 from smidgen.runtime.user_code import fresh_import, hash_files, hash_modules
@@ -47,15 +47,14 @@ class PolicySource:
         """``expert``, ``baseline``, ``checkpoint`` or ``user``."""
         if self.spec == EXPERT:
             return "expert"
-        if self.spec in POLICIES:
+        if self.spec in BASELINES:
             return "baseline"
         return "user" if is_class_spec(self.spec) and not os.path.exists(self.spec) else "checkpoint"
 
     @property
     def statistics_from(self) -> str | None:
         """The demonstrations that this policy is made of, if it is a baseline made of any."""
-        needs_statistics = self.spec in POLICIES and POLICIES[self.spec].needs_statistics
-        return self.train_demos if needs_statistics else None
+        return self.train_demos if plays_back_demonstrations(self.spec) else None
 
     def check(self) -> None:
         """Refuses a source that cannot be built.
@@ -64,8 +63,8 @@ class PolicySource:
             UserError: Naming the valid policies, or the missing key.
         """
         if self.kind == "checkpoint" and not os.path.exists(self.spec):
-            raise unknown_policy(self.spec, [EXPERT, *POLICIES])
-        if self.spec in POLICIES and POLICIES[self.spec].needs_statistics and self.train_demos is None:
+            raise unknown_policy(self.spec, EXPERT)
+        if plays_back_demonstrations(self.spec) and self.train_demos is None:
             raise UserError(f"policy {self.spec!r} plays back training demonstrations; add train_demos=DIR")
         if self.transform is not None and self.kind != "checkpoint":
             raise UserError(

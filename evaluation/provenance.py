@@ -17,9 +17,9 @@ from smidgen.envs.specs import TaskSpec
 from smidgen.envs.tasks import TASKS, get_task, named_task
 from smidgen.evaluation.policy_source import PolicySource, build_card
 from smidgen.evaluation.record_schema import PolicyCard, Record
-from smidgen.policies.baselines import POLICIES
 from smidgen.policies.checkpoint import resolve_checkpoint
 from smidgen.policies.policy import Policy
+from smidgen.policies.registry import plays_back_demonstrations
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.user_code import changed_files
 from smidgen.runtime.user_modules import is_class_spec
@@ -117,7 +117,7 @@ def record_source(
                 f"{record_path} is of the policy {spec!r}, whose code would run; read it, then add --policy {spec}"
             )
         return PolicySource(spec, task)
-    if spec in POLICIES and POLICIES[spec].needs_statistics and train_demos is None:
+    if plays_back_demonstrations(spec) and train_demos is None:
         raise UserError(f"{record_path} is of {spec!r}, which plays back demonstrations; add --train-demos DIR")
     source = PolicySource(spec, task, None if train_demos is None else str(train_demos))
     if source.kind != kind:

@@ -13,7 +13,6 @@ import numpy as np
 from jaxtyping import Float
 
 from smidgen.policies.actions import ActionLayout
-from smidgen.runtime.errors import UserError, unknown_name
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +42,7 @@ class Baseline:
 
     name: str
     observes: tuple[str, ...] = ()
+    needs_training: ClassVar[bool] = False
     needs_statistics: ClassVar[bool] = False
 
     def __init__(self, layout: ActionLayout, statistics: DemoStatistics | None = None) -> None:
@@ -52,7 +52,7 @@ class Baseline:
 
     @property
     def statistics(self) -> DemoStatistics:
-        """The demonstrations' statistics, which :func:`build_baseline` made sure are there."""
+        """The demonstrations' statistics, which whoever builds it has made sure are there."""
         assert self._statistics is not None
         return self._statistics
 
@@ -98,7 +98,7 @@ class NoopPolicy(Baseline):
     """Holds the first end-effector position that it observed, gripper open."""
 
     name = "noop"
-    observes = ("eef_state",)
+    observes: tuple[str, ...] = ("eef_state",)
 
     def _next_actions(self, observations: Mapping[str, Any]) -> np.ndarray:
         if self.step == 0:
@@ -130,37 +130,7 @@ class PersistencePolicy(Baseline):
     """Commands the end-effector position that it observes at this moment, gripper open."""
 
     name = "persistence"
-    observes = ("eef_state",)
+    observes: tuple[str, ...] = ("eef_state",)
 
     def _next_actions(self, observations: Mapping[str, Any]) -> np.ndarray:
         return self.layout.hold(self._eef_state(observations))
-
-
-POLICIES: dict[str, type[Baseline]] = {
-    policy.name: policy for policy in (RandomPolicy, NoopPolicy, MeanActionPolicy, TimeMeanPolicy, PersistencePolicy)
-}
-
-
-def build_baseline(name: str, action_spec: Mapping[str, Any], statistics: DemoStatistics | None = None) -> Baseline:
-    """Builds a baseline by its name.
-
-    Args:
-        name: A key of :data:`POLICIES`.
-        action_spec: The task's action as JSON: ``{"names", "low", "high", "kinds"}``.
-        statistics: Of the demonstrations, for the baselines that play them back.
-
-    Raises:
-        UserError: If the name is unknown, or the baseline needs statistics and there are none.
-    """
-    if name not in POLICIES:
-        raise unknown_name("policy", name, POLICIES)
-    layout = ActionLayout.from_json(action_spec)
-    if POLICIES[name].needs_statistics:
-        if statistics is None:
-            raise UserError(f"policy {name!r} plays back the demonstrations' mean and got none; add demos=DIR")
-        if statistics.mean_action.shape != (layout.size,) or statistics.time_mean_SA.shape[1:] != (layout.size,):
-            raise UserError(
-                f"policy {name!r}: expected demonstrations with {layout.size} action coordinates, "
-                f"got {statistics.mean_action.shape[-1]}; use a data set of the same task"
-            )
-    return POLICIES[name](layout, statistics)

@@ -17,9 +17,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from smidgen.policies.architectures import ARCHITECTURES, needs_training, policy_from_json, policy_to_json
 from smidgen.policies.learned_policy import Interface, LearnedPolicy, LearnedPolicyConfig
-from smidgen.policies.perceiver_policy import PerceiverPolicyConfig
+from smidgen.policies.registry import TRAINED, policy_from_json, policy_to_json, train_first
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import atomic_directory, canonical_json, read_json, sha256_bytes, sha256_file
 from smidgen.runtime.flat_config import flat_values
@@ -88,8 +87,8 @@ def resolve_checkpoint(path: Path | str) -> Path:
         if os.path.isfile(candidate / CARD_NAME):
             return candidate
     if not os.path.exists(path):
-        if str(path) in ARCHITECTURES:
-            raise UserError(needs_training(str(path)))
+        if str(path) in TRAINED:
+            raise train_first(str(path))
         raise UserError(f"{path} does not exist; expected a checkpoint or a training run")
     if (path / "metrics.jsonl").is_file() or (path / "resume").is_dir():
         raise UserError(f"{path}: the training run is not finished; run the same smidgen-train again")
@@ -214,8 +213,5 @@ def _refuse_forged_sizes(config: LearnedPolicyConfig, interface: Interface) -> N
     axes = [config.num_frames, interface.image_size, interface.image_size, bytes_per_pixel]
     if math.prod(axes) > 3 * _MAX_TOKENS:
         raise UserError(f"{math.prod(axes)} input bytes are more than the {3 * _MAX_TOKENS} that can be")
-    if not isinstance(config, PerceiverPolicyConfig) or config.network.num_bands is None:
-        return
-    longest = math.prod(axes) if config.network.position_encoding in ("one_d", "aliased") else max(axes)
-    if config.network.num_bands * longest > _MAX_POSITION_NUMBERS:
-        raise UserError(f"num_bands {config.network.num_bands} is too large for a grid of {axes}")
+    if config.num_position_numbers(axes) > _MAX_POSITION_NUMBERS:
+        raise UserError(f"num_bands {counts['num_bands']} is too large for a grid of {axes}")

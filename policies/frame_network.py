@@ -68,6 +68,13 @@ class FrameNetwork(nn.Module):
     def fit_input(self, batches: Iterable[Frames]) -> None:
         """Takes the input's statistics from training frames; the batches can be gone through several times."""
 
+    def check_transform(self, frames_BTHWC: Frames) -> None:
+        """Asks an input transform about a few frames, where there is one.
+
+        Raises:
+            UserCodeError: If what it gives is not what it says that it gives.
+        """
+
     def memorise(self, examples: Iterable[tuple[Frames, Float[Tensor, "B H F"]]]) -> None:
         """Learns what needs no gradient from training examples: frames, and the chunk's features."""
 

@@ -20,7 +20,7 @@ from smidgen.policies.standardise import (
     in_pieces,
 )
 from smidgen.policies.transforms import InputTransform
-from smidgen.runtime.errors import UserError
+from smidgen.runtime.errors import UserCodeError, UserError
 
 
 class InputPipeline(nn.Module):
@@ -91,6 +91,36 @@ class InputPipeline(nn.Module):
             part.floor = self.floor * math.prod(earlier.gain for earlier in parts[:index])
             if part.needs_fit:
                 part.fit(_Mapped(batches, parts[:index]))
+
+    @torch.no_grad()
+    def check_transform(self, x_BNC: Float[Tensor, "batch tokens channels"], name: str) -> None:
+        """Asks the transform about a few tokens; the run's own random draws stay the same.
+
+        Args:
+            x_BNC: Tokens in [0, 1].
+            name: The transform's.
+
+        Raises:
+            UserCodeError: If its output has another shape than its ``grid`` and ``channels`` say, is no floating-point
+                tensor, or is not finite.
+        """
+        is_training = self.training
+        with torch.random.fork_rng(devices=[]):
+            self.eval()
+            output = self.transform(self.before(x_BNC))
+            self.train(is_training)
+        if not isinstance(output, Tensor) or not output.is_floating_point():
+            got = f"{output.dtype}" if isinstance(output, Tensor) else type(output).__name__
+            raise UserCodeError(f"transform {name!r:.200}: expected forward to give a floating-point tensor, got {got}")
+        expected = (len(x_BNC), self.num_tokens, self.channels)
+        if tuple(output.shape) != expected:
+            raise UserCodeError(
+                f"transform {name!r:.200}: expected forward to give {expected}, batch, tokens and channels as its grid "
+                f"{tuple(self.grid)} and channels {self.channels} say, got {tuple(output.shape)}; set self.grid "
+                "and self.channels to those of the output"
+            )
+        if not output.isfinite().all():
+            raise UserCodeError(f"transform {name!r:.200}: forward gives NaN or infinity for frames of the data set")
 
     def forward(self, x_BNC: Float[Tensor, "batch tokens channels"]) -> Float[Tensor, "batch tokens_out channels_out"]:
         """Maps tokens in [0, 1] to what the attention reads."""

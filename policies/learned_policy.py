@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -27,6 +27,9 @@ from smidgen.policies.normaliser import ActionNormaliser
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.flat_config import nested
 
+if TYPE_CHECKING:
+    from smidgen.policies.choose_transform import Choice, InputChoice
+
 MIN_EEF_DEVIATION_M = 1e-3
 
 
@@ -35,6 +38,9 @@ class LearnedPolicyConfig(ABC):
     """What a policy sees and how it executes its chunks; a subclass adds its network's choices and builds it."""
 
     kind: ClassVar[str]
+    needs_training: ClassVar[bool] = True
+    needs_statistics: ClassVar[bool] = False
+    has_transform: ClassVar[bool] = False
     num_frames: int = field(default=3, metadata={"help": "frames that the policy sees, the newest included"})
     horizon: int = field(default=8, metadata={"help": "future steps predicted at once"})
     num_executed: int = field(default=2, metadata={"help": "steps of a chunk that are executed before the next"})
@@ -53,6 +59,44 @@ class LearnedPolicyConfig(ABC):
     def label(self) -> str:
         """The policy's name in tables."""
         return self.kind + ("+eef_state" if self.use_eef_state else "")
+
+    @property
+    def transform(self) -> str:
+        """Name of the input transform; "" where the policy has none."""
+        return ""
+
+    def input_choices(self, names: Sequence[str]) -> list[InputChoice]:
+        """What ``transform=auto`` chooses from; nothing where the policy has no transform.
+
+        Raises:
+            UserError: If a name is unknown.
+        """
+        return []
+
+    def choose_input(
+        self,
+        rule: str,
+        frames_BTHWC: UInt8[Tensor, "B T H W C"],
+        labels_BF: Float[Tensor, "B F"],
+        candidates: Sequence[InputChoice],
+    ) -> Choice:
+        """Chooses the input for ``transform=auto``.
+
+        Args:
+            rule: One of ``choose_transform.RULES``.
+            frames_BTHWC: Training frames.
+            labels_BF: The normalised actions that follow them.
+            candidates: What to choose from.
+        """
+        raise NotImplementedError(f"{self.kind} has no input transform")
+
+    def with_input(self, choice: InputChoice) -> Self:
+        """The same policy with an input that was chosen."""
+        raise NotImplementedError(f"{self.kind} has no input transform")
+
+    def num_position_numbers(self, axes: Sequence[int]) -> int:
+        """How many numbers the positions of an input with some axes are encoded in; 0 where there are none."""
+        return 0
 
     @abstractmethod
     def build(self, shapes: NetworkShapes) -> FrameNetwork:

@@ -172,6 +172,10 @@ class Perceiver(FrameNetwork):
             tokens = _Tokens(self, batches)
             self.input_pipeline.fit(iter(tokens) if single_use else tokens)
 
+    def check_transform(self, frames_BTHWC: UInt8[Tensor, "b t h w c"]) -> None:
+        """As `InputPipeline.check_transform`, which names the transform."""
+        self.input_pipeline.check_transform(self.tokens(frames_BTHWC), self.config.transform)
+
     def tokens(self, frames_BTHWC: UInt8[Tensor, "b t h w c"] | Float[Tensor, "b t h w c"]) -> Float[Tensor, "b n c"]:
         """Flattens frames to tokens in [0, 1], in the order time, row, column[, byte].
 

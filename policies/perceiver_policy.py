@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
-from smidgen.policies.choose_transform import AUTO
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from smidgen.policies.choose_transform import AUTO, Choice, InputChoice, choose_transform
 from smidgen.policies.frame_network import NetworkShapes
 from smidgen.policies.learned_policy import LearnedPolicyConfig
 from smidgen.policies.perceiver import Perceiver, PerceiverConfig, transform_settings
@@ -22,12 +28,54 @@ class PerceiverPolicyConfig(LearnedPolicyConfig):
     """A Perceiver's choices beside what every learned policy has."""
 
     kind: ClassVar[str] = "perceiver"
+    has_transform: ClassVar[bool] = True
     network: PerceiverConfig = part(PerceiverConfig)
 
     @property
     def label(self) -> str:
         """The transform's name is the row's; of a user's transform the class alone, because files are named so."""
         return f"perceiver-{self.network.transform.rpartition(':')[2]}" + ("+eef_state" if self.use_eef_state else "")
+
+    @property
+    def transform(self) -> str:
+        """Name of the input transform, or ``auto``."""
+        return self.network.transform
+
+    def input_choices(self, names: Sequence[str]) -> list[InputChoice]:
+        """What ``transform=auto`` chooses from; a name without a standardisation gets the network's.
+
+        Raises:
+            UserError: If a name is unknown.
+        """
+        return [InputChoice.parse(text, self.network.standardise_after) for text in names]
+
+    def choose_input(
+        self,
+        rule: str,
+        frames_BTHWC: UInt8[Tensor, "B T H W C"],
+        labels_BF: Float[Tensor, "B F"],
+        candidates: Sequence[InputChoice],
+    ) -> Choice:
+        """Applies a rule to the frames' tokens."""
+        *grid, channels = frames_BTHWC.shape[1:]
+        token_grid, token_channels = ((*grid, channels), 1) if self.network.byte_tokens else (tuple(grid), channels)
+        return choose_transform(
+            rule,
+            frames_BTHWC.float().div_(255.0).flatten(1).unflatten(1, (-1, token_channels)),
+            labels_BF,
+            candidates,
+            grid=token_grid,
+            network=self.network,
+        )
+
+    def with_input(self, choice: InputChoice) -> Self:
+        """The same policy with an input that was chosen."""
+        return dataclasses.replace(self, network=choice.applied_to(self.network))
+
+    def num_position_numbers(self, axes: Sequence[int]) -> int:
+        """Bands times positions, of all tokens or of the longest axis."""
+        is_one_axis = self.network.position_encoding in ("one_d", "aliased")
+        return (self.network.num_bands or 0) * (math.prod(axes) if is_one_axis else max(axes))
 
     def check(self) -> None:
         """As every policy's, and the names that the network goes by; ``auto`` stands for a transform yet to be chosen.

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from smidgen.policies.architectures import ARCHITECTURES, needs_training
-from smidgen.policies.baselines import POLICIES, DemoStatistics, build_baseline
+from smidgen.policies.baselines import DemoStatistics
 from smidgen.policies.checkpoint import load_checkpoint
 from smidgen.policies.generators import BUILD_SEED, seed_generators
+from smidgen.policies.registry import BASELINES, TRAINED, build_baseline, train_first
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.user_modules import blaming, is_class_spec, load_class
 
@@ -102,22 +102,23 @@ def load_policy(
     Raises:
         UserError: If the spec names nothing, or what it names cannot be used here.
     """
-    if spec in POLICIES:
+    if spec in BASELINES:
         return build_baseline(spec, action_spec, statistics)
     if os.path.exists(spec):  # unlike Path's, this is False for a name that no file can have
         return load_checkpoint(spec, expect_task, transform)
     if is_class_spec(spec):
         return _build_users_policy(spec, action_spec)
-    raise unknown_policy(spec, POLICIES)
+    raise unknown_policy(spec)
 
 
-def unknown_policy(spec: str, names: Iterable[str]) -> UserError:
-    """An error that says what a policy can be named by; ``names`` are those known here."""
-    if spec in ARCHITECTURES:
-        return UserError(needs_training(spec))
+def unknown_policy(spec: str, *others: str) -> UserError:
+    """An error that says what a policy can be named by; ``others`` are names that are known beside ours."""
+    if spec in TRAINED:
+        return train_first(spec)
+    valid = ", ".join(sorted((*others, *BASELINES)))
     return UserError(
-        f"unknown policy {spec!r:.200}; valid: {', '.join(sorted(names))}, the path of a checkpoint (no such path "
-        "here), or their.module:Class"
+        f"unknown policy {spec!r:.200}; valid: {valid}, the path of a checkpoint (no such path here), or "
+        "their.module:Class"
     )
 
 

@@ -6,12 +6,11 @@ import dataclasses
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
-from smidgen.policies.architectures import ARCHITECTURES, DEFAULT, architecture, policy_to_json
 from smidgen.policies.choose_transform import ORIGINAL_RULE, OUR_RULE, RULES, InputChoice
 from smidgen.policies.learned_policy import LearnedPolicyConfig
-from smidgen.policies.perceiver_policy import PerceiverPolicyConfig
+from smidgen.policies.registry import DEFAULT, TRAINED, architecture, policy_to_json
 from smidgen.runtime.errors import UserError, unknown_name
 from smidgen.runtime.flat_config import flat_fields, flat_values, nested, part
 from smidgen.runtime.settings import PathText
@@ -41,18 +40,13 @@ class AutoInput:
         if not self.auto_candidates:
             raise UserError("expected auto_candidates to choose from, got none; for example [raw,dft1d]")
 
-    def choices(self, standardise_after: str) -> list[InputChoice]:
-        """The candidates; one that names no standardisation has this.
-
-        Raises:
-            UserError: If a name is unknown.
-        """
-        return [InputChoice.parse(text, standardise_after) for text in self.auto_candidates]
-
 
 @dataclass(frozen=True)
 class NoInput:
     """In the place of :class:`AutoInput` where a policy has no transform to choose."""
+
+    auto_rule: ClassVar[str] = ""
+    auto_candidates: ClassVar[tuple[str, ...]] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +87,7 @@ class TrainConfig:
     device: str = field(default="cpu", metadata={"help": "cpu, cuda, auto"})
     num_threads: int = field(default=0, metadata={"help": "CPU threads; 0: PyTorch's choice (recorded)"})
     auto: AutoInput | NoInput = part(AutoInput)
-    policy: LearnedPolicyConfig = part(PerceiverPolicyConfig)
+    policy: LearnedPolicyConfig = part(architecture(DEFAULT))
 
     def __post_init__(self) -> None:
         # Hydra hands lists over; a frozen config shall hold nothing that can change.
@@ -105,7 +99,7 @@ class TrainConfig:
         """Builds a run from keys as they are typed.
 
         Args:
-            policy: The kind of policy, one of ``ARCHITECTURES``; its own keys are valid beside a run's.
+            policy: The kind of policy, one of ``TRAINED``; its own keys are valid beside a run's.
             values: Any other keys.
 
         Raises:
@@ -147,9 +141,7 @@ class TrainConfig:
 
     def candidates(self) -> list[InputChoice]:
         """What ``transform=auto`` chooses from; nothing where the policy has no transform to choose."""
-        if not isinstance(self.policy, PerceiverPolicyConfig) or not isinstance(self.auto, AutoInput):
-            return []
-        return self.auto.choices(self.policy.network.standardise_after)
+        return self.policy.input_choices(self.auto.auto_candidates)
 
     def settings(self) -> dict[str, Any]:
         """What decides the result, as JSON: everything but paths and what only the reader notices."""
@@ -166,7 +158,7 @@ def parts_of(kind: str) -> dict[str, type[Any]]:
         UserError: If there is no such kind.
     """
     policy = architecture(kind)
-    return {"policy": policy, "auto": AutoInput if issubclass(policy, PerceiverPolicyConfig) else NoInput}
+    return {"policy": policy, "auto": AutoInput if policy.has_transform else NoInput}
 
 
 def command_line_schema(kind: str) -> type[Any]:
@@ -175,7 +167,7 @@ def command_line_schema(kind: str) -> type[Any]:
     Raises:
         UserError: If there is no such kind.
     """
-    choice = field(default=kind, metadata={"help": f"{', '.join(ARCHITECTURES)}: each has --help"})
+    choice = field(default=kind, metadata={"help": f"{', '.join(TRAINED)}: each has --help"})
     others = [(name, hint, each) for name, (hint, each) in flat_fields(TrainConfig, **parts_of(kind)).items()]
     rows = [("policy", str, choice), *others]
     return dataclasses.make_dataclass(TrainConfig.__name__, rows, frozen=True, kw_only=True)

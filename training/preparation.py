@@ -17,7 +17,7 @@ from smidgen.data_collection.store import EpisodeStore
 from smidgen.policies.choose_transform import Choice
 from smidgen.policies.learned_policy import Interface, LearnedPolicy
 from smidgen.runtime.errors import UserError
-from smidgen.training.choose_input import choose_input, with_input
+from smidgen.training.choose_input import choose_input
 from smidgen.training.config import TrainConfig
 from smidgen.training.users_transform import transform_code
 from smidgen.training.validation import CuePairs, ValidationSet
@@ -134,7 +134,8 @@ def prepare(config: TrainConfig) -> Preparation:
     choice = choose_input(config, windows, interface)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        policy = LearnedPolicy(with_input(config.policy, choice), interface)
+        chosen = config.policy if choice is None else config.policy.with_input(choice.chosen)
+        policy = LearnedPolicy(chosen, interface)
     held_out = Windows(split.validation_store, split.validation_seeds, config.policy.num_frames, config.policy.horizon)
     pairs = None
     if config.counterfactual_pairs:

@@ -14,8 +14,8 @@ import textwrap
 from collections.abc import Sequence
 
 from smidgen.evaluation.collapse.labels import CUE
-from smidgen.policies.architectures import DEFAULT
 from smidgen.policies.choose_transform import AUTO
+from smidgen.policies.registry import DEFAULT
 from smidgen.policies.transforms import TRANSFORMS
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.training.config import TrainConfig, command_line_schema

@@ -5,13 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-import torch
 from torch import Tensor
 
 from smidgen.policies.learned_policy import LearnedPolicy
-from smidgen.policies.perceiver import Perceiver
-from smidgen.policies.perceiver_policy import PerceiverPolicyConfig
-from smidgen.runtime.errors import UserCodeError, UserError
+from smidgen.runtime.errors import UserError
 from smidgen.runtime.user_code import hash_modules
 from smidgen.runtime.user_modules import blaming, comes_from, is_class_spec
 from smidgen.training.config import TrainConfig
@@ -19,7 +16,7 @@ from smidgen.training.config import TrainConfig
 
 def users_transform(config: TrainConfig) -> str | None:
     """The class of the user's, ``their.module:Class``, that a run transforms its input with; None for one of ours."""
-    name = config.policy.network.transform if isinstance(config.policy, PerceiverPolicyConfig) else ""
+    name = config.policy.transform
     return name if is_class_spec(name) else None
 
 
@@ -61,26 +58,5 @@ def require_fitting_output(config: TrainConfig, policy: LearnedPolicy, frames_BT
         UserCodeError: If the transform's output has another shape than its ``grid`` and ``channels`` say, is no
             floating-point tensor, or is not finite.
     """
-    spec = users_transform(config)
-    if spec is None:
-        return
-    assert isinstance(policy.network, Perceiver)
-    pipeline = policy.network.input_pipeline
-    is_training = pipeline.training
-    # It may draw at random; the run's own draws stay the same.
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        pipeline.eval()
-        output = pipeline.transform(pipeline.before(policy.network.tokens(frames_BTHWC)))
-        pipeline.train(is_training)
-    if not isinstance(output, Tensor) or not output.is_floating_point():
-        got = f"{output.dtype}" if isinstance(output, Tensor) else type(output).__name__
-        raise UserCodeError(f"transform {spec!r:.200}: expected forward to give a floating-point tensor, got {got}")
-    expected = (len(frames_BTHWC), pipeline.num_tokens, pipeline.channels)
-    if tuple(output.shape) != expected:
-        raise UserCodeError(
-            f"transform {spec!r:.200}: expected forward to give {expected}, batch, tokens and channels as its grid "
-            f"{tuple(pipeline.grid)} and channels {pipeline.channels} say, got {tuple(output.shape)}; set self.grid "
-            "and self.channels to those of the output"
-        )
-    if not output.isfinite().all():
-        raise UserCodeError(f"transform {spec!r:.200}: forward gives NaN or infinity for frames of {config.demos}")
+    if users_transform(config) is not None:
+        policy.network.check_transform(frames_BTHWC)

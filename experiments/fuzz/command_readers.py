@@ -29,7 +29,7 @@ from smidgen.experiments.mesh_pictures import MeshPicturesConfig
 from smidgen.experiments.side_by_side import SideBySideConfig
 from smidgen.experiments.suite import SuiteConfig, suite
 from smidgen.experiments.theory_table import TableConfig
-from smidgen.policies.architectures import DEFAULT
+from smidgen.policies.registry import DEFAULT
 from smidgen.runtime.command_line import EXIT_OK, EXIT_USER, compose_config, run_command
 from smidgen.runtime.errors import UserError
 from smidgen.training.config import command_line_schema

@@ -19,7 +19,7 @@ from smidgen.evaluation.evaluate import evaluate, main
 from smidgen.evaluation.plan import EvalConfig
 from smidgen.evaluation.policy_source import PolicySource
 from smidgen.evaluation.records import Record, host_path, read_record
-from smidgen.policies.baselines import POLICIES
+from smidgen.policies.registry import BASELINES
 from smidgen.runtime.command_line import run_command
 from smidgen.runtime.errors import UserCodeError, UserError
 
@@ -158,7 +158,7 @@ def config_record(config: EvalConfig) -> Path:
     return Path(config.out) / "lift-raises_late.json"
 
 
-@pytest.mark.parametrize("name", [*POLICIES, "expert"])
+@pytest.mark.parametrize("name", [*BASELINES, "expert"])
 def test_our_own_policies_pass(name: str, demos: EpisodeStore) -> None:
     source, action = PolicySource(name, "lift", str(demos.directory)), get_task("lift").action
     observes = source.build().observes

@@ -21,7 +21,7 @@ from smidgen.evaluation.plan import EvalConfig, make_plan
 from smidgen.evaluation.protocol import HOLD_STEPS
 from smidgen.evaluation.record_schema import FirstCollapse
 from smidgen.evaluation.records import Record, find_records, host_path, read_record
-from smidgen.policies.baselines import POLICIES
+from smidgen.policies.registry import BASELINES
 from smidgen.runtime.errors import UserError
 
 # Four episodes are too few for these.
@@ -63,13 +63,13 @@ def test_expert_is_evaluated_and_filmed(tmp_path: Path) -> None:
 
 
 def test_every_baseline_gets_every_measure(tmp_path: Path, demos: dict[str, str]) -> None:
-    for name in POLICIES:
+    for name in BASELINES:
         collapse = run(name, tmp_path, **demos)["collapse"]
         # What no baseline can have: chunks, and a twin. The fake expert's targets stand still within a phase.
         assert set(collapse["reasons"]) <= {"r2_by_chunk_step", "cue_skill", "copycat_weight", *TOO_FEW_PATHS}, name
         assert collapse["cue_slope"] == 0, name
         assert collapse["num_counterfactuals"] == 40
-    assert len(find_records(tmp_path / "results")) == len(POLICIES)
+    assert len(find_records(tmp_path / "results")) == len(BASELINES)
 
 
 def test_verdicts_tell_seeing_from_blind_and_collapsed_from_lost(tmp_path: Path, demos: dict[str, str]) -> None:

@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from smidgen.policies.baselines import POLICIES, DemoStatistics, build_baseline
+from smidgen.policies.baselines import DemoStatistics
 from smidgen.policies.policy import OBSERVABLES, Policy
+from smidgen.policies.registry import BASELINES, POLICIES, build_baseline
 from smidgen.runtime.errors import UserError
 
 SPEC = {
@@ -35,7 +36,7 @@ def roll(policy, num_episodes, seed, num_steps=6):
     return np.stack([policy.act(observe(num_episodes, step)) for step in range(num_steps)])
 
 
-@pytest.mark.parametrize("name", POLICIES)
+@pytest.mark.parametrize("name", BASELINES)
 @pytest.mark.parametrize("num_episodes", [1, 3])
 def test_every_baseline_keeps_the_contract(name, num_episodes):
     policy = build(name)
@@ -50,7 +51,7 @@ def test_every_baseline_keeps_the_contract(name, num_episodes):
     np.testing.assert_array_equal(roll(build(name), num_episodes, seed=5), actions)
 
 
-@pytest.mark.parametrize("name", POLICIES)
+@pytest.mark.parametrize("name", BASELINES)
 def test_a_row_does_not_depend_on_its_neighbours(name):
     policy = build(name)
     together = roll(policy, 3, seed=20)
@@ -63,7 +64,7 @@ def test_a_row_does_not_depend_on_its_neighbours(name):
         np.testing.assert_array_equal(together[:, row], alone)
 
 
-@pytest.mark.parametrize("name", [name for name in POLICIES if "eef_state" in POLICIES[name].observes])
+@pytest.mark.parametrize("name", [name for name in BASELINES if "eef_state" in POLICIES[name].observes])
 def test_a_wrong_number_of_rows_is_refused(name):
     policy = build(name)
     policy.reset(2)
@@ -95,7 +96,7 @@ def test_time_mean_at_any_steps():
 
 
 def test_unknown_name_lists_the_valid_ones():
-    with pytest.raises(UserError, match=f"valid: {', '.join(sorted(POLICIES))}"):
+    with pytest.raises(UserError, match=f"valid: {', '.join(sorted(BASELINES))}"):
         build("experts")
 
 

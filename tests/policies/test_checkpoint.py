@@ -14,7 +14,6 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from smidgen.policies.actions import ActionLayout
-from smidgen.policies.architectures import LATER_SETTINGS
 from smidgen.policies.checkpoint import (
     checkpoint_sha256,
     load_checkpoint,
@@ -23,6 +22,7 @@ from smidgen.policies.checkpoint import (
 )
 from smidgen.policies.learned_policy import Interface, LearnedPolicy
 from smidgen.policies.perceiver_policy import PerceiverPolicyConfig
+from smidgen.policies.registry import LATER_SETTINGS
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import sha256_file
 

@@ -5,8 +5,9 @@ import sys
 import numpy as np
 import pytest
 
-from smidgen.policies.baselines import POLICIES, DemoStatistics
+from smidgen.policies.baselines import DemoStatistics
 from smidgen.policies.policy import load_policy
+from smidgen.policies.registry import BASELINES
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.user_modules import is_class_spec
 
@@ -107,7 +108,7 @@ def test_anything_else_lists_what_is_valid(spec):
         load_policy(spec or "nothing", SPEC)
 
 
-@pytest.mark.parametrize("name", POLICIES)
+@pytest.mark.parametrize("name", BASELINES)
 def test_baselines_by_name(name):
     statistics = DemoStatistics(mean_action=np.zeros(3), time_mean_SA=np.zeros((2, 3)))
     assert load_policy(name, SPEC, statistics).name == name

@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from smidgen.policies.architectures import ARCHITECTURES
 from smidgen.policies.cnn import CnnConfig
+from smidgen.policies.registry import TRAINED
 from smidgen.runtime.errors import UserError
 from smidgen.training.config import KEYS_WITHOUT_INFLUENCE, PLATFORM_KEYS, command_line_schema
 from smidgen.training.train import read_config
@@ -21,7 +21,7 @@ def test_the_command_line_gives_a_frozen_config():
         config.lr = 1.0
 
 
-@pytest.mark.parametrize("kind", ARCHITECTURES)
+@pytest.mark.parametrize("kind", TRAINED)
 def test_every_key_has_a_line_of_help(kind):
     for key in dataclasses.fields(command_line_schema(kind)):
         assert key.metadata.get("help"), key.name
@@ -63,7 +63,7 @@ def test_demos_and_out_must_be_given():
         read_config([])
 
 
-@pytest.mark.parametrize("kind", ARCHITECTURES)
+@pytest.mark.parametrize("kind", TRAINED)
 def test_settings_hold_every_key_that_decides_the_result(kind):
     keys = {key.name for key in dataclasses.fields(command_line_schema(kind))} | {"state_dim"}
     settings = read_config([*PLACES, f"policy={kind}"]).settings()

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from smidgen.policies.actions import ActionLayout
-from smidgen.policies.architectures import ARCHITECTURES, policy_from_json, policy_to_json
 from smidgen.policies.checkpoint import load_checkpoint, save_checkpoint
 from smidgen.policies.cnn import spatial_softmax
 from smidgen.policies.frame_network import NetworkShapes
 from smidgen.policies.learned_policy import Interface, LearnedPolicy
 from smidgen.policies.nearest import NearestConfig
 from smidgen.policies.policy import check_policy
+from smidgen.policies.registry import TRAINED, architecture, policy_from_json, policy_to_json
 from smidgen.runtime.errors import UserError
 
 SIZE = 16
@@ -30,13 +30,13 @@ SMALL = {
     "linear": {},
     "nearest": {"num_examples": 7, "num_features": 16},
 }
-SEES_STATE = [kind for kind in ARCHITECTURES if kind != "nearest"]
+SEES_STATE = [kind for kind in TRAINED if kind != "nearest"]
 
 
 def build(kind: str, **keys: object) -> LearnedPolicy:
     """A small policy with fitted statistics, and the training examples that it remembers if it does."""
     torch.manual_seed(0)
-    policy = LearnedPolicy(ARCHITECTURES[kind].from_flat(**SMALL[kind], **keys), INTERFACE)
+    policy = LearnedPolicy(architecture(kind).from_flat(**SMALL[kind], **keys), INTERFACE)
     frames, actions = examples(policy)
     policy.fit([frames], actions[:, 0], torch.randn(40, 2, dtype=torch.float64))
     policy.network.memorise([(frames, policy.normaliser.encode(actions))])
@@ -57,7 +57,7 @@ def observation(step: int) -> dict[str, np.ndarray]:
     return {"frames": frames, "eef_state": rng.normal(size=(2, 2))}
 
 
-@pytest.mark.parametrize("kind", ARCHITECTURES)
+@pytest.mark.parametrize("kind", TRAINED)
 def test_it_acts_and_a_checkpoint_of_it_acts_alike(kind, tmp_path):
     policy = build(kind)
     check_policy(policy, kind)
@@ -73,7 +73,7 @@ def test_it_acts_and_a_checkpoint_of_it_acts_alike(kind, tmp_path):
         np.testing.assert_array_equal(actions, loaded.act(observation(step)))
 
 
-@pytest.mark.parametrize("kind", ARCHITECTURES)
+@pytest.mark.parametrize("kind", TRAINED)
 def test_every_frame_and_both_cameras_count(kind):
     policy = build(kind)
     frames, _ = examples(policy, 1)
@@ -111,9 +111,9 @@ def test_every_weight_gets_a_gradient(kind):
         assert parameter.grad.isfinite().all(), name
 
 
-@pytest.mark.parametrize("kind", ARCHITECTURES)
+@pytest.mark.parametrize("kind", TRAINED)
 def test_settings_survive_json(kind):
-    config = ARCHITECTURES[kind].from_flat(**SMALL[kind])
+    config = architecture(kind).from_flat(**SMALL[kind])
     assert policy_from_json(policy_to_json(config)) == config
     settings = policy_to_json(config)
     with pytest.raises(UserError, match="missing or unknown: num_frames"):
@@ -142,11 +142,11 @@ def test_a_kind_that_does_not_exist_lists_those_that_do():
 )
 def test_impossible_choices_are_the_users_error(kind, keys, message):
     with pytest.raises(UserError, match=message):
-        LearnedPolicy(ARCHITECTURES[kind].from_flat(**(SMALL[kind] | keys)), INTERFACE)
+        LearnedPolicy(architecture(kind).from_flat(**(SMALL[kind] | keys)), INTERFACE)
 
 
 def test_frames_of_another_shape_are_refused():
-    for kind in ARCHITECTURES:
+    for kind in TRAINED:
         with pytest.raises(UserError, match="expected frames of shape"):
             build(kind)(torch.zeros(1, 1, SIZE, SIZE, 6, dtype=torch.uint8))
 
@@ -178,7 +178,7 @@ def test_spatial_softmax_finds_where_a_map_is_largest():
 
 
 def test_kinds_are_frozen_dataclasses_named_by_themselves():
-    for kind, config in ARCHITECTURES.items():
+    for kind, config in ((kind, architecture(kind)) for kind in TRAINED):
         assert config.kind == kind
         with pytest.raises(dataclasses.FrozenInstanceError):
             config().num_frames = 4

@@ -1,0 +1,139 @@
+"""``POLICIES``: every policy of ours by its name, and the settings of those that are trained as JSON.
+
+Two kinds of entry stand side by side: baselines, made of a task's action and of demonstrations' means, and the
+configurations of policies that are trained. An entry says which it is by ``needs_training``.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from smidgen.policies.actions import ActionLayout
+from smidgen.policies.baselines import (
+    Baseline,
+    DemoStatistics,
+    MeanActionPolicy,
+    NoopPolicy,
+    PersistencePolicy,
+    RandomPolicy,
+    TimeMeanPolicy,
+)
+from smidgen.policies.cnn import CnnConfig, CnnRnnConfig
+from smidgen.policies.learned_policy import LearnedPolicyConfig
+from smidgen.policies.linear import LinearConfig
+from smidgen.policies.nearest import NearestConfig
+from smidgen.policies.perceiver_policy import ConvStemPerceiverConfig, PerceiverPolicyConfig
+from smidgen.policies.vit import VitConfig
+from smidgen.runtime.errors import UserError, unknown_name
+from smidgen.runtime.flat_config import flat_fields, flat_values, nested
+
+POLICIES: dict[str, type[Baseline] | type[LearnedPolicyConfig]] = {
+    "random": RandomPolicy,
+    "noop": NoopPolicy,
+    "mean_action": MeanActionPolicy,
+    "time_mean": TimeMeanPolicy,
+    "persistence": PersistencePolicy,
+    "perceiver": PerceiverPolicyConfig,
+    "perceiver_conv_stem": ConvStemPerceiverConfig,
+    "cnn": CnnConfig,
+    "cnn_rnn": CnnRnnConfig,
+    "vit": VitConfig,
+    "linear": LinearConfig,
+    "nearest": NearestConfig,
+}
+# Policies that must be trained, and those that need not be.
+TRAINED = tuple(name for name, entry in POLICIES.items() if entry.needs_training)
+BASELINES = tuple(name for name in POLICIES if name not in TRAINED)
+DEFAULT = PerceiverPolicyConfig.kind
+_KIND = "policy"
+# Settings that came after the first checkpoints, and what was done before there were any.
+LATER_SETTINGS: dict[str, Any] = {"drop_dc": False, "transform_seed": 0}
+# What the first checkpoints hold and nobody sets: the width of the state input follows from use_eef_state.
+_FIXED_SETTINGS = {"state_dim": 0}
+
+
+def architecture(name: str) -> type[LearnedPolicyConfig]:
+    """The configuration class of a policy that is trained.
+
+    Raises:
+        UserError: If there is none of that name.
+    """
+    entry = POLICIES.get(name)
+    if entry is None or not issubclass(entry, LearnedPolicyConfig):
+        raise unknown_name("policy to train", name, TRAINED)
+    return entry
+
+
+def plays_back_demonstrations(name: str) -> bool:
+    """Whether a policy is made of demonstrations' means."""
+    return name in POLICIES and POLICIES[name].needs_statistics
+
+
+def build_baseline(name: str, action_spec: Mapping[str, Any], statistics: DemoStatistics | None = None) -> Baseline:
+    """Builds a policy that needs no training by its name.
+
+    Args:
+        name: One of :data:`BASELINES`.
+        action_spec: The task's action as JSON: ``{"names", "low", "high", "kinds"}``.
+        statistics: Of the demonstrations, for the baselines that play them back.
+
+    Raises:
+        UserError: If the name is unknown, or the baseline needs statistics and there are none.
+    """
+    entry = POLICIES.get(name)
+    if entry is None or not issubclass(entry, Baseline):
+        raise unknown_name("policy", name, BASELINES)
+    layout = ActionLayout.from_json(action_spec)
+    if entry.needs_statistics:
+        if statistics is None:
+            raise UserError(f"policy {name!r} plays back the demonstrations' mean and got none; add demos=DIR")
+        if statistics.mean_action.shape != (layout.size,) or statistics.time_mean_SA.shape[1:] != (layout.size,):
+            raise UserError(
+                f"policy {name!r}: expected demonstrations with {layout.size} action coordinates, "
+                f"got {statistics.mean_action.shape[-1]}; use a data set of the same task"
+            )
+    return entry(layout, statistics)
+
+
+def train_first(name: str) -> UserError:
+    """An error for where a policy that is trained is named in the place of a trained one."""
+    command = f"smidgen-train policy={name} demos=DIR out=DIR"
+    return UserError(f"policy {name!r} must be trained first: {command}, then policy=DIR")
+
+
+def policy_to_json(config: LearnedPolicyConfig) -> dict[str, Any]:
+    """A policy's settings, flat, as checkpoints and run directories hold them."""
+    values = flat_values(config)
+    if config.kind == DEFAULT:
+        return values | _FIXED_SETTINGS
+    return {_KIND: config.kind} | values
+
+
+def policy_from_json(value: Mapping[str, Any]) -> LearnedPolicyConfig:
+    """Reads what :func:`policy_to_json` wrote; every type is checked exactly.
+
+    Raises:
+        UserError: If a setting is missing, unknown or of another type.
+    """
+    value = dict(value)
+    kind = value.pop(_KIND, DEFAULT)
+    if not isinstance(kind, str):
+        raise UserError(f"config: {_KIND} should be a name, is {kind!r:.60}")
+    schema = architecture(kind)
+    if kind == DEFAULT:
+        value = LATER_SETTINGS | value
+        for name, fixed in _FIXED_SETTINGS.items():
+            if type(given := value.pop(name, None)) is not int or given != fixed:
+                raise UserError(f"config: {name} should be {fixed}, is {given!r:.60}")
+    hints = {name: hint for name, (hint, _) in flat_fields(schema).items()}
+    if set(value) != set(hints):
+        raise UserError(f"config: keys missing or unknown: {', '.join(sorted(set(value) ^ set(hints))):.120}")
+    for key, hint in hints.items():
+        allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+        # Exact types: to isinstance, True is an int. A float may have been written as 1.
+        if type(value[key]) not in allowed and not (float in allowed and type(value[key]) is int):
+            raise UserError(f"config: {key} should be {hint}, is {value[key]!r:.60}")
+    return nested(schema, value)
