@@ -20,7 +20,6 @@ from smidgen.envs.user_tasks import task_code, task_code_sha256
 from smidgen.evaluation.films import video_name
 from smidgen.evaluation.held_out import spread_steps
 from smidgen.evaluation.items import World, make_simulator
-from smidgen.evaluation.json_types import NAME_PATTERN
 from smidgen.evaluation.policy_source import PolicySource, build_card
 from smidgen.evaluation.protocol import HOLD_STEPS, PROTOCOL_VERSION, SPLITS, evaluation_seeds
 from smidgen.evaluation.record_schema import SCHEMA_VERSION, PolicyCard
@@ -31,6 +30,7 @@ from smidgen.policies.checkpoint import RUN_CHECKPOINT, checkpoint_sha256, read_
 from smidgen.policies.policy import Policy
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.places import require_outside
+from smidgen.runtime.schemas import NAME_PATTERN
 from smidgen.runtime.settings import PathText
 from smidgen.runtime.workers import EPISODE_LIMIT_S
 

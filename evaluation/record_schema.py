@@ -1,18 +1,22 @@
 """Schema of the result record, and the figures that follow from its episodes.
 
-The TypedDicts are the schema: the validator walks them, so there is no second description to keep in step. Version 2
+The TypedDicts are the schema: the validator reads them, so there is no second description to keep in step. Version 2
 names the code and the files of a user's policy, and the frames of every film; a record of version 1 lacks these fields
-and is read, ranked, verified and written as it is.
+and is read, ranked, verified and written as it is: `FirstRecord` is its schema, and code takes either for a `Record`.
 """
 
 from __future__ import annotations
 
 import typing
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import Annotated, Any
 
-from smidgen.evaluation.protocol import POLICY_ERROR, SIMULATOR_ERROR
+from typing_extensions import TypedDict
+
+from smidgen.evaluation.collapse.labels import UNDECIDED, VERDICTS
+from smidgen.evaluation.protocol import LABELS, POLICY_ERROR, SIMULATOR_ERROR, SPLITS
 from smidgen.evaluation.statistics import wilson_interval
+from smidgen.runtime.schemas import NAME_PATTERN, Name, Rule, Sha256, one_of
 
 SCHEMA_VERSION = 2
 READABLE_VERSIONS = (1, 2)
@@ -20,6 +24,19 @@ KINDS = ("expert", "baseline", "checkpoint", "user")
 VERDICT_MEASURES = ("verdict", "verdict_slope", "verdict_interval", "verdict_source", "mean_collapsed")
 # Why there is no verdict on a policy that never came to act.
 ALL_FAILED = "every episode ended with an error"
+
+
+def is_interval(bounds: Sequence[float]) -> bool:
+    """Whether it is a low and a high end."""
+    return len(bounds) == 2 and bounds[0] <= bounds[1]
+
+
+def is_film_name(name: str) -> bool:
+    """Whether it is the name of a film, and no path to elsewhere."""
+    return bool(NAME_PATTERN.fullmatch(name)) and name.endswith(".mp4")
+
+
+Interval = Annotated[list[float], Rule(is_interval, "[low, high]")]
 
 # Episode rows carry the field's usual name for the sum of rewards, a Python keyword: hence the functional form.
 EpisodeRow = TypedDict(
@@ -32,7 +49,7 @@ EpisodeRow = TypedDict(
         "first_success_step": int | None,  # control steps taken when success was first seen; 0 at reset
         "num_steps": int,
         "return": float,
-        "label": str,  # one of protocol.LABELS
+        "label": Annotated[str, one_of(LABELS)],
     },
 )
 
@@ -50,23 +67,23 @@ class Rate(TypedDict):
 class FirstPolicyCard(TypedDict):
     """What was evaluated, and the hashes of what it came from, as every record has it."""
 
-    name: str  # the row's label; also in file names
-    kind: str  # one of KINDS
+    name: Name  # the row's label; also in file names
+    kind: Annotated[str, one_of(KINDS)]
     observes: list[str]
     transform: str | None
     standardise_before: str | None
     standardise_after: str | None
-    checkpoint_sha256: str | None
-    data_set_sha256: str | None  # demonstrations that the policy was trained on or took its statistics from
-    data_set_seeds: list[int]  # [first, last] of those demonstrations, or []
+    checkpoint_sha256: Sha256 | None
+    data_set_sha256: Sha256 | None  # demonstrations that the policy was trained on or took its statistics from
+    data_set_seeds: Annotated[list[int], Rule(lambda seeds: not seeds or is_interval(seeds), "[first, last] or []")]
     training: dict[str, Any] | None
 
 
-class PolicyCard(FirstPolicyCard, total=False):
+class PolicyCard(FirstPolicyCard):
     """The same with the hashes of a user's policy, {} of any other policy; a record of version 1 lacks both."""
 
-    code: dict[str, str]  # SHA-256 by file: the class's module, and the user's modules that it imports
-    files: dict[str, str]  # SHA-256 by path as the class declares it
+    code: dict[str, Sha256]  # by file: the class's module, and the user's modules that it imports
+    files: dict[str, Sha256]  # by path as the class declares it
 
 
 class TimeBin(TypedDict):
@@ -93,7 +110,7 @@ class FirstCollapse(TypedDict):
     spread_ratio: float | None
     num_windows: int
     num_counterfactuals: int
-    demos_sha256: str | None
+    demos_sha256: Sha256 | None
     reasons: dict[str, str]
 
 
@@ -106,14 +123,14 @@ class Collapse(FirstCollapse, total=False):
     detector_version: int
     verdict: str | None  # sees, partly_blind or blind
     verdict_slope: float | None  # the slope that decided
-    verdict_interval: list[float] | None  # its bootstrap interval over episodes: [low, high]
+    verdict_interval: Interval | None  # its bootstrap interval over episodes
     verdict_source: str | None  # cue_slope or path_slope
     mean_collapsed: bool | None
     # On held-out demonstrations.
     prediction_variance_ratio: list[float | None] | None
     r2_by_chunk_step: list[list[float | None]] | None
     skill_global_mean: float | None
-    cue_slope_interval: list[float] | None
+    cue_slope_interval: Interval | None
     cue_skill: float | None
     response_to_shuffling: float | None
     response_to_blanking: float | None
@@ -123,12 +140,12 @@ class Collapse(FirstCollapse, total=False):
     over_time: list[TimeBin] | None
     # In closed loop.
     path_slope: float | None
-    path_slope_interval: list[float] | None
+    path_slope_interval: Interval | None
     mean_path_distance: float | None
     goal_r2: float | None
     goal_information_bits: float | None
     latching_index: float | None
-    episode_verdicts: list[str] | None  # one per episode: sees, partly_blind, blind or undecided
+    episode_verdicts: list[Annotated[str, one_of((*VERDICTS, UNDECIDED))]] | None  # one per episode
 
 
 _NEVER_NULL = {"coordinates", "reasons", "num_windows", "num_counterfactuals", "demos_sha256", "detector_version"}
@@ -139,13 +156,13 @@ class Protocol(TypedDict):
     """Which episodes, and when one ends."""
 
     version: int
-    split: str
+    split: Annotated[str, one_of(SPLITS)]
     seed_start: int
     episodes: int
     horizon: int
     hold_steps: int
     control_hz: int
-    confidence: float
+    confidence: Annotated[float, Rule(lambda level: 0 < level < 1, "a level between 0 and 1")]
     inference: str
 
 
@@ -153,25 +170,18 @@ class FirstVideo(TypedDict):
     """An episode's film, as every record names it; where it stands, `smidgen.evaluation.films` knows."""
 
     seed: int
-    file: str
+    file: Annotated[str, Rule(is_film_name, "a bare file name that ends with .mp4")]
 
 
-class Video(FirstVideo, total=False):
+class Video(FirstVideo):
     """The same with its frames, which tell it from any other film; a record of version 1 lacks them."""
 
-    frames_sha256: str  # of the frames before they are encoded
+    frames_sha256: Sha256  # of the frames before they are encoded
 
 
-# Fields that a record has from version 2 on.
-SECOND_FIELDS = {"policy": ("code", "files"), "video": ("frames_sha256",)}
-
-
-class Record(TypedDict):
-    """One policy, one task, one evaluation."""
-
+class _AnyRecord(TypedDict):
     schema_version: int
-    task: str
-    policy: PolicyCard
+    task: Name
     success: Rate
     success_once: Rate
     errors: dict[str, int]  # {"policy_error": ..., "simulator_error": ...}, counted among the failures
@@ -182,6 +192,19 @@ class Record(TypedDict):
     config: dict[str, Any]
     versions: dict[str, str]
     training_curve: list[dict[str, Any]]  # rows of the run's metrics.jsonl
+
+
+class FirstRecord(_AnyRecord):
+    """A record of version 1."""
+
+    policy: FirstPolicyCard
+    videos: list[FirstVideo]
+
+
+class Record(_AnyRecord):
+    """One policy, one task, one evaluation."""
+
+    policy: PolicyCard
     videos: list[Video]
 
 

@@ -11,7 +11,6 @@ import typing
 from pathlib import Path
 from typing import Any
 
-from smidgen.evaluation.json_types import check_type
 from smidgen.evaluation.record_schema import (
     KINDS,
     SCHEMA_VERSION,
@@ -27,6 +26,7 @@ from smidgen.evaluation.record_schema import (
 )
 from smidgen.evaluation.record_validation import validate_record
 from smidgen.runtime.files import read_json, write_json_atomic
+from smidgen.runtime.schemas import check_type
 
 __all__ = [
     "KINDS",

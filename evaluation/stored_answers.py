@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
+from typing_extensions import TypedDict
 
 from smidgen.envs.tasks import named_task
 from smidgen.evaluation.held_out import PROBE_STRIDE, HeldOutItem
 from smidgen.evaluation.items import EpisodeItem, Item
-from smidgen.evaluation.json_types import check_type, refuse
 from smidgen.evaluation.protocol import LABELS, POLICY_ERROR
 from smidgen.evaluation.record_schema import EpisodeRow
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import read_json
+from smidgen.runtime.schemas import check_type, refuse
 
 
 class EpisodeAnswer(TypedDict):

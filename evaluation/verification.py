@@ -11,14 +11,15 @@ import hashlib
 import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Annotated, Any
 
 from scipy.stats import hypergeom
+from typing_extensions import TypedDict
 
-from smidgen.evaluation.json_types import check_type, refuse
 from smidgen.evaluation.protocol import POLICY_ERROR, SIMULATOR_ERROR
 from smidgen.evaluation.record_schema import EpisodeRow, Record
 from smidgen.runtime.files import read_json, write_json_atomic
+from smidgen.runtime.schemas import check_type, one_of, require_version
 
 VERIFICATION_VERSION = 1
 SUFFIX = ".verification.json"
@@ -37,8 +38,8 @@ class Verification(TypedDict):
 
     schema_version: int
     record_sha256: str  # of the record file's bytes: any edit ends the mark
-    verdict: str  # one of VERDICTS
-    comparison: str  # one of COMPARISONS
+    verdict: Annotated[str, one_of(VERDICTS)]
+    comparison: Annotated[str, one_of(COMPARISONS)]
     reason: str  # one sentence
     salt: str
     seeds: list[int]  # that were run again
@@ -73,14 +74,9 @@ def read_verification(record: Path | str) -> Verification | None:
     if not path.exists():
         return None
     mark = read_json(path)
-    if isinstance(mark, dict) and mark.get("schema_version") != VERIFICATION_VERSION:
-        refuse(str(path), "schema_version", f"{VERIFICATION_VERSION}", mark.get("schema_version"))
+    require_version(mark, (VERIFICATION_VERSION,), str(path))
     check_type(mark, Verification, str(path))
-    checked = typing.cast(Verification, mark)
-    for field, valid in (("verdict", VERDICTS), ("comparison", COMPARISONS)):
-        if mark[field] not in valid:
-            refuse(str(path), field, f"one of {', '.join(valid)}", mark[field])
-    return checked
+    return typing.cast(Verification, mark)
 
 
 def drawn_seeds(record: Record, record_sha256: str, salt: str, num_episodes: int) -> list[int]:

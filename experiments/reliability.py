@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from smidgen.evaluation.json_types import from_json
 from smidgen.evaluation.statistics import wilson_interval
 from smidgen.evaluation.tables import check_outputs, replace_between_markers
 from smidgen.experiments.faults.record import read_faults_record
@@ -23,6 +22,7 @@ from smidgen.experiments.reliability_record import PixelsRecord, read_pixels_rec
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import read_json, write_atomic
+from smidgen.runtime.schemas import from_json
 from smidgen.runtime.settings import PathText
 
 USAGE = "python -m smidgen.experiments.reliability [page=PAGE] [key=value ...]"

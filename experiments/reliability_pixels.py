@@ -24,7 +24,6 @@ from smidgen.envs.pixel_watch import MIN_SIDE_PX, PixelWatch, max_unseen_move_m
 from smidgen.envs.robosuite_env import RobosuiteEnv
 from smidgen.envs.selfcheck import confirm_pixels, prove_pixels
 from smidgen.envs.tasks import TASKS, get_task, make_env
-from smidgen.evaluation.json_types import to_json
 from smidgen.evaluation.policy_source import PolicySource
 from smidgen.evaluation.protocol import evaluation_seeds
 from smidgen.evaluation.rollout import rollout
@@ -43,6 +42,7 @@ from smidgen.runtime.command_line import command_help, compose_config, run_comma
 from smidgen.runtime.errors import unknown_name
 from smidgen.runtime.files import write_json_atomic
 from smidgen.runtime.progress import progress
+from smidgen.runtime.schemas import to_json
 from smidgen.runtime.settings import PathText
 
 USAGE = "python -m smidgen.experiments.reliability_pixels [key=value ...]"

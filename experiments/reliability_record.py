@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from smidgen.evaluation.json_types import read_versioned
+from smidgen.runtime.schemas import read_versioned
 
 RECORD_VERSION = 1
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from smidgen.evaluation.claims.plan import Comparison
 from smidgen.evaluation.claims.records import ARMS_FOLDER, SeedRecord, Suite
-from smidgen.evaluation.json_types import refuse
 from smidgen.evaluation.survival import Effect, EscapeTimes, log_ratio, mean_difference, restricted_mean
+from smidgen.runtime.schemas import refuse
 
 FVU = "fvu_held_out"
 

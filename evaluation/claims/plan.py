@@ -29,9 +29,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from smidgen.evaluation.json_types import NAME_PATTERN, from_json, refuse, to_json
-from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import canonical_json, sha256_bytes
+from smidgen.runtime.schemas import NAME_PATTERN, from_json, refuse, require_version, to_json
 
 SCHEMA_VERSION = 1
 COMPARISON_KINDS = ("ratio", "interaction", "fvu", "regret")
@@ -151,13 +150,8 @@ class Plan:
         Raises:
             UserError: If it departs from the schema or contradicts itself; the message names source and field.
         """
-        if isinstance(value, dict) and value.get("schema_version") != SCHEMA_VERSION:
-            refuse(source, "schema_version", f"{SCHEMA_VERSION}", value.get("schema_version"))
-        try:
-            return from_json(cls, _in_natural_order(value), source)
-        except UserError as error:
-            # A plan that contradicts itself does not know its file.
-            raise error if str(error).startswith(source) else UserError(f"{source}: {error}") from error
+        require_version(value, (SCHEMA_VERSION,), source)
+        return from_json(cls, _in_natural_order(value), source)
 
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON; `from_json` gives it back."""

@@ -13,10 +13,10 @@ from typing import Any
 
 from smidgen.evaluation.claims.plan import ArmPlan, Plan
 from smidgen.evaluation.claims.withdrawals import Withdrawal, read_withdrawals
-from smidgen.evaluation.json_types import from_json, refuse, to_json
 from smidgen.evaluation.survival import EscapeTimes
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import read_json, write_json_atomic
+from smidgen.runtime.schemas import from_json, refuse, require_version, to_json
 
 SCHEMA_VERSION = 1
 PLAN_FILE = "plan.json"
@@ -92,8 +92,7 @@ class ArmRecord:
         Raises:
             UserError: If it departs from the schema; the message names source and field.
         """
-        if isinstance(value, dict) and value.get("schema_version") != SCHEMA_VERSION:
-            refuse(source, "schema_version", f"{SCHEMA_VERSION}", value.get("schema_version"))
+        require_version(value, (SCHEMA_VERSION,), source)
         return from_json(cls, value, source)
 
     def to_json(self) -> dict[str, Any]:

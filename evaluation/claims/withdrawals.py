@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from smidgen.evaluation.claims.plan import Comparison, Plan, check_comparison
-from smidgen.evaluation.json_types import from_json, refuse, to_json
 from smidgen.runtime.files import read_json
+from smidgen.runtime.schemas import from_json, refuse, require_version, to_json
 
 SCHEMA_VERSION = 1
 WITHDRAWN_FILE = "withdrawn.json"
@@ -102,8 +102,7 @@ def read_withdrawals(folder: Path, plan: Plan) -> tuple[Withdrawal, ...]:
     if not path.exists():
         return ()
     value, source = read_json(path), str(path)
-    if isinstance(value, dict) and value.get("schema_version") != SCHEMA_VERSION:
-        refuse(source, "schema_version", f"{SCHEMA_VERSION}", value.get("schema_version"))
+    require_version(value, (SCHEMA_VERSION,), source)
     content = from_json(Withdrawals, value, source)
     if content.plan_sha256 != plan.sha256:
         refuse(source, "plan_sha256", f"{plan.sha256} (the plan beside it)", content.plan_sha256)

@@ -12,9 +12,9 @@ from smidgen.envs.smidgen_tasks import TOLERANCE_M
 from smidgen.evaluation import collapse
 from smidgen.evaluation.collapse import labels
 from smidgen.evaluation.collapse import verdict as rules
-from smidgen.evaluation.json_types import read_versioned, to_json
 from smidgen.experiments.calibration.episodes import CalibrationEpisodes
 from smidgen.experiments.calibration.ground_truth import Answers, Draw, Family, families
+from smidgen.runtime.schemas import read_versioned, to_json
 from smidgen.runtime.settings import PathText
 
 RECORD_VERSION = 1

@@ -10,8 +10,8 @@ from typing import Any
 
 from smidgen.data_collection.synthetic.config import LadderConfig
 from smidgen.evaluation.claims.plan import ArmPlan
-from smidgen.evaluation.json_types import to_json
 from smidgen.policies.perceiver import PerceiverConfig
+from smidgen.runtime.schemas import to_json
 from smidgen.training.side_by_side import LadderTraining
 
 

@@ -15,10 +15,10 @@ from typing import Any
 
 from smidgen.evaluation.claims.plan import Plan
 from smidgen.evaluation.claims.records import ARMS_FOLDER, ArmRecord, SeedRecord, TuningRun, write_arm_record
-from smidgen.evaluation.json_types import from_json, to_json
 from smidgen.experiments.claims.arms import Arm
 from smidgen.experiments.claims.choices import choose_arms
 from smidgen.runtime.files import canonical_json, read_json, remove_leftovers, sha256_bytes, write_json_atomic
+from smidgen.runtime.schemas import from_json, to_json
 from smidgen.training.side_by_side import SeedOutcome, train_side_by_side
 
 

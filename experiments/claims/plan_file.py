@@ -9,10 +9,10 @@ from typing import Any
 from smidgen.data_collection.synthetic.config import LadderConfig
 from smidgen.evaluation.claims.plan import ArmPlan, Plan
 from smidgen.evaluation.claims.records import ARMS_FOLDER, PLAN_FILE
-from smidgen.evaluation.json_types import to_json
 from smidgen.policies.perceiver import PerceiverConfig
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import read_json, write_json_atomic
+from smidgen.runtime.schemas import to_json
 from smidgen.training.side_by_side import LadderTraining
 
 _CONFIGS: dict[str, type[Any]] = {"data": LadderConfig, "network": PerceiverConfig, "training": LadderTraining}
@@ -65,7 +65,8 @@ def _agree(settled: Any, planned: Any) -> bool:
     if not isinstance(settled, ArmPlan):
         return bool(settled == planned)
     for part, config in _CONFIGS.items():
-        defaults = {field.name: to_json(field.default) for field in dataclasses.fields(config)}
+        fields = [each for each in dataclasses.fields(config) if each.default is not dataclasses.MISSING]
+        defaults = {each.name: to_json(each.default) for each in fields}
         old, new = getattr(settled, part), getattr(planned, part)
         if any(new.get(name) != value for name, value in old.items()):
             return False

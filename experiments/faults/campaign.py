@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from smidgen.evaluation.json_types import from_json, to_json
 from smidgen.experiments.faults.commands import Command, differences, has_output, products
 from smidgen.experiments.faults.process import CommandFailed, Process, cpu_ticks
 from smidgen.runtime.files import read_json, write_json_atomic
+from smidgen.runtime.schemas import from_json, to_json
 
 PARENT, WORKER = "parent", "worker"
 KILLS = (signal.SIGKILL, signal.SIGTERM)

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from smidgen.evaluation.json_types import read_versioned, to_json
 from smidgen.experiments.bench.record import commit, machine
 from smidgen.experiments.faults.campaign import Blow, Progress
+from smidgen.runtime.schemas import read_versioned, to_json
 
 RECORD_VERSION = 1
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from smidgen.evaluation.json_types import from_json, to_json
 from smidgen.experiments.bench.record import commit
 from smidgen.experiments.fuzz.reader import Case, Files, Reader, plant
 from smidgen.experiments.fuzz.watch import judge, peak_memory_mib
 from smidgen.runtime.files import read_json, write_json_atomic
+from smidgen.runtime.schemas import from_json, to_json
 
 SAVE_EVERY = 250
 MAX_FAULTS = 20

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from smidgen.data_collection.synthetic.ladder import make_ladder
-from smidgen.evaluation.json_types import from_json
 from smidgen.policies.choose_transform import ORIGINAL_RULE, OUR_RULE, InputChoice, choose_transform
 from smidgen.runtime.command_line import run_command
 from smidgen.runtime.files import read_json, write_json_atomic
+from smidgen.runtime.schemas import from_json
 from studies.claims import forecast
 from studies.claims.arms import Arm
 from studies.claims.design import FIRST_LOOK, SEEDS

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from smidgen.evaluation.json_types import to_json
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import read_json, write_json_atomic
+from smidgen.runtime.schemas import to_json
 from studies.claims import design
 from studies.claims.arms import Arm
 from studies.claims.contrasts import Claim, Contrast

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from smidgen.evaluation.json_types import from_json, refuse, to_json
 from smidgen.runtime.files import canonical_json, read_json, sha256_bytes, write_json_atomic
+from smidgen.runtime.schemas import from_json, refuse, require_version, to_json
 from studies.claims.arms import Arm
 
 SCHEMA_VERSION = 1
@@ -112,8 +112,7 @@ def read_record(path: Path) -> BlockRecord:
         UserError: If it departs from the schema, or stands in another's place; the message names file and field.
     """
     value: Any = read_json(path)
-    if isinstance(value, dict) and value.get("schema_version") != SCHEMA_VERSION:
-        refuse(str(path), "schema_version", f"{SCHEMA_VERSION}", value.get("schema_version"))
+    require_version(value, (SCHEMA_VERSION,), str(path))
     record = from_json(BlockRecord, value, str(path))
     if path.parent.name != record.arm or path.stem != f"{record.block}-{record.lr:g}":
         refuse(str(path), "arm, block, lr", "those of the file's name", f"{record.arm}/{record.block}-{record.lr:g}")

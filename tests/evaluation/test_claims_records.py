@@ -105,7 +105,7 @@ def test_a_plan_that_is_wrong_is_refused_by_field(field: str, alter: Callable[[d
         ("seeds[0].steps_run", change("seeds", 0, "escape_step", to=None)),
         ("seeds[0].escape_step", change("seeds", 0, "diverged", to=True)),
         ("seeds[0].curve", change("seeds", 0, "curve", to=[[20, 1.0, 0.0], [10, 1.0, 0.0]])),
-        ("seeds[0].curve[0]", change("seeds", 0, "curve", to=[[20, 1.0]])),
+        ("seeds[0].curve[0][2]", change("seeds", 0, "curve", to=[[20, 1.0]])),
         ("seeds[0].final.fvu_held_out", change("seeds", 0, "final", "fvu_held_out", to="nan")),
         ("seeds[0].wall_s", change("seeds", 0, "wall_s", to=3)),
         ("choices.ours", change("choices", to={"ours": {"0": "raw"}})),

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from smidgen.data_collection.collect import collect_episode
-from smidgen.evaluation.json_types import to_json
 from smidgen.evaluation.leaderboard import leaderboard
 from smidgen.experiments.faults.campaign import Blow, Campaign, Progress, Undisturbed
 from smidgen.experiments.faults.commands import Command, differences, products, smidgen_commands
@@ -22,6 +21,7 @@ from smidgen.experiments.suite import SuiteConfig, run_suite
 from smidgen.runtime.command_line import run_command
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import directory_lock, write_json_atomic
+from smidgen.runtime.schemas import to_json
 from tests.experiments.small_commands import COMMANDS, PROGRAM
 
 NAMES = ("collect", "train", "evaluate", "suite")

@@ -10,13 +10,13 @@ import pytest
 from smidgen.envs.pixel_faults import FAULTS
 from smidgen.envs.pixel_watch import max_unseen_move_m
 from smidgen.envs.tasks import TASKS
-from smidgen.evaluation.json_types import to_json
 from smidgen.experiments.faults.record import CommandRecord, Count, FaultsRecord
 from smidgen.experiments.fuzz.campaign import Tally
 from smidgen.experiments.reliability import BLOCKS, main, page_with_figures
 from smidgen.experiments.reliability_pixels import PixelsConfig, Saboteur
 from smidgen.experiments.reliability_record import Cost, Noticed, PixelsRecord, Viewed, Watched, read_pixels_record
 from smidgen.runtime.errors import UserError
+from smidgen.runtime.schemas import to_json
 
 ROOT = Path(__file__).parents[2]
 PAGE, RECORDS = ROOT / "docs" / "reliability.md", ROOT / "results" / "reliability"

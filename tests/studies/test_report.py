@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from smidgen.evaluation.json_types import to_json
 from smidgen.runtime.command_line import run_command
+from smidgen.runtime.schemas import to_json
 from studies.claims import __main__ as command
 from studies.claims import design
 from studies.claims.choices import read_choices
