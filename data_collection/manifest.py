@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from smidgen.data_collection.array_files import require_regular_file
-from smidgen.policies.actions import ActionLayout
+from smidgen.runtime.action_spec import ActionSpec
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import read_json
 
@@ -95,7 +95,7 @@ def check_header(path: Path, value: Mapping[str, Any]) -> dict[str, Any]:
     for key in ("environment", "versions", "expert", "config"):
         _require_finite(path, key, header[key])
     try:
-        ActionLayout.from_json(header["action_spec"])
+        ActionSpec.from_json(header["action_spec"])
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     _require_range(path, "image_size", header["image_size"], 1, MAX_IMAGE_SIZE)

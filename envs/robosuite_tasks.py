@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from smidgen.envs.specs import TABLE_HEIGHT_M, ActionSpec, TaskSpec
+from smidgen.envs.specs import TABLE_HEIGHT_M, TaskSpec
+from smidgen.runtime.action_spec import ActionSpec
 
 _GRIPPER_STATE = ("x_m", "y_m", "z_m", "gripper_opening_m")
 _YAW_STATE = (*_GRIPPER_STATE, "cos_2_yaw", "sin_2_yaw")

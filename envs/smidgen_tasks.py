@@ -7,7 +7,8 @@ cue can only go to the mean goal, and :func:`chance_level` says how often that i
 from __future__ import annotations
 
 from smidgen.envs.goals import GoalRange
-from smidgen.envs.specs import TABLE_HEIGHT_M, ActionSpec, TaskSpec
+from smidgen.envs.specs import TABLE_HEIGHT_M, TaskSpec
+from smidgen.runtime.action_spec import ActionSpec
 
 # At least one pixel's footprint on the table, anywhere in the ranges below: more cannot be asked of one pixel.
 TOLERANCE_M = 0.025

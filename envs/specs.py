@@ -2,64 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
-from typing import Any, Self
 
-from smidgen.runtime.errors import UserError, unknown_name
+from smidgen.runtime.action_spec import ActionSpec
 
-ACTION_KINDS = ("position", "gripper", "yaw")
 TABLE_HEIGHT_M = 0.8
-
-
-@dataclass(frozen=True)
-class ActionSpec:
-    """The layout of a task's action vector.
-
-    Attributes:
-        names: One name per component, with its unit.
-        kinds: ``position`` (m, world frame), ``gripper`` (-1 open to 1 closed) or ``yaw`` (rad from home, mod pi).
-        low: Smallest value of each component.
-        high: Largest value of each component.
-
-    Raises:
-        UserError: If they are not equally many, or a kind is unknown.
-    """
-
-    names: tuple[str, ...]
-    kinds: tuple[str, ...]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        if len({len(self.names), len(self.kinds), len(self.low), len(self.high)}) > 1:
-            raise UserError(f"expected as many names, kinds, low and high of an action, got {self}")
-        if unknown := [kind for kind in self.kinds if kind not in ACTION_KINDS]:
-            raise unknown_name("kind of action", unknown[0], ACTION_KINDS)
-
-    @property
-    def size(self) -> int:
-        """Number of components."""
-        return len(self.names)
-
-    @property
-    def position_indices(self) -> list[int]:
-        """Where the end-effector's x, y and z stand."""
-        return [index for index, kind in enumerate(self.kinds) if kind == "position"]
-
-    @property
-    def gripper_index(self) -> int | None:
-        """Where the gripper command stands, if the task has one."""
-        return self.kinds.index("gripper") if "gripper" in self.kinds else None
-
-    def to_json(self) -> dict[str, list[Any]]:
-        """As a JSON object of lists."""
-        return {key: list(value) for key, value in dataclasses.asdict(self).items()}
-
-    @classmethod
-    def from_json(cls, value: dict[str, list[Any]]) -> Self:
-        """The inverse of :meth:`to_json`."""
-        return cls(**{field.name: tuple(value[field.name]) for field in dataclasses.fields(cls)})
 
 
 @dataclass(frozen=True)

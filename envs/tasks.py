@@ -13,8 +13,9 @@ from gymnasium.envs.registration import load_env_creator
 from smidgen.envs.backend import simulator_imports
 from smidgen.envs.robosuite_tasks import ROBOSUITE_TASKS
 from smidgen.envs.smidgen_tasks import SMIDGEN_TASKS
-from smidgen.envs.specs import TABLE_HEIGHT_M, ActionSpec, TaskSpec
+from smidgen.envs.specs import TABLE_HEIGHT_M, TaskSpec
 from smidgen.envs.user_tasks import check_made, load_task_class, running_task
+from smidgen.runtime.action_spec import ActionSpec
 from smidgen.runtime.errors import unknown_name
 from smidgen.runtime.user_modules import is_class_spec
 

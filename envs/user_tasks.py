@@ -16,7 +16,8 @@ import numpy as np
 
 from smidgen.envs.backend import simulator_imports
 from smidgen.envs.errors import SIMULATOR_ERRORS
-from smidgen.envs.specs import ActionSpec, TaskSpec
+from smidgen.envs.specs import TaskSpec
+from smidgen.runtime.action_spec import ActionSpec
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import canonical_json, sha256_bytes
 from smidgen.runtime.user_code import changed_files, fresh_import, hash_modules

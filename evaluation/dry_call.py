@@ -21,12 +21,12 @@ from typing import Any
 import numpy as np
 
 from smidgen.data_collection.store import EpisodeStore
-from smidgen.envs.specs import ActionSpec
 from smidgen.evaluation.held_out import stored_observations
 from smidgen.evaluation.policy_source import PolicySource
 from smidgen.evaluation.rollout import policy_observations
 from smidgen.policies.generators import generators_kept
 from smidgen.policies.policy_calls import PolicyCalls, PolicyError, own_arrays
+from smidgen.runtime.action_spec import ActionSpec
 from smidgen.runtime.errors import UserCodeError, UserError
 
 NUM_ROWS = 3

@@ -18,10 +18,10 @@ from smidgen.data_collection.store import EpisodeStore
 from smidgen.evaluation import collapse
 from smidgen.evaluation.collapse.offline import finite_mean
 from smidgen.evaluation.held_out import PROBE_STRIDE, partner_seed
-from smidgen.policies.actions import ActionLayout
 from smidgen.policies.baselines import DemoStatistics, PersistencePolicy
 from smidgen.policies.generators import generators_kept
 from smidgen.policies.policy_calls import PolicyCalls
+from smidgen.runtime.action_spec import ActionSpec
 
 NUM_TIME_BINS = 4
 
@@ -193,10 +193,10 @@ def joined(parts: Iterable[Any]) -> torch.Tensor:
 
 
 def _persistence(data: HeldOutPredictions) -> torch.Tensor:
-    layout = ActionLayout.from_json(data.store.manifest["action_spec"])
-    calls = PolicyCalls(PersistencePolicy(layout))
+    action_spec = ActionSpec.from_json(data.store.manifest["action_spec"])
+    calls = PolicyCalls(PersistencePolicy(action_spec))
     eef_state = joined(data.store.episode(seed).eef_state[kept] for seed, kept in data.steps.items()).numpy()
     with generators_kept():
         calls.reset(num_episodes=len(eef_state))
-    actions = calls.act({"eef_state": eef_state}, layout.size)
+    actions = calls.act({"eef_state": eef_state}, action_spec.size)
     return torch.as_tensor(actions)[:, data.positions]

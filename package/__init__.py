@@ -16,19 +16,20 @@ if TYPE_CHECKING:
     from smidgen.data_collection.experts.expert import Expert
     from smidgen.data_collection.store import EpisodeStore
     from smidgen.envs.robosuite_env import RobosuiteEnv
-    from smidgen.envs.specs import ActionSpec, TaskSpec
+    from smidgen.envs.specs import TaskSpec
     from smidgen.envs.tasks import make_env
     from smidgen.evaluation.collapse import CollapseMonitor
     from smidgen.policies.checkpoint import load_checkpoint
     from smidgen.policies.policy import Policy, load_policy
     from smidgen.policies.transforms.base import InputTransform
+    from smidgen.runtime.action_spec import ActionSpec
     from smidgen.runtime.errors import UserError
     from smidgen.training.window_dataset import WindowDataset
 else:
     __getattr__, __dir__ = _lazy_names(
         __name__,
         {
-            "ActionSpec": "smidgen.envs.specs",
+            "ActionSpec": "smidgen.runtime.action_spec",
             "CollapseMonitor": "smidgen.evaluation.collapse",
             "EpisodeStore": "smidgen.data_collection.store",
             "Expert": "smidgen.data_collection.experts.expert",

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Float
 
-from smidgen.policies.actions import ActionLayout
+from smidgen.runtime.action_spec import ActionSpec
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,10 +33,10 @@ class DemoStatistics:
 
 
 class Baseline:
-    """Common part of the baselines: the action's layout, the number of episodes side by side and the step.
+    """Common part of the baselines: the task's action, the number of episodes side by side and the step.
 
     Args:
-        layout: The task's action.
+        action: The task's action.
         statistics: Needed where ``needs_statistics``.
     """
 
@@ -45,8 +45,8 @@ class Baseline:
     needs_training: ClassVar[bool] = False
     needs_statistics: ClassVar[bool] = False
 
-    def __init__(self, layout: ActionLayout, statistics: DemoStatistics | None = None) -> None:
-        self.layout = layout
+    def __init__(self, action: ActionSpec, statistics: DemoStatistics | None = None) -> None:
+        self.action = action
         self._statistics = statistics
         self.reset()
 
@@ -65,7 +65,7 @@ class Baseline:
         """The next action of every episode, float64, in physical units and inside the box."""
         actions_BA = np.asarray(self._next_actions(observations), dtype=np.float64)
         self.step += 1
-        return self.layout.clip(np.broadcast_to(actions_BA, (self.num_episodes, self.layout.size)))
+        return self.action.clip(np.broadcast_to(actions_BA, (self.num_episodes, self.action.size)))
 
     def _next_actions(self, observations: Mapping[str, Any]) -> np.ndarray:
         raise NotImplementedError
@@ -91,7 +91,7 @@ class RandomPolicy(Baseline):
         self._generators = [np.random.default_rng(seed + row) for row in range(num_episodes)]
 
     def _next_actions(self, observations: Mapping[str, Any]) -> np.ndarray:
-        return np.stack([generator.uniform(self.layout.low, self.layout.high) for generator in self._generators])
+        return np.stack([generator.uniform(self.action.low, self.action.high) for generator in self._generators])
 
 
 class NoopPolicy(Baseline):
@@ -102,7 +102,7 @@ class NoopPolicy(Baseline):
 
     def _next_actions(self, observations: Mapping[str, Any]) -> np.ndarray:
         if self.step == 0:
-            self._held_BA = self.layout.hold(self._eef_state(observations))
+            self._held_BA = self.action.hold(self._eef_state(observations))
         return self._held_BA
 
 
@@ -133,4 +133,4 @@ class PersistencePolicy(Baseline):
     observes: tuple[str, ...] = ("eef_state",)
 
     def _next_actions(self, observations: Mapping[str, Any]) -> np.ndarray:
-        return self.layout.hold(self._eef_state(observations))
+        return self.action.hold(self._eef_state(observations))

@@ -21,9 +21,9 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from smidgen.policies.actions import ActionLayout
 from smidgen.policies.frame_network import FrameNetwork, NetworkShapes
 from smidgen.policies.normaliser import ActionNormaliser
+from smidgen.runtime.action_spec import ActionSpec
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.flat_config import nested
 
@@ -126,14 +126,14 @@ class Interface:
 
     Attributes:
         task: The task's name, e.g. ``lift``.
-        action: The action's layout.
+        action: The task's action.
         cameras: Names of the cameras, in the order of the frames' camera axis.
         image_size: Rows and columns of a frame.
         eef_state_names: Names of the end-effector state's coordinates.
     """
 
     task: str
-    action: ActionLayout
+    action: ActionSpec
     cameras: tuple[str, ...]
     image_size: int
     eef_state_names: tuple[str, ...]
@@ -143,7 +143,7 @@ class Interface:
         """Takes its fields out of a data set's manifest or a checkpoint's card, which may hold others as well."""
         return cls(
             task=value["task"],
-            action=ActionLayout.from_json(value["action_spec"]),
+            action=ActionSpec.from_json(value["action_spec"]),
             cameras=tuple(value["cameras"]),
             image_size=value["image_size"],
             eef_state_names=tuple(value["eef_state_names"]),

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from smidgen.policies.actions import ActionLayout
+from smidgen.runtime.action_spec import ActionSpec
 
 # A coordinate that the demonstrations hardly use must not turn rounding into unit variance.
 MIN_DEVIATION_M = 1e-3
@@ -23,18 +23,18 @@ class ActionNormaliser(nn.Module):
     """Encodes actions as features and decodes features to actions; its statistics are buffers of the checkpoint.
 
     Args:
-        layout: The task's action.
+        action: The task's action.
     """
 
     mean_A: Tensor
     deviation_A: Tensor
 
-    def __init__(self, layout: ActionLayout) -> None:
+    def __init__(self, action: ActionSpec) -> None:
         super().__init__()
-        self.layout = layout
-        self.num_features = sum(FEATURES_PER_KIND[kind] for kind in layout.kinds)
-        self.register_buffer("mean_A", torch.zeros(layout.size, dtype=torch.float64))
-        self.register_buffer("deviation_A", torch.ones(layout.size, dtype=torch.float64))
+        self.action = action
+        self.num_features = sum(FEATURES_PER_KIND[kind] for kind in action.kinds)
+        self.register_buffer("mean_A", torch.zeros(action.size, dtype=torch.float64))
+        self.register_buffer("deviation_A", torch.ones(action.size, dtype=torch.float64))
 
     def fit(self, actions_NA: Float[Tensor, "N A"]) -> None:
         """Takes mean and deviation of each position from training targets (physical units).
@@ -42,12 +42,12 @@ class ActionNormaliser(nn.Module):
         Raises:
             ValueError: If the targets are not (N, A), none at all, or not finite.
         """
-        fits = actions_NA.ndim == 2 and actions_NA.shape[1] == self.layout.size and len(actions_NA) > 0
+        fits = actions_NA.ndim == 2 and actions_NA.shape[1] == self.action.size and len(actions_NA) > 0
         if not fits or not bool(actions_NA.isfinite().all()):
             raise ValueError(
-                f"expected finite targets of shape (N, {self.layout.size}), N at least 1, got {tuple(actions_NA.shape)}"
+                f"expected finite targets of shape (N, {self.action.size}), N at least 1, got {tuple(actions_NA.shape)}"
             )
-        positions = list(self.layout.position_indices)
+        positions = self.action.position_indices
         targets_NP = actions_NA.to(self.mean_A)[:, positions]
         self.mean_A[positions] = targets_NP.mean(dim=0)
         self.deviation_A[positions] = targets_NP.std(dim=0, correction=0).clamp(min=MIN_DEVIATION_M)
@@ -56,7 +56,7 @@ class ActionNormaliser(nn.Module):
         """Physical units to features, float32."""
         standardised = (actions.double() - self.mean_A) / self.deviation_A
         features = []
-        for index, kind in enumerate(self.layout.kinds):
+        for index, kind in enumerate(self.action.kinds):
             value = standardised[..., index]
             features += [torch.cos(2 * value), torch.sin(2 * value)] if kind == "yaw" else [value]
         return torch.stack(features, dim=-1).float()
@@ -65,7 +65,7 @@ class ActionNormaliser(nn.Module):
         """Features to physical units, float64; a yaw comes back in (-pi/2, pi/2]."""
         features = features.double()
         values, column = [], 0
-        for kind in self.layout.kinds:
+        for kind in self.action.kinds:
             value = features[..., column]
             values.append(torch.atan2(features[..., column + 1], value) / 2 if kind == "yaw" else value)
             column += FEATURES_PER_KIND[kind]

@@ -11,7 +11,6 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from smidgen.policies.actions import ActionLayout
 from smidgen.policies.baselines import (
     Baseline,
     DemoStatistics,
@@ -27,6 +26,7 @@ from smidgen.policies.linear import LinearConfig
 from smidgen.policies.nearest import NearestConfig
 from smidgen.policies.perceiver_policy import ConvStemPerceiverConfig, PerceiverPolicyConfig
 from smidgen.policies.vit import VitConfig
+from smidgen.runtime.action_spec import ActionSpec
 from smidgen.runtime.errors import UserError, unknown_name
 from smidgen.runtime.flat_config import flat_fields, flat_values, nested
 
@@ -86,16 +86,16 @@ def build_baseline(name: str, action_spec: Mapping[str, Any], statistics: DemoSt
     entry = POLICIES.get(name)
     if entry is None or not issubclass(entry, Baseline):
         raise unknown_name("policy", name, BASELINES)
-    layout = ActionLayout.from_json(action_spec)
+    spec = ActionSpec.from_json(action_spec)
     if entry.needs_statistics:
         if statistics is None:
             raise UserError(f"policy {name!r} plays back the demonstrations' mean and got none; add demos=DIR")
-        if statistics.mean_action.shape != (layout.size,) or statistics.time_mean_SA.shape[1:] != (layout.size,):
+        if statistics.mean_action.shape != (spec.size,) or statistics.time_mean_SA.shape[1:] != (spec.size,):
             raise UserError(
-                f"policy {name!r}: expected demonstrations with {layout.size} action coordinates, "
+                f"policy {name!r}: expected demonstrations with {spec.size} action coordinates, "
                 f"got {statistics.mean_action.shape[-1]}; use a data set of the same task"
             )
-    return entry(layout, statistics)
+    return entry(spec, statistics)
 
 
 def train_first(name: str) -> UserError:

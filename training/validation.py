@@ -20,9 +20,9 @@ from torch.nn import functional
 
 from smidgen.data_collection.store import EpisodeStore
 from smidgen.evaluation.collapse import CollapseMonitor, CollapseReading
-from smidgen.policies.actions import ActionLayout
 from smidgen.policies.baselines import DemoStatistics
 from smidgen.policies.learned_policy import LearnedPolicy, cameras_to_channels
+from smidgen.runtime.action_spec import ActionSpec
 from smidgen.runtime.errors import UserError
 from smidgen.training.windows import WindowBatch, Windows
 
@@ -38,7 +38,7 @@ class CuePairs:
 
     @classmethod
     def load(
-        cls, store: EpisodeStore, seeds: Sequence[int], layout: ActionLayout, num_frames: int, count: int
+        cls, store: EpisodeStore, seeds: Sequence[int], action: ActionSpec, num_frames: int, count: int
     ) -> CuePairs:
         """Takes at most ``count`` pairs, spread over those of some episodes.
 
@@ -54,7 +54,7 @@ class CuePairs:
             )
         total = len(pairs["step"])
         chosen = np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(np.int64))
-        positions = list(layout.position_indices)
+        positions = action.position_indices
         return cls(
             frames_KTHWC=cameras_to_channels(pairs["frames"][chosen, -num_frames:]),
             frames_moved_KTHWC=cameras_to_channels(pairs["frames_moved"][chosen, -num_frames:]),
@@ -102,8 +102,8 @@ class ValidationSet:
         Returns:
             A row for ``metrics.jsonl``; a measure that is undefined is None.
         """
-        layout = policy.interface.action
-        positions, grippers = list(layout.position_indices), list(layout.gripper_indices)
+        action = policy.interface.action
+        positions, grippers = action.position_indices, action.indices("gripper")
         found = self.predict(policy, self._batch)
         target_NHP = found.targets_NHA[..., positions]
         persistence_NHP = np.broadcast_to(self._batch.eef_state_BE[:, None, : len(positions)], target_NHP.shape)

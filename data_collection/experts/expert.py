@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from smidgen.envs.specs import ActionSpec
+from smidgen.runtime.action_spec import ActionSpec
 
 OPEN, CLOSED = -1.0, 1.0
 # How far ahead of the gripper a commanded target may lie: the controller's critically damped gains (12 rad/s) then move

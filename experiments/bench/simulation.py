@@ -27,7 +27,6 @@ from smidgen.evaluation.evaluate import evaluate
 from smidgen.evaluation.plan import EvalConfig
 from smidgen.experiments.bench.config import BenchConfig
 from smidgen.experiments.bench.record import Row, make_row
-from smidgen.policies.actions import ActionLayout
 from smidgen.policies.checkpoint import load_checkpoint, save_checkpoint
 from smidgen.policies.learned_policy import Interface, LearnedPolicy
 from smidgen.policies.perceiver_policy import PerceiverPolicyConfig
@@ -184,8 +183,7 @@ def evaluation(config: BenchConfig) -> list[Row]:
 
 def _untrained_checkpoint(config: BenchConfig) -> Path:
     """A Perceiver with random weights: it never succeeds, so every episode takes the whole horizon."""
-    action = ActionLayout.from_json(LIFT.action.to_json())
-    interface = Interface("lift", action, LIFT.cameras, config.image_size, LIFT.eef_state_names)
+    interface = Interface("lift", LIFT.action, LIFT.cameras, config.image_size, LIFT.eef_state_names)
     torch.manual_seed(0)
     policy = LearnedPolicy(PerceiverPolicyConfig(), interface)
     # Targets about the middle of the table, so that the arm moves as a trained policy's would.

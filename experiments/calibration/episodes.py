@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from smidgen.data_collection.store import EpisodeStore
-from smidgen.policies.actions import ActionLayout
 from smidgen.policies.baselines import DemoStatistics
+from smidgen.runtime.action_spec import ActionSpec
 from smidgen.runtime.errors import UserError
 
 PICTURE_SIZE = 32
@@ -59,7 +59,7 @@ class CalibrationEpisodes:
     Attributes:
         task: The task's name.
         sha256: Of the data set.
-        layout: The task's action.
+        action: The task's action.
         statistics: Of the episodes to learn from.
         train: Pairs of the episodes to learn from.
         held_out: Pairs of the episodes to judge on.
@@ -69,7 +69,7 @@ class CalibrationEpisodes:
 
     task: str
     sha256: str
-    layout: ActionLayout
+    action: ActionSpec
     statistics: DemoStatistics
     train: Pairs
     held_out: Pairs
@@ -87,14 +87,14 @@ class CalibrationEpisodes:
         if len(seeds) < num_train + num_held_out:
             needed = num_train + num_held_out
             raise UserError(f"{store.directory}: expected {needed} successful episodes, got {len(seeds)}; collect more")
-        layout = ActionLayout.from_json(store.manifest["action_spec"])
+        action = ActionSpec.from_json(store.manifest["action_spec"])
         train, held_out = seeds[:num_train], seeds[num_train:]
         episodes = [store.episode(seed) for seed in held_out]
-        positions = list(layout.position_indices)
+        positions = action.position_indices
         return cls(
             task=store.manifest["task"],
             sha256=store.sha256,
-            layout=layout,
+            action=action,
             statistics=store.statistics(train),
             train=_pairs(store, train, positions),
             held_out=_pairs(store, held_out, positions),
@@ -105,7 +105,7 @@ class CalibrationEpisodes:
     @property
     def positions(self) -> list[int]:
         """The action's position coordinates."""
-        return list(self.layout.position_indices)
+        return self.action.position_indices
 
     def time_mean_at(self, step_K: Tensor) -> Tensor:
         """The mean target at some control steps: (K, P)."""

@@ -175,7 +175,7 @@ def _mean_constant(draw: Draw) -> Answers:
 
 
 def _box(draw: Draw) -> Tensor:
-    low_P, high_P = (np.asarray(bound)[draw.data.positions] for bound in (draw.data.layout.low, draw.data.layout.high))
+    low_P, high_P = (np.asarray(bound)[draw.data.positions] for bound in (draw.data.action.low, draw.data.action.high))
     return torch.as_tensor(draw.rng.uniform(low_P, high_P))
 
 

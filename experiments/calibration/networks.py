@@ -88,7 +88,7 @@ class RandomNetwork:
     """
 
     def __init__(self, data: CalibrationEpisodes, seed: int) -> None:
-        low_P, high_P = (torch.tensor(bound)[data.positions] for bound in (data.layout.low, data.layout.high))
+        low_P, high_P = (torch.tensor(bound)[data.positions] for bound in (data.action.low, data.action.high))
         self._centre_P, self._half_P = (low_P + high_P) / 2, (high_P - low_P) / 2
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

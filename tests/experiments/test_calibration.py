@@ -21,8 +21,8 @@ from smidgen.experiments.calibration.record import (
     read_calibration,
 )
 from smidgen.experiments.calibration.tables import DETECTORS, mean_counts, wrong
-from smidgen.policies.actions import ActionLayout
 from smidgen.policies.baselines import DemoStatistics
+from smidgen.runtime.action_spec import ActionSpec
 from smidgen.runtime.errors import UserError
 
 ROOT = Path(__file__).parent.parent.parent
@@ -75,7 +75,7 @@ def data() -> CalibrationEpisodes:
     return CalibrationEpisodes(
         task="speck_16",
         sha256="a" * 64,
-        layout=ActionLayout(names, (-0.3, -0.3, 0.8), (0.3, 0.3, 1.2), ("position",) * 3),
+        action=ActionSpec(names, ("position",) * 3, (-0.3, -0.3, 0.8), (0.3, 0.3, 1.2)),
         statistics=DemoStatistics(np.array([0, 0, 0.8]), np.tile([0, 0, 0.8], (12, 1))),
         train=train,
         held_out=held_out,

@@ -16,7 +16,7 @@ from smidgen.data_collection.store import EpisodeStore
 from smidgen.data_collection.synthetic.pictures import read_pictures
 from smidgen.experiments.fuzz.data_readers import HEADER, PICTURES, sign
 from smidgen.experiments.fuzz.reader import plant
-from smidgen.policies.actions import ActionLayout
+from smidgen.runtime.action_spec import ActionSpec
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import read_json, read_text
 from tests.fuzz.planted import LONG_NAME, alter, planted
@@ -93,7 +93,7 @@ class TestDataSet:
 
     def test_bounds_beyond_every_float(self) -> None:
         with pytest.raises(UserError, match="finite"):
-            ActionLayout.from_json({**HEADER["action_spec"], "high": [10**400] * 4})
+            ActionSpec.from_json({**HEADER["action_spec"], "high": [10**400] * 4})
 
 
 def npz_of(arrays: dict[str, Any], method: int = zipfile.ZIP_STORED) -> bytes:

@@ -13,7 +13,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from smidgen.policies.actions import ActionLayout
 from smidgen.policies.checkpoint import (
     checkpoint_sha256,
     load_checkpoint,
@@ -23,10 +22,11 @@ from smidgen.policies.checkpoint import (
 from smidgen.policies.learned_policy import Interface, LearnedPolicy
 from smidgen.policies.perceiver_policy import PerceiverPolicyConfig
 from smidgen.policies.registry import LATER_SETTINGS
+from smidgen.runtime.action_spec import ActionSpec
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import sha256_file
 
-LAYOUT = ActionLayout(("x", "y", "z", "grip"), (-1.0,) * 4, (1.0,) * 4, ("position",) * 3 + ("gripper",))
+ACTION = ActionSpec(("x", "y", "z", "grip"), ("position",) * 3 + ("gripper",), (-1.0,) * 4, (1.0,) * 4)
 SIZE = 8
 OPTIONS = [
     {},
@@ -39,7 +39,7 @@ OPTIONS = [
 def build(**options) -> LearnedPolicy:
     torch.manual_seed(1)
     config = PerceiverPolicyConfig.from_flat(num_latents=4, latent_dim=8, num_heads=2, num_layers=1, **options)
-    policy = LearnedPolicy(config, Interface("dot", LAYOUT, ("front",), SIZE, ("x", "y", "z", "opening")))
+    policy = LearnedPolicy(config, Interface("dot", ACTION, ("front",), SIZE, ("x", "y", "z", "opening")))
     frames = torch.randint(0, 256, (5, 3, SIZE, SIZE, 3), dtype=torch.uint8)
     policy.fit([frames], torch.rand(20, 4), torch.rand(20, 4))
     return policy.eval()
@@ -78,7 +78,7 @@ def test_the_card_holds_the_contract(checkpoint):
     card = read_checkpoint_card(checkpoint)
     assert card["schema_version"] == 1
     assert (card["task"], card["cameras"], card["image_size"]) == ("dot", ["front"], SIZE)
-    assert card["action_spec"] == LAYOUT.to_json()
+    assert card["action_spec"] == ACTION.to_json()
     assert card["config"]["transform"] == "raw"
     assert card["provenance"] == {"data_set_sha256": "0" * 64, "step": 3}
     assert card["model_sha256"] == sha256_file(checkpoint / "model.safetensors")

@@ -9,7 +9,6 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from smidgen.policies.actions import ActionLayout
 from smidgen.policies.choice_rules import (
     between_token_variance,
     class_distance,
@@ -21,10 +20,11 @@ from smidgen.policies.normaliser import ActionNormaliser
 from smidgen.policies.perceiver import PerceiverConfig
 from smidgen.policies.standardise import STANDARDISERS, build_standardiser
 from smidgen.policies.transforms import TRANSFORMS, InputTransform, build_transform
+from smidgen.runtime.action_spec import ActionSpec
 from smidgen.runtime.errors import UserError
 
 GRID = (2, 8, 8)
-LAYOUT = ActionLayout(("x", "y", "gripper"), (-1.0,) * 3, (1.0,) * 3, ("position", "position", "gripper"))
+ACTION = ActionSpec(("x", "y", "gripper"), ("position", "position", "gripper"), (-1.0,) * 3, (1.0,) * 3)
 
 
 def still(kind: str) -> tuple[tuple[int, ...], torch.Tensor]:
@@ -116,7 +116,7 @@ def test_the_rules_score_what_never_varies(kind: str, rule: Callable[..., dict[s
 
 @pytest.mark.parametrize("num_targets", [1, 5])
 def test_targets_that_never_vary_come_back(num_targets: int) -> None:
-    normaliser = ActionNormaliser(LAYOUT)
+    normaliser = ActionNormaliser(ACTION)
     targets_NA = torch.tensor([[0.25, -0.5, 1.0]], dtype=torch.float64).repeat(num_targets, 1)
     normaliser.fit(targets_NA)
     features = normaliser.encode(targets_NA)
@@ -126,4 +126,4 @@ def test_targets_that_never_vary_come_back(num_targets: int) -> None:
 
 def test_no_targets_at_all_are_refused() -> None:
     with pytest.raises(ValueError, match="N at least 1"):
-        ActionNormaliser(LAYOUT).fit(torch.zeros(0, 3))
+        ActionNormaliser(ACTION).fit(torch.zeros(0, 3))

@@ -7,19 +7,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smidgen.policies.actions import ActionLayout
 from smidgen.policies.normaliser import MIN_DEVIATION_M, ActionNormaliser
+from smidgen.runtime.action_spec import ActionSpec
 
-LAYOUT = ActionLayout(
+ACTION = ActionSpec(
     ("x_m", "yaw_rad", "y_m", "gripper"),
+    ("position", "yaw", "position", "gripper"),
     (-1.0, -math.pi / 2, -1.0, -1.0),
     (1.0, math.pi / 2, 1.0, 1.0),
-    ("position", "yaw", "position", "gripper"),
 )
 
 
 def fitted() -> ActionNormaliser:
-    normaliser = ActionNormaliser(LAYOUT)
+    normaliser = ActionNormaliser(ACTION)
     generator = torch.Generator().manual_seed(0)
     targets = torch.rand(500, 4, generator=generator, dtype=torch.float64) * torch.tensor([0.1, 1.0, 0.0, 1.0]) + 0.2
     normaliser.fit(targets)
@@ -27,7 +27,7 @@ def fitted() -> ActionNormaliser:
 
 
 def test_positions_are_standardised_and_the_gripper_is_left_alone():
-    normaliser = ActionNormaliser(LAYOUT)
+    normaliser = ActionNormaliser(ACTION)
     targets = torch.randn(1000, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 0.05 + 0.7
     normaliser.fit(targets)
     features = normaliser.encode(targets)
@@ -66,7 +66,7 @@ def test_the_same_grasp_has_the_same_features():
 
 
 def test_statistics_travel_in_the_state_dict():
-    normaliser, other = fitted(), ActionNormaliser(LAYOUT)
+    normaliser, other = fitted(), ActionNormaliser(ACTION)
     other.load_state_dict(normaliser.state_dict())
     action = torch.rand(3, 8, 4, dtype=torch.float64)
     assert torch.equal(normaliser.encode(action), other.encode(action))
@@ -75,4 +75,4 @@ def test_statistics_travel_in_the_state_dict():
 @pytest.mark.parametrize("targets", [torch.zeros(5, 3), torch.full((5, 4), math.nan), torch.zeros(4)])
 def test_wrong_targets_are_refused(targets):
     with pytest.raises(ValueError, match="expected finite targets"):
-        ActionNormaliser(LAYOUT).fit(targets)
+        ActionNormaliser(ACTION).fit(targets)

@@ -4,20 +4,20 @@ import numpy as np
 import pytest
 import torch
 
-from smidgen.policies.actions import ActionLayout
 from smidgen.policies.learned_policy import Interface, LearnedPolicy, cameras_to_channels, one_thread
 from smidgen.policies.perceiver_policy import PerceiverPolicyConfig
 from smidgen.policies.policy import Policy, check_policy
+from smidgen.runtime.action_spec import ActionSpec
 from smidgen.runtime.errors import UserError
 
-LAYOUT = ActionLayout(
-    ("x", "y", "z", "grip"), (-0.1, -0.1, 0.9, -1.0), (0.1, 0.1, 1.1, 1.0), ("position",) * 3 + ("gripper",)
+ACTION = ActionSpec(
+    ("x", "y", "z", "grip"), ("position",) * 3 + ("gripper",), (-0.1, -0.1, 0.9, -1.0), (0.1, 0.1, 1.1, 1.0)
 )
 SIZE = 8
 
 
 def interface(num_cameras: int = 1) -> Interface:
-    return Interface("dot", LAYOUT, ("front", "side")[:num_cameras], SIZE, ("x", "y", "z", "opening"))
+    return Interface("dot", ACTION, ("front", "side")[:num_cameras], SIZE, ("x", "y", "z", "opening"))
 
 
 def build(num_cameras: int = 1, **options) -> LearnedPolicy:
@@ -114,7 +114,7 @@ def test_actions_stay_in_the_box():
     chunk = policy.predict_chunk(np.zeros((2, 3, SIZE, SIZE, 3), np.uint8))
     assert chunk.shape == (2, 8, 4)
     assert chunk.dtype == np.float64
-    np.testing.assert_array_equal(chunk, np.broadcast_to(LAYOUT.high, chunk.shape))
+    np.testing.assert_array_equal(chunk, np.broadcast_to(ACTION.high, chunk.shape))
 
 
 @pytest.mark.parametrize("frames", [np.zeros((2, 1, SIZE, SIZE, 3), np.uint8), np.zeros((1, 1, SIZE, SIZE, 3))])

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from smidgen.policies.actions import ActionLayout
 from smidgen.policies.checkpoint import load_checkpoint, save_checkpoint
 from smidgen.policies.cnn import spatial_softmax
 from smidgen.policies.frame_network import NetworkShapes
@@ -16,11 +15,12 @@ from smidgen.policies.learned_policy import Interface, LearnedPolicy
 from smidgen.policies.nearest import NearestConfig
 from smidgen.policies.policy import check_policy
 from smidgen.policies.registry import TRAINED, architecture, policy_from_json, policy_to_json
+from smidgen.runtime.action_spec import ActionSpec
 from smidgen.runtime.errors import UserError
 
 SIZE = 16
-LAYOUT = ActionLayout(("x", "y", "grip"), (-1.0,) * 3, (1.0,) * 3, ("position", "position", "gripper"))
-INTERFACE = Interface("dot", LAYOUT, ("front", "side"), SIZE, ("x", "y"))
+ACTION = ActionSpec(("x", "y", "grip"), ("position", "position", "gripper"), (-1.0,) * 3, (1.0,) * 3)
+INTERFACE = Interface("dot", ACTION, ("front", "side"), SIZE, ("x", "y"))
 SMALL = {
     "perceiver": {"num_latents": 4, "latent_dim": 8, "num_heads": 2, "num_layers": 1},
     "perceiver_conv_stem": {"num_latents": 4, "latent_dim": 8, "num_heads": 2, "num_layers": 1},

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from smidgen.policies.actions import ActionLayout
 from smidgen.policies.checkpoint import load_checkpoint, save_checkpoint
 from smidgen.policies.input_pipeline import InputPipeline
 from smidgen.policies.learned_policy import Interface, LearnedPolicy
@@ -18,6 +17,7 @@ from smidgen.policies.perceiver_policy import PerceiverPolicyConfig
 from smidgen.policies.positions import POSITION_ENCODINGS
 from smidgen.policies.standardise import QUANTISATION_NOISE
 from smidgen.policies.transforms import TRANSFORMS, build_transform
+from smidgen.runtime.action_spec import ActionSpec
 from smidgen.runtime.errors import UserError
 
 GRID = (3, 4, 6)
@@ -198,8 +198,8 @@ def test_every_encoding_crosses_with_every_transform(transform: str, encoding: s
 def test_checkpoints_hold_what_a_transform_learned(options: dict[str, object], tmp_path: Path) -> None:
     torch.manual_seed(1)
     config = PerceiverPolicyConfig.from_flat(num_latents=2, latent_dim=8, num_heads=2, num_layers=0, **options)
-    layout = ActionLayout(("x", "y", "z", "grip"), (-1.0,) * 4, (1.0,) * 4, ("position",) * 3 + ("gripper",))
-    policy = LearnedPolicy(config, Interface("dot", layout, ("front",), 8, ("x", "y", "z", "opening")))
+    action_spec = ActionSpec(("x", "y", "z", "grip"), ("position",) * 3 + ("gripper",), (-1.0,) * 4, (1.0,) * 4)
+    policy = LearnedPolicy(config, Interface("dot", action_spec, ("front",), 8, ("x", "y", "z", "opening")))
     frames = torch.randint(0, 256, (6, 3, 8, 8, 3), dtype=torch.uint8)
     policy.fit([frames], torch.rand(20, 4), torch.rand(20, 4))
     with torch.no_grad():

@@ -1,4 +1,6 @@
-"""What each number of an action means: its name, box and kind, as a data set or a checkpoint carries them.
+"""What each number of an action means: a task declares it, data sets and checkpoints hold it, policies go by it.
+
+It stands here because environments know no policies, and policies know no environments.
 
 Letters: ``A`` action coordinates, ``...`` any leading axes.
 """
@@ -19,13 +21,23 @@ GRIPPER_OPEN = -1.0
 
 
 @dataclass(frozen=True)
-class ActionLayout:
-    """Coordinates of an action: positions (m, world frame), gripper in [-1 open, 1 close], yaw (rad, modulo pi)."""
+class ActionSpec:
+    """The coordinates of an action.
+
+    Attributes:
+        names: One name per coordinate, with its unit.
+        kinds: ``position`` (m, world frame), ``gripper`` (-1 open to 1 closed) or ``yaw`` (rad from home, modulo pi).
+        low: Smallest value of each coordinate.
+        high: Largest value of each coordinate.
+
+    Raises:
+        UserError: If they are not equally many, a kind is unknown, or the box is not finite or empty.
+    """
 
     names: tuple[str, ...]
+    kinds: tuple[str, ...]
     low: tuple[float, ...]
     high: tuple[float, ...]
-    kinds: tuple[str, ...]
 
     def __post_init__(self) -> None:
         lengths = {len(self.names), len(self.low), len(self.high), len(self.kinds)}
@@ -39,7 +51,7 @@ class ActionLayout:
             raise UserError(f"action spec: expected finite low <= high, got low {self.low}, high {self.high}")
 
     @classmethod
-    def from_json(cls, spec: Any) -> ActionLayout:
+    def from_json(cls, spec: Any) -> ActionSpec:
         """Reads the JSON form ``{"names", "low", "high", "kinds"}`` that data sets and checkpoints hold.
 
         Raises:
@@ -65,11 +77,11 @@ class ActionLayout:
             low, high = (tuple(float(value) for value in spec[key]) for key in ("low", "high"))
         except OverflowError as error:
             raise UserError("action spec: low and high should be finite") from error
-        return cls(names=tuple(spec["names"]), low=low, high=high, kinds=tuple(spec["kinds"]))
+        return cls(tuple(spec["names"]), tuple(spec["kinds"]), low, high)
 
     def to_json(self) -> dict[str, list[Any]]:
         """The JSON form that :meth:`from_json` reads."""
-        return {key: list(getattr(self, key)) for key in ("names", "low", "high", "kinds")}
+        return {key: list(getattr(self, key)) for key in ("names", "kinds", "low", "high")}
 
     @property
     def size(self) -> int:
@@ -77,17 +89,18 @@ class ActionLayout:
         return len(self.names)
 
     @property
-    def position_indices(self) -> tuple[int, ...]:
+    def position_indices(self) -> list[int]:
         """Coordinates that are positions; the k-th of them is the k-th coordinate of the end-effector state."""
-        return self._indices("position")
+        return self.indices("position")
 
     @property
-    def gripper_indices(self) -> tuple[int, ...]:
-        """Coordinates that command a gripper."""
-        return self._indices("gripper")
+    def gripper_index(self) -> int | None:
+        """The coordinate that commands the gripper, if the task has one."""
+        return self.kinds.index("gripper") if "gripper" in self.kinds else None
 
-    def _indices(self, kind: str) -> tuple[int, ...]:
-        return tuple(index for index, own_kind in enumerate(self.kinds) if own_kind == kind)
+    def indices(self, kind: str) -> list[int]:
+        """The coordinates of a kind."""
+        return [index for index, own_kind in enumerate(self.kinds) if own_kind == kind]
 
     def clip(self, actions: Float[np.ndarray, "... A"]) -> Float[np.ndarray, "... A"]:
         """Moves every coordinate into its box."""
@@ -96,7 +109,7 @@ class ActionLayout:
     def hold(self, eef_state_BE: Float[np.ndarray, "B E"]) -> Float[np.ndarray, "B A"]:
         """Actions that stay where the end effector is: its position, gripper open, home yaw, inside the box."""
         actions_BA = np.zeros((len(eef_state_BE), self.size))
-        actions_BA[:, list(self.gripper_indices)] = GRIPPER_OPEN
+        actions_BA[:, self.indices("gripper")] = GRIPPER_OPEN
         for order, index in enumerate(self.position_indices):
             actions_BA[:, index] = eef_state_BE[:, order]
         return self.clip(actions_BA)
