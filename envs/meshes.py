@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import xml.etree.ElementTree as ET
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -66,7 +67,7 @@ def _textured_meshes(root: ET.Element, geoms: list[ET.Element]) -> set[str | Non
 
 
 def _decimated(source: Path, fraction: float, min_faces: int) -> Path:
-    recipe = f"{fraction} {min_faces} {version('fast-simplification')} {version('mujoco')}".encode()
+    recipe = f"{fraction} {min_faces} {_version('fast-simplification')} {_version('mujoco')}".encode()
     path = cache_directory() / f"{sha256_bytes(source.read_bytes() + recipe)}.obj"
     if not _is_intact(path):
         vertices, faces = _load(source)
@@ -79,6 +80,12 @@ def _decimated(source: Path, fraction: float, min_faces: int) -> Path:
         except UserError as error:
             raise UserError(f"{error}: SMIDGEN_CACHE=DIR says where meshes are kept") from error
     return path
+
+
+@cache
+def _version(package: str) -> str:
+    """A package's version; parsing its metadata for each mesh takes longer than reading the meshes."""
+    return version(package)
 
 
 def _is_intact(path: Path) -> bool:
