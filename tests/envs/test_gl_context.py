@@ -1,5 +1,6 @@
-"""Which processes and threads may draw; each case in an interpreter of its own: OpenGL marks a process for life."""
+"""Which processes and threads may draw, in interpreters of their own: OpenGL marks a process for life."""
 
+import json
 import os
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +17,7 @@ LIMIT_S = 200
 pytestmark = pytest.mark.simulator
 
 HEAD = """
-import multiprocessing, os, sys, threading, time
+import json, multiprocessing, os, sys, threading, time
 import gymnasium, numpy as np
 ID = "smidgen.envs:smidgen/Lift-v0"
 
@@ -25,23 +27,31 @@ def drawn():
     env.render()
     return env
 
-def vector(context, **kwargs):
-    return gymnasium.make_vec(ID, num_envs=2, vectorization_mode="async", vector_kwargs={"context": context}, **kwargs)
+def vector(context, num_envs=2, **kwargs):
+    return gymnasium.make_vec(
+        ID, num_envs=num_envs, vectorization_mode="async", vector_kwargs={"context": context}, **kwargs
+    )
+
+def answer(use):
+    try:
+        return str(use())
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+def first_frame(env=None):
+    env = env or gymnasium.make(ID, image_size=32)
+    return env.reset(seed=0)[0]["agentview_image"].shape
 
 def draw_in_child(queue, env=None):
-    try:
-        env = env or gymnasium.make(ID, image_size=32)
-        queue.put(str(env.reset(seed=0)[0]["agentview_image"].shape))
-    except Exception as error:
-        queue.put(f"{type(error).__name__}: {error}")
+    queue.put(answer(lambda: first_frame(env)))
 
 def answer_of_child(context, *args):
     queue = multiprocessing.get_context(context).Queue()
     child = multiprocessing.get_context(context).Process(target=draw_in_child, args=(queue, *args))
     child.start()
-    print(queue.get(timeout=100))
+    said = queue.get(timeout=100)
     child.join(100)
-    print("ended", child.exitcode)
+    return said, child.exitcode
 
 if __name__ == "__main__":
 """
@@ -59,41 +69,88 @@ def run(tmp_path: Path, body: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("closed", [False, True])
-def test_a_forked_vector_of_environments_says_at_once_that_it_cannot_draw(tmp_path: Path, closed: bool) -> None:
-    body = f"""
-    env = drawn()
-    if {closed}:
-        env.close()
-    vector("fork").reset(seed=0)
-    """
-    ended = run(tmp_path, body)
+# No case changes what the others find. The error of the last, after every environment was closed, is not caught.
+AFTER_DRAWING = """
+env = drawn()
+said = {f"child by {method}": answer_of_child(method) for method in ("fork", "spawn", "forkserver")}
+said["environment taken through a fork"] = answer_of_child("fork", env)
+if os.fork() == 0:
+    del env
+    sys.exit(0)
+said["exit code of a forked child"] = os.wait()[1]
+
+def elsewhere():
+    uses = (env.reset, env.render, env.unwrapped.renderer_name)
+    said["in another thread"] = [answer(use) for use in uses]
+
+other = threading.Thread(target=elsewhere, name="loader")
+other.start()
+other.join()
+said["forked vector"] = answer(lambda: vector("fork").reset(seed=0))
+said["here"] = str(env.render().shape)
+env.close()
+again = drawn()
+said["after closing"] = str(again.render().shape)
+again.close()
+print(json.dumps(said))
+vector("fork").reset(seed=0)
+"""
+
+
+Answers = tuple[dict[str, Any], subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module")
+def after_drawing(tmp_path_factory: pytest.TempPathFactory) -> Answers:
+    """What children, threads and vectors answer once a process has drawn, and how that process ended."""
+    ended = run(tmp_path_factory.mktemp("drawing"), AFTER_DRAWING)
+    return json.loads(ended.stdout), ended
+
+
+def test_a_process_that_has_drawn_goes_on_drawing(after_drawing: Answers) -> None:
+    assert after_drawing[0]["here"] == after_drawing[0]["after closing"] == "(32, 32, 3)"
+
+
+def test_a_forked_vector_of_environments_says_at_once_that_it_cannot_draw(after_drawing: Answers) -> None:
+    said, ended = after_drawing
     assert ended.returncode == 1
     last_line = ended.stderr.strip().splitlines()[-1]
-    assert "ForkedDrawing" in last_line
-    assert 'context="spawn"' in last_line
+    for line in (said["forked vector"], last_line):
+        assert "ForkedDrawing" in line
+        assert 'context="spawn"' in line
 
 
 @pytest.mark.parametrize("start_method", ["fork", "spawn", "forkserver"])
-def test_a_child_draws_unless_it_is_forked(tmp_path: Path, start_method: str) -> None:
-    ended = run(tmp_path, f"env = drawn()\nanswer_of_child({start_method!r})")
-    answer, exit_code = ended.stdout.splitlines()
-    assert exit_code == "ended 0"
-    assert ("ForkedDrawing: " in answer) == (start_method == "fork")
-    assert (answer == "(32, 32, 3)") == (start_method != "fork")
+def test_a_child_draws_unless_it_is_forked(start_method: str, after_drawing: Answers) -> None:
+    answer, exit_code = after_drawing[0][f"child by {start_method}"]
+    assert exit_code == 0
+    assert answer.startswith("ForkedDrawing: ") if start_method == "fork" else answer == "(32, 32, 3)"
 
 
-def test_an_environment_that_is_taken_through_a_fork_says_so_and_the_parent_goes_on(tmp_path: Path) -> None:
-    ended = run(tmp_path, 'env = drawn()\nanswer_of_child("fork", env)\nenv.close()\nprint(drawn().render().shape)')
-    answer, exit_code, shape = ended.stdout.splitlines()
-    assert "ForkedDrawing: " in answer
-    assert (exit_code, shape) == ("ended 0", "(32, 32, 3)")
+def test_an_environment_that_is_taken_through_a_fork_says_so(after_drawing: Answers) -> None:
+    answer, exit_code = after_drawing[0]["environment taken through a fork"]
+    assert answer.startswith("ForkedDrawing: ")
+    assert exit_code == 0
+
+
+def test_a_forked_child_of_a_process_that_has_drawn_ends(after_drawing: Answers) -> None:
+    """Exit handlers and finalisers of the parent's contexts would hang there as drawing does."""
+    assert after_drawing[0]["exit code of a forked child"] == 0
+
+
+def test_another_thread_is_named(after_drawing: Answers) -> None:
+    answers = after_drawing[0]["in another thread"]
+    assert len(answers) == 3
+    for answer in answers:
+        assert answer.startswith("WrongThread: ")
+        assert "thread 'MainThread'" in answer
+        assert "thread 'loader'" in answer
 
 
 def test_other_drawing_of_this_process_counts_too(tmp_path: Path) -> None:
     ended = run(
         tmp_path,
-        'import smidgen.envs, mujoco\ngl = mujoco.GLContext(32, 32)\ngl.make_current()\nanswer_of_child("fork")',
+        'import smidgen.envs, mujoco\ngl = mujoco.GLContext(32, 32)\ngl.make_current()\nprint(answer_of_child("fork"))',
     )
     assert "ForkedDrawing: " in ended.stdout
 
@@ -111,30 +168,18 @@ def test_a_child_forked_before_the_first_frame_draws(tmp_path: Path) -> None:
     assert "agentview_image" in ended.stdout, ended.stderr
 
 
-def test_a_forked_child_of_a_process_that_has_drawn_ends(tmp_path: Path) -> None:
-    """Exit handlers and finalisers of the parent's contexts would hang there as drawing does."""
+def test_vectors_of_environments_end_with_their_parent(tmp_path: Path) -> None:
     body = """
-    env = drawn()
-    if os.fork() == 0:
-        del env
-        sys.exit(0)
-    print(os.wait()[1])
-    """
-    assert run(tmp_path, body).stdout == "0\n"
-
-
-@pytest.mark.parametrize("context", ["spawn", "forkserver", "fork"])
-def test_vectors_of_environments_end_with_their_parent(tmp_path: Path, context: str) -> None:
-    body = f"""
-    environments = vector({context!r}, image_size=32)
-    environments.reset(seed=0)
-    print(*(process.pid for process in environments.processes), flush=True)
+    vectors = [vector(context, num_envs=1, image_size=32) for context in ("fork", "spawn", "forkserver")]
+    for each in vectors:
+        each.reset(seed=0)
+    print(*(process.pid for each in vectors for process in each.processes), flush=True)
     time.sleep(1000)
     """
     with subprocess.Popen(script(tmp_path, body), stdout=subprocess.PIPE, text=True, cwd=ROOT) as parent:
         assert parent.stdout is not None
         children = [int(word) for word in parent.stdout.readline().split()]
-        assert len(children) == 2
+        assert len(children) == 3
         # A stopped child ends once it goes on; this one is at work.
         parent.kill()
     deadline = time.monotonic() + 30
@@ -152,31 +197,6 @@ def is_running(process_id: int) -> bool:
     except FileNotFoundError:
         return False
     return state not in "ZX"
-
-
-def test_another_thread_is_named(tmp_path: Path) -> None:
-    body = """
-    env = drawn()
-
-    def elsewhere():
-        for use in (env.reset, env.render, env.unwrapped.renderer_name):
-            try:
-                use()
-            except Exception as error:
-                print(f"{type(error).__name__}: {error}")
-
-    other = threading.Thread(target=elsewhere, name="loader")
-    other.start()
-    other.join()
-    print(env.render().shape)
-    """
-    *lines, last = run(tmp_path, body).stdout.splitlines()
-    assert len(lines) == 3
-    for line in lines:
-        assert line.startswith("WrongThread: ")
-        assert "thread 'MainThread'" in line
-        assert "thread 'loader'" in line
-    assert last == "(32, 32, 3)"
 
 
 def test_an_environment_that_first_draws_in_another_thread_belongs_there(tmp_path: Path) -> None:
