@@ -173,6 +173,12 @@ def reference_key(env: RobosuiteEnv) -> str:
     return f"{env.task.env_id} {env.render_profile.name}"
 
 
+def reference_thumbnails(env: Any) -> dict[str, list[list[list[float]]]]:
+    """Each camera's thumbnail of the state that a proof begins with, as it is recorded."""
+    _, frames = _first_frame(env)
+    return {camera: thumbnail(frame).round(1).tolist() for camera, frame in zip(env.cameras, frames, strict=True)}
+
+
 def record_references() -> dict[str, dict[str, list[list[list[float]]]]]:
     """Renders the reference thumbnails of every task's default cameras."""
     from smidgen.envs.tasks import TASKS, make_env
@@ -180,10 +186,7 @@ def record_references() -> dict[str, dict[str, list[list[list[float]]]]]:
     references = {}
     for task in TASKS:
         env = make_env(task)
-        _, frames = _first_frame(env)
-        references[reference_key(env)] = {
-            camera: thumbnail(frame).round(1).tolist() for camera, frame in zip(env.cameras, frames, strict=True)
-        }
+        references[reference_key(env)] = reference_thumbnails(env)
         env.close()
     return references
 

@@ -117,7 +117,7 @@ def test_a_policy_that_goes_to_the_mean_goal_succeeds_by_chance(
 
 
 @pytest.mark.simulator
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES, scope="module")
 def test_all_but_the_cue_is_the_same_in_every_episode(name: str, environment_of: Callable[[str], Any]) -> None:
     env = environment_of(name)
     states, cues, frames = [], [], []
@@ -133,7 +133,7 @@ def test_all_but_the_cue_is_the_same_in_every_episode(name: str, environment_of:
 
 
 @pytest.mark.simulator
-@pytest.mark.parametrize("name", DOT_LEVELS)
+@pytest.mark.parametrize("name", DOT_LEVELS, scope="module")
 def test_a_dot_shows_in_exactly_its_number_of_pixels(name: str, environment_of: Callable[[str], Any]) -> None:
     env = environment_of(name)
     for seed in range(12):
@@ -250,7 +250,7 @@ def test_the_stripes_goal_moves_with_their_frequency(environment_of: Callable[[s
 
 
 @pytest.mark.simulator
-@pytest.mark.parametrize("name", DOT_LEVELS)
+@pytest.mark.parametrize("name", DOT_LEVELS, scope="module")
 def test_the_dots_pixels_tell_the_goal_to_within_the_tolerance(name: str, environment_of: Callable[[str], Any]) -> None:
     env = environment_of(name)
     # Rows of the geometry count upwards, those of a frame downwards.
@@ -275,5 +275,6 @@ def test_the_stripes_tell_the_goal_to_within_the_tolerance(environment_of: Calla
         goals_m.append(env.privileged()["goal_position_m"][:2])
     for seed in range(20, 30):
         env.reset(seed=seed)
-        likest = np.argmin([changed_pixels(picture, env.render_frames()[0]) for picture in pictures])
+        seen = env.render_frames()[0]
+        likest = np.argmin([changed_pixels(picture, seen) for picture in pictures])
         assert np.linalg.norm(goals_m[likest] - env.privileged()["goal_position_m"][:2]) < TOLERANCE_M / 2
