@@ -26,7 +26,7 @@ from smidgen.data_collection.episode import manifest_row, read_sidecar, write_ep
 from smidgen.data_collection.manifest import (
     MANIFEST_NAME,
     build_manifest,
-    differences,
+    changed_fields,
     episode_directory_name,
 )
 from smidgen.data_collection.store import EPISODES_NAME, HOST_NAME, TOP_LEVEL_NAMES, EpisodeStore, verify_files
@@ -140,7 +140,7 @@ def collect_episode(
     """
     collector = open_collector(config)
     if present is not None and collector.header != present:
-        changed = "; ".join(differences(present, collector.header))
+        changed = changed_fields(present, collector.header)
         raise UserError(f"{config.out} was begun with another environment: {changed}; choose another out=")
     episodes = Path(config.out) / EPISODES_NAME
     if (episodes / episode_directory_name(seed)).exists():
@@ -188,7 +188,7 @@ def _present(episodes: Path, config: CollectConfig) -> tuple[Header | None, dict
             raise UserError(f"{episodes / episode_directory_name(seed)} is no seed asked for; move it elsewhere")
         one_header, row = _finished_episode(episodes, seed)
         if header is not None and one_header != header:
-            changed = "; ".join(differences(header, one_header))
+            changed = changed_fields(header, one_header)
             raise UserError(f"{episodes / episode_directory_name(seed)} differs from others: {changed}; delete it")
         header, rows[seed] = one_header, row
     return header, rows
@@ -229,9 +229,9 @@ def _require_same_config(out: Path, config: CollectConfig) -> None:
         first = next(_finished_seeds(out / EPISODES_NAME), None)
         if first is not None:
             present = read_sidecar(out / EPISODES_NAME, first)[0]["config"]
-    changed = differences(present, config.identity()) if present is not None else []
+    changed = changed_fields(present, config.identity()) if present is not None else ""
     if changed:
-        raise UserError(f"{out} holds a data set of another configuration: {'; '.join(changed)}; choose another out=")
+        raise UserError(f"{out} holds a data set of another configuration: {changed}; choose another out=")
 
 
 def _host_record(config: CollectConfig, hosts: list[dict[str, Any]], num_new: int, wall_s: float) -> dict[str, Any]:

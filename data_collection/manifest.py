@@ -14,6 +14,7 @@ from typing import Any
 
 from smidgen.data_collection.array_files import require_regular_file
 from smidgen.runtime.action_spec import ActionSpec
+from smidgen.runtime.differences import differences
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import read_json
 
@@ -160,16 +161,10 @@ def build_manifest(header: Mapping[str, Any], rows: Iterable[Mapping[str, Any]])
     return {**header, "num_episodes": len(ordered), "num_successes": num_successes, "episodes": ordered}
 
 
-def differences(present: Mapping[str, Any], asked: Mapping[str, Any], prefix: str = "") -> list[str]:
-    """Where two headers differ, as readable ``key: present there, asked now`` phrases."""
-    found: list[str] = []
-    for key in sorted(set(present) | set(asked)):
-        old, new = present.get(key), asked.get(key)
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            found += differences(old, new, f"{prefix}{key}.")
-        elif old != new:
-            found.append(f"{prefix}{key}: {old!r:.60} there, {new!r:.60} asked")
-    return found
+def changed_fields(present: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
+    """Where two headers differ, in words; "" where nowhere."""
+    found = differences(present, asked)
+    return "; ".join(f"{each.path}: {each.there!r:.60} there, {each.here!r:.60} asked" for each in found)
 
 
 def array_sizes(header: Mapping[str, Any]) -> dict[str, int]:

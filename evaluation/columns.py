@@ -20,8 +20,8 @@ from smidgen.evaluation.cells import (
     transform_cell,
     verified_cell,
 )
+from smidgen.evaluation.collapse.escape import ESCAPE_ABOVE
 from smidgen.evaluation.collapse.labels import BLIND_TO, SEES_FROM
-from smidgen.evaluation.ranking import ESCAPE_ABOVE
 from smidgen.evaluation.rows import ENTRY_EPISODES, ENTRY_TRAINING_SEEDS, Row
 from smidgen.evaluation.verdict_cells import deciding_slope_cell, verdict_cell
 

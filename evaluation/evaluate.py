@@ -45,6 +45,7 @@ from smidgen.evaluation.statistics import CONFIDENCE
 from smidgen.evaluation.summary import summary_line
 from smidgen.evaluation.verify import verify
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
+from smidgen.runtime.differences import differences
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import (
     canonical_json,
@@ -130,10 +131,9 @@ def _difference(record: Record, fixed: dict[str, Any]) -> str:
         if changed := changed_files(there, here):
             return f"was made before {_named(changed)} changed"
     films = [{"seed": video["seed"], "file": video["file"]} for video in record["videos"]]
-    for field, planned in fixed.items():
-        stored = films if field == "videos" else dict(record)[field]
-        if stored != planned:
-            return f"is the record of another evaluation: {_first_difference(field, stored, planned)}"
+    stored = {field: films if field == "videos" else dict(record)[field] for field in fixed}
+    for each in differences(stored, fixed):
+        return f"is the record of another evaluation: {each.path} is {each.there!r:.60}, asked for {each.here!r:.60}"
     return ""
 
 
@@ -147,14 +147,6 @@ def _discard_answers(plan: Plan) -> None:
     """Removes the policy's stored answers; those of the expert that it is compared with are no answers of its own."""
     for path in {**_episode_items(plan), **_held_out_items(plan), **_held_out_items(plan, is_twin=True)}:
         path.unlink(missing_ok=True)
-
-
-def _first_difference(field: str, stored: Any, planned: Any) -> str:
-    if isinstance(stored, dict) and isinstance(planned, dict):
-        for name in sorted({*stored, *planned}):
-            if stored.get(name) != planned.get(name):
-                return _first_difference(f"{field}.{name}", stored.get(name), planned.get(name))
-    return f"{field} is {stored!r:.60}, asked for {planned!r:.60}"
 
 
 def _run(plan: Plan) -> tuple[Record, dict[str, Any]]:

@@ -23,6 +23,7 @@ from smidgen.evaluation.held_out_measures import (
 )
 from smidgen.evaluation.record_schema import ALL_FAILED, COLLAPSE_MEASURES, VERDICT_MEASURES, Collapse
 from smidgen.policies.baselines import DemoStatistics
+from smidgen.runtime.files import finite_or_none
 
 PATH_MEASURES = (
     "spread_ratio",
@@ -193,20 +194,9 @@ class CollapseMeasures:
     def _put(self, measured: Mapping[str, Any]) -> None:
         """Takes values in; one that is undefined stays null, with why."""
         for name, value in measured.items():
-            self._fields[name] = _without_nan(value)
+            self._fields[name] = finite_or_none(value)
             self._reasons[name] = UNDEFINED.get(name, self._reasons[name])
 
 
 def _bounds(interval: collapse.SlopeInterval) -> list[float] | None:
     return [interval.low, interval.high] if math.isfinite(interval.low) else None
-
-
-def _without_nan(value: Any) -> Any:
-    """A measure as JSON can say it: null for what is not finite, also inside lists."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {name: _without_nan(entry) for name, entry in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(entry) for entry in value]
-    return value

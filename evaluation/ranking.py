@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from smidgen.evaluation.collapse import escape
 from smidgen.evaluation.records import Record, find_records, read_record
 from smidgen.evaluation.rows import Row, Run, gather_rows
 from smidgen.evaluation.statistics import exact_mcnemar, holm, minimum_detectable_drop
@@ -23,7 +24,6 @@ from smidgen.evaluation.verification import read_verification
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import sha256_file
 
-ESCAPE_ABOVE = 0.5  # T0.5, the threshold of collapse.CollapseMonitor
 _POSITION_SUFFIX = "_m"
 # Which seeds were run and how many, and how inference was batched, do not change what an episode is.
 _COMPARABLE_PROTOCOL = ("seed_start", "episodes", "confidence", "inference")
@@ -177,7 +177,7 @@ def _coordinates_of(values: Sequence[Any], coordinates: Sequence[str]) -> Sequen
 
 
 def escape_step(record: Record) -> int | None:
-    """First training step from which the cue slope stays above ``ESCAPE_ABOVE``; None while it has not escaped.
+    """First training step from which the cue slope stays above one half; None while it has not escaped.
 
     The run's own mark is taken where the curve has one: it saw every measurement, and a curve may be thinned.
     """
@@ -187,10 +187,7 @@ def escape_step(record: Record) -> int | None:
     if marks:
         mark = max(marks, key=lambda entry: entry[0])[1]
         return int(mark) if _is_number(mark) else None
-    escaped: int | None = None
-    for step, slope in training_points(record, "cue_slope"):
-        escaped = None if slope <= ESCAPE_ABOVE else step if escaped is None else escaped
-    return escaped
+    return escape.escape_step(training_points(record, "cue_slope"))
 
 
 def _is_number(value: Any) -> bool:

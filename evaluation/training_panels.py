@@ -8,8 +8,9 @@ from typing import Any
 
 from smidgen.evaluation.charts import Axis, Points, Tick, path_data, step_axis, thinned, value_axis
 from smidgen.evaluation.clips import run_name
+from smidgen.evaluation.collapse.escape import ESCAPE_ABOVE
 from smidgen.evaluation.page_entries import Entry
-from smidgen.evaluation.ranking import ESCAPE_ABOVE, escape_step, training_points
+from smidgen.evaluation.ranking import escape_step, training_points
 
 _PANELS = (
     ("cue_slope", "Cue slope", ESCAPE_ABOVE, f"escape: stays above {ESCAPE_ABOVE:g}"),

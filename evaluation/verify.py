@@ -45,6 +45,7 @@ from smidgen.evaluation.verification import (
     read_verification,
     write_verification,
 )
+from smidgen.runtime.differences import Difference, differences
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import sha256_file
 from smidgen.runtime.settings import user_path
@@ -148,10 +149,12 @@ def _other_protocol(record: Record, task: TaskSpec) -> str:
         "hold_steps": HOLD_STEPS,
         "control_hz": task.control_hz,
     }
-    for name, value in here.items():
-        if dict(record["protocol"])[name] != value:
-            return f"protocol.{name} is {dict(record['protocol'])[name]} in the record and {value} here"
-    return ""
+    there = {name: dict(record["protocol"])[name] for name in here}
+    return next((_in_words(each) for each in differences(there, here, "protocol.")), "")
+
+
+def _in_words(difference: Difference) -> str:
+    return f"{difference.path} is {difference.there!r:.40} in the record and {difference.here!r:.40} here"
 
 
 def _versions() -> dict[str, str]:
@@ -188,18 +191,11 @@ def _repeat(record: Record, source: PolicySource, world: World, seeds: list[int]
         answers = run_items(items, workers, f"verify {record['policy']['name']}")
         by_seed = {items[path].seed: answer for path, answer in answers.items()}
     environment = by_seed[seeds[0]]["environment"]
-    other = _first_other(record["environment"], environment["ranked"])
-    if other:
-        return Repetition({}, environment["ranked"], environment["host"], f"another environment: {other}")
+    for other in differences(record["environment"], environment["ranked"]):
+        reason = f"another environment: {_in_words(other)}"
+        return Repetition({}, environment["ranked"], environment["host"], reason)
     rows = {seed: answer["row"] for seed, answer in by_seed.items()}
     return Repetition(rows, environment["ranked"], environment["host"])
-
-
-def _first_other(record: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-    for name in sorted({*record, *here}):
-        if record.get(name) != here.get(name):
-            return f"{name} is {record.get(name)!r:.40} in the record and {here.get(name)!r:.40} here"
-    return ""
 
 
 def _judge(record: Record, record_path: Path, repetition: Repetition, broken: Link | None) -> dict[str, Any]:
@@ -251,16 +247,13 @@ def _compare_statistically(
 def other_machine(record: Record, record_path: Path, host: Mapping[str, Any]) -> str:
     """Why the last bits may differ from the record's; "" on the same CPU model, renderer and versions."""
     here = _versions()
-    for name, value in record["versions"].items():
-        if here.get(name) != value:
-            return f"another version: {name} is {value} in the record and {here.get(name)} here"
+    for each in differences(record["versions"], {name: here.get(name) for name in record["versions"]}):
+        return f"another version: {each.path} is {each.there} in the record and {each.here} here"
     if not host_path(record_path).is_file():
         return f"the machine of the record is not known (no {host_path(record_path).name})"
     there = read_host(record_path)
-    for name in _HOST_KEYS:
-        if there.get(name) != host.get(name):
-            return f"another machine: {name} is {there.get(name)!r:.40} in the record and {host.get(name)!r:.40} here"
-    return ""
+    recorded, present = ({name: each.get(name) for name in _HOST_KEYS} for each in (there, host))
+    return next((f"another machine: {_in_words(each)}" for each in differences(recorded, present)), "")
 
 
 def verify(arguments: list[str], make: Callable[..., Any] = make_simulator) -> None:

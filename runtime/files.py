@@ -7,6 +7,7 @@ import errno
 import fcntl
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -45,6 +46,17 @@ def sha256_file(path: Path | str) -> str:
         while block := file.read(_HASH_BLOCK_BYTES):
             digest.update(block)
     return digest.hexdigest()
+
+
+def finite_or_none(value: Any) -> Any:
+    """A value as JSON can say it: None for a number that is not finite, also inside lists and mappings."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: finite_or_none(entry) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [finite_or_none(entry) for entry in value]
+    return value
 
 
 def canonical_json(value: Any) -> bytes:

@@ -21,6 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
+from smidgen.runtime.differences import differences
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import regular_file_size, sha256_bytes, sha256_file
 
@@ -98,7 +99,7 @@ def fresh_import(module_name: str) -> Iterator[None]:
 
 def changed_files(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
     """The files whose hashes differ, or that are in one of the two alone, in order."""
-    return [name for name in sorted({*before, *after}) if before.get(name) != after.get(name)]
+    return [each.path for each in differences(before, after)]
 
 
 def _users_modules(root: str) -> Iterator[tuple[ModuleSpec, bytes]]:

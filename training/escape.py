@@ -1,16 +1,17 @@
 """Time to escape from the mean, and what is recorded of one seed's run.
 
-T0.5 is the first measured step from which R^2 stays above 0.5; it counts once R^2 has stayed there for a number of
-further steps, and a run that never gets there is right-censored at the last step that its arm allows.
+T0.5 (`smidgen.evaluation.collapse.escape`) counts once R^2 has stayed above one half for a number of further steps;
+a run that never gets there is right-censored at the last step that its arm allows.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-ESCAPE_ABOVE = 0.5
+from smidgen.evaluation.collapse.escape import ESCAPE_ABOVE, held_since
+from smidgen.runtime.files import finite_or_none
+
 SETTLED_ABOVE = 0.99
 CONFIRM_STEPS = 200
 MAX_CURVE_POINTS = 60
@@ -39,14 +40,8 @@ class EscapeWatch:
     def update(self, step: int, loss: float, r2: float) -> bool:
         """Takes in one measurement; gives whether the run has escaped."""
         self.curve.append((step, loss, r2))
-        if not r2 > SETTLED_ABOVE:
-            self.settled_since = None
-        elif self.settled_since is None:
-            self.settled_since = step
-        if not r2 > ESCAPE_ABOVE:
-            self.above_since = None
-        elif self.above_since is None:
-            self.above_since = step
+        self.settled_since = held_since(self.settled_since, step, r2 > SETTLED_ABOVE)
+        self.above_since = held_since(self.above_since, step, r2 > ESCAPE_ABOVE)
         self.escaped = self.above_since is not None and step - self.above_since >= self.confirm_steps
         return self.escaped
 
@@ -136,8 +131,3 @@ class RunRecord:
         """Reads what ``dataclasses.asdict`` and JSON made of it."""
         watch = record["watch"]
         return cls(**{**record, "watch": EscapeWatch(**{**watch, "curve": [tuple(p) for p in watch["curve"]]})})
-
-
-def finite_or_none(value: float) -> float | None:
-    """A number as JSON can say it."""
-    return value if math.isfinite(value) else None

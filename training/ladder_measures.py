@@ -14,7 +14,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from smidgen.training.escape import Measures, finite_or_none
+from smidgen.runtime.files import finite_or_none
+from smidgen.training.escape import Measures
 from smidgen.training.stacked_data import StackedPool
 from smidgen.training.stacked_network import StackedNetwork
 
@@ -52,7 +53,7 @@ def describe(network: StackedNetwork, pool: StackedPool, held_out: StackedPool) 
         "attention_entropy": relative_entropy(weights_SBHLM),
         "gradient_snr": gradient_snr(network, pool),
     }
-    return {name: finite_or_none(value) for name, value in figures.items()}
+    return finite_or_none(figures)
 
 
 def separation_ratio(latents_BD: Float[Tensor, "batch numbers"], labels_B: Int[Tensor, " batch"]) -> float:

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from smidgen.runtime.differences import differences
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import (
     LOCK_NAMES,
@@ -182,15 +183,13 @@ def require_free_or_same(path: Path, asked: Mapping[str, Any]) -> None:
     is_finished = (path / FINAL_CHECKPOINT).is_dir()
     for part in ("settings",) if is_finished else ("settings", "platform"):
         # A trip through JSON, so that a tuple equals the list that it became.
-        differing = _differences(found.get(part), json.loads(canonical_json(asked[part])))
-        if differing:
-            raise UserError(f"{path} holds a run with other {part}: {differing}; choose another out= or delete it")
-
-
-def _differences(found: Any, asked: Mapping[str, Any]) -> str:
-    found = found if isinstance(found, dict) else {}
-    keys = [key for key in sorted(set(found) | set(asked)) if found.get(key) != asked.get(key)]
-    return "; ".join(f"{key} (there {found.get(key)!r:.80}, asked {asked.get(key)!r:.80})" for key in keys)
+        there = found.get(part)
+        changed = differences(there if isinstance(there, dict) else {}, json.loads(canonical_json(asked[part])))
+        if changed:
+            values = [f"{each.path} (there {each.there!r:.80}, asked {each.here!r:.80})" for each in changed]
+            raise UserError(
+                f"{path} holds a run with other {part}: {'; '.join(values)}; choose another out= or delete it"
+            )
 
 
 def _read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:

@@ -23,7 +23,8 @@ from torch import Tensor
 from smidgen.data_collection.synthetic import LadderConfig, LadderData, make_ladder, solvability_oracle
 from smidgen.policies.perceiver import Perceiver, PerceiverConfig
 from smidgen.runtime.errors import UserError
-from smidgen.training.escape import CONFIRM_STEPS, EscapeWatch, Measures, RunRecord, SeedOutcome, finite_or_none
+from smidgen.runtime.files import finite_or_none
+from smidgen.training.escape import CONFIRM_STEPS, EscapeWatch, Measures, RunRecord, SeedOutcome
 from smidgen.training.ladder_measures import MAX_EXAMPLES, describe, unexplained_variance
 from smidgen.training.optimiser import constant
 from smidgen.training.sharpness import preconditioned_sharpness

@@ -9,7 +9,6 @@ the horizon), ``A`` action coordinates, ``P`` position coordinates, ``E`` end-ef
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +23,7 @@ from smidgen.policies.baselines import DemoStatistics
 from smidgen.policies.learned_policy import LearnedPolicy, cameras_to_channels
 from smidgen.runtime.action_spec import ActionSpec
 from smidgen.runtime.errors import UserError
+from smidgen.runtime.files import finite_or_none
 from smidgen.training.windows import WindowBatch, Windows
 
 
@@ -179,10 +179,4 @@ def _row(reading: CollapseReading, monitor: CollapseMonitor) -> dict[str, Any]:
         "cue_slope": reading.cue_slope,
     }
     marks = {"plateau_since": monitor.plateau_since, "escape_step": monitor.escape_step}
-    return {"step": reading.step, **marks, **{key: _finite_or_none(value) for key, value in measures.items()}}
-
-
-def _finite_or_none(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_finite_or_none(entry) for entry in value]
-    return value if math.isfinite(value) else None
+    return {"step": reading.step, **marks, **finite_or_none(measures)}

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from smidgen.evaluation.collapse.cue import cue_slope
+from smidgen.evaluation.collapse.escape import ESCAPE_ABOVE, held_since
 from smidgen.evaluation.collapse.labels import BLIND, BLIND_TO, ROUNDING, UNDECIDED, label_of, slope_text, spoken
 from smidgen.evaluation.collapse.offline import (
     explained_variance,
@@ -88,7 +89,7 @@ class CollapseMonitor:
     """
 
     def __init__(
-        self, plateau_below: float = BLIND_TO, escape_above: float = 0.5, writer: ScalarWriter | None = None
+        self, plateau_below: float = BLIND_TO, escape_above: float = ESCAPE_ABOVE, writer: ScalarWriter | None = None
     ) -> None:
         if not plateau_below <= escape_above:
             raise ValueError(f"expected plateau_below <= escape_above, got {plateau_below} and {escape_above}")
@@ -153,8 +154,8 @@ class CollapseMonitor:
         is_still = moved is not None and math.isnan(reading.cue_slope) and not self.problem
         self.note = ", no cue slope (delta_target is zero throughout)" if is_still else ""
         # A NaN signal is neither: both comparisons are false.
-        self.plateau_since = _held_since(self.plateau_since, step, self.signal <= self.plateau_below + ROUNDING)
-        self.escape_step = _held_since(self.escape_step, step, self.signal > self.escape_above)
+        self.plateau_since = held_since(self.plateau_since, step, self.signal <= self.plateau_below + ROUNDING)
+        self.escape_step = held_since(self.escape_step, step, self.signal > self.escape_above)
         self.num_on_plateau = self.num_on_plateau + 1 if self.on_plateau else 0
         if self.writer is not None:
             for name, value in {**self.reading.scalars(), "on_plateau": float(self.on_plateau)}.items():
@@ -322,10 +323,3 @@ def _problem(reading: CollapseReading, prediction: Tensor, target: Tensor, moved
     if not bool((variance(target_NA) > 0).any()):
         return "the targets do not vary, so nothing can follow them; pass rows with different targets"
     return "the predictions are too large to be squared; training diverged, or units are wrong"
-
-
-def _held_since(since: int | None, step: int, holds: bool) -> int | None:
-    """First step of the unbroken run of updates in which a condition holds."""
-    if not holds:
-        return None
-    return step if since is None else since

@@ -11,7 +11,6 @@ import math
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from smidgen.evaluation.claims.plan import Plan
 from smidgen.evaluation.claims.records import ARMS_FOLDER, ArmRecord, SeedRecord, TuningRun, write_arm_record
@@ -142,17 +141,13 @@ def seed_record(outcome: SeedOutcome, lr: float) -> SeedRecord:
         lr=lr,
         escape_step=outcome.escape_step,
         steps_run=outcome.steps_run,
-        curve=tuple((int(step), _finite(loss), _finite(r2)) for step, loss, r2 in outcome.curve),
-        final={name: _finite(value) for name, value in outcome.final.items()},
-        initial={name: _finite(value) for name, value in outcome.initial.items()},
-        oracle_r2=_finite(outcome.oracle_r2),
+        curve=tuple(outcome.curve),
+        final=outcome.final,
+        initial=outcome.initial,
+        oracle_r2=outcome.oracle_r2,
         diverged=outcome.diverged,
     )
 
 
 def _final_loss(outcome: SeedOutcome) -> float | None:
-    return _finite(outcome.curve[-1][1]) if outcome.curve else None
-
-
-def _finite(value: Any) -> float | None:
-    return float(value) if value is not None and math.isfinite(value) else None
+    return outcome.final_loss if outcome.curve else None

@@ -19,8 +19,9 @@ import torch
 from numpy.typing import NDArray
 from scipy import integrate
 
+from smidgen.evaluation.collapse.escape import escape_step
 from smidgen.runtime.files import read_json, write_json_atomic
-from smidgen.training.escape import CONFIRM_STEPS, ESCAPE_ABOVE, RunRecord
+from smidgen.training.escape import CONFIRM_STEPS, RunRecord
 from smidgen.training.side_by_side import SideBySide
 from studies.claims.arms import WITHOUT_UNIFORM, Arm
 from studies.claims.attention import remove_uniform_part
@@ -110,7 +111,7 @@ def measured_run(seed: int, record: RunRecord, horizon: int) -> Run:
         seed=seed,
         areas={str(h): round(area(steps, fvu, h), 4) for h in sorted({*AREA_HORIZONS, horizon}) if h <= horizon},
         fvu={str(s): round(float(np.interp(s, steps, fvu)), DIGITS) for s in FVU_STEPS if s <= horizon},
-        escape_step=escape_step(curve),
+        escape_step=escape_step(((step, r2) for step, _, r2 in curve), CONFIRM_STEPS),
         steps_run=record.steps_run,
         diverged=record.diverged,
         curve=thinned(curve),
@@ -150,19 +151,6 @@ def area(steps: Array, fvu: Array, horizon: int) -> float:
     xs = np.append(steps[inside], horizon)
     ys = np.append(fvu[inside], np.interp(horizon, steps, fvu))
     return float(integrate.trapezoid(ys, xs))
-
-
-def escape_step(curve: Sequence[Point]) -> int | None:
-    """T0.5: the first measured step from which R^2 stays above one half for 200 steps; whatever comes later."""
-    since: int | None = None
-    for step, _, r2 in curve:
-        if not r2 > ESCAPE_ABOVE:
-            since = None
-        elif since is None:
-            since = step
-        if since is not None and step - since >= CONFIRM_STEPS:
-            return since
-    return None
 
 
 def thinned(curve: Sequence[Point]) -> tuple[tuple[int, float | None], ...]:

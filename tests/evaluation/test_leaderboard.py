@@ -1,7 +1,6 @@
 """Ranking rules, Markdown, CSV and the command, all from records made to measure."""
 
 import csv
-import inspect
 import io
 import subprocess
 import sys
@@ -16,7 +15,6 @@ from smidgen.evaluation.cells import number, percent
 from smidgen.evaluation.columns import COLUMNS, column
 from smidgen.evaluation.leaderboard import leaderboard
 from smidgen.evaluation.ranking import (
-    ESCAPE_ABOVE,
     Group,
     escape_step,
     mean_position_r2,
@@ -167,12 +165,6 @@ def test_a_training_curve_of_positions_alone_is_read_as_such() -> None:
     curve = [{"step": 1, "r2": [0.3, 0.6, 0.9]}, {"step": 2, "r2": [-9.0, 0.3, 0.6, 0.3]}]
     points = training_points(build_record("a", first(1), training_curve=curve, collapse=collapse), "r2")
     assert points == [(1, pytest.approx(0.6)), (2, pytest.approx(0.4))]
-
-
-def test_the_escape_threshold_is_the_monitor_s() -> None:
-    from smidgen.evaluation.collapse import CollapseMonitor
-
-    assert inspect.signature(CollapseMonitor).parameters["escape_above"].default == ESCAPE_ABOVE
 
 
 def test_a_run_that_never_escaped_is_censored_and_sorts_last() -> None:

@@ -14,10 +14,11 @@ import pytest
 import torch
 
 from smidgen.data_collection.synthetic import LadderConfig
+from smidgen.evaluation.collapse.escape import escape_step
 from smidgen.policies.perceiver import Perceiver, PerceiverConfig
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import directory_lock
-from smidgen.training.escape import EscapeWatch, RunRecord
+from smidgen.training.escape import CONFIRM_STEPS, EscapeWatch, RunRecord
 from smidgen.training.side_by_side import LadderTraining
 from studies.claims import design, jobs, measuring
 from studies.claims.arms import WITHOUT_UNIFORM, Arm
@@ -25,7 +26,7 @@ from studies.claims.attention import remove_uniform_part
 from studies.claims.contrasts import Claim, slower
 from studies.claims.costs import append_cost, core_hours
 from studies.claims.jobs import Job, Place, chosen_rate, num_waiting, open_jobs, run_job, take_job, work
-from studies.claims.measuring import area, completed_curve, escape_step, measured_run, run_block
+from studies.claims.measuring import area, completed_curve, measured_run, run_block
 from studies.claims.plan import Plan, Step, first_difference, settle_plan
 from studies.claims.rates import best_rate, rates_to_search
 from studies.claims.records import TUNING, BlockRecord, Records, Run, arm_sha256, read_records
@@ -116,9 +117,9 @@ def test_a_run_that_settled_goes_on_as_its_last_steps_and_one_that_diverged_as_b
 
 
 def test_an_escape_counts_once_it_has_lasted_whatever_comes_later() -> None:
-    curve = [(step, 0.0, 0.9 if 10 <= step <= 300 and step != 40 else 0.0) for step in range(0, 600, 2)]
-    assert escape_step(curve) == 42
-    assert escape_step(curve[:100]) is None
+    points = [(step, 0.9 if 10 <= step <= 300 and step != 40 else 0.0) for step in range(0, 600, 2)]
+    assert escape_step(points, CONFIRM_STEPS) == 42
+    assert escape_step(points[:100], CONFIRM_STEPS) is None
 
 
 def test_settling_is_found_where_the_trainer_ends_the_run() -> None:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from smidgen.evaluation.collapse.escape import ESCAPE_ABOVE
 from smidgen.training.escape import (
-    ESCAPE_ABOVE,
     MAX_CURVE_POINTS,
     EscapeWatch,
     RunRecord,
