@@ -1,5 +1,6 @@
 """What every test shares: one thread a process, the usual signals, property tests that a slow machine cannot fail."""
 
+import gc
 import os
 import signal
 import sys
@@ -18,6 +19,13 @@ from hypothesis import settings  # noqa: E402
 
 # Modules that tests of several folders share.
 sys.path.insert(0, str(Path(__file__).parent))
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays: the garbage collector need not look at PyTorch and the simulator again and again."""
+    gc.collect()
+    gc.freeze()
+
 
 settings.register_profile("smidgen", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("smidgen")

@@ -168,12 +168,12 @@ def test_what_is_wrong_with_a_transform_ends_training_with_one_line(
 
 
 @pytest.mark.simulator
-def test_it_is_evaluated_and_handed_in_as_the_page_says(here: Path) -> None:
+def test_it_is_evaluated_and_handed_in_as_the_page_says(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (arguments,) = (each for each in commands("smidgen-eval") if f"transform={SPEC}" in each)
     small = ["episodes=1", "videos=0", "workers=1"]
-    done = run("smidgen-eval", *(each for each in arguments if not each.startswith("demos=")), *small, cwd=here)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert "perceiver-Differences on lift" in done.stdout
+    # The worker has to find the transform too.
+    assert evaluate([*(each for each in arguments if not each.startswith("demos=")), *small]) == 0
+    assert "perceiver-Differences on lift" in capsys.readouterr().out
     given = ([Path("outputs/results/lift-perceiver-Differences.json")], [Path("outputs/differences")])
     with pytest.raises(UserError, match=f"whose code would run; read it, then add --transform {SPEC}"):
         open_submission(*given)
@@ -191,16 +191,22 @@ def task_place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working directory with the page's task, and all that its commands make, smaller."""
     folder = tmp_path_factory.mktemp("task")
     (folder / "my_task.py").write_text(python_block("class WideLift"), encoding="utf-8")
-    small = {
-        "smidgen-collect": ["episodes=3", "workers=1"],
-        "smidgen-train": [*SMALL, "validation_fraction=0.4"],
-        "smidgen-eval": ["episodes=1", "videos=1", "workers=1"],
-    }
-    for program, settings in small.items():
-        for arguments in commands(program):
-            if any("wide" in argument for argument in arguments):
-                done = run(program, *arguments, *settings, cwd=folder)
-                assert done.returncode == 0, done.stderr[-2000:]
+    (collecting,) = (each for each in commands("smidgen-collect") if f"task={TASK}" in each)
+    (training,) = (each for each in commands("smidgen-train") if "demos=outputs/wide" in each)
+    learned, expert = (each for each in commands("smidgen-eval") if f"task={TASK}" in each)
+    small = ["episodes=1", "videos=1"]
+    for program, *arguments in (
+        ("smidgen-collect", *collecting, "episodes=3", "workers=1"),
+        ("smidgen-eval", *expert, *small, "workers=1"),
+    ):
+        done = run(program, *arguments, cwd=folder)
+        assert done.returncode == 0, done.stderr[-2000:]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "path", [*sys.path])
+        assert run_command(train, [*training, *SMALL, "validation_fraction=0.4"]) == 0
+        assert evaluate([*learned, *small, "workers=0"]) == 0
+    sys.modules.pop("my_task", None)
     return folder
 
 
