@@ -22,12 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from smidgen.data_collection.collector import CollectConfig, Collector, open_collector
-from smidgen.data_collection.episode import manifest_row, read_sidecar, write_episode
+from smidgen.data_collection.episode import manifest_row, write_episode
 from smidgen.data_collection.manifest import (
     MANIFEST_NAME,
     build_manifest,
     changed_fields,
     episode_directory_name,
+    read_sidecar,
 )
 from smidgen.data_collection.store import EPISODES_NAME, HOST_NAME, TOP_LEVEL_NAMES, EpisodeStore, verify_files
 from smidgen.envs.user_tasks import require_same_task_code

@@ -26,11 +26,9 @@ from smidgen.data_collection.manifest import (
     ARRAY_FILES,
     EPISODE_SIDECAR,
     array_sizes,
-    check_header,
-    check_row,
     episode_directory_name,
-    read_object,
 )
+from smidgen.data_collection.outcome import OUTCOME_FIELDS, Outcome
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import atomic_directory, canonical_json, sha256_file
 
@@ -90,16 +88,19 @@ class Episode:
         return len(self.frames)
 
     @property
-    def success_once(self) -> bool:
-        """Whether the task was solved at any moment, held or not."""
-        return self.first_success_step is not None
-
-    @property
-    def first_success_step(self) -> int | None:
-        """Control steps taken when the task was first solved (0: at reset), or None."""
-        if self.success_at_reset:
-            return 0
-        return int(np.argmax(self.is_success)) + 1 if self.is_success.any() else None
+    def outcome(self) -> Outcome:
+        """What the attempt came to."""
+        first = 0 if self.success_at_reset else None
+        if first is None and self.is_success.any():
+            first = int(np.argmax(self.is_success)) + 1
+        return Outcome(
+            seed=self.seed,
+            success=self.success,
+            success_once=first is not None,
+            success_at_reset=self.success_at_reset,
+            first_success_step=first,
+            num_steps=self.num_steps,
+        )
 
 
 def empty_counterfactuals(header: Mapping[str, Any]) -> dict[str, Array]:
@@ -172,7 +173,7 @@ def read_episode(directory: Path, header: Mapping[str, Any], row: Mapping[str, A
         **arrays,
     )
     _check_values(folder / "arrays.npz", arrays, len(header["phases"]))
-    if (episode.first_success_step, episode.success_once) != (row["first_success_step"], row["success_once"]):
+    if episode.outcome != {name: row[name] for name in OUTCOME_FIELDS}:
         raise UserError(f"{folder / 'arrays.npz'}: is_success contradicts the row's first_success_step: altered?")
     return episode
 
@@ -192,20 +193,6 @@ def read_counterfactuals(directory: Path, header: Mapping[str, Any], row: Mappin
     return pairs
 
 
-def read_sidecar(directory: Path, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Header and row as a finished episode's ``episode.json`` holds them.
-
-    Raises:
-        UserError: If it is missing, damaged, or another episode's.
-    """
-    path = directory / episode_directory_name(seed) / EPISODE_SIDECAR
-    value = read_object(path)
-    header, row = check_header(path, value), check_row(path, value, ARRAY_FILES)
-    if row["seed"] != seed:
-        raise UserError(f"{path}: holds seed {row['seed']}, expected {seed}")
-    return header, row
-
-
 def manifest_row(directory: Path, row: Mapping[str, Any]) -> dict[str, Any]:
     """An episode's row as the manifest holds it: the sidecar's own hash with the others."""
     sidecar = directory / episode_directory_name(row["seed"]) / EPISODE_SIDECAR
@@ -214,12 +201,7 @@ def manifest_row(directory: Path, row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _row(episode: Episode, num_counterfactuals: int, folder: Path) -> dict[str, Any]:
     return {
-        "seed": episode.seed,
-        "success": episode.success,
-        "success_once": episode.success_once,
-        "success_at_reset": episode.success_at_reset,
-        "first_success_step": episode.first_success_step,
-        "num_steps": episode.num_steps,
+        **episode.outcome,
         "num_counterfactuals": num_counterfactuals,
         "error": episode.error,
         "files": {name: sha256_file(folder / name) for name in ARRAY_FILES},

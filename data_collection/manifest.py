@@ -6,58 +6,77 @@ memory than its finished episodes. Neither holds a date, a host or a path: the s
 
 from __future__ import annotations
 
-import math
-import re
+import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_type_hints
+
+from typing_extensions import TypedDict
 
 from smidgen.data_collection.array_files import require_regular_file
+from smidgen.data_collection.outcome import Outcome, check_outcome
 from smidgen.runtime.action_spec import ActionSpec
 from smidgen.runtime.differences import differences
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import read_json
+from smidgen.runtime.schemas import Rule, Sha256, check_type, refuse, require_version, within
 
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 EPISODE_SIDECAR = "episode.json"
 ARRAY_FILES = ("arrays.npz", "counterfactuals.npz", "frames.npy")
 
-HEADER_FIELDS: dict[str, tuple[type, ...]] = {
-    "schema_version": (int,),
-    "task": (str,),
-    "environment": (dict,),
-    "versions": (dict,),
-    "expert": (dict,),
-    "phases": (list,),
-    "action_spec": (dict,),
-    "eef_state_names": (list,),
-    "cameras": (list,),
-    "image_size": (int,),
-    "control_hz": (int, float),
-    "history": (int,),
-    "config": (dict,),
-}
-ROW_FIELDS: dict[str, tuple[type, ...]] = {
-    "seed": (int,),
-    "success": (bool,),
-    "success_once": (bool,),
-    "success_at_reset": (bool,),
-    "first_success_step": (int, type(None)),
-    "num_steps": (int,),
-    "num_counterfactuals": (int,),
-    "error": (str, type(None)),
-    "files": (dict,),
-}
-_COUNT_FIELDS: dict[str, tuple[type, ...]] = {"num_episodes": (int,), "num_successes": (int,), "episodes": (list,)}
-
-MAX_SEED = 999_999_999
 _MAX_STEPS = 1_000_000
 MAX_IMAGE_SIZE = 4096
 _MAX_NAMES = 1024
 _MAX_NAME_CHARACTERS = 200
 _MAX_CONTROL_HZ = 1_000_000
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+_Text = Annotated[
+    str, Rule(lambda name: name.isprintable() and len(name) <= _MAX_NAME_CHARACTERS, "a short, printable name")
+]
+_Names = Annotated[list[_Text], Rule(lambda names: 0 < len(names) <= _MAX_NAMES, f"1 to {_MAX_NAMES} names")]
+
+
+class Header(TypedDict):
+    """What all episodes of a set have in common."""
+
+    schema_version: int
+    task: _Text
+    environment: dict[str, Any]
+    versions: dict[str, Any]
+    expert: dict[str, Any]
+    phases: _Names
+    action_spec: dict[str, Any]
+    eef_state_names: _Names
+    cameras: _Names
+    image_size: Annotated[int, within(1, MAX_IMAGE_SIZE)]
+    control_hz: Annotated[float, within(1e-6, _MAX_CONTROL_HZ)]
+    history: Annotated[int, within(1, _MAX_STEPS)]
+    config: dict[str, Any]
+
+
+class Row(Outcome):
+    """One episode."""
+
+    num_counterfactuals: Annotated[int, within(0, _MAX_STEPS)]
+    error: str | None
+    files: dict[str, Sha256]
+
+
+class Sidecar(Header, Row):
+    """``episode.json``."""
+
+
+class Manifest(Header):
+    """``manifest.json``."""
+
+    num_episodes: int
+    num_successes: int
+    episodes: list[Row]
+
+
+HEADER_FIELDS, ROW_FIELDS = (tuple(get_type_hints(part)) for part in (Header, Row))
 
 
 def episode_directory_name(seed: int) -> str:
@@ -65,93 +84,59 @@ def episode_directory_name(seed: int) -> str:
     return f"{seed:09d}"
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    """Reads a JSON object from a regular file of bounded size.
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Reads a whole manifest.
 
     Raises:
-        UserError: If the file is missing, no regular file, too large, or holds no JSON object.
+        UserError: If it is missing or no regular file, or anything in it departs from the schema or contradicts the
+            rest; the message names file and field.
     """
-    require_regular_file(path)
-    value = read_json(path)
-    if not isinstance(value, dict):
-        raise UserError(f"{path}: expected a JSON object, got {type(value).__name__}")
-    return value
-
-
-def check_header(path: Path, value: Mapping[str, Any]) -> dict[str, Any]:
-    """The header's fields out of a manifest or an episode's sidecar, checked.
-
-    Raises:
-        UserError: If the schema version is another, or a field is missing or of the wrong kind.
-    """
-    version = value.get("schema_version")
-    if version != SCHEMA_VERSION or type(version) is not int:
-        raise UserError(
-            f"{path}: expected data set schema_version {SCHEMA_VERSION}, got {version!r:.40}; collect it again"
-        )
-    header = _require_fields(path, value, HEADER_FIELDS)
-    for key in ("phases", "eef_state_names", "cameras"):
-        _require_names(path, key, header[key])
-    _require_names(path, "task", [header["task"]])
-    for key in ("environment", "versions", "expert", "config"):
-        _require_finite(path, key, header[key])
-    try:
-        ActionSpec.from_json(header["action_spec"])
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
-    _require_range(path, "image_size", header["image_size"], 1, MAX_IMAGE_SIZE)
-    _require_range(path, "history", header["history"], 1, _MAX_STEPS)
-    _require_range(path, "control_hz", header["control_hz"], 1e-6, _MAX_CONTROL_HZ)
-    return header
-
-
-def check_row(path: Path, value: Any, file_names: Iterable[str]) -> dict[str, Any]:
-    """One episode's row, checked.
-
-    Args:
-        path: The file that it comes from, for the message.
-        value: The row as JSON gave it.
-        file_names: The files whose hashes it must hold.
-
-    Raises:
-        UserError: If a field is missing, of the wrong kind, or out of range.
-    """
-    if not isinstance(value, dict):
-        raise UserError(f"{path}: expected an episode's row, got {type(value).__name__}")
-    row = _require_fields(path, value, ROW_FIELDS)
-    _require_range(path, "seed", row["seed"], 0, MAX_SEED)
-    _require_range(path, "num_steps", row["num_steps"], 0, _MAX_STEPS)
-    _require_range(path, "num_counterfactuals", row["num_counterfactuals"], 0, _MAX_STEPS)
-    if row["success"] and row["error"] is None and not (row["num_steps"] and row["success_once"]):
-        raise UserError(f"{path}: seed {row['seed']}: a success without steps, or one that was never seen")
-    if set(row["files"]) != set(file_names):
-        raise UserError(f"{path}: seed {row['seed']}: expected the files {', '.join(sorted(file_names))} and no others")
-    for name, digest in row["files"].items():
-        if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
-            raise UserError(f"{path}: seed {row['seed']}: {name} has no SHA-256, got {digest!r:.40}")
-    return row
-
-
-def check_manifest(path: Path, value: Mapping[str, Any]) -> dict[str, Any]:
-    """A whole manifest, checked.
-
-    Raises:
-        UserError: If anything in it is missing, of the wrong kind, or contradicts the rest.
-    """
-    header = check_header(path, value)
-    counts = _require_fields(path, value, _COUNT_FIELDS)
-    unknown = sorted(set(value) - set(HEADER_FIELDS) - set(_COUNT_FIELDS))
-    if unknown:
-        raise UserError(f"{path}: unknown fields {', '.join(unknown)[:80]}")
-    rows = [check_row(path, row, (*ARRAY_FILES, EPISODE_SIDECAR)) for row in counts["episodes"]]
+    manifest = _read(path, Manifest)
+    rows = manifest["episodes"]
+    for index, row in enumerate(rows):
+        _check_row(row, (*ARRAY_FILES, EPISODE_SIDECAR), str(path), f"episodes[{index}].")
     seeds = [row["seed"] for row in rows]
     if sorted(set(seeds)) != seeds:
         raise UserError(f"{path}: the episodes' seeds should rise and be different")
-    got = (counts["num_episodes"], counts["num_successes"])
+    got = (manifest["num_episodes"], manifest["num_successes"])
     expected = (len(rows), sum(row["success"] for row in rows))
     if got != expected:
         raise UserError(f"{path}: num_episodes, num_successes should be {expected}, the number of rows, are {got}")
-    return {**header, **counts, "episodes": rows}
+    return manifest
+
+
+def read_sidecar(directory: Path, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Header and row as a finished episode's ``episode.json`` holds them.
+
+    Raises:
+        UserError: If it is missing, damaged, or another episode's.
+    """
+    path = directory / episode_directory_name(seed) / EPISODE_SIDECAR
+    sidecar = _read(path, Sidecar)
+    _check_row(sidecar, ARRAY_FILES, str(path), "")
+    if sidecar["seed"] != seed:
+        raise UserError(f"{path}: holds seed {sidecar['seed']}, expected {seed}")
+    header, row = ({name: sidecar[name] for name in names} for names in (HEADER_FIELDS, ROW_FIELDS))
+    return header, row
+
+
+def _read(path: Path, schema: type) -> dict[str, Any]:
+    require_regular_file(path)
+    value, source = read_json(path), str(path)
+    require_version(value, (SCHEMA_VERSION,), source, fix="collect it again")
+    check_type(value, schema, source)
+    ActionSpec.from_json(value["action_spec"], source)
+    return typing.cast(dict[str, Any], value)
+
+
+def _check_row(row: Any, file_names: tuple[str, ...], source: str, prefix: str) -> None:
+    if row["success"] and row["error"] is None and not row["num_steps"]:
+        raise UserError(f"{source}: seed {row['seed']}: a success without steps")
+    check_outcome(row, _MAX_STEPS, source, prefix)
+    if set(row["files"]) != set(file_names):
+        refuse(
+            source, f"{prefix}files", f"the files {', '.join(sorted(file_names))} and no others", sorted(row["files"])
+        )
 
 
 def build_manifest(header: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -177,37 +162,3 @@ def array_sizes(header: Mapping[str, Any]) -> dict[str, int]:
         "eef_state": len(header["eef_state_names"]),
         "history": header["history"],
     }
-
-
-def _require_fields(path: Path, value: Mapping[str, Any], fields: Mapping[str, tuple[type, ...]]) -> dict[str, Any]:
-    for name, types in fields.items():
-        if name not in value:
-            raise UserError(f"{path}: field {name!r} is missing")
-        # Exact types: to isinstance, True is an int.
-        if type(value[name]) not in types:
-            expected = " or ".join(kind.__name__ for kind in types)
-            raise UserError(f"{path}: field {name!r} should be {expected}, is {type(value[name]).__name__}")
-    return {name: value[name] for name in fields}
-
-
-def _require_names(path: Path, field: str, value: Any) -> None:
-    names = value if isinstance(value, list) else []
-    fit = [isinstance(name, str) and name.isprintable() and len(name) <= _MAX_NAME_CHARACTERS for name in names]
-    if not 0 < len(names) <= _MAX_NAMES or not all(fit):
-        raise UserError(f"{path}: {field} should be a list of names, is {value!r:.60}")
-
-
-def _require_finite(path: Path, field: str, value: Any) -> None:
-    """JSON in Python knows NaN and infinity; written again, they would be an error."""
-    parts = [value]
-    while parts:
-        part = parts.pop()
-        if isinstance(part, dict | list):
-            parts.extend(part.values() if isinstance(part, dict) else part)
-        elif isinstance(part, float) and not math.isfinite(part):
-            raise UserError(f"{path}: field {field!r} holds NaN or infinity")
-
-
-def _require_range(path: Path, field: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise UserError(f"{path}: field {field!r} should lie in {low}..{high}, is {str(value)[:20]}")

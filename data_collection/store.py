@@ -27,15 +27,14 @@ from smidgen.data_collection.episode import (
     empty_counterfactuals,
     read_counterfactuals,
     read_episode,
-    read_sidecar,
 )
 from smidgen.data_collection.manifest import (
     EPISODE_SIDECAR,
     HEADER_FIELDS,
     MANIFEST_NAME,
-    check_manifest,
     episode_directory_name,
-    read_object,
+    read_manifest,
+    read_sidecar,
 )
 from smidgen.policies.baselines import DemoStatistics
 from smidgen.runtime.errors import UserError
@@ -79,7 +78,7 @@ class EpisodeStore:
         if not os.path.lexists(path):
             raise UserError(_no_manifest(directory))
         sha256 = sha256_file(path) if require_regular_file(path) else ""
-        store = cls(directory, check_manifest(path, read_object(path)), sha256)
+        store = cls(directory, read_manifest(path), sha256)
         if verify:
             store.verify()
         return store

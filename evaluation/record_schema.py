@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from typing_extensions import TypedDict
 
+from smidgen.data_collection.outcome import Outcome
 from smidgen.evaluation.collapse.labels import UNDECIDED, VERDICTS
 from smidgen.evaluation.protocol import LABELS, POLICY_ERROR, SIMULATOR_ERROR, SPLITS
 from smidgen.evaluation.statistics import wilson_interval
@@ -38,20 +39,14 @@ def is_film_name(name: str) -> bool:
 
 Interval = Annotated[list[float], Rule(is_interval, "[low, high]")]
 
-# Episode rows carry the field's usual name for the sum of rewards, a Python keyword: hence the functional form.
-EpisodeRow = TypedDict(
-    "EpisodeRow",
-    {
-        "seed": int,
-        "success": bool,  # success held for HOLD_STEPS: the headline
-        "success_once": bool,
-        "success_at_reset": bool,
-        "first_success_step": int | None,  # control steps taken when success was first seen; 0 at reset
-        "num_steps": int,
-        "return": float,
-        "label": Annotated[str, one_of(LABELS)],
-    },
-)
+# The field's usual name for the sum of rewards is a Python keyword: hence the functional form.
+_Return = TypedDict("_Return", {"return": float})
+
+
+class EpisodeRow(Outcome, _Return):
+    """One episode."""
+
+    label: Annotated[str, one_of(LABELS)]
 
 
 class Rate(TypedDict):

@@ -7,6 +7,7 @@ import typing
 from collections.abc import Sequence
 from typing import Any
 
+from smidgen.data_collection.outcome import check_outcome
 from smidgen.envs.seeds import SEED_RANGES
 from smidgen.evaluation.collapse.labels import (
     BLIND,
@@ -20,7 +21,6 @@ from smidgen.evaluation.record_schema import (
     COLLAPSE_MEASURES,
     READABLE_VERSIONS,
     Collapse,
-    EpisodeRow,
     FirstRecord,
     Record,
     count_errors,
@@ -45,7 +45,9 @@ def validate_record(record: object, source: str) -> None:
     checked = typing.cast(Record, record)
     _check_seeds(checked, source)
     for index, row in enumerate(checked["episodes"]):
-        _check_episode(row, checked["protocol"]["horizon"], source, f"episodes[{index}]")
+        if row["success"] != (row["label"] == SUCCESS):
+            refuse(source, f"episodes[{index}].label", f"{SUCCESS!r} exactly where success is true", row["label"])
+        check_outcome(row, checked["protocol"]["horizon"], source, f"episodes[{index}].")
     _check_counts(checked, source)
     _check_collapse(checked["collapse"], source)
     if "detector_version" in checked["collapse"]:
@@ -74,22 +76,6 @@ def _check_seeds(record: Record, source: str) -> None:
 def _first_repeated(seeds: Sequence[int]) -> int:
     seen: set[int] = set()
     return next(seed for seed in seeds if seed in seen or seen.add(seed))  # type: ignore[func-returns-value]
-
-
-def _check_episode(row: EpisodeRow, horizon: int, source: str, field: str) -> None:
-    first = row["first_success_step"]
-    if row["success"] != (row["label"] == SUCCESS):
-        refuse(source, f"{field}.label", f"{SUCCESS!r} exactly where success is true", row["label"])
-    if row["success"] and not row["success_once"]:
-        refuse(source, f"{field}.success_once", "true where success is true", False)
-    if not 0 <= row["num_steps"] <= horizon:
-        refuse(source, f"{field}.num_steps", f"0..{horizon} (protocol.horizon)", row["num_steps"])
-    if (first is not None) != row["success_once"]:
-        refuse(source, f"{field}.first_success_step", "a step exactly where success_once is true", first)
-    if first is not None and not 0 <= first <= row["num_steps"]:
-        refuse(source, f"{field}.first_success_step", f"0..{row['num_steps']} (num_steps)", first)
-    if row["success_at_reset"] != (first == 0):
-        refuse(source, f"{field}.success_at_reset", "true where first_success_step is 0", row["success_at_reset"])
 
 
 def _check_counts(record: Record, source: str) -> None:

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 from scipy.stats import hypergeom
 from typing_extensions import TypedDict
 
+from smidgen.data_collection.outcome import OUTCOME_FIELDS
 from smidgen.evaluation.protocol import POLICY_ERROR, SIMULATOR_ERROR
 from smidgen.evaluation.record_schema import EpisodeRow, Record
 from smidgen.runtime.files import read_json, write_json_atomic
@@ -28,7 +29,7 @@ VERDICTS = (VERIFIED, DIFFERS, NOT_REPRODUCIBLE)
 BITWISE, STATISTICAL, NONE = "bitwise", "statistical", "none"
 COMPARISONS = (BITWISE, STATISTICAL, NONE)
 # Labels explain failures by rules that get better with time; what an episode did is in the other fields.
-COMPARED = ("success", "success_once", "success_at_reset", "first_success_step", "num_steps", "return")
+COMPARED = tuple(field for field in (*OUTCOME_FIELDS, "return") if field != "seed")
 # One in this many of the drawn episodes is a failure in the record.
 _FAILURES_EVERY = 4
 

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from smidgen.runtime.errors import UserError
+from smidgen.runtime.schemas import from_json
 
 KINDS = ("position", "gripper", "yaw")
 GRIPPER_OPEN = -1.0
@@ -51,33 +52,13 @@ class ActionSpec:
             raise UserError(f"action spec: expected finite low <= high, got low {self.low}, high {self.high}")
 
     @classmethod
-    def from_json(cls, spec: Any) -> ActionSpec:
+    def from_json(cls, spec: Any, source: str = "action spec") -> ActionSpec:
         """Reads the JSON form ``{"names", "low", "high", "kinds"}`` that data sets and checkpoints hold.
 
         Raises:
-            UserError: If a field is missing, superfluous or of another type.
+            UserError: If a field is missing, superfluous or of another type; the message names source and field.
         """
-        fields: dict[str, tuple[type, ...]] = {
-            "names": (str,),
-            "low": (int, float),
-            "high": (int, float),
-            "kinds": (str,),
-        }
-        if not isinstance(spec, dict) or set(spec) != set(fields):
-            raise UserError(f"action spec: expected the keys {', '.join(fields)}, got {str(spec)[:80]}")
-        for key, kind in fields.items():
-            values = spec[key]
-            if not isinstance(values, list | tuple) or not all(
-                isinstance(value, kind) and not isinstance(value, bool) for value in values
-            ):
-                raise UserError(
-                    f"action spec: expected a list of {'names' if kind == (str,) else 'numbers'} as {key!r}"
-                )
-        try:
-            low, high = (tuple(float(value) for value in spec[key]) for key in ("low", "high"))
-        except OverflowError as error:
-            raise UserError("action spec: low and high should be finite") from error
-        return cls(tuple(spec["names"]), tuple(spec["kinds"]), low, high)
+        return from_json(cls, spec, source, "action_spec")
 
     def to_json(self) -> dict[str, list[Any]]:
         """The JSON form that :meth:`from_json` reads."""

@@ -79,19 +79,24 @@ def one_of(valid: Collection[str]) -> Rule:
     return Rule(valid.__contains__, f"one of {', '.join(valid)}")
 
 
+def within(low: float, high: float) -> Rule:
+    """The rule that a number lies between two others, or is one of them."""
+    return Rule(lambda number: low <= number <= high, f"{low}..{high}")
+
+
 Name = Annotated[str, Rule(NAME_PATTERN.fullmatch, "letters, digits, '.', '_', '+' and '-'")]
 Sha256 = Annotated[str, Rule(_SHA256_PATTERN.fullmatch, "64 hexadecimal digits")]
 
 
-def refuse(source: str, field: str, expected: str, got: object) -> typing.NoReturn:
+def refuse(source: str, field: str, expected: str, got: object, fix: str = "") -> typing.NoReturn:
     """Raises the error for one field.
 
     Raises:
-        UserError: Always; one line that names source, field, expected and got.
+        UserError: Always; one line that names source, field, expected and got, and a fix where there is one.
     """
     shown = repr(got)
     shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
-    raise UserError(f"{source}: field {field or '(top level)'}: expected {expected}, got {shown}")
+    raise UserError(f"{source}: field {field or '(top level)'}: expected {expected}, got {shown}{fix and f'; {fix}'}")
 
 
 def check_type(value: Any, hint: Any, source: str, field: str = "") -> None:
@@ -130,14 +135,17 @@ def from_json(hint: type[T], value: Any, source: str, field: str = "") -> T:
     return typing.cast(T, _validated(lambda validator: validator.validate_json(text), hint, source, field))
 
 
-def require_version(value: object, readable: tuple[int, ...], source: str, field: str = "schema_version") -> None:
+def require_version(
+    value: object, readable: tuple[int, ...], source: str, field: str = "schema_version", fix: str = ""
+) -> None:
     """Refuses parsed JSON of a version that nobody here understands; what is no object at all is left to its schema.
 
     Raises:
-        UserError: Naming source and field.
+        UserError: Naming source and field, and the fix.
     """
-    if isinstance(value, dict) and value.get(field) not in readable:
-        refuse(source, field, " or ".join(map(str, readable)), value.get(field))
+    # Exact types: True and 1.0 are 1.
+    if isinstance(value, dict) and (type(found := value.get(field)) is not int or found not in readable):
+        refuse(source, field, " or ".join(map(str, readable)), found, fix)
 
 
 def read_versioned(hint: type[T], path: str, version: int) -> T:

@@ -18,10 +18,9 @@ from smidgen.data_collection.episode import (
     empty_counterfactuals,
     failed_attempt,
     manifest_row,
-    read_sidecar,
     write_episode,
 )
-from smidgen.data_collection.manifest import ARRAY_FILES, MANIFEST_NAME, build_manifest
+from smidgen.data_collection.manifest import ARRAY_FILES, MANIFEST_NAME, build_manifest, read_sidecar
 from smidgen.data_collection.store import EPISODES_NAME, EpisodeStore
 from smidgen.data_collection.synthetic.config import LadderConfig
 from smidgen.data_collection.synthetic.pictures import RobotPictures, robot_pictures

@@ -10,9 +10,9 @@ from smidgen.data_collection.episode import (
     empty_counterfactuals,
     read_counterfactuals,
     read_episode,
-    read_sidecar,
     write_episode,
 )
+from smidgen.data_collection.manifest import read_sidecar
 from smidgen.runtime.errors import UserError
 
 
@@ -73,8 +73,8 @@ def test_episodes_of_any_layout_come_back_as_they_were(
     back = read_episode(first, header, row)
     for name in ("frames", "actions", "eef_state", "states", "phase", "is_success"):
         np.testing.assert_array_equal(getattr(back, name), getattr(episode, name))
-    for name in ("seed", "success", "success_at_reset", "success_once", "first_success_step", "error", "num_steps"):
-        assert getattr(back, name) == getattr(episode, name) == row[name]
+    assert back.outcome == episode.outcome == {name: row[name] for name in back.outcome}
+    assert back.error == episode.error == row["error"]
     for name, array in read_counterfactuals(first, header, row).items():
         np.testing.assert_array_equal(array, pairs[name])
 
@@ -105,8 +105,8 @@ def test_first_success_is_counted_in_steps_taken(at_reset, is_success, first):
     arrays = random_episode(np.random.default_rng(0), 0, len(is_success), 1, 2, 1)
     outcome = {"success_at_reset": at_reset, "is_success": np.array(is_success, bool)}
     episode = Episode(**{**vars(arrays), **outcome})
-    assert episode.first_success_step == first
-    assert episode.success_once == (first is not None)
+    assert episode.outcome["first_success_step"] == first
+    assert episode.outcome["success_once"] == (first is not None)
 
 
 @pytest.mark.parametrize("name", ["actions", "states"])

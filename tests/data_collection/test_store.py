@@ -29,7 +29,7 @@ def test_failed_attempts_are_kept_and_stay_out_of_training(finished_set):
     assert store.training_seeds == tuple(seed for seed in range(10) if not fails(seed) and not breaks_off(seed))
     assert store.manifest["num_successes"] == len(store.training_seeds) == 6
     failed, broken = store.episode(3), store.episode(4)
-    assert (failed.success, failed.success_once, failed.error) == (False, False, None)
+    assert (failed.success, failed.outcome["success_once"], failed.error) == (False, False, None)
     assert failed.num_steps == 14
     assert (broken.success, broken.error, broken.num_steps) == (False, "SimulatorError", 0)
     assert broken.frames.shape == (0, 1, 8, 8, 3)
@@ -45,7 +45,7 @@ def test_an_episode_holds_what_was_seen_and_commanded(finished_set):
     np.testing.assert_allclose(episode.eef_state[1, :3], start + (target - start) / 3)
     np.testing.assert_array_equal(episode.states[:, :3], episode.eef_state[:, :3])
     assert episode.is_success[-3:].all()
-    assert episode.first_success_step == int(np.argmax(episode.is_success)) + 1
+    assert episode.outcome["first_success_step"] == int(np.argmax(episode.is_success)) + 1
     assert set(episode.phase) == {0, 1}
 
 
@@ -125,22 +125,29 @@ def test_a_missing_or_linked_episode_is_named(data_set, tmp_path):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda m: m.update(schema_version=99), "schema_version 1, got 99"),
-        (lambda m: m.update(schema_version=True), "schema_version 1, got True"),
-        (lambda m: m.pop("cameras"), "'cameras' is missing"),
-        (lambda m: m.update(image_size=10**9), "'image_size' should lie in"),
+        (lambda m: m.update(schema_version=99), "field schema_version: expected 1, got 99; collect it again"),
+        (lambda m: m.update(schema_version=True), "field schema_version: expected 1, got True; collect it again"),
+        (lambda m: m.pop("cameras"), "field cameras: expected a value"),
+        (lambda m: m.update(image_size=10**9), "field image_size: expected 1..4096"),
         (lambda m: m.update(num_successes=10), "num_episodes, num_successes should be"),
-        (lambda m: m["action_spec"].update(low=[0]), "action spec"),
-        (lambda m: m["episodes"][0].update(seed=-1), "'seed' should lie in"),
-        (lambda m: m["episodes"][0].update(seed="../../x"), "'seed' should be int"),
-        (lambda m: m["episodes"][0].update(num_steps=10**30), "'num_steps' should lie in"),
+        (lambda m: m["action_spec"].update(low=[0]), "action spec: expected one name"),
+        (lambda m: m["episodes"][0].update(seed=-1), r"field episodes\[0\]\.seed: expected 0..999999999, got -1"),
+        (lambda m: m["episodes"][0].update(seed="../../x"), r"field episodes\[0\]\.seed: expected an integer"),
+        (
+            lambda m: m["episodes"][0].update(num_steps=10**30),
+            r"field episodes\[0\]\.num_steps: expected an integer below 2\^53",
+        ),
         (lambda m: m["episodes"][0]["files"].update({"../../etc/passwd": "0" * 64}), "expected the files"),
-        (lambda m: m["episodes"][0]["files"].update({"frames.npy": "0" * 63}), "no SHA-256"),
+        (
+            lambda m: m["episodes"][0]["files"].update({"frames.npy": "0" * 63}),
+            r"field episodes\[0\]\.files\.frames\.npy: expected 64 hexadecimal digits",
+        ),
         (lambda m: m["episodes"].reverse(), "seeds should rise"),
-        (lambda m: m["episodes"][1].update(num_steps=3), "contradicts manifest.json"),
+        (lambda m: m["episodes"][1].update(num_steps=3), r"field episodes\[1\]\.first_success_step: expected 0\.\.3"),
+        (lambda m: m["episodes"][1].update(num_steps=999), "contradicts manifest.json"),
         (lambda m: m.update(task="stack"), "contradicts manifest.json"),
-        (lambda m: m.update(surprise=1), "unknown fields surprise"),
-        (lambda m: m.update(episodes=[[]]), "expected an episode's row"),
+        (lambda m: m.update(surprise=1), "field surprise: expected no such field"),
+        (lambda m: m.update(episodes=[[]]), r"field episodes\[0\]: expected an object, got \[\]"),
     ],
 )
 def test_a_forged_manifest_is_refused(data_set, spoil, message):

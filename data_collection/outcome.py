@@ -1,0 +1,50 @@
+"""What an attempt at a task came to, whoever made it: an expert for a data set, or a policy under evaluation."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from typing_extensions import TypedDict
+
+from smidgen.runtime.schemas import refuse, within
+
+MAX_SEED = 999_999_999
+
+
+class Outcome(TypedDict):
+    """The part that a data set's row and a record's row have in common."""
+
+    seed: Annotated[int, within(0, MAX_SEED)]  # of the reset; with the task it is the episode's identity
+    success: bool  # success held for as long as the task asks: the headline
+    success_once: bool
+    success_at_reset: bool
+    first_success_step: int | None  # control steps taken when success was first seen; 0 at reset
+    num_steps: int
+
+
+OUTCOME_FIELDS = tuple(Outcome.__annotations__)
+
+
+def check_outcome(row: Outcome, max_steps: int, source: str, prefix: str) -> None:
+    """Checks that an outcome agrees with itself.
+
+    Args:
+        row: The outcome, of the right types.
+        max_steps: Most steps that an attempt may have.
+        source: The file's name, for the message.
+        prefix: Before its fields, where they stand deeper in the file.
+
+    Raises:
+        UserError: Naming source and field.
+    """
+    first = row["first_success_step"]
+    if row["success"] and not row["success_once"]:
+        refuse(source, f"{prefix}success_once", "true where success is true", False)
+    if not 0 <= row["num_steps"] <= max_steps:
+        refuse(source, f"{prefix}num_steps", f"0..{max_steps}", row["num_steps"])
+    if (first is not None) != row["success_once"]:
+        refuse(source, f"{prefix}first_success_step", "a step exactly where success_once is true", first)
+    if first is not None and not 0 <= first <= row["num_steps"]:
+        refuse(source, f"{prefix}first_success_step", f"0..{row['num_steps']} (num_steps)", first)
+    if row["success_at_reset"] != (first == 0):
+        refuse(source, f"{prefix}success_at_reset", "true where first_success_step is 0", row["success_at_reset"])
