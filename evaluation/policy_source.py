@@ -17,6 +17,7 @@ from smidgen.policies.policy_calls import PolicyCalls
 from smidgen.policies.registry import BASELINES, plays_back_demonstrations
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import canonical_json, sha256_bytes
+from smidgen.runtime.schemas import Sha256, check_type
 from smidgen.runtime.user_code import fresh_import, hash_files, hash_modules
 from smidgen.runtime.user_modules import is_class_spec
 
@@ -214,11 +215,9 @@ def _add_checkpoint(card: PolicyCard, path: str) -> None:
     card["standardise_before"] = config.get("standardise_before")
     card["standardise_after"] = config.get("standardise_after")
     card["data_set_sha256"] = provenance.get("data_set_sha256")
-    if not isinstance(card["data_set_sha256"], str | None):
-        raise UserError(f"{path}: provenance.data_set_sha256 should be a hash, is {card['data_set_sha256']!r:.40}")
+    check_type(card["data_set_sha256"], Sha256 | None, path, "provenance.data_set_sha256")
     seeds = provenance.get("data_set_seeds", [])
-    if not isinstance(seeds, list) or not all(type(seed) is int for seed in seeds):
-        raise UserError(f"{path}: provenance.data_set_seeds should be a list of seeds, is {seeds!r:.40}")
+    check_type(seeds, list[int], path, "provenance.data_set_seeds")
     card["data_set_seeds"] = [min(seeds), max(seeds)] if seeds else []
-    training = {name: provenance[name] for name in ("step", "training_config") if name in provenance}
+    training: dict[str, Any] = {name: provenance[name] for name in ("step", "training_config") if name in provenance}
     card["training"] = {**training, "num_demonstrations": len(seeds)}

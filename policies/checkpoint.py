@@ -8,43 +8,51 @@ from __future__ import annotations
 
 import math
 import os
+import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
+from typing_extensions import TypedDict
 
 from smidgen.policies.learned_policy import Interface, LearnedPolicy, LearnedPolicyConfig
 from smidgen.policies.registry import TRAINED, policy_from_json, policy_to_json, train_first
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import atomic_directory, canonical_json, read_json, sha256_bytes, sha256_file
 from smidgen.runtime.flat_config import flat_values
+from smidgen.runtime.schemas import Rule, Sha256, check_type, require_version
 from smidgen.runtime.user_modules import is_class_spec
 
 SCHEMA_VERSION = 1
 MODEL_NAME = "model.safetensors"
 CARD_NAME = "checkpoint.json"
 RUN_CHECKPOINT = Path("checkpoints") / "final"
-_CARD_TYPES: dict[str, type] = {
-    "schema_version": int,
-    "task": str,
-    "action_spec": dict,
-    "cameras": list,
-    "image_size": int,
-    "eef_state_names": list,
-    "config": dict,
-    "provenance": dict,
-    "model_sha256": str,
-}
-
 # Far above anything that trains, and low enough that a forged configuration cannot take the machine's memory or time.
 _MAX_COUNT = 2**16
 _MAX_LAYERS = 1024
 _MAX_TOKENS = 2**24
 _MAX_POSITION_NUMBERS = 2**28
+
+
+_Names = Annotated[list[str], Rule(lambda names: 0 < len(names) <= _MAX_COUNT, "one name or more")]
+
+
+class Card(TypedDict):
+    """``checkpoint.json``."""
+
+    schema_version: int
+    task: str
+    action_spec: dict[str, Any]
+    cameras: _Names
+    image_size: int
+    eef_state_names: _Names
+    config: dict[str, Any]
+    provenance: dict[str, Any]
+    model_sha256: Sha256
 
 
 def save_checkpoint(directory: Path | str, policy: LearnedPolicy, provenance: Mapping[str, Any]) -> None:
@@ -100,7 +108,7 @@ def checkpoint_sha256(path: Path | str) -> str:
     return sha256_file(resolve_checkpoint(path) / CARD_NAME)
 
 
-def read_checkpoint_card(path: Path | str) -> dict[str, Any]:
+def read_checkpoint_card(path: Path | str) -> Card:
     """``checkpoint.json``, its fields checked; the model is not read.
 
     Raises:
@@ -108,23 +116,10 @@ def read_checkpoint_card(path: Path | str) -> dict[str, Any]:
     """
     card_path = resolve_checkpoint(path) / CARD_NAME
     card = read_json(card_path)
-    if not isinstance(card, dict):
-        raise UserError(f"{card_path}: expected a JSON object, got {type(card).__name__}")
-    if type(card.get("schema_version")) is not int or card["schema_version"] != SCHEMA_VERSION:
-        raise UserError(
-            f"{card_path}: expected checkpoint schema_version {SCHEMA_VERSION}, "
-            f"got {card.get('schema_version')!r:.40}; train it again, or use the smidgen that wrote it"
-        )
-    if set(card) != set(_CARD_TYPES):
-        differing = sorted(set(card) ^ set(_CARD_TYPES))
-        raise UserError(f"{card_path}: fields missing or unknown: {', '.join(differing):.120}")
-    for key, kind in _CARD_TYPES.items():
-        if type(card[key]) is not kind:
-            raise UserError(f"{card_path}: field {key!r} should be {kind.__name__}, is {type(card[key]).__name__}")
-    for key in ("cameras", "eef_state_names"):
-        if not 0 < len(card[key]) <= _MAX_COUNT or not all(isinstance(name, str) for name in card[key]):
-            raise UserError(f"{card_path}: {key} should be a list of names, is {card[key]!r:.60}")
-    return card
+    fix = "train it again, or use the smidgen that wrote it"
+    require_version(card, (SCHEMA_VERSION,), str(card_path), fix=fix)
+    check_type(card, Card, str(card_path))
+    return typing.cast(Card, card)
 
 
 def load_checkpoint(path: Path | str, expect_task: str | None = None, transform: str | None = None) -> LearnedPolicy:
@@ -148,7 +143,7 @@ def load_checkpoint(path: Path | str, expect_task: str | None = None, transform:
         )
     tensors = _read_model(directory / MODEL_NAME, card["model_sha256"])
     try:
-        policy = _build_policy(card, tensors, directory / MODEL_NAME)
+        policy = _build_policy(card, tensors, directory)
     except UserError as error:
         if str(directory) in str(error):
             raise
@@ -181,8 +176,9 @@ def _read_model(path: Path, sha256: str) -> dict[str, Tensor]:
         raise UserError(f"{path} is no readable safetensors file ({str(error)[:80]})") from error
 
 
-def _build_policy(card: Mapping[str, Any], tensors: Mapping[str, Tensor], model_path: Path) -> LearnedPolicy:
-    config = policy_from_json(card["config"])
+def _build_policy(card: Card, tensors: Mapping[str, Tensor], directory: Path) -> LearnedPolicy:
+    model_path = directory / MODEL_NAME
+    config = policy_from_json(card["config"], str(directory / CARD_NAME), "config")
     interface = Interface.from_json(card)
     _refuse_forged_sizes(config, interface)
     with torch.device("meta"):

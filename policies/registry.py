@@ -6,10 +6,11 @@ configurations of policies that are trained. An entry says which it is by ``need
 
 from __future__ import annotations
 
-import types
-import typing
+import functools
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
+
+from typing_extensions import TypedDict
 
 from smidgen.policies.baselines import (
     Baseline,
@@ -29,6 +30,7 @@ from smidgen.policies.vit import VitConfig
 from smidgen.runtime.action_spec import ActionSpec
 from smidgen.runtime.errors import UserError, unknown_name
 from smidgen.runtime.flat_config import flat_fields, flat_values, nested
+from smidgen.runtime.schemas import check_type, within
 
 POLICIES: dict[str, type[Baseline] | type[LearnedPolicyConfig]] = {
     "random": RandomPolicy,
@@ -112,28 +114,31 @@ def policy_to_json(config: LearnedPolicyConfig) -> dict[str, Any]:
     return {_KIND: config.kind} | values
 
 
-def policy_from_json(value: Mapping[str, Any]) -> LearnedPolicyConfig:
+def policy_from_json(value: Mapping[str, Any], source: str = "policy", field: str = "") -> LearnedPolicyConfig:
     """Reads what :func:`policy_to_json` wrote; every type is checked exactly.
 
+    Args:
+        value: Parsed JSON.
+        source: The file's name, for the message.
+        field: Where in the file it stands.
+
     Raises:
-        UserError: If a setting is missing, unknown or of another type.
+        UserError: If a setting is missing, unknown or of another type; the message names source and field.
     """
-    value = dict(value)
-    kind = value.pop(_KIND, DEFAULT)
-    if not isinstance(kind, str):
-        raise UserError(f"config: {_KIND} should be a name, is {kind!r:.60}")
-    schema = architecture(kind)
+    settings = dict(value)
+    kind = settings.pop(_KIND, DEFAULT)
+    check_type(kind, str, source, f"{field}.{_KIND}" if field else _KIND)
+    config = architecture(kind)
     if kind == DEFAULT:
-        value = LATER_SETTINGS | value
-        for name, fixed in _FIXED_SETTINGS.items():
-            if type(given := value.pop(name, None)) is not int or given != fixed:
-                raise UserError(f"config: {name} should be {fixed}, is {given!r:.60}")
-    hints = {name: hint for name, (hint, _) in flat_fields(schema).items()}
-    if set(value) != set(hints):
-        raise UserError(f"config: keys missing or unknown: {', '.join(sorted(set(value) ^ set(hints))):.120}")
-    for key, hint in hints.items():
-        allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-        # Exact types: to isinstance, True is an int. A float may have been written as 1.
-        if type(value[key]) not in allowed and not (float in allowed and type(value[key]) is int):
-            raise UserError(f"config: {key} should be {hint}, is {value[key]!r:.60}")
-    return nested(schema, value)
+        settings = LATER_SETTINGS | settings
+    check_type(settings, _schema(config), source, field)
+    return nested(config, {name: each for name, each in settings.items() if name not in _FIXED_SETTINGS})
+
+
+@functools.cache
+def _schema(config: type[LearnedPolicyConfig]) -> Any:
+    """The settings of a kind of policy as a schema."""
+    hints = {name: hint for name, (hint, _) in flat_fields(config).items()}
+    if config.kind == DEFAULT:
+        hints |= {name: Annotated[int, within(fixed, fixed)] for name, fixed in _FIXED_SETTINGS.items()}
+    return TypedDict("Settings", hints)  # type: ignore[operator]

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import TypedDict
 
 from smidgen.evaluation.collapse import CollapseMonitor
 from smidgen.policies.learned_policy import LearnedPolicy
 from smidgen.runtime.errors import UserError
-from smidgen.runtime.files import canonical_json
+from smidgen.runtime.schemas import check_type
 from smidgen.training.optimiser import load_optimiser_tensors
 from smidgen.training.run_directory import RESUME_NAME, ResumePoint
 
-# What the loop remembers of the steps since its last row.
-RECENT = ("loss", "grad_norm")
+
+class _Recent(TypedDict):  # of the steps since the last row
+    loss: list[float]
+    grad_norm: list[float]
+
+
+class _Memory(TypedDict):
+    rows: list[dict[str, Any]]
+    recent: _Recent
+    monitor: dict[str, Any]
 
 
 def restore(
@@ -40,8 +48,9 @@ def restore(
         UserError: If the point does not fit.
     """
     try:
-        rows, recent = _memory(point.memory)
-        monitor.load_state_dict(point.memory["monitor"])
+        memory: Any = point.memory
+        check_type(memory, _Memory, RESUME_NAME, "memory")
+        monitor.load_state_dict(memory["monitor"])
         policy.load_state_dict(point.tensors["model"])
         _check_optimiser(optimiser, point.tensors["optimiser"])
         load_optimiser_tensors(optimiser, point.tensors["optimiser"])
@@ -50,19 +59,7 @@ def restore(
         raise UserError(
             f"{run / RESUME_NAME} does not fit this run ({reason}); delete {run} to train again from the start"
         ) from error
-    return rows, recent
-
-
-def _memory(memory: Mapping[str, Any]) -> tuple[list[dict[str, Any]], dict[str, list[float]]]:
-    rows, recent = memory["rows"], memory["recent"]
-    canonical_json(memory)  # refuses NaN, which no file of ours holds
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise ValueError("rows should be a list of objects")
-    if set(recent) != set(RECENT) or not all(isinstance(values, list) for values in recent.values()):
-        raise ValueError(f"recent should hold the lists {', '.join(RECENT)}")
-    if not all(_is_number(value) for values in recent.values() for value in values):
-        raise ValueError("recent should hold numbers")
-    return rows, recent
+    return memory["rows"], memory["recent"]
 
 
 def _check_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
@@ -79,7 +76,3 @@ def _check_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Ten
             names.setdefault(owner, set()).add(name)
     if len({frozenset(each) for each in names.values()}) > 1:
         raise ValueError("optimiser: one parameter's state lacks what another's has")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import typing
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
+from typing_extensions import TypedDict
 
 from smidgen.runtime.differences import differences
 from smidgen.runtime.errors import UserError
@@ -34,6 +36,7 @@ from smidgen.runtime.files import (
     write_atomic,
     write_json_atomic,
 )
+from smidgen.runtime.schemas import Sha256, check_type, refuse, require_version
 
 SCHEMA_VERSION = 1
 CONFIG_NAME = "config.json"
@@ -41,7 +44,18 @@ METRICS_NAME = "metrics.jsonl"
 HOST_NAME = "host.json"
 RESUME_NAME = "resume"
 FINAL_CHECKPOINT = Path("checkpoints") / "final"
-TENSOR_FILES = ("model", "optimiser")
+
+
+class _Hashes(TypedDict):
+    model: Sha256
+    optimiser: Sha256
+
+
+class _State(TypedDict):
+    schema_version: int
+    step: int
+    sha256: _Hashes  # of the files of tensors
+    memory: dict[str, Any]
 
 
 @dataclass
@@ -112,7 +126,7 @@ class RunDirectory:
 
     def save_resume_point(self, point: ResumePoint) -> None:
         """Writes a resume point, then removes the ones before it."""
-        target = self.path / RESUME_NAME / f"step-{point.step:09d}"
+        target = self.path / RESUME_NAME / _point_name(point.step)
         if target.exists():
             return
         with atomic_directory(target) as temporary:
@@ -137,17 +151,13 @@ class RunDirectory:
         if not points:
             return None
         path = points[-1] / "state.json"
-        state = read_json(path)
-        if not isinstance(state, dict) or state.get("schema_version") != SCHEMA_VERSION:
-            raise _damaged(path)
-        step, hashes, memory = state.get("step"), state.get("sha256"), state.get("memory")
-        # A name from the file becomes part of a path: only those that are written.
-        if type(step) is not int or not isinstance(hashes, dict) or not isinstance(memory, dict):
-            raise _damaged(path)
-        if set(hashes) != set(TENSOR_FILES) or not points[-1].name.endswith(f"-{step:09d}"):
-            raise _damaged(path)
+        try:
+            state = _read_state(path)
+        except UserError as error:
+            raise UserError(f"{error}; {_again(path)}") from error
+        hashes: Mapping[str, Any] = state["sha256"]
         tensors = {name: _read_tensors(points[-1] / f"{name}.safetensors", sha) for name, sha in hashes.items()}
-        return ResumePoint(step=step, tensors=tensors, memory=memory)
+        return ResumePoint(step=state["step"], tensors=tensors, memory=state["memory"])
 
     def remove_resume_points(self) -> None:
         """Removes what a finished run no longer needs."""
@@ -178,8 +188,8 @@ def require_free_or_same(path: Path, asked: Mapping[str, Any]) -> None:
             raise UserError(f"{path} holds {others[0]!r} and is no training run; choose an empty directory as out=")
         return
     found = read_json(path / CONFIG_NAME)
-    if not isinstance(found, dict) or found.get("schema_version") != SCHEMA_VERSION:
-        raise UserError(f"{path / CONFIG_NAME}: expected schema_version {SCHEMA_VERSION}; choose another out=")
+    check_type(found, dict[str, Any], str(path / CONFIG_NAME))
+    require_version(found, (SCHEMA_VERSION,), str(path / CONFIG_NAME), fix="choose another out=")
     is_finished = (path / FINAL_CHECKPOINT).is_dir()
     for part in ("settings",) if is_finished else ("settings", "platform"):
         # A trip through JSON, so that a tuple equals the list that it became.
@@ -206,10 +216,25 @@ def _read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
         raise _damaged(path) from error
 
 
+def _read_state(path: Path) -> _State:
+    state, source = read_json(path), str(path)
+    require_version(state, (SCHEMA_VERSION,), source)
+    check_type(state, _State, source)
+    if path.parent.name != _point_name(state["step"]):
+        refuse(source, "step", f"that of {path.parent.name}", state["step"])
+    return typing.cast(_State, state)
+
+
+def _point_name(step: int) -> str:
+    return f"step-{step:09d}"
+
+
 def _damaged(path: Path) -> UserError:
-    return UserError(
-        f"{path} is missing, truncated or altered; delete {path.parent.parent} to train again from the start"
-    )
+    return UserError(f"{path} is missing, truncated or altered; {_again(path)}")
+
+
+def _again(path: Path) -> str:
+    return f"delete {path.parent.parent} to train again from the start"
 
 
 def _json_line(row: Mapping[str, Any]) -> bytes:

@@ -116,16 +116,16 @@ def test_settings_survive_json(kind):
     config = architecture(kind).from_flat(**SMALL[kind])
     assert policy_from_json(policy_to_json(config)) == config
     settings = policy_to_json(config)
-    with pytest.raises(UserError, match="missing or unknown: num_frames"):
+    with pytest.raises(UserError, match="field num_frames: expected a value"):
         policy_from_json({key: value for key, value in settings.items() if key != "num_frames"})
-    with pytest.raises(UserError, match="num_frames should be"):
+    with pytest.raises(UserError, match="field num_frames: expected an integer"):
         policy_from_json(settings | {"num_frames": True})
 
 
 def test_a_kind_that_does_not_exist_lists_those_that_do():
     with pytest.raises(UserError, match=r"unknown policy to train 'resnet'.*; valid: cnn, cnn_rnn"):
         policy_from_json({"policy": "resnet"})
-    with pytest.raises(UserError, match="should be a name"):
+    with pytest.raises(UserError, match="field policy: expected a string, got 3"):
         policy_from_json({"policy": 3})
 
 
