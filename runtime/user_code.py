@@ -175,24 +175,36 @@ def _file_name(spec: ModuleSpec) -> str:
 
 def _imports(source: bytes, spec: ModuleSpec) -> Iterator[str]:
     """Names that a module may import: some are of classes and functions, which no module answers to."""
+    names, imports_by_computed_name = _named_imports(source, spec.name, spec.parent or "")
+    yield from names
+    if imports_by_computed_name:
+        yield from _all_modules(spec.parent or "")
+
+
+# Asked about every episode; parsing takes longer than reading and hashing.
+@functools.lru_cache(maxsize=1024)
+def _named_imports(source: bytes, name: str, parent: str) -> tuple[tuple[str, ...], bool]:
+    """What a source names in its imports, and whether it imports a module whose name it computes."""
+    names, computes_a_name = [], False
     try:
         tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError):
-        return
+        return (), False
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
-            base = _absolute("." * node.level + (node.module or ""), spec)
-            yield base
-            yield from (f"{base}.{alias.name}" for alias in node.names)
+            base = _absolute("." * node.level + (node.module or ""), parent)
+            names += [base, *(f"{base}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Call) and ast.unparse(node.func) in _IMPORTERS and node.args:
             literal = _literal(node.args[0])
-            yield from _all_modules(spec.parent or "") if literal is None else [_absolute(literal, spec)]
+            computes_a_name |= literal is None
+            names += [] if literal is None else [_absolute(literal, parent)]
         elif isinstance(node, ast.Assign) and "__all__" in [ast.unparse(target) for target in node.targets]:
             # `from package import *` imports the modules among these.
-            names = [name for part in ast.walk(node.value) if (name := _literal(part)) is not None]
-            yield from (f"{spec.name}.{name}" for name in names)
+            named = [_literal(part) for part in ast.walk(node.value)]
+            names += [f"{name}.{each}" for each in named if each is not None]
+    return tuple(names), computes_a_name
 
 
 def _literal(node: ast.AST) -> str | None:
@@ -200,9 +212,9 @@ def _literal(node: ast.AST) -> str | None:
     return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
 
 
-def _absolute(name: str, spec: ModuleSpec) -> str:
+def _absolute(name: str, parent: str) -> str:
     with contextlib.suppress(ImportError):
-        return importlib.util.resolve_name(name, spec.parent)
+        return importlib.util.resolve_name(name, parent)
     return ""
 
 

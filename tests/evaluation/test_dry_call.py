@@ -44,12 +44,17 @@ def run(policy: str, out: Path, demos: EpisodeStore | None = None, **changes: An
     return read_record(evaluate(settings(policy, out, demos, **changes), FakeLift)[0])
 
 
+@pytest.fixture(scope="module")
+def plain(demos: EpisodeStore, tmp_path_factory: pytest.TempPathFactory) -> Record:
+    """The record of a policy that does nothing strange."""
+    return run("fake_lift:SeesCube", tmp_path_factory.mktemp("plain"), demos)
+
+
 @pytest.mark.parametrize("name", ["OneBuffer", "InPlace", "ChangesSettings"])
 def test_what_a_policy_does_with_its_arrays_and_settings_changes_no_measure(
-    name: str, demos: EpisodeStore, tmp_path: Path
+    name: str, plain: Record, demos: EpisodeStore, tmp_path: Path
 ) -> None:
     before = (np.geterr(), torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_num_threads(), os.getcwd())
-    plain = run("fake_lift:SeesCube", tmp_path / "plain", demos)
     strange = run(f"foreign_policies:{name}", tmp_path / "strange", demos)
     assert strange["collapse"] == plain["collapse"]
     assert strange["episodes"] == plain["episodes"]
@@ -57,9 +62,8 @@ def test_what_a_policy_does_with_its_arrays_and_settings_changes_no_measure(
     assert after == before
 
 
-def test_a_policy_with_chunks_is_measured_like_a_checkpoint(demos: EpisodeStore, tmp_path: Path) -> None:
+def test_a_policy_with_chunks_is_measured_like_a_checkpoint(plain: Record, demos: EpisodeStore, tmp_path: Path) -> None:
     """Its measures are those of the same policy without chunks, and each step of a chunk has its own."""
-    plain = run("fake_lift:SeesCube", tmp_path / "plain", demos)
     record = run("foreign_policies:PredictsChunks", tmp_path / "chunks", demos)
     assert record["episodes"] == plain["episodes"]
     own, others = dict(record["collapse"]), dict(plain["collapse"])

@@ -1,3 +1,4 @@
+import functools
 import json
 import os
 import shutil
@@ -5,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -51,6 +53,17 @@ def run(policy: str, out: Path, make: Any = FakeLift, **changes: Any) -> Record:
     return read_record(evaluate(config(policy, out, **changes), make)[0])
 
 
+@pytest.fixture(scope="module")
+def folder_of_measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("measured")
+
+
+@pytest.fixture(scope="module")
+def measured(folder_of_measured: Path, demos: dict[str, str]) -> Callable[[str], Record]:
+    """Evaluates a policy on four episodes and the held-out demonstrations, once."""
+    return functools.cache(lambda policy: run(policy, folder_of_measured, **demos))
+
+
 def test_expert_is_evaluated_and_filmed(tmp_path: Path) -> None:
     record = run("expert", tmp_path, videos=2, episodes=5)
     assert record["success"]["k"] == record["success"]["n"] == 5
@@ -62,17 +75,18 @@ def test_expert_is_evaluated_and_filmed(tmp_path: Path) -> None:
     assert len(record["videos"]) == 2
 
 
-def test_every_baseline_gets_every_measure(tmp_path: Path, demos: dict[str, str]) -> None:
+def test_every_baseline_gets_every_measure(measured: Callable[[str], Record], folder_of_measured: Path) -> None:
     for name in BASELINES:
-        collapse = run(name, tmp_path, **demos)["collapse"]
+        collapse = measured(name)["collapse"]
         # What no baseline can have: chunks, and a twin. The fake expert's targets stand still within a phase.
         assert set(collapse["reasons"]) <= {"r2_by_chunk_step", "cue_skill", "copycat_weight", *TOO_FEW_PATHS}, name
         assert collapse["cue_slope"] == 0, name
         assert collapse["num_counterfactuals"] == 40
-    assert len(find_records(tmp_path / "results")) == len(BASELINES)
+    names = {path.name for path in find_records(folder_of_measured / "results")}
+    assert names >= {f"lift-{name}.json" for name in BASELINES}
 
 
-def test_verdicts_tell_seeing_from_blind_and_collapsed_from_lost(tmp_path: Path, demos: dict[str, str]) -> None:
+def test_verdicts_tell_seeing_from_blind_and_collapsed_from_lost(measured: Callable[[str], Record]) -> None:
     expected = {
         "fake_lift:SeesCube": ("sees", False),
         "mean_action": ("blind", True),
@@ -81,7 +95,7 @@ def test_verdicts_tell_seeing_from_blind_and_collapsed_from_lost(tmp_path: Path,
         "random": ("blind", False),
     }
     for name, (label, is_at_the_mean) in expected.items():
-        collapse = run(name, tmp_path, **demos)["collapse"]
+        collapse = measured(name)["collapse"]
         assert (collapse["verdict"], collapse["mean_collapsed"]) == (label, is_at_the_mean), name
         low, high = collapse["verdict_interval"]
         assert low <= collapse["verdict_slope"] <= high, name
@@ -97,9 +111,8 @@ def test_paths_alone_give_a_verdict(tmp_path: Path) -> None:
     assert collapse["goal_r2"] < 0.5
 
 
-def test_input_that_is_not_looked_at_changes_nothing(tmp_path: Path, demos: dict[str, str]) -> None:
-    sees = run("fake_lift:SeesCube", tmp_path, **demos)["collapse"]
-    blind = run("time_mean", tmp_path, **demos)["collapse"]
+def test_input_that_is_not_looked_at_changes_nothing(measured: Callable[[str], Record]) -> None:
+    sees, blind = (measured(name)["collapse"] for name in ("fake_lift:SeesCube", "time_mean"))
     for name in ("response_to_shuffling", "response_to_blanking"):
         assert blind[name] == 0 < sees[name]
     assert sum(part["num_windows"] for part in sees["over_time"]) == sees["num_windows"]
@@ -119,21 +132,20 @@ def test_a_record_of_another_detector_is_measured_again(tmp_path: Path) -> None:
     assert "verdict" in read_record(path)["collapse"]
 
 
-def test_references_have_no_skill_against_themselves(tmp_path: Path, demos: dict[str, str]) -> None:
-    time_mean = run("time_mean", tmp_path, **demos)
+def test_references_have_no_skill_against_themselves(measured: Callable[[str], Record]) -> None:
+    time_mean = measured("time_mean")
     assert time_mean["collapse"]["skill_time_mean"] == pytest.approx(0)
-    assert run("persistence", tmp_path, **demos)["collapse"]["skill_persistence"] == pytest.approx(0)
-    mean_action = run("mean_action", tmp_path, **demos)["collapse"]
+    assert measured("persistence")["collapse"]["skill_persistence"] == pytest.approx(0)
+    mean_action = measured("mean_action")["collapse"]
     assert max(mean_action["r2"]) <= 1e-9
     assert mean_action["explained_variance"] == pytest.approx([0] * 3)
     assert time_mean["policy"]["data_set_seeds"] == [0, 19]
     assert time_mean["policy"]["data_set_sha256"] == time_mean["config"]["train_demos_sha256"]
 
 
-def test_a_policy_that_sees_has_a_cue_slope_and_a_blind_one_no_spread(tmp_path: Path, demos: dict[str, str]) -> None:
-    sees = run("fake_lift:SeesCube", tmp_path, **demos)["collapse"]
+def test_a_policy_that_sees_has_a_cue_slope_and_a_blind_one_no_spread(measured: Callable[[str], Record]) -> None:
+    sees, blind = (measured(name)["collapse"] for name in ("fake_lift:SeesCube", "mean_action"))
     assert sees["cue_slope"] > 0.8
-    blind = run("mean_action", tmp_path, **demos)["collapse"]
     assert blind["spread_ratio"] < 0.5 < sees["spread_ratio"]
 
 
