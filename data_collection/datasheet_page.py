@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
+
+from smidgen.runtime.markdown import left, markdown_table
 
 PICTURE_NAME = "pixel_variance.png"
 _BAR_WIDTH = 30
@@ -20,8 +22,8 @@ def datasheet_markdown(sheet: Mapping[str, Any]) -> str:
     seeds, image_size = sheet["seeds"], sheet["image_size"]
     parts = [
         f"# Data set: {sheet['task']}",
-        _table(
-            ("", ""),
+        markdown_table(
+            left("", ""),
             [
                 ("environment", sheet["environment"].get("env_id", "unnamed")),
                 ("attempts", f"{seeds['num']}, seeds {seeds['first']} to {seeds['last']}"),
@@ -36,18 +38,20 @@ def datasheet_markdown(sheet: Mapping[str, Any]) -> str:
         "Lengths, actions and pixels are of the successful attempts.",
         *_length_parts(sheet["lengths"]),
         "## Actions",
-        _table(
-            ("coordinate", "allowed", "smallest", "largest", "mean", "standard deviation"),
+        markdown_table(
+            left("coordinate", "allowed", "smallest", "largest", "mean", "standard deviation"),
             [
                 (row["name"], f"{row['low']:g} to {row['high']:g}", *(_number(row[key]) for key in _ACTION_FIGURES))
                 for row in sheet["actions"]
             ],
         ),
         "## Phases of the expert",
-        _table(("phase", "share of steps"), [(row["name"], _percent(row["share"])) for row in sheet["phases"]]),
+        markdown_table(
+            left("phase", "share of steps"), [(row["name"], _percent(row["share"])) for row in sheet["phases"]]
+        ),
         *_pixel_parts(sheet["pixels"]),
         "## Environment",
-        _table(("", ""), [(name, f"`{value}`") for name, value in sorted(sheet["environment"].items())]),
+        markdown_table(left("", ""), [(name, f"`{value}`") for name, value in sorted(sheet["environment"].items())]),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -79,7 +83,7 @@ def _length_parts(lengths: Mapping[str, Any] | None) -> list[str]:
         f"{lengths['sum']} control steps in all; {lengths['min']} in the shortest attempt, median "
         f"{lengths['median']:g}, {lengths['max']} in the longest."
     )
-    return ["## Lengths", summary, _table(("steps", "attempts", ""), rows)]
+    return ["## Lengths", summary, markdown_table(left("steps", "attempts", ""), rows)]
 
 
 def _span(first: int, last: int) -> str:
@@ -105,8 +109,8 @@ def _pixel_parts(pixels: Mapping[str, Any]) -> list[str]:
         parts += [
             f"In {cue['num_frames']} frames of {cue['num_pairs']} counterfactual pairs, in which nothing but the cue "
             "differs from what was seen:",
-            _table(
-                ("the cue is", "pixels changed, mean", "fewest", "most", "of all pixels", "frames that show it"),
+            markdown_table(
+                left("the cue is", "pixels changed, mean", "fewest", "most", "of all pixels", "frames that show it"),
                 [("moved", *_count_cells(moved)), ("hidden", *_count_cells(hidden))],
             ),
             f"Moving it changes such a pixel by {cue['moved_levels']:.0f} grey levels on average.",
@@ -117,11 +121,6 @@ def _pixel_parts(pixels: Mapping[str, Any]) -> list[str]:
 def _count_cells(counts: Mapping[str, Any]) -> tuple[str, ...]:
     shares = (_percent(counts["share_of_pixels"]), _percent(counts["share_of_frames"]))
     return (f"{counts['mean']:.1f}", str(counts["min"]), str(counts["max"]), *shares)
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def _percent(share: float | None) -> str:

@@ -18,6 +18,7 @@ from smidgen.evaluation.protocol import SUCCESS
 from smidgen.evaluation.records import Record, record_path
 from smidgen.policies.registry import plays_back_demonstrations
 from smidgen.runtime.errors import UserError
+from smidgen.runtime.markdown import left, markdown_table, right
 
 ALL = "all"
 # An expert is good enough when the lower end of its interval is at least this.
@@ -70,12 +71,11 @@ def all_tasks_table(records: Mapping[str, Record]) -> str:
     first = next(iter(records.values()))
     is_expert = first["policy"]["kind"] == "expert"
     bar = [f"lower end ≥ {BAR:.0%}"] if is_expert else []
-    header = ["task", "success", "95 % interval", "mean steps to success held", *bar, "failures"]
+    figures = right("success", "95 % interval", "mean steps to success held")
     rows = [_row(task, record, is_expert) for task, record in records.items()]
     if is_expert:
         rows += [[task, "-", "-", "-", "no expert", "-"] for task in TASKS if task not in EXPERTS]
-    lines = [header, ["---", "---:", "---:", "---:", *["---"] * (len(header) - 4)], *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
+    return markdown_table(left("task") + figures + left(*bar, "failures"), rows) + "\n"
 
 
 def _row(task: str, record: Record, is_expert: bool) -> list[str]:

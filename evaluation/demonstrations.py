@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from smidgen.evaluation.cells import interval, num_demonstrations, percent, seeds_cell
 from smidgen.evaluation.ranking import Group
 from smidgen.evaluation.rows import Row, method_id
-from smidgen.evaluation.tables import escape_markdown
+from smidgen.runtime.markdown import escape_markdown, left, markdown_table, right
 
 _SALT = "smidgen"
 
@@ -60,21 +60,19 @@ def demonstrations_markdown(curves: Sequence[DemonstrationCurve]) -> str:
     """The curves as one table; "" where there is none."""
     if not curves:
         return ""
-    lines = ["**Success by number of demonstrations**", ""]
-    lines += [
-        "| Task | Recipe | Demos | Success [95 % interval] | Seeds \u00d7 episodes |",
-        "| --- | --- | ---: | ---: | ---: |",
+    heads = left("Task", "Recipe") + right("Demos", "Success [95 % interval]", "Seeds \u00d7 episodes")
+    rows = [
+        [escape_markdown(curve.task), escape_markdown(curve.name), f"{count:,}", *_cells(row)]
+        for curve in curves
+        for count, row in curve.points
     ]
-    for curve in curves:
-        for count, row in curve.points:
-            rate, seeds = row.success, seeds_cell(row)
-            lines.append(
-                f"| {escape_markdown(curve.task)} | {escape_markdown(curve.name)} | {count:,} "
-                f"| {rate['k']}/{rate['n']} = **{percent(rate)}** [{interval(rate)}] "
-                f"| {seeds.text} {seeds.detail}".rstrip()
-                + " |"
-            )
-    return "\n".join(lines)
+    return f"**Success by number of demonstrations**\n\n{markdown_table(heads, rows)}"
+
+
+def _cells(row: Row) -> list[str]:
+    rate, seeds = row.success, seeds_cell(row)
+    success = f"{rate['k']}/{rate['n']} = **{percent(rate)}** [{interval(rate)}]"
+    return [success, f"{seeds.text} {seeds.detail}".rstrip()]
 
 
 def demonstrations_svg(curves: Sequence[DemonstrationCurve]) -> bytes:

@@ -32,10 +32,11 @@ from smidgen.evaluation.page import Beside, render_page
 from smidgen.evaluation.page_origin import origin_of
 from smidgen.evaluation.ranking import Group, rank_runs, read_runs
 from smidgen.evaluation.site import SALIENCY, choose_videos
-from smidgen.evaluation.tables import check_outputs, csv_table, markdown, print_terminal, replace_between_markers
+from smidgen.evaluation.tables import check_outputs, csv_table, markdown, print_terminal
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import read_text, write_atomic
+from smidgen.runtime.markdown import replace_between_markers
 from smidgen.runtime.places import read_only_places, require_outside
 from smidgen.runtime.settings import PathText
 

@@ -15,13 +15,13 @@ import numpy as np
 
 from smidgen.evaluation.ranking import Group
 from smidgen.evaluation.rows import Row, method_id
-from smidgen.evaluation.tables import escape_markdown
 from smidgen.evaluation.training_seeds import (
     Array,
     interquartile_interval,
     interquartile_mean,
     probability_of_improvement,
 )
+from smidgen.runtime.markdown import escape_markdown, left, markdown_table, right
 
 
 @dataclass(frozen=True)
@@ -89,20 +89,15 @@ def _rates(row: Row) -> Array:
 
 def over_tasks_markdown(tables: Sequence[TaskTable]) -> str:
     """Every table; "" where no recipe was run on two tasks."""
-    parts = []
+    parts: list[str] = []
+    figures = ("Interquartile mean of success [95 % interval]", "Runs", "P(the best improves on it)")
+    heads = left("Policy") + right(*figures)
     for table in tables:
-        lines = [
-            f"**Over tasks: {escape_markdown(', '.join(table.tasks))}**",
-            "",
-            "| Policy | Interquartile mean of success [95 % interval] | Runs | P(the best improves on it) |",
-            "| --- | ---: | ---: | ---: |",
-        ]
+        rows = []
         for aggregate in table.aggregates:
             low, high = aggregate.interval
+            mean = f"**{100 * aggregate.interquartile_mean:.0f} %** [{100 * low:.0f}\u2013{100 * high:.0f}]"
             improves = "\u2013" if aggregate.best_improves is None else f"{aggregate.best_improves:.2f}"
-            lines.append(
-                f"| {escape_markdown(aggregate.name)} | **{100 * aggregate.interquartile_mean:.0f} %** "
-                f"[{100 * low:.0f}\u2013{100 * high:.0f}] | {sum(map(len, aggregate.rates))} | {improves} |"
-            )
-        parts.append("\n".join(lines))
+            rows.append([escape_markdown(aggregate.name), mean, str(sum(map(len, aggregate.rates))), improves])
+        parts += [f"**Over tasks: {escape_markdown(', '.join(table.tasks))}**", markdown_table(heads, rows)]
     return "\n\n".join(parts)

@@ -9,8 +9,9 @@ from typing import Any
 from smidgen.evaluation.cells import interval, mean_measure, number, per_seed, percent
 from smidgen.evaluation.protocol import SUCCESS
 from smidgen.evaluation.rows import Row, policy_id
-from smidgen.evaluation.tables import escape_markdown, setting
+from smidgen.evaluation.tables import setting
 from smidgen.evaluation.verdict_cells import deciding_slope_cell, verdict_cell
+from smidgen.runtime.markdown import escape_markdown, left, markdown_table
 
 _MEASURES = {
     "cue_slope": "cue slope",
@@ -116,8 +117,9 @@ def _chain(row: Row) -> str:
     lines = ["## Where it comes from", ""]
     if policy["data_set_sha256"]:
         lines += [f"Demonstrations of seeds {first} to {last}, data set `{policy['data_set_sha256']}`.", ""]
-    lines += ["| record | SHA-256 | checkpoint |", "| --- | --- | --- |"]
-    for run in row.runs:
-        checkpoint = run.record["policy"]["checkpoint_sha256"]
-        lines.append(f"| {escape_markdown(run.source)} | `{run.sha256}` | {f'`{checkpoint}`' if checkpoint else ''} |")
-    return "\n".join(lines)
+    rows = [
+        [escape_markdown(run.source), f"`{run.sha256}`", f"`{checkpoint}`" if checkpoint else ""]
+        for run in row.runs
+        for checkpoint in [run.record["policy"]["checkpoint_sha256"]]
+    ]
+    return "\n".join([*lines, markdown_table(left("record", "SHA-256", "checkpoint"), rows)])

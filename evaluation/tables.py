@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from smidgen.evaluation.training_seeds import interquartile_mean, probability_of
 from smidgen.evaluation.verdict_cells import verdict_values
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import canonical_json, sha256_bytes
+from smidgen.runtime.markdown import escape_markdown, left, markdown_table, right
 from smidgen.runtime.terminal_table import TerminalColumn, TerminalRow, print_table
 
 NOT_SEPARABLE_LEGEND = (
@@ -56,7 +56,6 @@ COMPACT = (
 )
 _TERMINAL_TITLES = {"seeds": "Runs"}
 _MARKDOWN_TITLES = {"rank": "Rank", "success": "Success [95 % interval]"}
-_MARKDOWN_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+|~])")
 _SIMULATORS = (("mujoco", "MuJoCo"), ("robosuite", "robosuite"))
 _RATE = ("k", "n", "rate", "low", "high")
 _MEASURES = (
@@ -102,14 +101,13 @@ def legends(groups: Sequence[Group], escape: Callable[[str], str]) -> list[str]:
 
 def _markdown_group(group: Group) -> str:
     columns = pick(COMPACT)
-    lines = [
-        f"**{escape_markdown(group.task)}** ({escape_markdown(conditions(group))})",
-        "",
-        f"| {' | '.join(_MARKDOWN_TITLES.get(entry.key, entry.title) for entry in columns)} |",
-        f"| {' | '.join('---:' if entry.numeric else '---' for entry in columns)} |",
+    heads = [
+        head
+        for entry in columns
+        for head in (right if entry.numeric else left)(_MARKDOWN_TITLES.get(entry.key, entry.title))
     ]
-    lines += [f"| {' | '.join(_markdown_cell(entry, row) for entry in columns)} |" for row in group.rows]
-    return "\n".join(lines)
+    table = markdown_table(heads, [[_markdown_cell(entry, row) for entry in columns] for row in group.rows])
+    return f"**{escape_markdown(group.task)}** ({escape_markdown(conditions(group))})\n\n{table}"
 
 
 def _markdown_cell(entry: Column, row: Row) -> str:
@@ -121,12 +119,6 @@ def _markdown_cell(entry: Column, row: Row) -> str:
     if entry.key == "policy":
         return f"{text} ({escape_markdown(cell.detail)})" if cell.detail else text
     return f"{text} {cell.detail}".rstrip()
-
-
-def escape_markdown(text: str) -> str:
-    """Text that Markdown shows as it is, on one line, whatever it holds."""
-    flat = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return _MARKDOWN_SPECIAL.sub(r"\\\1", flat)
 
 
 def conditions(group: Group) -> str:
@@ -145,22 +137,6 @@ def setting(value: Any) -> str:
         sign = " \u00d7 " if all(isinstance(entry, int) for entry in value) else ", "
         return sign.join(map(str, value))
     return str(value)
-
-
-def replace_between_markers(document: str, table: str, name: str, topic: str = "leaderboard") -> str:
-    """Puts a table between the two markers of a topic in a document; doing so twice changes nothing.
-
-    Raises:
-        UserError: If the markers are not there exactly once, in order.
-    """
-    begin_marker, end_marker = f"<!-- {topic}:begin -->", f"<!-- {topic}:end -->"
-    head, begin, rest = document.partition(begin_marker)
-    _, end, tail = rest.partition(end_marker)
-    if not begin or not end or document.count(begin_marker) > 1 or document.count(end_marker) > 1:
-        raise UserError(
-            f"{name}: expected one {begin_marker} and one {end_marker} after it; add both where the table goes"
-        )
-    return f"{head}{begin_marker}\n{table}\n{end_marker}{tail}"
 
 
 def check_outputs(outputs: dict[Path, bytes]) -> None:

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from smidgen.envs.tasks import TASKS, get_task, make_env
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.files import write_atomic
-from smidgen.runtime.marked_page import markdown_table, page_with_tables
+from smidgen.runtime.markdown import left, markdown_table, page_with_tables, right
 from smidgen.runtime.settings import PathText
 
 USAGE = "python -m smidgen.experiments.mesh_pictures [key=value ...]"
@@ -126,13 +126,9 @@ def _draw_comparison(sheet: Image.Image, comparison: MeshComparison, corner: tup
 
 def mesh_table(comparisons: list[MeshComparison]) -> str:
     """The page's table, in Markdown."""
-    heads = {
-        "task": "---",
-        "mean difference, grey levels of 255": "---:",
-        "overlap of the cue's silhouettes": "---:",
-    }
+    figures = right("mean difference, grey levels of 255", "overlap of the cue's silhouettes")
     return markdown_table(
-        heads,
+        left("task") + figures,
         [[c.task, f"{c.difference_grey:.2f}", f"{100 * c.silhouette_overlap:.0f} %"] for c in comparisons],
     )
 

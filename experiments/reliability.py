@@ -10,18 +10,19 @@ writes nothing and ends with code 2 where the page is not what the records give.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from smidgen.evaluation.statistics import wilson_interval
-from smidgen.evaluation.tables import check_outputs, replace_between_markers
+from smidgen.evaluation.tables import check_outputs
 from smidgen.experiments.faults.record import read_faults_record
 from smidgen.experiments.fuzz.campaign import Tally
 from smidgen.experiments.reliability_record import PixelsRecord, read_pixels_record
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import read_json, write_atomic
+from smidgen.runtime.markdown import left, markdown_table, replace_between_markers, right
 from smidgen.runtime.schemas import from_json
 from smidgen.runtime.settings import PathText
 
@@ -60,9 +61,9 @@ def kills_block(path: Path) -> str:
         )
         for name, found in record.commands.items()
     ]
-    what = ("command", "kills", "hangs", "hanging workers replaced", "starts")
-    came_of_it = ("runs with the bytes of an undisturbed one", "files compared in each", "workers left behind")
-    table = markdown_table((*what, *came_of_it), rows)
+    what = left("command") + right("kills", "hangs", "hanging workers replaced", "starts")
+    came_of_it = right("runs with the bytes of an undisturbed one", "files compared in each", "workers left behind")
+    table = markdown_table(what + came_of_it, rows)
     total = f"{record.kills} kills and {record.stops} hangs, `form={record.form} seed={record.seed}`"
     return f"{table}\n\n{total}. {origin(record.commit, record.machine)}"
 
@@ -79,7 +80,9 @@ def fuzz_block(path: Path) -> str:
         )
         for name, tally in record.readers.items()
     ]
-    heads = ("reader", "inputs", "refused in words", "read as valid", "anything else", "slowest", "memory grew by")
+    heads = left("reader") + right(
+        "inputs", "refused in words", "read as valid", "anything else", "slowest", "memory grew by"
+    )
     total = f"{sum(tally.inputs for tally in record.readers.values()):,} inputs, `form={record.form}`"
     if not record.complete:
         total = f"**Not complete**: {total} so far, the same command goes on"
@@ -124,7 +127,9 @@ def _watched_table(record: PixelsRecord) -> str:
         )
         for name, task in record.tasks.items()
     ]
-    heads = ("task", *(f"episodes: {name}" for name in names), "frames", "false alarms", "farthest unseen move")
+    heads = left("task") + right(
+        *(f"episodes: {name}" for name in names), "frames", "false alarms", "farthest unseen move"
+    )
     return markdown_table(heads, rows)
 
 
@@ -140,7 +145,8 @@ def _views_table(record: PixelsRecord) -> str:
         )
         for view in record.views
     ]
-    heads = ("other cameras, other sizes", "pixels", "episodes", "false alarms", "farthest unseen move", "limit")
+    heads = left("other cameras, other sizes")
+    heads += right("pixels", "episodes", "false alarms", "farthest unseen move", "limit")
     return markdown_table(heads, rows)
 
 
@@ -156,14 +162,10 @@ def _faults_table(record: PixelsRecord) -> str:
         )
         for name, fault in record.faults.items()
     ]
-    heads = ("the renderer broken in mid-episode", "episodes", "stopped at a frame", "after frames, at most")
-    return markdown_table((*heads, "refused at the end", "kept"), rows)
-
-
-def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table whose first column is words and whose others are figures."""
-    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    heads = left("the renderer broken in mid-episode") + right(
+        "episodes", "stopped at a frame", "after frames, at most"
+    )
+    return markdown_table(heads + right("refused at the end", "kept"), rows)
 
 
 def origin(commit: str, machine: str) -> str:

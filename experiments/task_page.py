@@ -21,7 +21,7 @@ from smidgen.envs.smidgen_tasks import chance_level
 from smidgen.envs.tasks import TASKS
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.files import read_json, write_atomic
-from smidgen.runtime.marked_page import markdown_table, page_with_tables
+from smidgen.runtime.markdown import left, markdown_table, page_with_tables, right
 from smidgen.runtime.settings import PathText
 
 USAGE = "python -m smidgen.experiments.task_page [key=value ...]"
@@ -29,17 +29,10 @@ SUMMARY = """
 Collects demonstrations of every task, writes their datasheets, and computes the table of docs/tasks.md.
 """
 TABLE_NAME = "tasks"
-HEADS = {
-    "task": "---",
-    "what has to be done": "---",
-    "action": "---",
-    "horizon": "---:",
-    "expert": "---:",
-    "steps": "---:",
-    "pixels that vary": "---:",
-    "pixels of the cue": "---:",
-    "chance": "---:",
-}
+HEADS = [
+    *left("task", "what has to be done", "action"),
+    *right("horizon", "expert", "steps", "pixels that vary", "pixels of the cue", "chance"),
+]
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,10 @@ from smidgen.data_collection.synthetic import LadderConfig, make_ladder
 from smidgen.experiments.closed_forms import FREQUENCY_SHIFT, Prediction, predict
 from smidgen.policies.choice_rules import effective_number
 from smidgen.policies.transforms import TRANSFORMS, InputTransform, build_transform
+from smidgen.runtime import markdown
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import write_atomic
-from smidgen.runtime.marked_page import page_with_tables
 from smidgen.runtime.settings import PathText
 
 USAGE = "python -m smidgen.experiments.theory_table [key=value ...]"
@@ -133,13 +133,13 @@ def _cell(change: str, name: str, transform: InputTransform, pairs: list[torch.T
 def markdown_table(lines: list[Line]) -> str:
     """The lines as Markdown."""
     heads = [f"{title}, {what}" for title in CHANGES.values() for what in ("predicted", "measured")]
-    rows = [["transform", "tokens", *heads], ["---", *["---:"] * (1 + len(heads))]]
+    rows = []
     for line in lines:
         figures = [
             text for cell in line.cells.values() for text in (_prediction(cell.predicted), _count(cell.measured))
         ]
         rows.append([f"`{line.transform}`", f"{line.num_tokens:,}", *figures])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return markdown.markdown_table(markdown.left("transform") + markdown.right("tokens", *heads), rows)
 
 
 def _prediction(predicted: Prediction | None) -> str:
@@ -163,7 +163,7 @@ def _body(arguments: list[str]) -> None:
     table = markdown_table(measure(config))
     print(table)
     if page is not None:
-        write_atomic(page, page_with_tables(page, {TABLE_NAME: table}).encode())
+        write_atomic(page, markdown.page_with_tables(page, {TABLE_NAME: table}).encode())
 
 
 def main(argv: list[str] | None = None) -> int:

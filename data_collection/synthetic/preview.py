@@ -20,7 +20,7 @@ from smidgen.data_collection.synthetic.rungs import Array
 from smidgen.data_collection.synthetic.summary import EXAMPLES, SEED, difference, ladder_tables
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.files import write_atomic
-from smidgen.runtime.marked_page import page_with_tables
+from smidgen.runtime.markdown import page_with_tables
 from smidgen.runtime.settings import PathText
 
 USAGE = "python -m smidgen.data_collection.synthetic.preview [key=value ...]"

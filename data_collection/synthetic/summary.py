@@ -5,8 +5,6 @@ Axes: B examples, N tokens, C channels, F coefficients of a transform.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 from scipy import fft
 
@@ -21,6 +19,7 @@ from smidgen.data_collection.synthetic.oracle import (
     sparse_probe,
 )
 from smidgen.data_collection.synthetic.rungs import Array
+from smidgen.runtime.markdown import left, markdown_table, right
 
 SEED = 0
 EXAMPLES: dict[str, LadderConfig] = {
@@ -90,6 +89,5 @@ def ladder_tables() -> dict[str, str]:
 
 
 def _markdown(rows: list[dict[str, str]]) -> str:
-    headings: Mapping[str, str] = rows[0]
-    lines = [headings.keys(), ["---", *["---:"] * (len(headings) - 1)], *(row.values() for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    first, *others = rows[0]
+    return markdown_table(left(first) + right(*others), [list(row.values()) for row in rows])

@@ -18,10 +18,11 @@ from smidgen.evaluation.claims.page import render_claims_page
 from smidgen.evaluation.claims.records import read_suite
 from smidgen.evaluation.claims.tables import markdown, print_terminal
 from smidgen.evaluation.claims.verdicts import Judgement, judge
-from smidgen.evaluation.tables import check_outputs, replace_between_markers
+from smidgen.evaluation.tables import check_outputs
 from smidgen.runtime.command_line import command_help, compose_config, wants_help
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import read_text, write_atomic
+from smidgen.runtime.markdown import replace_between_markers
 from smidgen.runtime.places import read_only_places
 from smidgen.runtime.settings import PathText
 

@@ -6,6 +6,7 @@ from smidgen.evaluation.claims.effects import measure
 from smidgen.evaluation.claims.plan import Comparison
 from smidgen.evaluation.claims.records import Suite
 from smidgen.evaluation.claims.wording import effect_interval, effect_value
+from smidgen.runtime.markdown import left, markdown_table, right
 
 # What is changed, the arm without it, the arm with it: alike in everything else but the learning rate tuned for each.
 LEVERS = (
@@ -30,10 +31,12 @@ def levers_table(suite: Suite) -> str:
     """
     comparisons = [Comparison(name="lever", kind="ratio", slow=(old,), fast=(new,)) for _, old, new in LEVERS]
     effects = [measure(comparison, suite) for comparison in comparisons]
-    lines = ["| lever | leaves the mean sooner by [95 % interval] | arms |", "| --- | ---: | --- |"]
     order = sorted(zip(effects, LEVERS, strict=True), key=lambda pair: -pair[0].value)
-    lines += [
-        f"| {what} | {effect_value(effect)} [{effect_interval(effect)}] | `{old}` → `{new}` |"
-        for effect, (what, old, new) in order
-    ]
-    return "\n".join(lines)
+    heads = left("lever") + right("leaves the mean sooner by [95 % interval]") + left("arms")
+    return markdown_table(
+        heads,
+        [
+            (what, f"{effect_value(effect)} [{effect_interval(effect)}]", f"`{old}` → `{new}`")
+            for effect, (what, old, new) in order
+        ],
+    )

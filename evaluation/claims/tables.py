@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-
 from rich.console import Console
 from rich.text import Text
 
@@ -31,7 +29,7 @@ from smidgen.evaluation.claims.wording import (
     verdict_note,
     verdict_text,
 )
-from smidgen.evaluation.tables import escape_markdown
+from smidgen.runtime.markdown import escape_markdown, left, markdown_table
 from smidgen.runtime.terminal_table import TerminalColumn, TerminalRow, print_table
 
 NOTHING_YET = "No record yet: run `smidgen-suite suite=claims`."
@@ -48,20 +46,16 @@ def markdown(judgement: Judgement) -> str:
         lines += ["", f"**{SMOKE_WARNING}**"]
     lines += [
         "",
-        *_table(
-            ("claim", "statement", "verdict", "rests on"),
+        markdown_table(
+            left("claim", "statement", "verdict", "rests on"),
             (_claim_row(entry, suite) for entry in judgement.claims.values()),
         ),
     ]
-    header = ("hypothesis", "statement", "refuted if", "verdict", "p (Holm)")
-    lines += ["", *_table(header, (_hypothesis_row(entry, suite) for entry in judgement.hypotheses.values()))]
-    header = ("comparison", "predicted", "measured [95 % interval]", "escaped, slow against fast", "on its own")
+    header = left("hypothesis", "statement", "refuted if", "verdict", "p (Holm)")
+    lines += ["", markdown_table(header, (_hypothesis_row(entry, suite) for entry in judgement.hypotheses.values()))]
+    header = left("comparison", "predicted", "measured [95 % interval]", "escaped, slow against fast", "on its own")
     rows = [_comparison_row(entry, part) for entry in judgement.hypotheses.values() for part in entry.comparisons]
-    return "\n".join([*lines, "", *_table(header, rows)])
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)]
+    return "\n".join([*lines, "", markdown_table(header, rows)])
 
 
 def _claim_row(judged: JudgedClaim, suite: Suite) -> list[str]:

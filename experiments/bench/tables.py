@@ -7,7 +7,7 @@ from pathlib import Path
 
 from smidgen.experiments.bench.benchmarks import BENCHMARKS
 from smidgen.experiments.bench.record import Row, read_rows
-from smidgen.runtime import marked_page
+from smidgen.runtime import markdown
 from smidgen.runtime.files import write_atomic
 
 HEADINGS = ("what", "peer", "ours", "theirs", "ratio", "must reach", "aim")
@@ -63,7 +63,7 @@ def markdown_table(rows: list[Row]) -> str:
         return "No record yet: `make bench` writes them."
     shares = {match.groups(): row for row in rows if (match := _SHARE.fullmatch(row.name))}
     others = [list(cells(row)) for row in rows if row not in shares.values()]
-    tables = [marked_page.markdown_table(dict.fromkeys(HEADINGS, "---"), others)] if others else []
+    tables = [markdown.markdown_table(markdown.left(*HEADINGS), others)] if others else []
     tables += [_table_of_shares(shares)] if shares else []
     origins = sorted({f"`{row.commit}` on {row.machine}" for row in rows})
     return "\n\n".join([*tables, f"Measured: {'; '.join(origins)}."])
@@ -77,11 +77,11 @@ def _table_of_shares(shares: dict[tuple[str, ...], Row]) -> str:
     for name in dict.fromkeys(transform for transform, _ in shares):
         row = [shares.get((name, after)) for after in afters]
         lines.append([f"`{name}`", *("-" if cell is None else _share(cell) for cell in row)])
-    heads = {"transform": "---"} | {f"`{after}`": "---:" for after in afters}
+    heads = markdown.left("transform") + markdown.right(*(f"`{after}`" for after in afters))
     return (
         "Each input transform's share of a training step in per cent, by the standardisation after it; bold where it "
         f"misses {' and '.join(f'`{condition}`' for condition in conditions)}:\n\n"
-        + marked_page.markdown_table(heads, lines)
+        + markdown.markdown_table(heads, lines)
     )
 
 
@@ -97,4 +97,4 @@ def update_page(page: Path, directory: Path) -> None:
         UserError: If the page is missing or has not both markers.
     """
     table = markdown_table(stored_rows(directory))
-    write_atomic(page, marked_page.page_with_tables(page, {TABLE_NAME: table}).encode())
+    write_atomic(page, markdown.page_with_tables(page, {TABLE_NAME: table}).encode())

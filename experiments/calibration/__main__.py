@@ -20,7 +20,7 @@ from smidgen.evaluation.collapse.labels import CUE
 from smidgen.experiments.calibration.episodes import CalibrationEpisodes
 from smidgen.experiments.calibration.record import Calibration, CalibrationConfig, calibrate, calibration_json
 from smidgen.experiments.calibration.tables import TABLES, detector_table, words_table
-from smidgen.runtime import marked_page
+from smidgen.runtime import markdown
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.files import write_atomic, write_json_atomic
 
@@ -47,7 +47,7 @@ def page_with_tables(page: str, calibration: Calibration) -> str:
         UserError: If the page lacks a marker.
     """
     tables = {name: table(calibration) for name, table in TABLES.items()}
-    return marked_page.page_with_tables(Path(page), {"words": words_table(), **tables})
+    return markdown.page_with_tables(Path(page), {"words": words_table(), **tables})
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -8,7 +8,7 @@ from smidgen.evaluation.collapse.labels import BLIND, MEANINGS, PARTLY_BLIND, SE
 from smidgen.evaluation.statistics import wilson_interval
 from smidgen.experiments.calibration.ground_truth import families
 from smidgen.experiments.calibration.record import Calibration, Found
-from smidgen.runtime.marked_page import markdown_table
+from smidgen.runtime.markdown import left, markdown_table, right
 
 DETECTORS = {
     "verdict_of_pairs": "pairs alone",
@@ -38,11 +38,8 @@ def _others(label: str) -> list[str]:
 
 def detector_table(calibration: Calibration) -> str:
     """Errors of each detector, with intervals."""
-    lines = [
-        "| asked | seeing, called otherwise | blind, called otherwise | seeing, called blind | blind, called seeing"
-        " | partly blind, called otherwise |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
-    ]
+    errors = ("seeing, called otherwise", "blind, called otherwise", "seeing, called blind", "blind, called seeing")
+    heads, rows = left("asked") + right(*errors, "partly blind, called otherwise"), []
     for detector, name in DETECTORS.items():
         cells = [
             counted(*wrong(calibration.policies, truth, detector, called))
@@ -54,23 +51,21 @@ def detector_table(calibration: Calibration) -> str:
                 (PARTLY_BLIND, _others(PARTLY_BLIND)),
             )
         ]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append([name, *cells])
+    return markdown_table(heads, rows)
 
 
 def family_table(calibration: Calibration) -> str:
     """What each family was called."""
-    lines = [
-        "| policies | truth | n | sees | partly blind | blind | undecided | called mean-collapsed |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |",
-    ]
+    calls = ("n", "sees", "partly blind", "blind", "undecided", "called mean-collapsed")
+    heads, rows = left("policies", "truth") + right(*calls), []
     for name, family in families(calibration.network_steps).items():
         members = [each for each in calibration.policies if each.family == name and each.truth is not None]
-        calls = [sum(each.verdict == label for each in members) for label in (*VERDICTS, None)]
+        counts = [sum(each.verdict == label for each in members) for label in (*VERDICTS, None)]
         truth = f"{spoken(family.truth)}{' at the mean' if family.at_the_mean else ''}"
         collapsed = sum(bool(each.mean_collapsed) for each in members)
-        lines.append(f"| {family.meaning} | {truth} | {len(members)} | {' | '.join(map(str, calls))} | {collapsed} |")
-    return "\n".join(lines)
+        rows.append([family.meaning, truth, *map(str, (len(members), *counts, collapsed))])
+    return markdown_table(heads, rows)
 
 
 def mean_counts(calibration: Calibration) -> dict[str, tuple[int, int]]:
@@ -89,15 +84,13 @@ def mean_counts(calibration: Calibration) -> dict[str, tuple[int, int]]:
 
 def mean_table(calibration: Calibration) -> str:
     """Errors of the call of mean collapse."""
-    rows = [f"| {name} | {counted(*count)} |" for name, count in mean_counts(calibration).items()]
-    return "\n".join(["| blind policies | errors |", "| --- | ---: |", *rows])
+    rows = [[name, counted(*count)] for name, count in mean_counts(calibration).items()]
+    return markdown_table(left("blind policies") + right("errors"), rows)
 
 
 def words_table() -> str:
     """The words for a policy's status, and what each means; they follow from the thresholds alone."""
-    return markdown_table(
-        {"status": "---", "meaning": "---"}, [[spoken(word), meaning] for word, meaning in MEANINGS.items()]
-    )
+    return markdown_table(left("status", "meaning"), [[spoken(word), meaning] for word, meaning in MEANINGS.items()])
 
 
 TABLES = {"detectors": detector_table, "families": family_table, "means": mean_table}

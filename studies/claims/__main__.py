@@ -15,10 +15,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from smidgen.evaluation.tables import check_outputs, replace_between_markers
+from smidgen.evaluation.tables import check_outputs
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import read_text, write_atomic
+from smidgen.runtime.markdown import replace_between_markers
 from smidgen.runtime.settings import PathText
 from studies.claims.choices import read_choices
 from studies.claims.page import render_page

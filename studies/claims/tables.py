@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
-from smidgen.evaluation.tables import escape_markdown
 from smidgen.runtime.files import read_json
+from smidgen.runtime.markdown import escape_markdown, left, markdown_table
 from studies.claims.plan import Plan
 from studies.claims.records import Records
 from studies.claims.report import (
@@ -22,7 +22,7 @@ from studies.claims.report import (
 )
 from studies.claims.verdicts import Judged
 
-FORECAST_HEAD = (
+FORECAST_HEAD = left(
     "first round's runs, on which it was made",
     "number",
     "rank correlation of T0.5 with it",
@@ -33,7 +33,7 @@ FORECAST_TEXT = (
     "one step of Adam: nothing is fitted. Contrast: that of the untrained network's latents, alone. Below, its choice "
     "between raw tokens and their DFT on this round's data, fixed before the runs."
 )
-CONTRAST_HEAD = ("contrast", "effect [95 %]", "learned, slow then fast", "log-rank p", "")
+CONTRAST_HEAD = left("contrast", "effect [95 %]", "learned, slow then fast", "log-rank p", "")
 
 
 def markdown(plan: Plan, judged: dict[str, Judged], records: Records, folder: Path) -> str:
@@ -43,31 +43,26 @@ def markdown(plan: Plan, judged: dict[str, Judged], records: Records, folder: Pa
     lines = [
         f"{num_runs:,} runs so far on {sum(bool(records.runs(arm)) for arm in plan.arms)} of {len(plan.arms)} arms."
     ]
-    head = ("claim", "statement", "verdict", "effect [interval of the deciding look]")
+    head = left("claim", "statement", "verdict", "effect [interval of the deciding look]")
     rows = [
         (each.name, escape_markdown(each.claim.statement), f"**{state_text(each.primary)}**", effect_text(each.primary))
         for each in reports
     ]
-    lines += ["", *table(head, rows)]
+    lines += ["", markdown_table(head, rows)]
     for each in reports:
         lines += ["", f"### {each.name}", "", f"*He said:* {escape_markdown(each.claim.statement)}"]
         lines += [f"*We asked:* {escape_markdown(each.claim.reading)}", f"*Result:* {escape_markdown(each.found)}"]
-        lines += ["", *_contrasts((each.primary, *each.others), records)]
+        lines += ["", _contrasts((each.primary, *each.others), records)]
     lines += ["", "### A forecast of the escape", "", FORECAST_TEXT, ""]
-    lines += [*table(FORECAST_HEAD, forecast_rows(folder)), "", *_contrasts(forecast_contrasts(judged), records)]
-    lines += ["", "### New hypotheses", "", *_contrasts(new_contrasts(judged), records)]
-    arm_head = ("arm", "rate", "T0.5 of the four tuning runs, by rate", "learned", "never learned")
+    lines += [markdown_table(FORECAST_HEAD, forecast_rows(folder)), "", _contrasts(forecast_contrasts(judged), records)]
+    lines += ["", "### New hypotheses", "", _contrasts(new_contrasts(judged), records)]
+    arm_head = left("arm", "rate", "T0.5 of the four tuning runs, by rate", "learned", "never learned")
     arms = [(each.name, each.rate, each.search, each.learned, each.never) for each in arm_reports(plan, records)]
-    lines += ["", "### Arms", "", *table(arm_head, [[escape_markdown(part) for part in row] for row in arms])]
-    return "\n".join([*lines, "", "### Coverage of the intervals", "", *_coverage(folder)])
+    lines += ["", "### Arms", "", markdown_table(arm_head, [[escape_markdown(part) for part in row] for row in arms])]
+    return "\n".join([*lines, "", "### Coverage of the intervals", "", _coverage(folder)])
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """A Markdown table's lines."""
-    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
-
-
-def _contrasts(judged: Iterable[Judged], records: Records) -> list[str]:
+def _contrasts(judged: Iterable[Judged], records: Records) -> str:
     rows = [
         (
             escape_markdown(f"{each.contrast.title}{' (primary)' if each.contrast.claim else ''}"),
@@ -78,13 +73,13 @@ def _contrasts(judged: Iterable[Judged], records: Records) -> list[str]:
         )
         for each in judged
     ]
-    return table(CONTRAST_HEAD, rows)
+    return markdown_table(CONTRAST_HEAD, rows)
 
 
-def _coverage(folder: Path) -> list[str]:
+def _coverage(folder: Path) -> str:
     rows = read_json(folder / "coverage.json")["rows"]
-    head = ("deviation", "outliers", "seeds", "nominal", "signed rank (used)", "Student", "bootstrap")
-    return table(
+    head = left("deviation", "outliers", "seeds", "nominal", "signed rank (used)", "Student", "bootstrap")
+    return markdown_table(
         head,
         [
             (

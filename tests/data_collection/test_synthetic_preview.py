@@ -7,7 +7,7 @@ from PIL import Image
 from smidgen.data_collection.synthetic import preview, summary
 from smidgen.data_collection.synthetic.config import KINDS
 from smidgen.data_collection.synthetic.summary import EXAMPLES, noise_row, participation_ratio, rung_row
-from smidgen.runtime.marked_page import page_with_tables
+from smidgen.runtime.markdown import page_with_tables
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "ladder.md"
 # One row of the greatest length stands for its three, which take the longest.

@@ -24,9 +24,10 @@ from smidgen.evaluation.ranking import (
 )
 from smidgen.evaluation.records import Record
 from smidgen.evaluation.rows import Run
-from smidgen.evaluation.tables import csv_table, escape_markdown, markdown, print_terminal, replace_between_markers
+from smidgen.evaluation.tables import csv_table, markdown, print_terminal
 from smidgen.runtime.command_line import run_command
 from smidgen.runtime.errors import UserError
+from smidgen.runtime.markdown import escape_markdown, replace_between_markers
 
 README = "# title\n\n<!-- leaderboard:begin -->\nold\n<!-- leaderboard:end -->\n\nafter\n"
 

@@ -6,7 +6,7 @@ import pytest
 
 from smidgen.envs.tasks import TASKS
 from smidgen.experiments.task_page import TABLE_NAME, TaskPageConfig, run, task_table
-from smidgen.runtime.marked_page import page_with_tables
+from smidgen.runtime.markdown import page_with_tables
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,11 +1,11 @@
-"""Computed tables between the markers of a page."""
+"""Computed Markdown: tables, and the markers of a page that they stand between."""
 
 from pathlib import Path
 
 import pytest
 
 from smidgen.runtime.errors import UserError
-from smidgen.runtime.marked_page import markdown_table, page_with_tables
+from smidgen.runtime.markdown import left, markdown_table, page_with_tables, right
 
 MARKERS = "<!-- {0} table: begin -->{1}<!-- {0} table: end -->"
 
@@ -31,4 +31,6 @@ def test_a_page_without_markers_is_refused(text: str, tmp_path: Path) -> None:
 
 
 def test_a_markdown_table_has_headings_alignment_and_rows() -> None:
-    assert markdown_table({"a": "---", "b": "---:"}, [["1", "2"]]) == "| a | b |\n| --- | ---: |\n| 1 | 2 |"
+    assert markdown_table(left("a") + right("b", ""), [["1", "2", ""]]) == (
+        "| a | b |  |\n| --- | ---: | ---: |\n| 1 | 2 |  |"
+    )
