@@ -24,7 +24,7 @@ demo: $(STAMP) ## The whole path on Lift: demonstrations, training, evaluation, 
 bench: $(STAMP) ## Speed and memory against what a user would run instead, into results/bench (BENCH=name for one).
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement install/bench.txt \
 		|| echo "some peers could not be installed; their rows will say so"
-	@$(BIN)/python -m smidgen.experiments.bench $(if $(BENCH),name=$(BENCH)) page=docs/benchmarks.md $(ARGS)
+	@$(BIN)/python -m studies.bench $(if $(BENCH),name=$(BENCH)) page=docs/benchmarks.md $(ARGS)
 
 test: lint types unit ## Everything that CI runs: lint, types and all tests (under 10 minutes on 2 cores).
 

@@ -32,7 +32,7 @@ def evaluate() -> int:
 
 def leaderboard() -> int:
     """``smidgen-leaderboard``."""
-    return _run("smidgen.evaluation.leaderboard")
+    return _run("smidgen.leaderboard.command")
 
 
 def suite() -> int:

@@ -17,8 +17,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from hypothesis import settings  # noqa: E402
 
-# Modules that tests of several folders share.
-sys.path.insert(0, str(Path(__file__).parent))
+# Where modules stand that tests of several folders share; worker processes inherit sys.path.
+SHARED = (".", "data_collection", "evaluation", "leaderboard", "experiments", "studies/first_round")
+sys.path[:0] = [str(Path(__file__).parent / folder) for folder in SHARED]
 
 
 def pytest_collection_finish() -> None:

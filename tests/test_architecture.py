@@ -16,7 +16,17 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-FOLDERS = ("runtime", "envs", "policies", "data_collection", "training", "evaluation", "experiments", "package")
+FOLDERS = (
+    "runtime",
+    "envs",
+    "policies",
+    "data_collection",
+    "training",
+    "evaluation",
+    "leaderboard",
+    "experiments",
+    "package",
+)
 # Holds what `import smidgen` gives. A folder `smidgen` would hide the installed package from whoever runs Python here.
 TOP = "package"
 # Made with the product and not part of it: may import all of it, and none of it imports them.
@@ -29,16 +39,15 @@ MAY_IMPORT = {
     "data_collection": {"envs", "policies"},
     "training": {"policies", "data_collection"},
     "evaluation": {"data_collection", "envs", "policies"},
-    "experiments": {"training", "evaluation", "data_collection", "envs", "policies"},
+    "leaderboard": {"evaluation", "data_collection", "envs", "policies"},
+    "experiments": {"training", "leaderboard", "evaluation", "data_collection", "envs", "policies"},
     TOP: {"training", "evaluation", "data_collection", "envs", "policies"},
 }
 # training meets evaluation here: measures and statistics over tensors, which import nothing of ours.
-SHARED_LEAVES = {f"smidgen.evaluation.{name}" for name in ("collapse", "statistics", "survival", "training_seeds")}
+SHARED_LEAVES = {f"smidgen.evaluation.{name}" for name in ("collapse", "statistics")}
 LEAF_IMPORTS = {"torch", "numpy", "scipy"} | set(sys.stdlib_module_names)
-# The episode store and the synthetic ladder are all that training sees of data_collection.
-STORE_MODULES = {
-    f"smidgen.data_collection.{name}" for name in ("store", "episode", "manifest", "array_files", "synthetic")
-}
+# The episode store is all that training sees of data_collection.
+STORE_MODULES = {f"smidgen.data_collection.{name}" for name in ("store", "episode", "manifest", "array_files")}
 SIMULATORS = {"robosuite", "mujoco", "OpenGL", "mink"}
 FORBIDDEN_STEMS = {"utils", "util", "misc", "helpers", "helper"}
 MAX_MODULE_LINES = 450
@@ -213,6 +222,13 @@ SOURCE_RULES: dict[str, Callable[[Path, str], list[str]]] = {
 }
 
 
+def attack_offences(path: Path, source: str) -> list[str]:
+    """Imports of the tests, which attack the product and its studies and are part of neither."""
+    names = [(line, name) for line, name in imported_names(source) if name.split(".")[0] == "tests"]
+    return [f"{path}:{line}: only tests import {name}" for line, name in names]
+
+
+SOURCE_RULES["attacks"] = attack_offences
 # The product's arrows and leaves mean nothing there.
 STUDY_RULES = {name: rule for name, rule in SOURCE_RULES.items() if name not in ("arrows", "leaves")}
 
@@ -285,6 +301,9 @@ PLANTED = [
     (arrow_offences, "evaluation/rollout.py", "from smidgen.experiments import demo"),
     (arrow_offences, "evaluation/collapse/cue.py", "from smidgen.runtime.errors import UserError"),
     (arrow_offences, "evaluation/collapse/cue.py", "from smidgen.evaluation.statistics import holm"),
+    (attack_offences, "studies/reliability/record.py", "from tests.fuzz.campaign import READERS"),
+    (attack_offences, "evaluation/records.py", "import tests.faults"),
+    (arrow_offences, "evaluation/records.py", "from smidgen.leaderboard import rows"),
     (leaf_offences, "evaluation/collapse/monitor.py", "import gymnasium"),
     (leaf_offences, "evaluation/statistics.py", "from smidgen.runtime.files import read_json"),
     (simulator_offences, "data_collection/collect.py", "import robosuite"),

@@ -17,15 +17,15 @@ from smidgen.evaluation.evaluate import main as evaluate
 from smidgen.evaluation.held_out import predict_steps
 from smidgen.evaluation.policy_source import PolicySource, build_card, policy_identity
 from smidgen.evaluation.records import read_record
-from smidgen.evaluation.submit import bundle_files, open_submission, submit
 from smidgen.evaluation.surroundings import task_of_file
-from smidgen.experiments.fuzz.data_readers import write_data_set
+from smidgen.leaderboard.submit import bundle_files, open_submission, submit
 from smidgen.policies.checkpoint import load_checkpoint
 from smidgen.policies.transforms import build_transform
 from smidgen.runtime.command_line import run_command
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import read_json, sha256_file
 from smidgen.training.train import _body as train
+from tests.fuzz.data_readers import write_data_set
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")

@@ -14,7 +14,6 @@ SMALLER = {
     "smidgen-collect": ["episodes=4", "workers=0"],
     "smidgen-train": ["steps=4", "eval_every=2"],
     "smidgen-eval": ["episodes=2", "videos=1", "workers=0"],
-    "smidgen-suite": ["arms=[raw]"],
 }
 
 

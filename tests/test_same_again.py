@@ -20,10 +20,11 @@ from smidgen.data_collection.collector import CollectConfig
 from smidgen.evaluation import shards
 from smidgen.evaluation.evaluate import evaluate
 from smidgen.evaluation.plan import EvalConfig
-from smidgen.experiments import suite as suite_module
-from smidgen.experiments.suite import SuiteConfig, run_suite
+from smidgen.experiments.suite import SuiteConfig
 from smidgen.training.config import TrainConfig
 from smidgen.training.loop import train
+from studies.first_round import suite as suite_module
+from studies.first_round.suite import run_suite
 from tests.evaluation.fake_lift import FakeLift, open_fake_collector
 
 ROOT = Path(__file__).parents[1]
@@ -100,7 +101,8 @@ def test_an_evaluation_is_the_same_in_any_order_of_finishing(tmp_path, monkeypat
 def test_a_suite_is_the_same_in_any_order_of_finishing(tmp_path, monkeypatch):
     def run(folder: Path) -> None:
         places = {"out": str(folder / "out"), "scratch": str(folder / "scratch")}
-        run_suite(SuiteConfig(suite="claims", form="smoke", workers=0, arms=("raw", "dft1d"), **places))
+        suite = "studies.first_round:ROUND_ONE"
+        run_suite(SuiteConfig(suite=suite, form="smoke", workers=0, arms=("raw", "dft1d"), **places))
 
     plain, shuffled, _ = in_any_order(run, suite_module, tmp_path, monkeypatch)
     assert plain == shuffled

@@ -7,10 +7,10 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from smidgen.data_collection.synthetic import LadderConfig
 from smidgen.policies.perceiver import PerceiverConfig
-from smidgen.training.side_by_side import LadderTraining
 from studies.claims.design import CLIP_NORM, MEASURE_EVERY, SETTLE_STEPS, SPARSE_AFTER, WARMUP_STEPS
+from studies.ladder.side_by_side import LadderTraining
+from studies.synthetic import LadderConfig
 
 GRIDS = {256: (1, 16, 16), 1024: (1, 32, 32), 3072: (3, 32, 32), 12_288: (3, 64, 64), 49_152: (3, 128, 128)}
 SMALL = PerceiverConfig(num_latents=8, latent_dim=32, num_layers=1, num_heads=2)

@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from smidgen.data_collection.synthetic.ladder import make_ladder
 from smidgen.policies.choose_transform import ORIGINAL_RULE, OUR_RULE, InputChoice, choose_transform
 from smidgen.runtime.command_line import run_command
 from smidgen.runtime.files import read_json, write_json_atomic
@@ -18,6 +17,7 @@ from studies.claims import forecast
 from studies.claims.arms import Arm
 from studies.claims.design import FIRST_LOOK, SEEDS
 from studies.claims.plan import Plan
+from studies.synthetic.ladder import make_ladder
 
 FILE = "choices.json"
 RULES = (ORIGINAL_RULE, OUR_RULE, forecast.RULE)

@@ -28,13 +28,13 @@ from typing import Any
 import torch
 from scipy import stats
 
-from smidgen.data_collection.synthetic import LadderConfig, make_ladder
-from smidgen.evaluation.claims.records import ArmRecord, SeedRecord, read_suite
-from smidgen.experiments.claims.plan import build_form
 from smidgen.policies.perceiver import Perceiver, PerceiverConfig
 from smidgen.runtime.command_line import run_command
 from smidgen.runtime.files import write_json_atomic
-from smidgen.training.side_by_side import initial_network
+from studies.first_round.forms import build_form
+from studies.first_round.records import ArmRecord, SeedRecord, read_suite
+from studies.ladder.side_by_side import initial_network
+from studies.synthetic import LadderConfig, make_ladder
 
 FILE = "forecast.json"
 FIRST_ROUND = Path("results/claims")

@@ -21,12 +21,12 @@ from scipy import integrate
 
 from smidgen.evaluation.collapse.escape import escape_step
 from smidgen.runtime.files import read_json, write_json_atomic
-from smidgen.training.escape import CONFIRM_STEPS, RunRecord
-from smidgen.training.side_by_side import SideBySide
 from studies.claims.arms import WITHOUT_UNIFORM, Arm
 from studies.claims.attention import remove_uniform_part
 from studies.claims.design import AREA_HORIZONS, FVU_STEPS
 from studies.claims.records import Run
+from studies.ladder.escape import CONFIRM_STEPS, RunRecord
+from studies.ladder.side_by_side import SideBySide
 
 Array = NDArray[np.float64]
 Point = tuple[int, float, float]

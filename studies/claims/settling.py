@@ -19,9 +19,9 @@ import torch
 
 from smidgen.runtime.command_line import run_command
 from smidgen.runtime.files import read_json, write_json_atomic
-from smidgen.training.escape import SETTLED_ABOVE
 from studies.claims.design import LEAST_RATIO_UNCENTRED, SETTLE_STEPS, TUNING_SEEDS
 from studies.claims.measuring import MeasuredRuns, Point, area, completed_curve
+from studies.ladder.escape import SETTLED_ABOVE
 
 FILE = "settling.json"
 RATES = (1e-3, 3e-3)

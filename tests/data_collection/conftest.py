@@ -1,12 +1,6 @@
-"""Makes the fakes importable, here and in the worker processes that tests start."""
-
-import sys
-from pathlib import Path
+"""Data sets that tests share."""
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from collection_fakes import fake_config, open_fake_collector
 
 from smidgen.data_collection.collect import collect

@@ -19,8 +19,8 @@ from smidgen.evaluation.evaluate import evaluate
 from smidgen.evaluation.plan import EvalConfig
 from smidgen.evaluation.provenance import BROKEN
 from smidgen.evaluation.records import Record, read_record, write_record
-from smidgen.evaluation.rows import policy_id
 from smidgen.evaluation.verify import VerifyOptions, verify_record
+from smidgen.leaderboard.rows import policy_id
 from smidgen.policies.checkpoint import RUN_CHECKPOINT, load_checkpoint, save_checkpoint
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import sha256_file

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from leaderboard_records import TEST_SEEDS_START, build_record, seed_record, write
 
-from smidgen.evaluation.leaderboard import leaderboard
-from smidgen.evaluation.ranking import rank_runs
 from smidgen.evaluation.records import read_record
-from smidgen.evaluation.rows import ENTRY_EPISODES, Run
-from smidgen.evaluation.submit import open_submission
 from smidgen.evaluation.verification import catch_probability
+from smidgen.leaderboard.command import leaderboard
+from smidgen.leaderboard.ranking import rank_runs
+from smidgen.leaderboard.rows import ENTRY_EPISODES, Run
+from smidgen.leaderboard.submit import open_submission
 from smidgen.runtime.command_line import run_command
 from smidgen.runtime.errors import UserError
 

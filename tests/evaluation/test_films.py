@@ -14,11 +14,11 @@ from test_changed_code import as_version_1
 
 from smidgen.evaluation.evaluate import evaluate
 from smidgen.evaluation.films import checkpoint_mark, is_own_film, read_mark, video_path
-from smidgen.evaluation.leaderboard import leaderboard
 from smidgen.evaluation.plan import EvalConfig, make_plan
 from smidgen.evaluation.records import Record, read_record, write_record
 from smidgen.evaluation.summary import summary_line
 from smidgen.evaluation.videos import frames_sha256, write_video
+from smidgen.leaderboard.command import leaderboard
 from smidgen.runtime.command_line import run_command
 from smidgen.runtime.errors import UserError
 

@@ -24,9 +24,10 @@ sys.path[:0] = [sys.argv[3]]
 from fake_lift import FakeLift
 from smidgen.data_collection.data import main
 from smidgen.evaluation.evaluate import evaluate
-from smidgen.evaluation.leaderboard import leaderboard
+from smidgen.leaderboard.command import leaderboard
 from smidgen.evaluation.plan import EvalConfig
 from smidgen.runtime.command_line import run_command
+from studies.first_round.__main__ import claims
 
 mounted, out = Path(sys.argv[1]), Path(sys.argv[2])
 demos = str(mounted / "demos")
@@ -38,7 +39,7 @@ config = EvalConfig(
     policy=str(mounted / "run"), demos=demos, out=str(out / "results"), episodes=1, workers=0, videos=0
 )
 named = [f"csv={out / 'table.csv'}", f"html={out / 'page.html'}"]
-print("claims", run_command(leaderboard, ["--claims", f"results={mounted / 'claims'}"]))
+print("claims", run_command(claims, [f"results={mounted / 'claims'}"]))
 print("named", run_command(leaderboard, [f"results={mounted / 'results'}", *named]), (out / "page.html").exists())
 print("record", evaluate(config, FakeLift)[0].exists())
 """

@@ -17,9 +17,7 @@ from smidgen.data_collection.collector import CollectConfig
 from smidgen.data_collection.store import EpisodeStore
 from smidgen.evaluation import verify as verify_module
 from smidgen.evaluation.evaluate import evaluate, main
-from smidgen.evaluation.leaderboard import LeaderboardConfig, table_outputs
 from smidgen.evaluation.plan import EvalConfig
-from smidgen.evaluation.ranking import rank_runs, read_runs
 from smidgen.evaluation.records import host_path, read_record, success_rate, write_record
 from smidgen.evaluation.verification import (
     Verification,
@@ -29,6 +27,8 @@ from smidgen.evaluation.verification import (
     verification_path,
 )
 from smidgen.evaluation.verify import VerifyOptions, verify, verify_record
+from smidgen.leaderboard.command import LeaderboardConfig, table_outputs
+from smidgen.leaderboard.ranking import rank_runs, read_runs
 from smidgen.policies.checkpoint import RUN_CHECKPOINT
 from smidgen.runtime.command_line import run_command
 from smidgen.runtime.errors import UserError

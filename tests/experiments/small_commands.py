@@ -55,10 +55,12 @@ def evaluate(folder: Path, workers: int, limit_s: float = 0.0) -> None:
 
 
 def suite(folder: Path, workers: int, limit_s: float = 0.0) -> None:
-    from smidgen.experiments.suite import SuiteConfig, run_suite
+    from smidgen.experiments.suite import SuiteConfig
+    from studies.first_round.suite import run_suite
 
     places = {"out": str(folder / "out"), "scratch": str(folder / "scratch")}
-    run_suite(SuiteConfig(suite="claims", form="smoke", workers=workers, arms=("raw",), **places))
+    suite = "studies.first_round:ROUND_ONE"
+    run_suite(SuiteConfig(suite=suite, form="smoke", workers=workers, arms=("raw",), **places))
 
 
 COMMANDS = {"collect": collect, "train": train, "evaluate": evaluate, "suite": suite}

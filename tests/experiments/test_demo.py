@@ -7,8 +7,9 @@ import imageio.v3 as iio
 import pytest
 
 from smidgen.evaluation.records import read_record
-from smidgen.experiments import demo, side_by_side
+from smidgen.experiments import demo
 from smidgen.runtime.command_line import run_command
+from studies.pages import side_by_side
 
 SMALL = ["demonstrations=4", "validation=2", "steps=6", "episodes=2", "videos=1", "workers=0"]
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from smidgen.experiments.fuzz.hostile import CANARY
+from tests.fuzz.hostile import CANARY
 
 
 @pytest.fixture(autouse=True)

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from smidgen.experiments.fuzz.reader import plant
-from smidgen.experiments.fuzz.registry import READERS
+from tests.fuzz.reader import plant
+from tests.fuzz.registry import READERS
 
 LONG_NAME = "a" * 5000
 

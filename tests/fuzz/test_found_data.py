@@ -13,13 +13,13 @@ from smidgen.data_collection.array_files import read_npz
 from smidgen.data_collection.episode import COUNTERFACTUALS_LAYOUT
 from smidgen.data_collection.manifest import array_sizes
 from smidgen.data_collection.store import EpisodeStore
-from smidgen.data_collection.synthetic.pictures import read_pictures
-from smidgen.experiments.fuzz.data_readers import HEADER, PICTURES, sign
-from smidgen.experiments.fuzz.reader import plant
 from smidgen.runtime.action_spec import ActionSpec
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import read_json, read_text
+from studies.synthetic.pictures import read_pictures
+from tests.fuzz.data_readers import HEADER, PICTURES, sign
 from tests.fuzz.planted import LONG_NAME, alter, planted
+from tests.fuzz.reader import plant
 
 EPISODE = "episodes/000000000"
 

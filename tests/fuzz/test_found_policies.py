@@ -12,15 +12,15 @@ from safetensors.torch import save
 from smidgen.evaluation.collapse import CollapseMonitor
 from smidgen.evaluation.plan import read_curve
 from smidgen.evaluation.policy_source import PolicySource
-from smidgen.experiments.fuzz.policy_readers import POINT, build_policy
 from smidgen.policies.checkpoint import load_checkpoint
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import sha256_bytes
 from smidgen.training.optimiser import build_optimiser
 from smidgen.training.resume import restore
 from smidgen.training.run_directory import RunDirectory
-from smidgen.training.side_by_side_resume import load_state
+from studies.ladder.side_by_side_resume import load_state
 from tests.fuzz.planted import LONG_NAME, alter, planted
+from tests.fuzz.policy_readers import POINT, build_policy
 
 
 class TestPolicy:

@@ -7,22 +7,22 @@ from typing import Any
 
 import pytest
 
-from smidgen.evaluation.claims.records import read_suite
 from smidgen.evaluation.evaluate import SHARDS
 from smidgen.evaluation.held_out import HeldOutItem
 from smidgen.evaluation.items import EpisodeItem, World
-from smidgen.evaluation.leaderboard import leaderboard
 from smidgen.evaluation.policy_source import PolicySource
-from smidgen.evaluation.ranking import read_runs, training_points
 from smidgen.evaluation.records import read_host, read_record
 from smidgen.evaluation.stored_answers import read_answer
-from smidgen.evaluation.submit import open_submission
 from smidgen.evaluation.verify import world_of
-from smidgen.experiments.fuzz.record_readers import CHECKPOINT, HOST, RECORD
+from smidgen.leaderboard.command import leaderboard
+from smidgen.leaderboard.ranking import read_runs, training_points
+from smidgen.leaderboard.submit import open_submission
 from smidgen.runtime.command_line import EXIT_USER, one_line, run_command
 from smidgen.runtime.errors import UserError
 from smidgen.training.train import read_config
+from studies.first_round.records import read_suite
 from tests.fuzz.planted import LONG_NAME, alter, planted
+from tests.fuzz.record_readers import CHECKPOINT, HOST, RECORD
 
 
 class TestResults:
@@ -139,7 +139,6 @@ class TestCommandLine:
         "arguments",
         [
             [f"results={'a' * 300}"],
-            ["--claims", f"results={'a' * 300}"],
             ["submit", "a" * 300],
             ["results={folder}/results", "csv=/proc/self/mem", "check=true"],
             ["results={folder}/results", "readme={folder}/movie", "check=true"],

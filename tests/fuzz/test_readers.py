@@ -1,6 +1,6 @@
 """Every reader of outside files under hostile input: read as valid or refused in one line, and nothing besides.
 
-The long form, ``python -m smidgen.experiments.fuzz form=long``, reads 10,000 inputs with each of the same readers.
+The long form, ``python -m tests.fuzz form=long``, reads 10,000 inputs with each of the same readers.
 """
 
 import json
@@ -17,15 +17,15 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from smidgen.experiments.fuzz import campaign, watch
-from smidgen.experiments.fuzz.__main__ import FORMS
-from smidgen.experiments.fuzz.campaign import draw_case, require_valid_is_read, run_reader, tally_path
-from smidgen.experiments.fuzz.command_readers import SCHEMAS
-from smidgen.experiments.fuzz.hostile import CANARY
-from smidgen.experiments.fuzz.reader import DIRECTORY, LINK, MISSING, PIPE, Case, Reader, Special, files_below, plant
-from smidgen.experiments.fuzz.registry import READERS
-from smidgen.experiments.fuzz.watch import judge
 from smidgen.runtime.errors import UserError
+from tests.fuzz import campaign, watch
+from tests.fuzz.__main__ import FORMS
+from tests.fuzz.campaign import draw_case, require_valid_is_read, run_reader, tally_path
+from tests.fuzz.command_readers import SCHEMAS
+from tests.fuzz.hostile import CANARY
+from tests.fuzz.reader import DIRECTORY, LINK, MISSING, PIPE, Case, Reader, Special, files_below, plant
+from tests.fuzz.registry import READERS
+from tests.fuzz.watch import judge
 
 # Those that compute a page or verdicts, or compose a configuration, take tens of milliseconds for an input.
 NUM_INPUTS = {"record": 40, "claims plan": 40, "arm record": 60, "command lines": 60, "overrides": 100}
@@ -71,8 +71,8 @@ def test_hostile_input_is_read_or_refused(name: str, planted: dict[str, tuple[Pa
 
 def test_an_input_is_the_same_anywhere() -> None:
     program = (
-        "from smidgen.experiments.fuzz.registry import READERS\n"
-        "from smidgen.experiments.fuzz.campaign import draw_case\n"
+        "from tests.fuzz.registry import READERS\n"
+        "from tests.fuzz.campaign import draw_case\n"
         "print([draw_case('sidecar', READERS['sidecar'], READERS['sidecar'].files(), index) for index in range(9)])"
     )
     valid = READERS["sidecar"].files()

@@ -8,9 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from smidgen.data_collection.synthetic import LadderConfig
 from smidgen.policies.perceiver import PerceiverConfig
-from smidgen.training.side_by_side import LadderTraining, train_side_by_side
 from studies.claims.forecast import (
     choose_by_forecast,
     correlations,
@@ -19,6 +17,8 @@ from studies.claims.forecast import (
     forecast,
     steps_to_escape,
 )
+from studies.ladder.side_by_side import LadderTraining, train_side_by_side
+from studies.synthetic import LadderConfig
 
 DATA = LadderConfig(kind="one_token", grid=(1, 8, 8))
 RAW = PerceiverConfig(num_latents=4, latent_dim=16, num_layers=1, num_heads=2)

@@ -13,13 +13,10 @@ import numpy as np
 import pytest
 import torch
 
-from smidgen.data_collection.synthetic import LadderConfig
 from smidgen.evaluation.collapse.escape import escape_step
 from smidgen.policies.perceiver import Perceiver, PerceiverConfig
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import directory_lock
-from smidgen.training.escape import CONFIRM_STEPS, EscapeWatch, RunRecord
-from smidgen.training.side_by_side import LadderTraining
 from studies.claims import design, jobs, measuring
 from studies.claims.arms import WITHOUT_UNIFORM, Arm
 from studies.claims.attention import remove_uniform_part
@@ -33,6 +30,9 @@ from studies.claims.records import TUNING, BlockRecord, Records, Run, arm_sha256
 from studies.claims.round_two import FOLDER, build_plan
 from studies.claims.settling import cut_when_settled
 from studies.claims.step_costs import cost_key
+from studies.ladder.escape import CONFIRM_STEPS, EscapeWatch, RunRecord
+from studies.ladder.side_by_side import LadderTraining
+from studies.synthetic import LadderConfig
 
 NETWORK = PerceiverConfig(num_latents=2, latent_dim=8, num_layers=1, num_heads=1)
 TRAINING = LadderTraining(
@@ -200,7 +200,7 @@ def test_a_job_that_another_process_holds_is_left_to_it(place: Place) -> None:
 def test_a_killed_job_goes_on_to_the_same_record(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     job = Job("slow", ARM, "a", 3e-3)
     whole = run_job(job, Place(tmp_path / "whole", tmp_path / "scratch-whole", tmp_path / "whole.csv"))
-    monkeypatch.setattr("smidgen.training.side_by_side.SAVE_EVERY_S", 0.0)
+    monkeypatch.setattr("studies.ladder.side_by_side.SAVE_EVERY_S", 0.0)
     saved = measuring.MeasuredRuns.save
     jobs.job_scratch(job, place).mkdir(parents=True)
 

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from smidgen.data_collection.synthetic import LadderConfig
 from smidgen.policies.perceiver import PerceiverConfig
-from smidgen.training.side_by_side import LadderTraining
 from studies.claims import design, survival, verdicts
 from studies.claims.arms import Arm
 from studies.claims.contrasts import ABSENT, Contrast, larger_gain, lower_regret, slower
 from studies.claims.plan import Plan
 from studies.claims.records import BlockRecord, Records, Run
 from studies.claims.verdicts import FAILS, HOLDS, NO_EFFECT, NOT_RUN, UNDECIDED, judge, learning, seed_values
+from studies.ladder.side_by_side import LadderTraining
+from studies.synthetic import LadderConfig
 
 PRIMARY = slower("slow over fast", "slow", "fast", 100, claim="C1")
 UNCENTRED = dataclasses.replace(PRIMARY, least_ratio=design.LEAST_RATIO_UNCENTRED)

@@ -1,1 +1,0 @@
-"""The suite of claims: which arms are run, what is compared, and the jobs that run them."""

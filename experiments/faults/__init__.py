@@ -1,1 +1,0 @@
-"""Faults on purpose: real commands, killed and stopped at random moments, end in the bytes of an undisturbed run."""

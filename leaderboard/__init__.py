@@ -1,0 +1,1 @@
+"""Records -> rows -> ranking -> tables and page."""

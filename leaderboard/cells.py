@@ -1,0 +1,224 @@
+"""What stands in each cell of a leaderboard table, drawn from a row.
+
+A cell carries its text for people, its value for machines and sorting, and, when there is no value, the reason why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from smidgen.evaluation.records import Rate, Record
+from smidgen.evaluation.verification import BITWISE, DIFFERS, NOT_REPRODUCIBLE, VERIFIED
+from smidgen.leaderboard.ranking import escape_step, mean_position_r2, training_points
+from smidgen.leaderboard.rows import Row
+
+MISSING = "\u2013"  # en dash
+MINUS = "\u2212"
+NOT_SEPARABLE = "\u2248"
+SHORT_ENTRY = "\u2020"  # dagger
+OLD_RECORD = "the record is from before the detector had a version"
+_CONSTANT = "undefined: the targets of every position are constant"
+_VERDICT_WORDS = {VERIFIED: "verified", DIFFERS: "differs", NOT_REPRODUCIBLE: "not reproducible here"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell: ``text`` for people, ``value`` for sorting; a missing value has a ``note`` that tells why."""
+
+    text: str
+    value: float | str | None
+    detail: str = ""
+    note: str = ""
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether there is no value to show."""
+        return self.text == MISSING
+
+
+def missing(reason: str) -> Cell:
+    """A cell without a value."""
+    return Cell(MISSING, None, note=reason)
+
+
+def number(value: float, digits: int = 2) -> str:
+    """A number with a true minus sign, and no minus before a rounded zero."""
+    text = f"{value:.{digits}f}"
+    if float(text) == 0:
+        text = text.lstrip("-")
+    return text.replace("-", MINUS)
+
+
+def percent(rate: Rate) -> str:
+    """A success rate in percent; a decimal once the episodes carry it, so that 199 of 200 does not read 100 %."""
+    return f"{100 * rate['rate']:.{0 if rate['n'] <= 100 else 1}f} %"
+
+
+def interval(rate: Rate) -> str:
+    """The Wilson interval in percent."""
+    return f"{100 * rate['low']:.0f}\u2013{100 * rate['high']:.0f}"
+
+
+def num_demonstrations(record: Record) -> int | None:
+    """How many demonstrations a policy was trained on, if its record says so."""
+    count = (record["policy"]["training"] or {}).get("num_demonstrations")
+    return count if isinstance(count, int) and not isinstance(count, bool) else None
+
+
+def rank_cell(row: Row) -> Cell:
+    """Rank, and whether the row can be told from the best."""
+    if row.rank is None:
+        kind = "an expert with privileged state" if row.is_privileged else "a baseline"
+        return missing(f"{kind}: shown for reference, never ranked")
+    if not row.not_separable:
+        return Cell(str(row.rank), row.rank)
+    note = f"not separable from the best: p = {row.p_best:.2f}, {row.test} ({row.p_holm:.2f} after Holm's correction)"
+    return Cell(str(row.rank), row.rank, detail=NOT_SEPARABLE, note=note)
+
+
+def policy_cell(row: Row) -> Cell:
+    """Name, and what sets the policy apart."""
+    tags = ["privileged"] if row.is_privileged else [row.record["policy"]["kind"]] * (row.rank is None)
+    if row.may_be_ranked and "eef_state" in row.record["policy"]["observes"]:
+        tags.append("sees end-effector state")
+    return Cell(row.name, row.name, detail=", ".join(tags))
+
+
+def success_cell(row: Row) -> Cell:
+    """Success rate with k/n and interval."""
+    rate, note = row.success, ""
+    if len(row.runs) > 1:
+        note = f"95 % interval over training seeds and test seeds; per training seed: {per_seed(row)}"
+    return Cell(percent(rate), rate["rate"], detail=f"{rate['k']}/{rate['n']} \u00b7 {interval(rate)}", note=note)
+
+
+def success_once_cell(row: Row) -> Cell:
+    """Rate of success at one step or more."""
+    rate = row.success_once
+    note = f"95 % interval {interval(rate)} %"
+    return Cell(percent(rate), rate["rate"], detail=f"{rate['k']}/{rate['n']}", note=note)
+
+
+def per_seed(row: Row) -> str:
+    """k/n of each training seed, in their order."""
+    rates = [record["success"] for record in row.records]
+    return ", ".join(f"{rate['k']}/{rate['n']}" for rate in rates)
+
+
+def seeds_cell(row: Row) -> Cell:
+    """Training seeds x episodes, marked where that is less than a full entry."""
+    counts = sorted({record["protocol"]["episodes"] for record in row.records})
+    text = f"{len(row.runs)} \u00d7 {' or '.join(map(str, counts))}"
+    num_episodes = row.success["n"]
+    if not row.shortfalls:
+        return Cell(text, num_episodes)
+    return Cell(text, num_episodes, detail=SHORT_ENTRY, note=f"not a full entry: {', '.join(row.shortfalls)}")
+
+
+def collapse_cell(field: str) -> Callable[[Row], Cell]:
+    """Draws a collapse measure, averaged over training seeds."""
+
+    def cell(row: Row) -> Cell:
+        collapse: dict[str, Any] = dict(row.record["collapse"])
+        values = [value for record in row.records if (value := _measure(record, field)) is not None]
+        if not values:
+            unknown = _CONSTANT if field in collapse else OLD_RECORD
+            return missing(collapse["reasons"].get(field, unknown))
+        note = "" if len(row.runs) == 1 else f"mean over training seeds: {', '.join(map(number, values))}"
+        return Cell(number(sum(values) / len(values)), sum(values) / len(values), note=note)
+
+    return cell
+
+
+def _measure(record: Record, field: str) -> float | None:
+    value = dict(record["collapse"]).get(field)
+    if isinstance(value, list):
+        return mean_position_r2(value, record["collapse"]["coordinates"])
+    return value  # type: ignore[return-value]
+
+
+def mean_measure(row: Row, field: str) -> float | None:
+    """A collapse measure averaged over the row's training seeds; None where none was measured."""
+    return collapse_cell(field)(row).value  # type: ignore[return-value]
+
+
+def transform_cell(row: Row) -> Cell:
+    """Input transform."""
+    transform = row.record["policy"]["transform"]
+    return missing(_no_network(row)) if transform is None else Cell(transform, transform)
+
+
+def standardise_cell(row: Row) -> Cell:
+    """Standardisation before and after the transform."""
+    before, after = row.record["policy"]["standardise_before"], row.record["policy"]["standardise_after"]
+    if before is None and after is None:
+        return missing(_no_network(row))
+    text = f"{before or MISSING} \u2192 {after or MISSING}"
+    return Cell(text, text)
+
+
+def _no_network(row: Row) -> str:
+    if row.may_be_ranked:
+        return "the record does not say"
+    return "no learned network, so nothing is transformed"
+
+
+def demonstrations_cell(row: Row) -> Cell:
+    """Number of demonstrations."""
+    count = num_demonstrations(row.record)
+    if count is not None:
+        return Cell(f"{count:,}", count)
+    if row.record["policy"]["data_set_sha256"] is None:
+        return missing("uses no demonstrations")
+    seeds = row.record["policy"]["data_set_seeds"]
+    if not seeds:
+        return missing("the record does not say how many demonstrations were used")
+    most = seeds[1] - seeds[0] + 1
+    return Cell(
+        f"\u2264 {most:,}", most, note=f"the record gives their seeds, {seeds[0]:,} to {seeds[1]:,}, not their number"
+    )
+
+
+def escape_cell(row: Row) -> Cell:
+    """Escape step; with several training seeds their median."""
+    runs = [(record, points[-1][0]) for record in row.records if (points := training_points(record, "cue_slope"))]
+    if not runs:
+        return missing("no cue slope was recorded during training" if row.may_be_ranked else "nothing was trained")
+    cells = sorted((_escape_of(record, last) for record, last in runs), key=lambda cell: cell.value or 0)
+    middle = cells[(len(cells) - 1) // 2]
+    if len(cells) == 1:
+        return middle
+    texts = ", ".join(cell.text for cell in cells)
+    return Cell(middle.text, middle.value, note=f"median of the training seeds: {texts}")
+
+
+def _escape_of(record: Record, last: int) -> Cell:
+    step = escape_step(record)
+    if step is not None:
+        return Cell(f"{step:,}", step)
+    return Cell(f"> {last:,}", last + 0.5, note=f"had not escaped when training ended at step {last:,}")
+
+
+def verified_cell(row: Row) -> Cell:
+    """What came of running episodes again; of several records the worst."""
+    if all(run.verification is None for run in row.runs):
+        return missing("nobody has run episodes of this record again yet")
+    verdicts = [run.verdict for run in row.runs]
+    if not any(verdicts):
+        return missing("the record has changed since its episodes were run again")
+    worst = next(verdict for verdict in (DIFFERS, NOT_REPRODUCIBLE, VERIFIED) if verdict in verdicts)
+    text = _VERDICT_WORDS[worst]
+    marks = [run.verification for run in row.runs if run.verification is not None and run.verdict == worst]
+    if worst == VERIFIED and any(mark["comparison"] != BITWISE for mark in marks):
+        text = f"{text} statistically"
+    if len(row.runs) > 1:
+        text = f"{text} {verdicts.count(worst)}/{len(row.runs)}"
+    notes = [
+        f"{run.source}: {run.verification['num_equal']} of {len(run.verification['seeds'])} episodes equal"
+        f"{' to the bit' if run.verification['comparison'] == BITWISE else ''}; {run.verification['reason']}"
+        for run in row.runs
+        if run.verification is not None and run.verdict
+    ]
+    return Cell(text, text, note="; ".join(notes))

@@ -1,0 +1,103 @@
+"""Recipes over several tasks: interquartile mean of all training seeds' success rates, and who improves on whom.
+
+Recipes stand in one table when they were run on the same tasks under the same conditions, so that nothing is averaged
+over different environments (R. Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical Precipice",
+NeurIPS 2021, arXiv:2108.13264).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from smidgen.leaderboard.ranking import Group
+from smidgen.leaderboard.rows import Row, method_id
+from smidgen.leaderboard.training_seeds import (
+    Array,
+    interquartile_interval,
+    interquartile_mean,
+    probability_of_improvement,
+)
+from smidgen.runtime.markdown import escape_markdown, left, markdown_table, right
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """One recipe over the tasks of its table.
+
+    Attributes:
+        name: The recipe's name on the first of the tasks.
+        rates: For each task, the success rate of each training seed.
+        best_improves: Probability that a training seed of the table's best does better; None for the best.
+    """
+
+    name: str
+    rates: tuple[Array, ...]
+    best_improves: float | None = None
+
+    @property
+    def interquartile_mean(self) -> float:
+        """Of all training seeds of all tasks."""
+        return interquartile_mean(np.concatenate(self.rates))
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Its 95 % interval."""
+        return interquartile_interval(self.rates)
+
+
+@dataclass(frozen=True)
+class TaskTable:
+    """Recipes that were run on the same tasks, best first."""
+
+    tasks: tuple[str, ...]
+    aggregates: tuple[Aggregate, ...]
+
+
+def task_tables(groups: Sequence[Group]) -> list[TaskTable]:
+    """One table for each set of two tasks or more on which some ranked recipe was run."""
+    recipes: dict[str, dict[int, Row]] = defaultdict(dict)
+    for index, group in enumerate(groups):
+        for row in group.ranked:
+            # The best of rows that differ in their demonstrations' hash alone: groups are in the order of the ranking.
+            recipes[method_id(row.record, task_matters=False)].setdefault(index, row)
+    gathered: dict[tuple[int, ...], list[dict[int, Row]]] = defaultdict(list)
+    for rows in recipes.values():
+        places = tuple(sorted(rows))
+        if len({groups[place].task for place in places}) == len(places) > 1:
+            gathered[places].append(rows)
+    return [
+        TaskTable(tuple(groups[place].task for place in places), _aggregates(places, members))
+        for places, members in sorted(gathered.items())
+    ]
+
+
+def _aggregates(places: tuple[int, ...], members: Sequence[dict[int, Row]]) -> tuple[Aggregate, ...]:
+    own = [Aggregate(rows[places[0]].name, tuple(_rates(rows[place]) for place in places)) for rows in members]
+    best, *others = sorted(own, key=lambda aggregate: (-aggregate.interquartile_mean, aggregate.name))
+    return best, *(
+        Aggregate(other.name, other.rates, probability_of_improvement(best.rates, other.rates)) for other in others
+    )
+
+
+def _rates(row: Row) -> Array:
+    return np.array([record["success"]["rate"] for record in row.records])
+
+
+def over_tasks_markdown(tables: Sequence[TaskTable]) -> str:
+    """Every table; "" where no recipe was run on two tasks."""
+    parts: list[str] = []
+    figures = ("Interquartile mean of success [95 % interval]", "Runs", "P(the best improves on it)")
+    heads = left("Policy") + right(*figures)
+    for table in tables:
+        rows = []
+        for aggregate in table.aggregates:
+            low, high = aggregate.interval
+            mean = f"**{100 * aggregate.interquartile_mean:.0f} %** [{100 * low:.0f}\u2013{100 * high:.0f}]"
+            improves = "\u2013" if aggregate.best_improves is None else f"{aggregate.best_improves:.2f}"
+            rows.append([escape_markdown(aggregate.name), mean, str(sum(map(len, aggregate.rates))), improves])
+        parts += [f"**Over tasks: {escape_markdown(', '.join(table.tasks))}**", markdown_table(heads, rows)]
+    return "\n\n".join(parts)

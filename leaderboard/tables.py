@@ -1,0 +1,278 @@
+"""The leaderboard as Markdown for a README, as CSV, and on the terminal."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.text import Text
+
+from smidgen.evaluation.statistics import POWER, SIGNIFICANCE
+from smidgen.leaderboard.cells import (
+    NOT_SEPARABLE,
+    SHORT_ENTRY,
+    interval,
+    mean_measure,
+    num_demonstrations,
+    per_seed,
+    percent,
+)
+from smidgen.leaderboard.columns import Column, pick
+from smidgen.leaderboard.ranking import Group, escape_step, training_points
+from smidgen.leaderboard.rows import ENTRY_EPISODES, ENTRY_TRAINING_SEEDS, Row, policy_id
+from smidgen.leaderboard.training_seeds import interquartile_mean, probability_of_improvement
+from smidgen.leaderboard.verdict_cells import verdict_values
+from smidgen.runtime.errors import UserError
+from smidgen.runtime.files import canonical_json, sha256_bytes
+from smidgen.runtime.markdown import escape_markdown, left, markdown_table, right
+from smidgen.runtime.terminal_table import TerminalColumn, TerminalRow, print_table
+
+NOT_SEPARABLE_LEGEND = (
+    f"{NOT_SEPARABLE} not separable from the best on shared seeds (p > {SIGNIFICANCE} after Holm's correction; exact "
+    "McNemar test, or over training seeds where both rows have several)"
+)
+SHORT_ENTRY_LEGEND = (
+    f"{SHORT_ENTRY} not a full entry of {ENTRY_TRAINING_SEEDS} training seeds x {ENTRY_EPISODES} episodes"
+)
+# From the most to the least needed: a narrow terminal drops from the right.
+_TERMINAL = ("rank", "policy", "success", "verdict", "verdict_slope", "seeds")
+COMPACT = (
+    "rank",
+    "policy",
+    "success",
+    "seeds",
+    "verdict",
+    "verdict_slope",
+    "r2",
+    "skill_time_mean",
+    "standardise",
+    "demos",
+    "verified",
+)
+_TERMINAL_TITLES = {"seeds": "Runs"}
+_MARKDOWN_TITLES = {"rank": "Rank", "success": "Success [95 % interval]"}
+_SIMULATORS = (("mujoco", "MuJoCo"), ("robosuite", "robosuite"))
+_RATE = ("k", "n", "rate", "low", "high")
+_MEASURES = (
+    "r2",
+    "explained_variance",
+    "skill_time_mean",
+    "skill_persistence",
+    "cue_slope",
+    "prediction_variance_ratio",
+    "spread_ratio",
+    "path_slope",
+    "mean_path_distance",
+    "copycat_weight",
+    "latching_index",
+)
+# A spreadsheet runs what begins with one of these as a formula.
+_FORMULA_START = ("=", "+", "-", "@", "\t", "\r")
+
+
+def markdown(groups: Sequence[Group]) -> str:
+    """The compact table, one per group, without the markers."""
+    return "\n\n".join(
+        [_markdown_group(group) for group in groups] + [f"{legend}." for legend in legends(groups, escape_markdown)]
+    )
+
+
+def legends(groups: Sequence[Group], escape: Callable[[str], str]) -> list[str]:
+    """What the signs mean, and how small a difference the samples can show, names escaped as asked."""
+    lines = [NOT_SEPARABLE_LEGEND]
+    if any(row.shortfalls for group in groups for row in group.ranked):
+        lines.append(SHORT_ENTRY_LEGEND)
+    for group in groups:
+        rate = group.detectable_rate
+        if rate is not None:
+            best = group.ranked[0]
+            lines.append(
+                f"{escape(group.task)}: {best.record['protocol']['episodes']} episodes tell one checkpoint "
+                f"from the best with {100 * POWER:.0f} % probability if its rate is {100 * rate:.0f} % or less "
+                f"(best: {percent(best.success)})"
+            )
+    return lines
+
+
+def _markdown_group(group: Group) -> str:
+    columns = pick(COMPACT)
+    heads = [
+        head
+        for entry in columns
+        for head in (right if entry.numeric else left)(_MARKDOWN_TITLES.get(entry.key, entry.title))
+    ]
+    table = markdown_table(heads, [[_markdown_cell(entry, row) for entry in columns] for row in group.rows])
+    return f"**{escape_markdown(group.task)}** ({escape_markdown(conditions(group))})\n\n{table}"
+
+
+def _markdown_cell(entry: Column, row: Row) -> str:
+    cell = entry.cell(row)
+    text = escape_markdown(cell.text)
+    if entry.key == "success":
+        rate = row.success
+        return f"{rate['k']}/{rate['n']} = **{text}** [{interval(rate)}]"
+    if entry.key == "policy":
+        return f"{text} ({escape_markdown(cell.detail)})" if cell.detail else text
+    return f"{text} {cell.detail}".rstrip()
+
+
+def conditions(group: Group) -> str:
+    """Under which conditions a group was measured, in a few words."""
+    environment = group.environment
+    parts = [str(environment.get("env_id", "unnamed environment"))]
+    if "image_size" in environment:
+        parts.append(f"{setting(environment['image_size'])} pixels")
+    parts += [f"{name} {environment[key]}" for key, name in _SIMULATORS if key in environment]
+    return ", ".join(parts)
+
+
+def setting(value: Any) -> str:
+    """A value of the environment's fingerprint for people: ``64 × 64``, ``agentview, frontview``."""
+    if isinstance(value, list):
+        sign = " \u00d7 " if all(isinstance(entry, int) for entry in value) else ", "
+        return sign.join(map(str, value))
+    return str(value)
+
+
+def check_outputs(outputs: dict[Path, bytes]) -> None:
+    """Compares files with what the records give.
+
+    Raises:
+        UserError: Naming every file that is missing or differs.
+    """
+    # Lengths first: what stands there may be large, or no file that can be read.
+    drifted = [
+        str(path)
+        for path, data in outputs.items()
+        if not path.is_file() or path.stat().st_size != len(data) or path.read_bytes() != data
+    ]
+    if drifted:
+        raise UserError(f"{', '.join(drifted)}: not what the records give; run the same command without check=true")
+
+
+def csv_table(groups: Sequence[Group]) -> str:
+    """Every column of every row, one header line; empty where there is no value."""
+    records = [_csv_record(group, row) for group in groups for row in group.rows]
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, fieldnames=list(records[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: _csv_value(value) for key, value in record.items()} for record in records)
+    return buffer.getvalue()
+
+
+def _csv_record(group: Group, row: Row) -> dict[str, Any]:
+    policy = row.record["policy"]
+    rates = np.array([record["success"]["rate"] for record in row.records])
+    return {
+        "task": row.record["task"],
+        "environment_sha256": sha256_bytes(canonical_json(group.environment)),
+        "rank": row.rank,
+        "policy": row.name,
+        "policy_id": policy_id(row.record),
+        "kind": policy["kind"],
+        "privileged": row.is_privileged,
+        "observes": " ".join(policy["observes"]),
+        **{key: policy[key] for key in ("transform", "standardise_before", "standardise_after")},
+        "num_demonstrations": num_demonstrations(row.record),
+        "num_training_seeds": len(row.runs),
+        "training_seeds": " ".join(map(str, row.training_seeds)),
+        "shortfalls": ", ".join(row.shortfalls),
+        **{f"success_{key}": row.success[key] for key in _RATE},  # type: ignore[literal-required]
+        "success_per_seed": per_seed(row),
+        "success_interquartile_mean": interquartile_mean(rates),
+        **{f"success_once_{key}": row.success_once[key] for key in _RATE},  # type: ignore[literal-required]
+        **{f"num_{key}s": sum(record["errors"][key] for record in row.records) for key in row.record["errors"]},
+        "p_against_best": row.p_best,
+        "p_against_best_holm": row.p_holm,
+        "not_separable_from_best": row.not_separable if row.rank is not None else None,
+        "probability_best_improves": _improvement(group, row),
+        **{key: mean_measure(row, key) for key in _MEASURES},
+        **verdict_values(row),
+        **_escape(row),
+        "verified": " ".join(run.verdict or "" for run in row.runs).strip() or None,
+        "checkpoint_sha256": _joined(record["policy"]["checkpoint_sha256"] for record in row.records),
+        "data_set_sha256": policy["data_set_sha256"],
+        "record": " ".join(run.source for run in row.runs),
+        "record_sha256": " ".join(run.sha256 for run in row.runs),
+    }
+
+
+def _joined(values: Iterable[str | None]) -> str | None:
+    return " ".join(value for value in values if value is not None) or None
+
+
+def _improvement(group: Group, row: Row) -> float | None:
+    """Probability that a training seed of the group's best row does better than one of this row."""
+    if row.rank is None or len(row.runs) < 2 or len(group.ranked[0].runs) < 2:
+        return None
+    best, own = (np.array([record["success"]["rate"] for record in entry.records]) for entry in (group.ranked[0], row))
+    return probability_of_improvement([best], [own])
+
+
+def _escape(row: Row) -> dict[str, Any]:
+    """Escape step of each training seed, and where the runs that never escaped ended."""
+    ends = [(escape_step(record), training_points(record, "cue_slope")) for record in row.records]
+    return {
+        "escape_step": _joined(None if step is None else str(step) for step, _ in ends),
+        "escape_censored_at": _joined(str(points[-1][0]) if points and step is None else None for step, points in ends),
+    }
+
+
+def _csv_value(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    text = str(value)
+    return f"'{text}" if isinstance(value, str) and text.startswith(_FORMULA_START) else text
+
+
+def print_terminal(groups: Sequence[Group], console: Console) -> None:
+    """Prints the first measures of every group, as many as fit; text from records is never read as markup."""
+    columns = pick(_TERMINAL)
+    for group in groups:
+        rows = [
+            TerminalRow(
+                cells=[Text(_terminal_text(entry, row)) for entry in columns],
+                style="dim" if row.rank is None else "bold" if row.rank == 1 else "",
+                ends_section=bool(group.references) and row is (group.ranked or [None])[-1],
+            )
+            for row in group.rows
+        ]
+        print_table(
+            console, f"{group.task} ({conditions(group)})", [_terminal_column(entry) for entry in columns], rows
+        )
+    ranked = [row for group in groups for row in group.ranked]
+    if any(row.not_separable for row in ranked):
+        console.print(Text(NOT_SEPARABLE_LEGEND, style="dim"))
+    if any(row.shortfalls for row in ranked):
+        console.print(Text(SHORT_ENTRY_LEGEND, style="dim"))
+
+
+def _terminal_column(entry: Column) -> TerminalColumn:
+    joined = " [" if entry.key == "success" else "" if entry.numeric else None
+    return TerminalColumn(
+        title=_TERMINAL_TITLES.get(entry.key, entry.title),
+        is_name=entry.key == "policy",
+        justify="right" if entry.numeric else "left",
+        joined=joined,
+    )
+
+
+def _terminal_text(entry: Column, row: Row) -> str:
+    cell = entry.cell(row)
+    if entry.key == "success":
+        rate = row.success
+        return f"{rate['k']}/{rate['n']} {cell.text:>6} [{interval(rate)}]"
+    if entry.key == "policy":
+        return f"{cell.text} (privileged)" if row.is_privileged else cell.text
+    if entry.key == "verdict_slope":
+        return cell.text
+    return f"{cell.text} {cell.detail}".rstrip()

@@ -1,0 +1,107 @@
+"""Benchmark of a training step beside busy processes, by how PyTorch's threads wait for one another."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from smidgen.runtime.waiting_policy import NUM_SPINS, USERS_CHOICE, WAITING
+from studies.bench.config import BenchConfig
+from studies.bench.record import Row, make_row
+
+PROBE = "studies.bench.step"
+# Ends with the process that started it, however that ends.
+_BUSY_LOOP = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: sum(range(100_000))"
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """How a step's threads wait.
+
+    Attributes:
+        words: What a row calls it.
+        variables: The environment that makes them do so; nothing else in it decides.
+        threads: PyTorch's threads; None stands for the configuration's.
+    """
+
+    words: str
+    variables: Mapping[str, str]
+    threads: int | None = None
+
+
+# What libgomp does where nothing is set.
+UNSET = Waiting("300,000 spins (unset)", {"GOMP_SPINCOUNT": "300000"})
+OURS = Waiting(f"{NUM_SPINS:,} spins (ours)", WAITING)
+WAITINGS = (
+    UNSET,
+    Waiting("active", {"OMP_WAIT_POLICY": "active"}),
+    Waiting("passive", {"OMP_WAIT_POLICY": "passive"}),
+    Waiting("1,000 spins", {"GOMP_SPINCOUNT": "1000"}),
+    OURS,
+    Waiting("alone", {"OMP_WAIT_POLICY": "passive"}, threads=1),
+)
+GOALS = {"idle": "ours <= 1.1", "busy": "ours <= 3"}
+
+
+def busy_train_step(config: BenchConfig) -> list[Row]:
+    """A training step on an idle machine and beside one busy process per core, in turn, each in a fresh process.
+
+    Every row but the first is a multiple of the first: the step on an idle machine as it was before smidgen set how
+    threads wait.
+    """
+    seconds: dict[tuple[str, str], list[float]] = {}
+    for _ in range(config.repeats):
+        for machine in GOALS:
+            with busy_cores() if machine == "busy" else contextlib.nullcontext():
+                for waiting in WAITINGS:
+                    seconds.setdefault((waiting.words, machine), []).append(step_seconds(config, waiting))
+    medians = {key: statistics.median(values) for key, values in seconds.items()}
+    base = medians[UNSET.words, "idle"]
+    rows = [
+        make_row(f"busy: {_name(config, UNSET)}, idle", "ms", base * 1e3, note="the rows below are multiples of it")
+    ]
+    for waiting in WAITINGS:
+        for machine, goal in GOALS.items():
+            if (waiting, machine) != (UNSET, "idle"):
+                goals = (goal, "") if waiting is OURS else ("", "")
+                name = f"busy: {_name(config, waiting)}, {machine}"
+                rows.append(make_row(name, "x time", medians[waiting.words, machine] / base, goals=goals))
+    return rows
+
+
+def _name(config: BenchConfig, waiting: Waiting) -> str:
+    threads = waiting.threads or config.threads
+    return "1 thread" if threads == 1 else f"{threads} threads, {waiting.words}"
+
+
+def step_seconds(config: BenchConfig, waiting: Waiting) -> float:
+    """Seconds of a training step in a fresh process whose threads wait as given."""
+    sizes = (config.batch_size, config.image_size, waiting.threads or config.threads, config.least_s)
+    inherited = {name: value for name, value in os.environ.items() if name not in USERS_CHOICE}
+    done = subprocess.run(
+        [sys.executable, "-m", PROBE, *map(str, sizes)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**inherited, **waiting.variables},
+    )
+    if done.returncode:
+        raise RuntimeError(f"the probe of a training step ended with {done.returncode}: {done.stderr[-2000:]}")
+    return float(done.stdout.split()[-1])
+
+
+@contextlib.contextmanager
+def busy_cores() -> Iterator[list[subprocess.Popen[bytes]]]:
+    """One process per core that this process may use, each at work until the block ends."""
+    with contextlib.ExitStack() as stack:
+        processes = []
+        for _ in os.sched_getaffinity(0):
+            process = stack.enter_context(subprocess.Popen([sys.executable, "-S", "-c", _BUSY_LOOP]))
+            stack.callback(process.kill)
+            processes.append(process)
+        yield processes

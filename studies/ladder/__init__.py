@@ -1,0 +1,1 @@
+"""Many small Perceivers trained side by side on the synthetic data sets."""

@@ -1,0 +1,117 @@
+"""Figures that describe a network on a ladder data set, at the start and at the end of its training.
+
+Every figure is a number, or None where it is undefined.
+
+Shape suffixes: S networks (here 1), P weights of one network, B batch, O output steps, A outputs, L latents, E their
+width, D numbers of one example.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from smidgen.runtime.files import finite_or_none
+from studies.ladder.escape import Measures
+from studies.ladder.stacked_data import StackedPool
+from studies.ladder.stacked_network import StackedNetwork
+
+# Examples that the figures beside FVU are taken over.
+MAX_EXAMPLES = 32
+EXAMPLES_AT_A_TIME = 4
+
+
+def unexplained_variance(
+    predicted_SBOA: Float[Tensor, "networks batch steps outputs"],
+    target_SBOA: Float[Tensor, "networks batch steps outputs"],
+) -> Float[Tensor, " networks"]:
+    """FVU = 1 - R^2: squared error over squared distance from the targets' mean, all columns together, float64."""
+    error_SBOA = (predicted_SBOA - target_SBOA).double()
+    spread_SBOA = (target_SBOA - target_SBOA.double().mean(1, keepdim=True)).double()
+    return error_SBOA.square().sum((1, 2, 3)) / spread_SBOA.square().sum((1, 2, 3))
+
+
+def describe(network: StackedNetwork, pool: StackedPool, held_out: StackedPool) -> Measures:
+    """All figures of one network, but its sharpness.
+
+    Args:
+        network: The network, alone in its stack.
+        pool: What it learns from.
+        held_out: What it is measured on.
+    """
+    examples = held_out.all()
+    few = torch.arange(min(held_out.size, MAX_EXAMPLES))[None]
+    latents_SBLE, weights_SBHLM = network.read(held_out.batch(few).inputs)
+    latents_BD, labels_B = latents_SBLE[0].flatten(1), held_out.labels_SN[0, few[0]]
+    figures = {
+        "fvu_held_out": float(unexplained_variance(network.predict(examples.inputs), examples.target_SBOA)),
+        "separation_ratio": separation_ratio(latents_BD, labels_B),
+        "latent_contrast": latent_contrast(latents_BD, labels_B),
+        "attention_entropy": relative_entropy(weights_SBHLM),
+        "gradient_snr": gradient_snr(network, pool),
+    }
+    return finite_or_none(figures)
+
+
+def separation_ratio(latents_BD: Float[Tensor, "batch numbers"], labels_B: Int[Tensor, " batch"]) -> float:
+    """Root mean square distance of class means from one another's mean, over that of examples from their class's mean.
+
+    The square is tr(between-class covariance) / tr(within-class covariance), Fisher's criterion in the form that does
+    not look for a direction (Fukunaga, Introduction to Statistical Pattern Recognition, 1990, section 10.2; Papyan, Han
+    and Donoho, 2020, call its inverse the within-class variability).
+
+    Returns:
+        The ratio; NaN where no class has two different examples.
+    """
+    means_BD = _class_means(latents_BD.double(), labels_B)
+    within = (latents_BD - means_BD).square().sum(1).mean()
+    return float((_between(means_BD, labels_B) / within).sqrt()) if within > 0 else math.nan
+
+
+def latent_contrast(latents_BD: Float[Tensor, "batch numbers"], labels_B: Int[Tensor, " batch"]) -> float:
+    """Root mean square distance of class means from one another's mean, over the latents' root mean square norm.
+
+    0 for a network whose latents do not see the class; defined where every class is one example as well.
+    """
+    means_BD = _class_means(latents_BD.double(), labels_B)
+    return float((_between(means_BD, labels_B) / latents_BD.double().square().sum(1).mean()).sqrt())
+
+
+def relative_entropy(weights: Float[Tensor, "*leading tokens"]) -> float:
+    """Entropy of attention weights over the largest possible, log N, averaged over all that attend: 1 is uniform."""
+    entropy = -torch.special.xlogy(weights, weights).sum(-1).double().mean()
+    return float(entropy / math.log(weights.shape[-1]))
+
+
+def gradient_snr(network: StackedNetwork, pool: StackedPool) -> float:
+    """Norm of the mean gradient over the deviation of single examples' gradients about it.
+
+    |G| / sqrt(tr Sigma), the inverse root of the simple noise scale of McCandlish et al., "An Empirical Model of
+    Large-Batch Training", 2018, over at most ``MAX_EXAMPLES`` examples of one network's pool.
+    """
+    gradients = []
+    for indices in torch.arange(min(pool.size, MAX_EXAMPLES)).split(EXAMPLES_AT_A_TIME):
+        # The network once per example, each copy with that example alone.
+        copies = torch.zeros_like(indices)
+        examples = pool.taken(copies).batch(indices[:, None])
+        gradients.append(network.taken(copies).gradient(*examples)[0].double())
+    gradients_BP = torch.cat(gradients)
+    mean_P = gradients_BP.mean(0)
+    variance = (gradients_BP - mean_P).square().sum(1).mean()
+    return float((mean_P.square().sum() / variance).sqrt()) if variance > 0 else math.nan
+
+
+def _class_means(latents_BD: Tensor, labels_B: Tensor) -> Tensor:
+    """Each example's class mean."""
+    means_BD = torch.empty_like(latents_BD)
+    for label in labels_B.unique():
+        means_BD[labels_B == label] = latents_BD[labels_B == label].mean(0)
+    return means_BD
+
+
+def _between(means_BD: Tensor, labels_B: Tensor) -> Tensor:
+    """Mean squared distance of the examples' class means from their mean."""
+    return (means_BD - means_BD.mean(0)).square().sum(1).mean()

@@ -1,0 +1,7 @@
+"""The ladder of synthetic data sets that settle the claims; no simulator."""
+
+from studies.synthetic.config import LadderConfig
+from studies.synthetic.ladder import LADDERS, LadderData, make_ladder
+from studies.synthetic.oracle import SOLVABLE_R2, solvability_oracle
+
+__all__ = ["LADDERS", "SOLVABLE_R2", "LadderConfig", "LadderData", "make_ladder", "solvability_oracle"]

@@ -1,0 +1,244 @@
+"""The benchmark's rows, records and readers; nothing here is timed."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from smidgen.data_collection.store import EpisodeStore
+from smidgen.envs.tasks import LIFT
+from smidgen.policies.standardise import STANDARDISERS
+from smidgen.policies.transforms import TRANSFORMS
+from smidgen.runtime.command_line import run_command
+from smidgen.runtime.errors import UserError
+from smidgen.training.windows import Windows
+from studies.bench import benchmarks, loading, network, peers, simulation, tables
+from studies.bench.__main__ import bench, run_benchmarks
+from studies.bench.config import BenchConfig
+from studies.bench.network import train_step
+from studies.bench.record import Row, make_row, read_rows, write_rows
+from studies.bench.timing import alternate
+
+ROOT = Path(__file__).resolve().parents[2]
+FIELDS = {"name", "peer", "ours", "theirs", "unit", "ratio", "machine", "commit"}
+SIZES = {
+    "repeats": 1,
+    "least_s": 0.0,
+    "threads": 1,
+    "batch_size": 2,
+    "image_size": 16,
+    "latency_calls": 2,
+    "env_steps": 2,
+    "demonstrations": 3,
+    "batches": 2,
+    "episodes": 1,
+    "stock_episodes": 1,
+}
+
+
+def tiny(folder: Path, **changes: object) -> BenchConfig:
+    return BenchConfig(**{"out": str(folder / "bench"), "scratch": str(folder / "scratch"), **SIZES, **changes})
+
+
+@pytest.fixture
+def no_peers(monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in peers.PEERS:
+        monkeypatch.setitem(peers.PEERS, package, "smidgen_has_no_such_peer")
+
+
+def require_peer(package: str) -> None:
+    if not peers.has_peer(package):
+        pytest.skip(f"{package} is not installed: make bench installs it")
+
+
+@pytest.mark.parametrize("name", ["train_step", "train_memory", "growth", "latency"])
+def test_a_benchmark_without_its_peers_says_how_to_install_them(name: str, no_peers: None, tmp_path: Path) -> None:
+    rows = run_benchmarks(tiny(tmp_path, name=name))
+    assert all(row.ours is not None and row.ours > 0 for row in rows if "cuda" not in row.name)
+    for row in rows:
+        if row.peer in peers.PEERS and "cuda" not in row.name:
+            assert (row.theirs, row.ratio) == (None, None)
+            assert peers.INSTALL_COMMAND in row.note
+            assert row.meets("ratio >= 1") is None
+    assert read_rows(tmp_path / "bench" / f"{name}.json") == rows
+
+
+def test_a_record_is_a_list_of_rows_with_machine_and_commit(no_peers: None, tmp_path: Path) -> None:
+    run_benchmarks(tiny(tmp_path, name="latency"))
+    content = json.loads((tmp_path / "bench" / "latency.json").read_text())
+    assert isinstance(content, list)
+    assert all(set(row) >= FIELDS and row["machine"] and row["commit"] for row in content)
+
+
+def test_transforms_has_a_row_for_every_entry_and_standardisation(
+    no_peers: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (network.TRANSFORMS, network.STANDARDISERS) == (TRANSFORMS, STANDARDISERS)
+    # Of each kind one: fixed, fitted, with parameters.
+    monkeypatch.setattr(network, "TRANSFORMS", ["dft3d", "zca", "patches"])
+    monkeypatch.setattr(network, "STANDARDISERS", ["none", "token"])
+    rows = run_benchmarks(tiny(tmp_path, name="transforms"))
+    assert [row.name for row in rows] == [
+        f"transforms: {transform}, standardised after: {after}"
+        for transform in ("dft3d", "zca", "patches")
+        for after in ("none", "token")
+    ]
+    assert all(row.ours > 0 for row in rows)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_the_row_names_the_command(no_peers: None, tmp_path: Path) -> None:
+    (row,) = [row for row in train_step(tiny(tmp_path)) if "cuda" in row.name]
+    assert "make bench BENCH=train_step" in row.note
+
+
+def test_an_unknown_name_or_size_is_the_users_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(bench, ["name=train_stp", f"out={tmp_path}"]) == 2
+    message = capsys.readouterr().err
+    assert "did you mean 'train_step'" in message
+    assert all(name in message for name in benchmarks.BENCHMARKS)
+    assert run_command(bench, ["repeats=0"]) == 2
+    assert "repeats" in capsys.readouterr().err
+
+
+def test_help_lists_the_benchmarks(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(bench, ["--help"]) == 0
+    help_text = capsys.readouterr().out
+    assert all(name in help_text for name in benchmarks.BENCHMARKS)
+
+
+def test_the_command_prints_the_table_and_writes_record_and_page(
+    no_peers: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page, sizes = tmp_path / "page.md", [f"{key}={value}" for key, value in SIZES.items()]
+    page.write_text("before\n<!-- benchmark table: begin -->\nold\n<!-- benchmark table: end -->\nafter\n")
+    out = tmp_path / "bench"
+    assert run_command(bench, ["name=latency", f"out={out}", f"page={page}", *sizes]) == 0
+    output = capsys.readouterr().out
+    assert "latency: one observation, one thread, p99" in output
+    text = page.read_text()
+    assert text.startswith("before")
+    assert text.endswith("after\n")
+    assert "old" not in text
+    assert tables.markdown_table(tables.stored_rows(out)) in text
+
+
+def test_a_page_without_markers_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="expected a page"):
+        tables.update_page(tmp_path / "none.md", tmp_path)
+
+
+def test_the_committed_page_is_computed_from_the_committed_records() -> None:
+    text = (ROOT / "docs" / "benchmarks.md").read_text()
+    rows = tables.stored_rows(ROOT / "results" / "bench")
+    assert tables.markdown_table(rows) in text, "run: make bench"
+    assert all(f"`{name}`" in text for name in benchmarks.BENCHMARKS)
+
+
+def test_a_ratio_says_how_many_times_better_ours_is() -> None:
+    assert make_row("time", "ms", 10.0, 50.0).ratio == 5.0
+    assert make_row("rate", "/s", 50.0, 10.0, more_is_better=True).ratio == 5.0
+    assert make_row("alone", "ms", 10.0).ratio is None
+
+
+def test_conditions_are_met_or_missed_or_open() -> None:
+    row = make_row("time", "ms", 10.0, 50.0)
+    assert row.meets("ratio >= 5") is True
+    assert row.meets("ours <= 9") is False
+    assert row.meets("") is None
+    with pytest.raises(UserError, match="condition"):
+        row.meets("theirs > 3")
+
+
+def test_a_file_that_holds_no_rows_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    row = make_row("time", "ms", 10.0)
+    write_rows(path, [row])
+    assert read_rows(path) == [row]
+    path.write_text(json.dumps([{**dataclasses.asdict(row), "colour": "red"}]))
+    with pytest.raises(UserError, match=r"rows\.json"):
+        read_rows(path)
+
+
+def test_contestants_take_turns() -> None:
+    calls: list[str] = []
+    alternate({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, repeats=2, least_s=0.0)
+    assert calls == ["a", "a", "b", "b", "a", "b", "a", "b"]
+
+
+@pytest.mark.parametrize("finished_s", [[10.0, 11.0, 12.0, 13.0, 14.0, 15.0]])
+def test_the_collection_rate_leaves_the_start_up_out(finished_s: list[float]) -> None:
+    rate, startup_s = simulation.steady_rate(finished_s, workers=2, wall_s=15.0)
+    assert rate == 1.0
+    assert startup_s == pytest.approx(9.0)
+
+
+def test_the_memory_of_a_step_is_taken_in_a_process_of_its_own(no_peers: None, tmp_path: Path) -> None:
+    small = benchmarks.BENCHMARKS["train_memory"](tiny(tmp_path))[0]
+    large = benchmarks.BENCHMARKS["train_memory"](tiny(tmp_path, batch_size=16, image_size=64))[0]
+    assert small.ours is not None
+    assert large.ours is not None
+    assert large.ours > small.ours + 1.0
+
+
+@pytest.mark.parametrize("name", peers.NETWORKS)
+def test_all_networks_predict_the_same_shape(name: str) -> None:
+    if name != peers.OURS:
+        require_peer(name)
+    step = peers.TrainingStep(name, batch_size=2, image_size=8)
+    step()
+    assert step.predict().shape == (2, peers.HORIZON, peers.ACTION_FEATURES)
+
+
+def test_install_list_holds_every_peer() -> None:
+    pinned = (ROOT / "install" / "bench.txt").read_text()
+    assert all(f"\n{package}==" in pinned for package in peers.PEERS)
+
+
+@pytest.fixture(scope="module")
+def collected(tmp_path_factory: pytest.TempPathFactory) -> BenchConfig:
+    config = tiny(tmp_path_factory.mktemp("bench"))
+    simulation.demonstrations(config)
+    return config
+
+
+@pytest.mark.simulator
+def test_the_hdf5_peer_reads_the_same_windows(collected: BenchConfig, tmp_path: Path) -> None:
+    require_peer("h5py")
+    store = EpisodeStore.open(simulation.demonstrations(collected))
+    data = Windows(store, store.training_seeds, peers.NUM_FRAMES, peers.HORIZON)
+    peer = loading.SequenceFile(loading.write_hdf5(store, tmp_path / "set.hdf5"), peers.NUM_FRAMES, peers.HORIZON)
+    assert len(peer) == len(data)
+    ours = data.gather(np.arange(len(data)))
+    for index in range(len(data)):
+        item = peer[index]
+        np.testing.assert_array_equal(item[f"obs/{LIFT.cameras[0]}_image"], ours.frames_BTHWC[index])
+        np.testing.assert_array_equal(item["actions"], ours.targets_BHA[index])
+
+
+@pytest.mark.simulator
+def test_windows_are_counted_with_and_without_the_peer(collected: BenchConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(peers.PEERS, "h5py", "smidgen_has_no_such_peer")
+    warm, cold, waiting = loading.windows(collected)
+    assert "h5py is not installed" in warm.note
+    assert cold.ours is not None
+    assert waiting.unit == "%"
+
+
+@pytest.mark.simulator
+@pytest.mark.slow
+def test_simulation_benchmarks_give_rows(tmp_path: Path) -> None:
+    for name in ("env_step", "collect"):
+        rows: list[Row] = run_benchmarks(tiny(tmp_path, name=name))
+        assert all(row.ours is not None and row.ours >= 0 for row in rows)
+
+
+@pytest.mark.simulator
+@pytest.mark.slow
+def test_the_evaluation_runs_over_both_simulators(tmp_path: Path) -> None:
+    (row,) = run_benchmarks(tiny(tmp_path, name="evaluation", stock_episodes=1))
+    assert row.ratio is not None
+    assert "extrapolated" in row.name

@@ -1,0 +1,85 @@
+"""Benchmarks that start processes or compile: what they start, say and leave; nothing here is timed."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from smidgen.runtime.waiting_policy import USERS_CHOICE
+from studies.bench import busy
+from studies.bench.compiled import compiled
+from studies.bench.config import BenchConfig
+
+TINY = BenchConfig(repeats=3, least_s=0.0, batch_size=1, image_size=8, latency_calls=2)
+
+
+def test_a_step_beside_busy_processes_is_a_multiple_of_the_step_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns: list[tuple[str, int]] = []
+    seconds = iter([1.0, *[2.0] * 5, 9.0, *[3.0] * 5] * TINY.repeats)
+    running: list[subprocess.Popen[bytes]] = []
+    start = busy.subprocess.Popen
+
+    def started(*arguments: object, **options: object) -> subprocess.Popen[bytes]:
+        running.append(start(*arguments, **options))
+        return running[-1]
+
+    def timed(config: BenchConfig, waiting: busy.Waiting) -> float:
+        turns.append((waiting.words, sum(process.poll() is None for process in running)))
+        return next(seconds)
+
+    monkeypatch.setattr(busy.subprocess, "Popen", started)
+    monkeypatch.setattr(busy, "step_seconds", timed)
+    base, *rows = busy.busy_train_step(TINY)
+    assert (base.unit, base.ours) == ("ms", 1e3)
+    assert [row.ours for row in rows] == [9.0, *[2.0, 3.0] * 5]
+    judged = {row.name: row.must_reach for row in rows if row.must_reach}
+    name = f"busy: {TINY.threads} threads, {busy.NUM_SPINS:,} spins (ours)"
+    assert judged == {f"{name}, idle": "ours <= 1.1", f"{name}, busy": "ours <= 3"}
+    cores = len(os.sched_getaffinity(0))
+    one_round = [(waiting.words, number) for number in (0, cores) for waiting in busy.WAITINGS]
+    assert turns == one_round * TINY.repeats
+    assert all(process.poll() is not None for process in running)
+
+
+@pytest.mark.parametrize("waiting", busy.WAITINGS, ids=lambda waiting: waiting.words)
+def test_a_step_waits_as_its_row_says(waiting: busy.Waiting, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[tuple[list[str], dict[str, str]]] = []
+
+    def run(command: list[str], *, env: dict[str, str], **options: object) -> subprocess.CompletedProcess[str]:
+        given.append((command, env))
+        return subprocess.CompletedProcess(command, 0, "0.5\n", "")
+
+    for name in USERS_CHOICE:
+        monkeypatch.setenv(name, "active")
+    monkeypatch.setattr(busy.subprocess, "run", run)
+    assert busy.step_seconds(TINY, waiting) == 0.5
+    ((command, variables),) = given
+    assert {name: variables[name] for name in USERS_CHOICE if name in variables} == waiting.variables
+    assert command[3:] == ["1", "8", str(waiting.threads or TINY.threads), "0.0"]
+
+
+def test_a_step_is_timed_in_a_process_of_its_own() -> None:
+    assert 0.0 < busy.step_seconds(TINY, busy.OURS) < 60.0
+    with pytest.raises(RuntimeError, match="positive integer"):
+        busy.step_seconds(BenchConfig(batch_size=1, image_size=8, threads=2), busy.Waiting("none", {}, threads=-1))
+
+
+def test_a_compiled_network_gives_the_plain_ones_answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    # Reading the network is what can fail; C++ takes a minute.
+    latency, compiling, kernels = compiled(TINY, backend="eager")
+    assert latency.peer == "our plain network"
+    assert "0.0e+00" in latency.note
+    assert compiling.ours > 0.0
+    assert 0.0 < kernels.ours < 100.0
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_a_compiler_the_row_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    (row,) = compiled(TINY)
+    assert row.ours is None
+    assert row.note == "g++ is not installed"
