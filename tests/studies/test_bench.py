@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -238,7 +239,13 @@ def test_simulation_benchmarks_give_rows(tmp_path: Path) -> None:
 
 @pytest.mark.simulator
 @pytest.mark.slow
-def test_the_evaluation_runs_over_both_simulators(tmp_path: Path) -> None:
+def test_the_evaluation_runs_over_both_simulators(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process, of short stock episodes: `env_step` above has processes of its own."""
+    plain = simulation.evaluate
+    monkeypatch.setattr(simulation, "worker", lambda: nullcontext(lambda function, *arguments: function(*arguments)))
+    monkeypatch.setattr(simulation, "evaluate", lambda config: plain(dataclasses.replace(config, workers=0)))
+    monkeypatch.setattr(simulation, "FIRST_EPISODES", 1)
+    monkeypatch.setattr(simulation, "LIFT", dataclasses.replace(LIFT, horizon=10))
     (row,) = run_benchmarks(tiny(tmp_path, name="evaluation", stock_episodes=1))
     assert row.ratio is not None
     assert "extrapolated" in row.name
