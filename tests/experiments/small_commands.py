@@ -37,7 +37,7 @@ def train(folder: Path, workers: int, limit_s: float = 0.0) -> None:
     data = Path("dots")
     if not (data / "manifest.json").exists():
         dots._write_data_set(data)
-    settings = {**dots.TINY, "steps": 60, "eval_every": 10, "save_every": 2}
+    settings = {**dots.TINY, "steps": 40, "eval_every": 10, "save_every": 2}
     try:
         run(TrainConfig.from_flat(demos=str(data), out=str(folder), **settings))
     except TrainingStopped as stopped:

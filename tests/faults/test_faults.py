@@ -25,12 +25,17 @@ from tests.faults.campaign import Blow, Campaign, Progress, Undisturbed
 from tests.faults.commands import Command, differences, products, smidgen_commands
 from tests.faults.counts import faults_record
 from tests.faults.process import CommandFailed
+from tests.long_form import long_form
 
 NAMES = ("collect", "train", "evaluate", "suite")
 
 
 def small(name: str) -> Command:
-    return Command(lambda folder: [str(PROGRAM), name, str(folder), "2"], True, lambda limit_s: [f"limit={limit_s}"])
+    # One collects beside a worker that hangs; to be killed, one worker will do.
+    workers = "2" if name == "collect" else "1"
+    return Command(
+        lambda folder: [str(PROGRAM), name, str(folder), workers], True, lambda limit_s: [f"limit={limit_s}"]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +51,8 @@ def campaigns(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Campaign]:
     return OnDemand()
 
 
-@pytest.mark.parametrize("name", NAMES)
+# A suite is a grid of the others' jobs.
+@pytest.mark.parametrize("name", long_form(NAMES, ("collect", "train", "evaluate")))
 def test_killed_again_and_again_it_ends_in_the_undisturbed_bytes(name: str, campaigns: dict[str, Campaign]) -> None:
     progress = campaigns[name].kill(1)
     assert progress.num_kills() >= 1
@@ -65,7 +71,8 @@ def test_a_hanging_worker_is_replaced_and_changes_no_byte(campaigns: dict[str, C
     assert progress.replaced >= 1
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "suite"])
+# That train and suite lock what they write, as evaluate does, is tested beside them.
+@pytest.mark.parametrize("name", long_form(["train", "evaluate", "suite"], ["evaluate"]))
 def test_two_at_once_do_the_work_once(name: str, campaigns: dict[str, Campaign], tmp_path: Path) -> None:
     undisturbed = campaigns[name].progress.undisturbed.products
     command = [sys.executable, PROGRAM, name, tmp_path / "run", "0"]
@@ -90,6 +97,13 @@ def test_two_leaderboards_at_once_write_what_one_writes(campaigns: dict[str, Cam
     both = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(2)]
     assert [process.wait(60) for process in both] == [0, 0]
     assert products(tmp_path / "two") == products(tmp_path / "one")
+
+
+def test_a_training_holds_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with directory_lock(tmp_path / "run"), pytest.raises(UserError, match="another command is writing to"):
+        COMMANDS["train"](tmp_path / "run", workers=0)
+    assert not list((tmp_path / "run").glob("*.json"))
 
 
 def test_a_suite_holds_its_records_whatever_its_scratch(tmp_path: Path) -> None:
