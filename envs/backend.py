@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Iterator
 
-from smidgen.envs.graphics_cure import cannot_draw, require_consistent_variables
+from smidgen.envs.graphics_diagnosis import cannot_draw, require_consistent_variables
 from smidgen.runtime.errors import UserError
 
 DEFAULT_BACKEND = "egl"

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from smidgen.envs.backend import choose_backend
 from smidgen.envs.fingerprint import cpu_name
-from smidgen.envs.graphics_cure import GraphicsError, graphics_fix
+from smidgen.envs.graphics_diagnosis import GraphicsError, graphics_fix
 from smidgen.runtime.command_line import run_command
 from smidgen.runtime.errors import UserError
 

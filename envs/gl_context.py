@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import mujoco
 
 from smidgen.envs.forked_drawing import Drawing, require_own_process
-from smidgen.envs.graphics_cure import GraphicsError, cannot_draw
+from smidgen.envs.graphics_diagnosis import GraphicsError, cannot_draw
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.worker_process import end_with_parent_process
 

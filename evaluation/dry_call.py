@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from smidgen.data_collection.store import EpisodeStore
-from smidgen.evaluation.held_out import stored_observations
+from smidgen.evaluation.held_out_predictions import stored_observations
 from smidgen.evaluation.policy_source import PolicySource
 from smidgen.evaluation.rollout import policy_observations
 from smidgen.policies.generators import generators_kept

@@ -21,13 +21,13 @@ from smidgen.data_collection.experts import find_expert
 from smidgen.evaluation.all_tasks import ALL, all_tasks_table, table_path, task_configs, with_expert_settings
 from smidgen.evaluation.collapse import DETECTOR_VERSION
 from smidgen.evaluation.collapse.labels import CUE
+from smidgen.evaluation.collapse_part import CollapsePart
 from smidgen.evaluation.dry_call import dry_call, stored_rows
+from smidgen.evaluation.env_spec import make_simulator
 from smidgen.evaluation.failures import RULES_VERSION
-from smidgen.evaluation.films import is_own_film, video_path
-from smidgen.evaluation.held_out import ANSWERS_VERSION, HeldOutItem
-from smidgen.evaluation.items import EpisodeItem, Item, make_simulator
+from smidgen.evaluation.held_out_predictions import ANSWERS_VERSION, HeldOutItem
+from smidgen.evaluation.items import EpisodeItem, Item
 from smidgen.evaluation.mean_path import with_collapsed
-from smidgen.evaluation.measures import CollapseMeasures
 from smidgen.evaluation.plan import EvalConfig, Plan, make_plan
 from smidgen.evaluation.policy_source import EXPERT, PolicySource, build_card, policy_identity
 from smidgen.evaluation.record_schema import (
@@ -44,6 +44,7 @@ from smidgen.evaluation.shards import run_items
 from smidgen.evaluation.statistics import CONFIDENCE
 from smidgen.evaluation.summary import summary_line
 from smidgen.evaluation.verify import verify
+from smidgen.evaluation.video_files import is_own_film, video_path
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.differences import differences
 from smidgen.runtime.errors import UserError
@@ -211,13 +212,13 @@ def _one_environment(plan: Plan, answers: Iterable[dict[str, Any]]) -> dict[str,
 
 def _measure_held_out(
     plan: Plan, answers: dict[int, dict[str, Any]], twin_answers: dict[int, dict[str, Any]]
-) -> CollapseMeasures:
+) -> CollapsePart:
     coordinates = [plan.task.action.names[index] for index in plan.task.action.position_indices]
     reason = plan.unmeasured_reason or "no held-out demonstrations"
     failed = [answer["error"] for answer in (*answers.values(), *twin_answers.values()) if "error" in answer]
     if plan.demos is None or not plan.steps or failed:
-        return CollapseMeasures(coordinates, failed[0] if failed else reason)
-    collapse, train = CollapseMeasures(coordinates, reason), plan.train_demos
+        return CollapsePart(coordinates, failed[0] if failed else reason)
+    collapse, train = CollapsePart(coordinates, reason), plan.train_demos
     statistics = None if train is None else train.statistics(train.training_seeds)
     collapse.add_held_out(plan.demos, plan.steps, answers, statistics, twin_answers or None)
     return collapse
@@ -229,9 +230,10 @@ def _shard_folder(plan: Plan, policy_name: str) -> Path:
 
 def _shard(plan: Plan, policy_name: str, identity: dict[str, Any], **item: Any) -> Path:
     """The file of an item's answer: its name is a hash of all that the answer depends on."""
-    world = {"task": plan.world.task, "cameras": plan.world.cameras, "image_size": plan.world.image_size}
-    if plan.world.code_sha256 is not None:
-        world |= {"code_sha256": plan.world.code_sha256}
+    spec = plan.env_spec
+    world = {"task": spec.task, "cameras": spec.cameras, "image_size": spec.image_size}
+    if spec.code_sha256 is not None:
+        world |= {"code_sha256": spec.code_sha256}
     rules = {"schema": SCHEMA_VERSION, "protocol": plan.fixed["protocol"]["version"], "labels": RULES_VERSION}
     depends_on = {"policy": identity, "world": world, **rules, **item}
     key = sha256_bytes(canonical_json({**depends_on, "versions": plan.fixed["versions"]}))
@@ -244,7 +246,7 @@ def _episode_items(plan: Plan) -> dict[Path, EpisodeItem]:
     return {
         _shard(plan, plan.card["name"], identity, seed=seed): EpisodeItem(
             plan.source,
-            plan.world,
+            plan.env_spec,
             seed,
             films.get(seed),
             # With held-out demonstrations it was done before the workers start, and no simulator waited for.
@@ -264,7 +266,7 @@ def _expert_items(plan: Plan) -> dict[Path, EpisodeItem]:
     identity = policy_identity(source, card)
     going = plan.config.keep_going
     return {
-        _shard(plan, card["name"], identity, seed=seed): EpisodeItem(source, plan.world, seed, keep_going=going)
+        _shard(plan, card["name"], identity, seed=seed): EpisodeItem(source, plan.env_spec, seed, keep_going=going)
         for seed in plan.seeds
     }
 

@@ -17,7 +17,7 @@ import torch
 from smidgen.data_collection.store import EpisodeStore
 from smidgen.evaluation import collapse
 from smidgen.evaluation.collapse.offline import finite_mean
-from smidgen.evaluation.held_out import PROBE_STRIDE, partner_seed
+from smidgen.evaluation.held_out_predictions import PROBE_STRIDE, partner_seed
 from smidgen.policies.baselines import DemoStatistics, PersistencePolicy
 from smidgen.policies.generators import generators_kept
 from smidgen.policies.policy_calls import PolicyCalls
@@ -26,13 +26,13 @@ from smidgen.runtime.action_spec import ActionSpec
 NUM_TIME_BINS = 4
 
 
-class HeldOutPredictions:
+class PredictionsAndTargets:
     """Predictions and truth, the measured episodes one after the other.
 
     Args:
         store: The held-out demonstrations.
         steps: Measured steps by seed.
-        answers: What `held_out.predict_episode` gave, by seed.
+        answers: What `held_out_predictions.predict_episode` gave, by seed.
         coordinates: Names of the position coordinates.
     """
 
@@ -80,7 +80,7 @@ class HeldOutPredictions:
         return joined(rows)[..., self.positions]
 
 
-def fit_and_skills(data: HeldOutPredictions, train_statistics: DemoStatistics | None) -> dict[str, Any]:
+def fit_and_skills(data: PredictionsAndTargets, train_statistics: DemoStatistics | None) -> dict[str, Any]:
     """Fit per coordinate, and skill against the blind references."""
     prediction, target = data.prediction, data.target
     measured: dict[str, Any] = {
@@ -104,7 +104,7 @@ def means_at(statistics: DemoStatistics, steps: np.ndarray, positions: list[int]
     return torch.as_tensor(statistics.mean_action)[positions].expand_as(time_mean), time_mean
 
 
-def responses(data: HeldOutPredictions) -> dict[str, float]:
+def responses(data: PredictionsAndTargets) -> dict[str, float]:
     """How the output answers to another episode's frames and to blank ones, and how far it is the last action."""
     probed = {seed: kept[::PROBE_STRIDE] for seed, kept in data.steps.items()}
     is_probed_N = np.concatenate([np.arange(len(kept)) % PROBE_STRIDE == 0 for kept in data.steps.values()])
@@ -122,14 +122,14 @@ def responses(data: HeldOutPredictions) -> dict[str, float]:
     }
 
 
-def r2_by_chunk_step(data: HeldOutPredictions) -> list[list[float]]:
+def r2_by_chunk_step(data: PredictionsAndTargets) -> list[list[float]]:
     """R^2 of each step of the predicted chunks (H) and coordinate (P)."""
     chunks = data.answered("chunks")
     ahead = {seed: kept[:, None] + np.arange(chunks.shape[1]) for seed, kept in data.steps.items()}
     return collapse.by_chunk_step(collapse.r2_per_coordinate, chunks, data.actions_at(ahead)).tolist()
 
 
-def distances_to_the_mean(data: HeldOutPredictions, statistics: DemoStatistics) -> dict[str, float]:
+def distances_to_the_mean(data: PredictionsAndTargets, statistics: DemoStatistics) -> dict[str, float]:
     """Whether a blind policy would be at the mean: asked where the cue decides, at the pairs, if there are any."""
     at_pairs = len(data.pairs["step"]) > 0
     steps = data.pairs["step"] if at_pairs else data.step_N
@@ -144,7 +144,7 @@ def distances_to_the_mean(data: HeldOutPredictions, statistics: DemoStatistics) 
     }
 
 
-def cue_parts(data: HeldOutPredictions) -> collapse.SlopeParts | None:
+def cue_parts(data: PredictionsAndTargets) -> collapse.SlopeParts | None:
     """The cue slope's sums by episode; None without pairs."""
     if not len(data.pairs["step"]):
         return None
@@ -152,13 +152,13 @@ def cue_parts(data: HeldOutPredictions) -> collapse.SlopeParts | None:
     return collapse.cue_slope_parts(moved, data.pair_change, torch.as_tensor(data.pairs["seed"]))
 
 
-def cue_skill(data: HeldOutPredictions, twin_answers: Mapping[int, Mapping[str, Any]]) -> float:
+def cue_skill(data: PredictionsAndTargets, twin_answers: Mapping[int, Mapping[str, Any]]) -> float:
     """Skill against the twin that was trained with the cue hidden."""
     hidden = data.answered("frames_hidden", twin_answers)
     return collapse.cue_skill(data.answered("frames"), hidden, data.pair_target)
 
 
-def over_time(data: HeldOutPredictions, train_statistics: DemoStatistics | None) -> list[dict[str, Any]]:
+def over_time(data: PredictionsAndTargets, train_statistics: DemoStatistics | None) -> list[dict[str, Any]]:
     """R^2, skill against the time-mean and cue slope in parts of the episode, early to late."""
     bins = collapse.in_time_bins(torch.as_tensor(data.step_N), NUM_TIME_BINS)
     pair_step = torch.as_tensor(data.pairs["step"])
@@ -192,7 +192,7 @@ def joined(parts: Iterable[Any]) -> torch.Tensor:
     return torch.as_tensor(np.concatenate([array for array in arrays if len(array)]))
 
 
-def _persistence(data: HeldOutPredictions) -> torch.Tensor:
+def _persistence(data: PredictionsAndTargets) -> torch.Tensor:
     action_spec = ActionSpec.from_json(data.store.manifest["action_spec"])
     calls = PolicyCalls(PersistencePolicy(action_spec))
     eef_state = joined(data.store.episode(seed).eef_state[kept] for seed, kept in data.steps.items()).numpy()

@@ -17,15 +17,14 @@ from smidgen.envs.seeds import SEED_RANGES
 from smidgen.envs.specs import TaskSpec
 from smidgen.envs.tasks import named_task
 from smidgen.envs.user_tasks import task_code, task_code_sha256
-from smidgen.evaluation.films import video_name
-from smidgen.evaluation.held_out import spread_steps
-from smidgen.evaluation.items import World, make_simulator
+from smidgen.evaluation.env_spec import EnvSpec, find_env_spec, make_simulator
+from smidgen.evaluation.held_out_predictions import spread_steps
 from smidgen.evaluation.policy_source import PolicySource, build_card
 from smidgen.evaluation.protocol import HOLD_STEPS, PROTOCOL_VERSION, SPLITS, evaluation_seeds
 from smidgen.evaluation.record_schema import SCHEMA_VERSION, PolicyCard
 from smidgen.evaluation.records import RESERVED_ENDINGS, find_records, record_path
 from smidgen.evaluation.statistics import CONFIDENCE
-from smidgen.evaluation.surroundings import find_surroundings
+from smidgen.evaluation.video_files import video_name
 from smidgen.policies.checkpoint import RUN_CHECKPOINT, checkpoint_sha256, read_checkpoint_card, resolve_checkpoint
 from smidgen.policies.policy import Policy
 from smidgen.runtime.errors import UserError
@@ -85,7 +84,7 @@ class Plan:
         source: The policy, as workers build it.
         card: The policy's card.
         task: The task's specification.
-        world: The environment to run in.
+        env_spec: The environment to run in.
         seeds: The test seeds.
         demos: Held-out demonstrations, if any.
         train_demos: Training demonstrations, if any.
@@ -99,7 +98,7 @@ class Plan:
     source: PolicySource
     card: PolicyCard
     task: TaskSpec
-    world: World
+    env_spec: EnvSpec
     seeds: range
     demos: EpisodeStore | None
     train_demos: EpisodeStore | None
@@ -127,7 +126,8 @@ def make_plan(config: EvalConfig, make: Callable[..., Any] = make_simulator) -> 
             or checkpoint.
     """
     require_outside(config.out)
-    config, cameras = _with_surroundings(config)
+    env_spec = _find_env_spec(config, make)
+    config = replace(config, task=env_spec.task, image_size=env_spec.image_size)
     task = named_task(config.task)
     _require_protocol(task)
     seeds = evaluation_seeds(config.split, config.seed_start, config.episodes)
@@ -140,27 +140,19 @@ def make_plan(config: EvalConfig, make: Callable[..., Any] = make_simulator) -> 
     _require_own_record(record_path(config.out, task.name, card["name"]))
     _require_disjoint(card, demos, train_demos)
     twin = _open_twin(config, task, demos, train_demos)
-    world = World(
-        task=config.task,
-        cameras=cameras,
-        image_size=config.image_size,
-        make=make,
-        code_sha256=task_code_sha256(config.task),
-    )
-    reason = _why_unmeasured(policy, world, demos)
+    reason = _why_unmeasured(policy, env_spec, demos)
     steps = {} if reason or demos is None else spread_steps(demos, config.windows)
-    fixed = _fixed_part(config, card, task, seeds, world, demos, train_demos)
+    fixed = _fixed_part(config, card, task, seeds, env_spec, demos, train_demos)
     if twin is not None:
         fixed["config"]["twin_sha256"] = checkpoint_sha256(twin.spec)
-    return Plan(config, source, card, task, world, seeds, demos, train_demos, twin, steps, reason, fixed)
+    return Plan(config, source, card, task, env_spec, seeds, demos, train_demos, twin, steps, reason, fixed)
 
 
-def _with_surroundings(config: EvalConfig) -> tuple[EvalConfig, tuple[str, ...]]:
-    """The configuration with its task and frame size filled in, and the cameras."""
+def _find_env_spec(config: EvalConfig, make: Callable[..., Any]) -> EnvSpec:
     source = PolicySource(config.policy, config.task, config.train_demos, config.transform)
     source.check()
-    found = find_surroundings(source, config.image_size, config.demos)
-    return replace(config, task=found.task, image_size=found.image_size), found.cameras
+    found = find_env_spec(source, config.image_size, config.demos)
+    return replace(found, make=make, code_sha256=task_code_sha256(found.task))
 
 
 def _open_twin(
@@ -239,13 +231,13 @@ def _require_disjoint(card: PolicyCard, demos: EpisodeStore | None, train_demos:
         raise UserError(f"{demos.directory} and {train_demos.directory} share seeds; demos= are the held-out ones")
 
 
-def _why_unmeasured(policy: Policy, world: World, demos: EpisodeStore | None) -> str:
+def _why_unmeasured(policy: Policy, env_spec: EnvSpec, demos: EpisodeStore | None) -> str:
     if demos is None:
         return "needs demos=DIR, held-out demonstrations"
     if "privileged" in policy.observes:
         return "the policy observes privileged state, which demonstrations do not store"
     seen = (list(demos.manifest["cameras"]), demos.manifest["image_size"])
-    wanted = (list(world.cameras), world.image_size)
+    wanted = (list(env_spec.cameras), env_spec.image_size)
     if "frames" in policy.observes and seen != wanted:
         return f"the demonstrations were filmed with {seen}, the policy sees {wanted}"
     return ""
@@ -256,7 +248,7 @@ def _fixed_part(
     card: PolicyCard,
     task: TaskSpec,
     seeds: range,
-    world: World,
+    env_spec: EnvSpec,
     demos: EpisodeStore | None,
     train_demos: EpisodeStore | None,
 ) -> dict[str, Any]:
@@ -279,8 +271,8 @@ def _fixed_part(
         "config": {
             # A checkpoint is known by its hash; the path it lay at says nothing to a reader elsewhere.
             "policy": "checkpoint" if card["kind"] == "checkpoint" else config.policy,
-            "cameras": list(world.cameras),
-            "image_size": world.image_size,
+            "cameras": list(env_spec.cameras),
+            "image_size": env_spec.image_size,
             "windows": config.windows,
             "demos_sha256": demos.sha256 if demos else None,
             "train_demos_sha256": train_demos.sha256 if train_demos else None,

@@ -162,7 +162,7 @@ class Protocol(TypedDict):
 
 
 class FirstVideo(TypedDict):
-    """An episode's film, as every record names it; where it stands, `smidgen.evaluation.films` knows."""
+    """An episode's film, as every record names it; where it stands, `smidgen.evaluation.video_files` knows."""
 
     seed: int
     file: Annotated[str, Rule(is_film_name, "a bare file name that ends with .mp4")]

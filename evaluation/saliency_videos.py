@@ -21,13 +21,12 @@ import numpy as np
 import torch
 
 from smidgen.envs.user_tasks import running_task
-from smidgen.evaluation.films import checkpoint_mark, video_name
+from smidgen.evaluation.env_spec import make_simulator, task_of_file
 from smidgen.evaluation.heat_maps import captioned, contact_sheet, overlay
-from smidgen.evaluation.items import make_simulator
 from smidgen.evaluation.protocol import SPLITS, evaluation_seeds
 from smidgen.evaluation.records import Record, read_record
 from smidgen.evaluation.rollout import EpisodeResult, rollout
-from smidgen.evaluation.surroundings import task_of_file
+from smidgen.evaluation.video_files import checkpoint_mark, video_name
 from smidgen.evaluation.videos import write_video
 from smidgen.policies.checkpoint import checkpoint_sha256, load_checkpoint
 from smidgen.policies.learned_policy import LearnedPolicy, cameras_to_channels, one_thread

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from smidgen.evaluation.films import frames_mark, read_mark
 from smidgen.evaluation.items import EpisodeItem, Item, run_item, start_worker
 from smidgen.evaluation.stored_answers import read_answer
+from smidgen.evaluation.video_files import frames_mark, read_mark
 from smidgen.runtime.files import remove_leftovers, write_json_atomic
 from smidgen.runtime.progress import progress
 from smidgen.runtime.workers import EPISODE_LIMIT_S, map_unordered

@@ -9,7 +9,7 @@ import numpy as np
 from typing_extensions import TypedDict
 
 from smidgen.envs.tasks import named_task
-from smidgen.evaluation.held_out import PROBE_STRIDE, HeldOutItem
+from smidgen.evaluation.held_out_predictions import PROBE_STRIDE, HeldOutItem
 from smidgen.evaluation.items import EpisodeItem, Item
 from smidgen.evaluation.protocol import POLICY_ERROR
 from smidgen.evaluation.record_schema import EpisodeRow

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from smidgen.envs.smidgen_tasks import chance_level
 from smidgen.evaluation.collapse.labels import SOURCES, UNDECIDED, slope_text, spoken
-from smidgen.evaluation.films import video_folder
 from smidgen.evaluation.record_schema import judged_collapse
 from smidgen.evaluation.records import Record
+from smidgen.evaluation.video_files import video_folder
 
 
 def summary_line(path: Path, record: Record) -> str:

@@ -20,7 +20,8 @@ from typing import Any
 
 from smidgen.data_collection.manifest import MAX_IMAGE_SIZE
 from smidgen.envs.specs import TaskSpec
-from smidgen.evaluation.items import EpisodeItem, World, make_simulator
+from smidgen.evaluation.env_spec import EnvSpec, find_env_spec, make_simulator
+from smidgen.evaluation.items import EpisodeItem
 from smidgen.evaluation.plan import PACKAGES
 from smidgen.evaluation.policy_source import PolicySource, build_card
 from smidgen.evaluation.protocol import HOLD_STEPS, PROTOCOL_VERSION
@@ -29,8 +30,7 @@ from smidgen.evaluation.record_schema import EpisodeRow, Record
 from smidgen.evaluation.records import host_path, read_host, read_record
 from smidgen.evaluation.shards import run_items
 from smidgen.evaluation.statistics import exact_mcnemar
-from smidgen.evaluation.surroundings import find_surroundings
-from smidgen.evaluation.verification import (
+from smidgen.evaluation.verification_mark import (
     BITWISE,
     DIFFERS,
     NONE,
@@ -121,8 +121,8 @@ def verify_record(
         seeds = []
         repetition = Repetition({}, {}, {}, reason)
     else:
-        world = dataclasses.replace(world_of(record, options.record, source), make=make)
-        repetition = _repeat(record, source, world, seeds, options.workers)
+        env_spec = dataclasses.replace(env_spec_of(record, options.record, source), make=make)
+        repetition = _repeat(record, source, env_spec, seeds, options.workers)
     mark: Verification = {
         "schema_version": VERIFICATION_VERSION,
         "record_sha256": record_sha256,
@@ -161,7 +161,7 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
-def world_of(record: Record, record_path: Path, source: PolicySource) -> World:
+def env_spec_of(record: Record, record_path: Path, source: PolicySource) -> EnvSpec:
     """The environment that a record was measured in.
 
     Args:
@@ -173,8 +173,7 @@ def world_of(record: Record, record_path: Path, source: PolicySource) -> World:
         UserError: If the record names none that could be made.
     """
     if source.kind == "checkpoint":
-        seen = find_surroundings(source)
-        return World(seen.task, seen.cameras, seen.image_size)
+        return find_env_spec(source)
     cameras, image_size = (record["config"].get(name) for name in ("cameras", "image_size"))
     if not isinstance(cameras, list) or not cameras or not all(isinstance(name, str) for name in cameras):
         raise UserError(f"{record_path}: field config.cameras: expected a list of names, got {cameras!r:.60}")
@@ -182,12 +181,12 @@ def world_of(record: Record, record_path: Path, source: PolicySource) -> World:
         raise UserError(
             f"{record_path}: field config.image_size: expected 1..{MAX_IMAGE_SIZE}, got {str(image_size)[:20]}"
         )
-    return World(source.task, tuple(cameras), image_size)
+    return EnvSpec(source.task, tuple(cameras), image_size)
 
 
-def _repeat(record: Record, source: PolicySource, world: World, seeds: list[int], workers: int) -> Repetition:
+def _repeat(record: Record, source: PolicySource, env_spec: EnvSpec, seeds: list[int], workers: int) -> Repetition:
     with tempfile.TemporaryDirectory() as folder:
-        items = {Path(folder, f"{seed}.json"): EpisodeItem(source, world, seed) for seed in seeds}
+        items = {Path(folder, f"{seed}.json"): EpisodeItem(source, env_spec, seed) for seed in seeds}
         answers = run_items(items, workers, f"verify {record['policy']['name']}")
         by_seed = {items[path].seed: answer for path, answer in answers.items()}
     environment = by_seed[seeds[0]]["environment"]

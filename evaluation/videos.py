@@ -9,7 +9,7 @@ from typing import Any
 import imageio.v3 as iio
 import numpy as np
 
-from smidgen.evaluation.films import frames_mark
+from smidgen.evaluation.video_files import frames_mark
 from smidgen.runtime.files import write_atomic
 
 MIN_SIDE_PX = 256
@@ -75,7 +75,7 @@ def write_video(path: Path, frames: list[np.ndarray], success: bool, fps: int, m
         frames: uint8 (H, W, 3) each, at least one.
         success: The episode's outcome.
         fps: Frames per second; the task's control rate plays in real time.
-        mark: What the file says that it is (`smidgen.evaluation.films`); that of the frames by default.
+        mark: What the file says that it is (`smidgen.evaluation.video_files`); that of the frames by default.
     """
     mark = frames_mark(frames_sha256(frames)) if mark is None else mark
     outcome_rgb = SUCCESS_RGB if success else FAILURE_RGB

@@ -22,9 +22,9 @@ from smidgen.data_collection.collect import collect
 from smidgen.data_collection.collector import CollectConfig
 from smidgen.evaluation.collapse.labels import BLIND, PARTLY_BLIND, SEES, label_of, slope_text, spoken
 from smidgen.evaluation.evaluate import evaluate, summary_line
-from smidgen.evaluation.films import video_folder
 from smidgen.evaluation.plan import EvalConfig
 from smidgen.evaluation.records import Record, read_record, record_path
+from smidgen.evaluation.video_files import video_folder
 from smidgen.leaderboard.command import leaderboard
 from smidgen.leaderboard.verdict_cells import deciding_slope
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from smidgen.evaluation.records import Rate, Record
-from smidgen.evaluation.verification import BITWISE, DIFFERS, NOT_REPRODUCIBLE, VERIFIED
+from smidgen.evaluation.verification_mark import BITWISE, DIFFERS, NOT_REPRODUCIBLE, VERIFIED
 from smidgen.leaderboard.ranking import escape_step, mean_position_r2, training_points
 from smidgen.leaderboard.rows import Row
 

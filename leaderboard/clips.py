@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from smidgen.evaluation.films import is_own_film, is_own_look
 from smidgen.evaluation.records import SCHEMA_VERSION, Record
+from smidgen.evaluation.video_files import is_own_film, is_own_look
 from smidgen.leaderboard.page_entries import Entry
 from smidgen.leaderboard.ranking import Group
 from smidgen.leaderboard.rows import Row, Run

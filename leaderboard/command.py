@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from smidgen.evaluation.films import VIDEOS, video_folder
+from smidgen.evaluation.video_files import VIDEOS, video_folder
 from smidgen.leaderboard.clips import find_looks, foreign_films, missing_films
 from smidgen.leaderboard.demonstrations import demonstration_curves, demonstrations_markdown, demonstrations_svg
 from smidgen.leaderboard.latex import latex_tables

@@ -18,7 +18,7 @@ from typing import Any
 from smidgen.evaluation.collapse import escape
 from smidgen.evaluation.records import Record, find_records, read_record
 from smidgen.evaluation.statistics import exact_mcnemar, holm, minimum_detectable_drop
-from smidgen.evaluation.verification import read_verification
+from smidgen.evaluation.verification_mark import read_verification
 from smidgen.leaderboard.rows import Row, Run, gather_rows
 from smidgen.leaderboard.training_seeds import outcome_table, p_of_difference
 from smidgen.runtime.errors import UserError

@@ -20,7 +20,7 @@ from smidgen.envs.seeds import SEED_RANGES
 from smidgen.evaluation.protocol import TEST
 from smidgen.evaluation.records import Rate, Record, success_rate
 from smidgen.evaluation.statistics import SIGNIFICANCE
-from smidgen.evaluation.verification import Verification
+from smidgen.evaluation.verification_mark import Verification
 from smidgen.leaderboard.training_seeds import outcome_table, pooled_interval
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import canonical_json, sha256_bytes

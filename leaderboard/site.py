@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from smidgen.evaluation.films import VIDEOS
 from smidgen.evaluation.records import Record
+from smidgen.evaluation.video_files import VIDEOS
 from smidgen.leaderboard.clips import foreign_films, shown_videos
 from smidgen.leaderboard.ranking import Group
 from smidgen.runtime.errors import UserError

@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from smidgen.envs.tasks import TASKS
-from smidgen.evaluation.films import VIDEOS, is_own_film, video_path
 from smidgen.evaluation.policy_source import PolicySource, build_card
 from smidgen.evaluation.protocol import TEST
 from smidgen.evaluation.provenance import BROKEN, CHECKPOINTS, policy_link, record_source, recorded_task
 from smidgen.evaluation.record_schema import Record
 from smidgen.evaluation.records import host_path, read_host, read_record
-from smidgen.evaluation.verification import read_verification
+from smidgen.evaluation.verification_mark import read_verification
+from smidgen.evaluation.video_files import VIDEOS, is_own_film, video_path
 from smidgen.leaderboard.ranking import ranking_conditions
 from smidgen.leaderboard.row_card import row_card
 from smidgen.leaderboard.rows import Row, Run, gather_rows

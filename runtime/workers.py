@@ -100,8 +100,8 @@ def map_unordered(
             initializer(*initargs)
         yield from ((item, job(item)) for item in items)
         return
-    hire = functools.partial(_Worker, job, initializer, tuple(initargs))
-    yield from _Crew(hire, num_workers, time_limit_s).run(items)
+    start_worker = functools.partial(_Worker, job, initializer, tuple(initargs))
+    yield from _WorkerPool(start_worker, num_workers, time_limit_s).run(items)
 
 
 @dataclass(frozen=True)
@@ -158,11 +158,11 @@ class _Worker:
         self.connection.close()
 
 
-class _Crew:
-    """As many workers as there is work for; knows who is at what."""
+class _WorkerPool:
+    """As many workers as there is work for, and which item each of them has."""
 
-    def __init__(self, hire: Callable[[], _Worker], num_workers: int, time_limit_s: float | None) -> None:
-        self._hire, self._num_workers, self._time_limit_s = hire, num_workers, time_limit_s
+    def __init__(self, start_worker: Callable[[], _Worker], num_workers: int, time_limit_s: float | None) -> None:
+        self._start_worker, self._num_workers, self._time_limit_s = start_worker, num_workers, time_limit_s
         self._workers: list[_Worker] = []
         self._waiting: deque[_Attempt] = deque()
         self._given_up: list[str] = []
@@ -191,7 +191,7 @@ class _Crew:
     def _employ(self) -> None:
         while len(self._workers) < min(self._num_workers, self._num_busy() + len(self._waiting)):
             try:
-                self._workers.append(self._hire())
+                self._workers.append(self._start_worker())
             except BrokenPipeError:
                 self._count_loss("a worker", "died while it was being started")
         for worker in self._workers:

@@ -13,11 +13,11 @@ from smidgen.data_collection.collect import main as collect
 from smidgen.data_collection.collector import CollectConfig
 from smidgen.data_collection.store import EpisodeStore
 from smidgen.envs.tasks import make_env, named_task
+from smidgen.evaluation.env_spec import task_of_file
 from smidgen.evaluation.evaluate import main as evaluate
-from smidgen.evaluation.held_out import predict_steps
+from smidgen.evaluation.held_out_predictions import predict_steps
 from smidgen.evaluation.policy_source import PolicySource, build_card, policy_identity
 from smidgen.evaluation.records import read_record
-from smidgen.evaluation.surroundings import task_of_file
 from smidgen.leaderboard.submit import bundle_files, open_submission, submit
 from smidgen.policies.checkpoint import load_checkpoint
 from smidgen.policies.transforms import build_transform

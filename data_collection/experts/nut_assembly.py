@@ -6,11 +6,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from smidgen.data_collection.experts.pick_and_place import PickAndPlaceExpert, Privileged
+from smidgen.data_collection.experts.carry import CarryExpert, Privileged
 from smidgen.envs.yaw import principal_yaw
 
 
-class NutAssemblyExpert(PickAndPlaceExpert):
+class NutAssemblyExpert(CarryExpert):
     """The peg is 13 cm tall: the nut is let go once the peg's top stands in its hole, and falls the rest."""
 
     travel_height_m = 0.99

@@ -6,14 +6,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from smidgen.data_collection.experts.pick_and_place import PickAndPlaceExpert, Privileged
+from smidgen.data_collection.experts.carry import CarryExpert, Privileged
 from smidgen.envs.yaw import principal_yaw
 
 # A straight arm is a trap: its elbow stands at its stop, and the control cannot bend it again.
 NEARER_M = np.array([-0.045, -0.05, 0.0])
 
 
-class PickPlaceExpert(PickAndPlaceExpert):
+class PickPlaceExpert(CarryExpert):
     """Carries the object over the bins' walls and lowers it into the quarter."""
 
     travel_height_m = 0.96

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from smidgen.data_collection.experts.pick_and_place import PickAndPlaceExpert, Privileged
+from smidgen.data_collection.experts.carry import CarryExpert, Privileged
 from smidgen.envs.yaw import principal_yaw
 
 
-class StackExpert(PickAndPlaceExpert):
+class StackExpert(CarryExpert):
     """Grasps by the pair of faces that leaves its fingers farther from the green cube."""
 
     travel_height_m = 0.93

@@ -136,7 +136,7 @@ class FrameWatcher:
         self.num_frames += 1
 
 
-class Saboteur:
+class InjectedFault:
     """Breaks the renderer in the middle of an episode, and counts the frames until that is noticed."""
 
     def __init__(self, fault: Callable[[Any], None]) -> None:
@@ -198,18 +198,18 @@ def watch_views(config: PixelsConfig) -> tuple[Viewed, ...]:
 
 def break_renderers(fault: Callable[[Any], None], config: PixelsConfig) -> Noticed:
     """Breaks the renderer in one episode after the other, each with an environment of its own."""
-    saboteurs, num_refused = [], 0
+    injected, num_refused = [], 0
     for seed in evaluation_seeds(SPLIT, 0, config.faults):
         env = make_env(config.fault_task, image_size=config.image_size, observe_pixels=False)
         prove_pixels(env)
-        saboteurs.append(Saboteur(fault))
+        injected.append(InjectedFault(fault))
         try:
-            rollout(env, PolicySource("expert", config.fault_task).build(), seed, saboteurs[-1])
+            rollout(env, PolicySource("expert", config.fault_task).build(), seed, injected[-1])
         except PixelError:
             num_refused += 1
         env.close()
-    stopped = [saboteur.num_wrong for saboteur in saboteurs if saboteur.was_stopped]
-    return Noticed(len(saboteurs), len(stopped), num_refused - len(stopped), max(stopped, default=None))
+    stopped = [each.num_wrong for each in injected if each.was_stopped]
+    return Noticed(len(injected), len(stopped), num_refused - len(stopped), max(stopped, default=None))
 
 
 def measure_cost(config: PixelsConfig, episodes: int = 3) -> Cost:

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smidgen.data_collection.experts import EXPERTS
+from smidgen.data_collection.experts.carry import CarryExpert
 from smidgen.data_collection.experts.expert import FUNNEL_M, LEAD_M, Expert, funnel_m, towards
-from smidgen.data_collection.experts.pick_and_place import PickAndPlaceExpert
 from smidgen.envs.seeds import seeds
 from smidgen.envs.tasks import TASKS, make_env
 
-CARRYING = sorted(task for task, expert in EXPERTS.items() if issubclass(expert, PickAndPlaceExpert))
+CARRYING = sorted(task for task, expert in EXPERTS.items() if issubclass(expert, CarryExpert))
 
 coordinate = st.floats(-1.0, 1.0)
 

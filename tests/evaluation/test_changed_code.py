@@ -174,13 +174,14 @@ def test_a_change_in_the_middle_of_a_run_is_refused_and_the_next_run_is_whole(
 
 
 def test_workers_that_find_other_code_than_the_plan_are_refused(code: Path, tmp_path: Path) -> None:
-    from smidgen.evaluation.items import EpisodeItem, World
+    from smidgen.evaluation.env_spec import EnvSpec
+    from smidgen.evaluation.items import EpisodeItem
     from smidgen.evaluation.plan import make_plan
     from smidgen.evaluation.shards import run_items
 
     plan = make_plan(config(tmp_path), FakeLift)
     (code / "reaching_part.py").write_text("HEIGHT_M = 1.00")
-    items = {tmp_path / "x.json": EpisodeItem(plan.source, World("lift", ("agentview",), 16, FakeLift), 3_000_000)}
+    items = {tmp_path / "x.json": EpisodeItem(plan.source, EnvSpec("lift", ("agentview",), 16, FakeLift), 3_000_000)}
     with pytest.raises(UserError, match="changed during the evaluation"):
         run_items(items, 1, "x")
     assert not (tmp_path / "x.json").exists()

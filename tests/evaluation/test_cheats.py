@@ -15,7 +15,7 @@ import pytest
 from leaderboard_records import TEST_SEEDS_START, build_record, seed_record, write
 
 from smidgen.evaluation.records import read_record
-from smidgen.evaluation.verification import catch_probability
+from smidgen.evaluation.verification_mark import catch_probability
 from smidgen.leaderboard.command import leaderboard
 from smidgen.leaderboard.ranking import rank_runs
 from smidgen.leaderboard.rows import ENTRY_EPISODES, Run

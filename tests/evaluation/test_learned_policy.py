@@ -14,7 +14,7 @@ from fake_lift import FakeLift, open_fake_collector
 from smidgen.data_collection.collect import collect
 from smidgen.data_collection.collector import CollectConfig
 from smidgen.data_collection.store import EpisodeStore
-from smidgen.evaluation import held_out
+from smidgen.evaluation import held_out_predictions
 from smidgen.evaluation.evaluate import evaluate
 from smidgen.evaluation.plan import EvalConfig, make_plan, read_curve
 from smidgen.evaluation.records import Record, read_record
@@ -119,7 +119,7 @@ def test_a_twin_gives_the_cue_skill(run_directory: Path, demos: EpisodeStore, tm
     policy, twin_policy = load_checkpoint(run_directory), load_checkpoint(twin)
     pairs = demos.counterfactuals(demos.seeds)
     errors = [
-        held_out.predict_windows(asked, pairs[name], pairs["eef_state"], 4)[:, :3] - pairs["target"][:, :3]
+        held_out_predictions.predict_windows(asked, pairs[name], pairs["eef_state"], 4)[:, :3] - pairs["target"][:, :3]
         for asked, name in ((policy, "frames"), (twin_policy, "frames_hidden"))
     ]
     expected = 1 - (errors[0] ** 2).sum() / (errors[1] ** 2).sum()
@@ -152,10 +152,10 @@ def test_windows_are_those_that_the_policy_sees_in_an_episode(run_directory: Pat
     episode = demos.episode(demos.seeds[0])
     policy.reset()
     acted = np.concatenate([policy.act({"frames": frames[None]}) for frames in episode.frames])
-    predicted = held_out.predict_steps(policy, episode, np.arange(episode.num_steps))
+    predicted = held_out_predictions.predict_steps(policy, episode, np.arange(episode.num_steps))
     np.testing.assert_allclose(predicted, acted, atol=1e-6)
     pairs = demos.counterfactuals([demos.seeds[0]])
-    at_pairs = held_out.predict_windows(policy, pairs["frames"], pairs["eef_state"], 4)
+    at_pairs = held_out_predictions.predict_windows(policy, pairs["frames"], pairs["eef_state"], 4)
     np.testing.assert_allclose(at_pairs, acted[pairs["step"]], atol=1e-6)
 
 
@@ -164,7 +164,8 @@ def test_a_longer_history_than_stored_repeats_the_first_frame(demos: EpisodeStor
     pairs = demos.counterfactuals([demos.seeds[0]])
     padded = np.concatenate([pairs["frames"][:, :1]] * 2 + [pairs["frames"]], axis=1)
     expected = policy.predict_chunk(cameras_to_channels(padded))[:, 0]
-    assert np.array_equal(held_out.predict_windows(policy, pairs["frames"], pairs["eef_state"], 4), expected)
+    predicted = held_out_predictions.predict_windows(policy, pairs["frames"], pairs["eef_state"], 4)
+    assert np.array_equal(predicted, expected)
 
 
 def test_seeds_that_a_policy_was_trained_on_are_refused(demos: EpisodeStore, tmp_path: Path) -> None:

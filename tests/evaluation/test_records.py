@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smidgen.evaluation.evaluate import evaluate
-from smidgen.evaluation.films import video_path
 from smidgen.evaluation.plan import EvalConfig
 from smidgen.evaluation.records import (
     find_records,
@@ -21,6 +20,7 @@ from smidgen.evaluation.records import (
     validate_record,
     write_record,
 )
+from smidgen.evaluation.video_files import video_path
 from smidgen.runtime.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -19,7 +19,7 @@ from smidgen.evaluation import verify as verify_module
 from smidgen.evaluation.evaluate import evaluate, main
 from smidgen.evaluation.plan import EvalConfig
 from smidgen.evaluation.records import host_path, read_record, success_rate, write_record
-from smidgen.evaluation.verification import (
+from smidgen.evaluation.verification_mark import (
     Verification,
     catch_probability,
     drawn_seeds,

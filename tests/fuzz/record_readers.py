@@ -15,19 +15,20 @@ from typing import Any
 import numpy as np
 
 from smidgen.envs.tasks import get_task
+from smidgen.evaluation.collapse_part import CollapsePart
+from smidgen.evaluation.env_spec import EnvSpec
 from smidgen.evaluation.evaluate import SHARDS
-from smidgen.evaluation.films import frames_mark
-from smidgen.evaluation.held_out import HeldOutItem
-from smidgen.evaluation.items import EpisodeItem, World
-from smidgen.evaluation.measures import CollapseMeasures
+from smidgen.evaluation.held_out_predictions import HeldOutItem
+from smidgen.evaluation.items import EpisodeItem
 from smidgen.evaluation.policy_source import PolicySource, build_card
 from smidgen.evaluation.protocol import HOLD_STEPS, PROTOCOL_VERSION, SUCCESS
 from smidgen.evaluation.record_schema import SCHEMA_VERSION, PolicyCard, count_errors, success_rate
 from smidgen.evaluation.records import read_host, read_record
 from smidgen.evaluation.shards import read_answer
 from smidgen.evaluation.statistics import CONFIDENCE
-from smidgen.evaluation.verification import VERIFICATION_VERSION, read_verification
-from smidgen.evaluation.verify import other_machine, world_of
+from smidgen.evaluation.verification_mark import VERIFICATION_VERSION, read_verification
+from smidgen.evaluation.verify import env_spec_of, other_machine
+from smidgen.evaluation.video_files import frames_mark
 from smidgen.leaderboard.command import leaderboard
 from smidgen.leaderboard.ranking import rank_runs, read_runs
 from smidgen.leaderboard.submit import bundle_files, open_submission, zip_bytes
@@ -67,7 +68,7 @@ def make_record(card: PolicyCard, config: dict[str, Any]) -> dict[str, Any]:
     rows: list[Any] = [
         {**ROW, "seed": FIRST_SEED + index, **(won if not index else {})} for index in range(NUM_EPISODES)
     ]
-    collapse = CollapseMeasures(["x_m", "y_m", "z_m"], "needs demos=DIR, held-out demonstrations").finish()
+    collapse = CollapsePart(["x_m", "y_m", "z_m"], "needs demos=DIR, held-out demonstrations").finish()
     task = get_task("lift")
     return {
         "schema_version": SCHEMA_VERSION,
@@ -140,7 +141,7 @@ def read_results(folder: Path, words: tuple[str, ...] = ()) -> None:
     """The leaderboard of a folder of records, in every form, and what verification asks of a record first."""
     record = read_record(folder / RECORD)
     # A policy that brings no size of its own, so that the record's counts.
-    world_of(record, folder / RECORD, PolicySource("noop", "lift"))
+    env_spec_of(record, folder / RECORD, PolicySource("noop", "lift"))
     rank_runs(read_runs(folder / "results"))
     with contextlib.redirect_stdout(io.StringIO()):
         leaderboard([f"results={folder / 'results'}"])
@@ -190,12 +191,12 @@ def _spoil_shard(rng: random.Random, valid: Files) -> Case:
 def _read_shards(folder: Path, words: tuple[str, ...]) -> None:
     """Reads as an evaluation does, and uses the answers as it does; one that is refused would be run again."""
     source = PolicySource("noop", "lift")
-    world = World("lift", ("agentview",), 8)
-    answer = read_answer(folder / _EPISODE, EpisodeItem(source, world, FIRST_SEED))
+    spec = EnvSpec("lift", ("agentview",), 8)
+    answer = read_answer(folder / _EPISODE, EpisodeItem(source, spec, FIRST_SEED))
     held_out = read_answer(folder / _HELD_OUT, HeldOutItem(source, "demos", FIRST_SEED, _STEPS))
     if answer is None or held_out is None:
         raise UserError(f"{folder}: episode.json or held-out.json would be run again")
-    measures = CollapseMeasures(["x_m", "y_m", "z_m"], "nothing held out")
+    measures = CollapsePart(["x_m", "y_m", "z_m"], "nothing held out")
     measures.add_paths({FIRST_SEED: answer["path"], FIRST_SEED + 1: answer["path"]}, None, "lift")
     for name in set(held_out) - {"error"}:
         np.asarray(held_out[name], dtype=np.float64)[..., :3].sum(axis=-1)

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
+from smidgen.evaluation.env_spec import EnvSpec
 from smidgen.evaluation.evaluate import SHARDS
-from smidgen.evaluation.held_out import HeldOutItem
-from smidgen.evaluation.items import EpisodeItem, World
+from smidgen.evaluation.held_out_predictions import HeldOutItem
+from smidgen.evaluation.items import EpisodeItem
 from smidgen.evaluation.policy_source import PolicySource
 from smidgen.evaluation.records import read_host, read_record
 from smidgen.evaluation.stored_answers import read_answer
-from smidgen.evaluation.verify import world_of
+from smidgen.evaluation.verify import env_spec_of
 from smidgen.leaderboard.command import leaderboard
 from smidgen.leaderboard.ranking import read_runs, training_points
 from smidgen.leaderboard.submit import open_submission
@@ -46,7 +47,7 @@ class TestResults:
         folder = planted("record", tmp_path)
         alter(folder / RECORD, lambda record: record["config"].update({key: value}))
         with pytest.raises(UserError, match=rf"{RECORD}: field config\.{key}"):
-            world_of(read_record(folder / RECORD), folder / RECORD, PolicySource("noop", "lift"))
+            env_spec_of(read_record(folder / RECORD), folder / RECORD, PolicySource("noop", "lift"))
 
     def test_a_curve_with_a_number_beyond_every_float(self, tmp_path: Path) -> None:
         """Input 2541 of the long form: read as valid, and the page fell over it."""
@@ -83,7 +84,7 @@ class TestResults:
     )
     def test_a_damaged_answer_is_asked_for_again(self, change: Callable[[dict[str, Any]], Any], tmp_path: Path) -> None:
         path = planted("stored answers", tmp_path) / "results" / SHARDS / "episode.json"
-        item = EpisodeItem(PolicySource("noop", "lift"), World("lift", ("agentview",), 8), 3_000_000)
+        item = EpisodeItem(PolicySource("noop", "lift"), EnvSpec("lift", ("agentview",), 8), 3_000_000)
         assert read_answer(path, item) is not None
         alter(path, change)
         assert read_answer(path, item) is None

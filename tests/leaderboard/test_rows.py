@@ -15,7 +15,7 @@ from leaderboard_records import TEST_SEEDS_START, build_record, seed_record, wri
 
 from smidgen.evaluation.records import Record, find_records
 from smidgen.evaluation.statistics import wilson_interval
-from smidgen.evaluation.verification import DIFFERS, NOT_REPRODUCIBLE, VERIFIED, Verification
+from smidgen.evaluation.verification_mark import DIFFERS, NOT_REPRODUCIBLE, VERIFIED, Verification
 from smidgen.leaderboard.columns import column
 from smidgen.leaderboard.ranking import Group, compare, rank_runs, read_runs
 from smidgen.leaderboard.rows import ENTRY_EPISODES, Run, policy_id

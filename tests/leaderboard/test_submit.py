@@ -19,7 +19,7 @@ from smidgen.data_collection.collector import CollectConfig
 from smidgen.evaluation.evaluate import evaluate
 from smidgen.evaluation.plan import EvalConfig
 from smidgen.evaluation.records import host_path, read_record, write_record
-from smidgen.evaluation.verification import verification_path
+from smidgen.evaluation.verification_mark import verification_path
 from smidgen.evaluation.verify import VerifyOptions, verify, verify_record
 from smidgen.evaluation.videos import write_video
 from smidgen.leaderboard.command import leaderboard

@@ -14,7 +14,7 @@ from smidgen.runtime.errors import UserError
 from smidgen.runtime.schemas import to_json
 from studies.reliability.__main__ import BLOCKS, main, page_with_figures
 from studies.reliability.kills import CommandRecord, Count, FaultsRecord
-from studies.reliability.pixels import PixelsConfig, Saboteur
+from studies.reliability.pixels import InjectedFault, PixelsConfig
 from studies.reliability.record import Cost, Noticed, PixelsRecord, Viewed, Watched, read_pixels_record
 from tests.fuzz.campaign import Tally
 
@@ -161,11 +161,11 @@ def test_a_fault_that_nobody_notices_is_counted_as_kept() -> None:
             self.frames += 1
 
     env, broken = Env(), []
-    saboteur = Saboteur(broken.append)
+    fault = InjectedFault(broken.append)
     for _ in range(10):
-        saboteur.capture(env)
+        fault.capture(env)
     assert broken == [env]
-    assert (saboteur.num_wrong, saboteur.was_stopped, env.frames) == (4, False, 10)
+    assert (fault.num_wrong, fault.was_stopped, env.frames) == (4, False, 10)
 
 
 def test_settings_are_checked() -> None:

@@ -13,10 +13,10 @@ from leaderboard_records import build_record, films, write
 from test_changed_code import as_version_1
 
 from smidgen.evaluation.evaluate import evaluate
-from smidgen.evaluation.films import checkpoint_mark, is_own_film, read_mark, video_path
 from smidgen.evaluation.plan import EvalConfig, make_plan
 from smidgen.evaluation.records import Record, read_record, write_record
 from smidgen.evaluation.summary import summary_line
+from smidgen.evaluation.video_files import checkpoint_mark, is_own_film, read_mark, video_path
 from smidgen.evaluation.videos import frames_sha256, write_video
 from smidgen.leaderboard.command import leaderboard
 from smidgen.runtime.command_line import run_command
@@ -52,7 +52,7 @@ def test_folders_side_by_side_keep_their_own_films(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("out", "page"), [(".", "../leaderboard.html"), ("..", "../../leaderboard.html")])
-def test_films_of_the_working_directory_are_found(
+def test_video_files_of_the_working_directory_are_found(
     out: str, page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "a" / "b").mkdir(parents=True)
@@ -99,7 +99,7 @@ def test_another_s_film_in_its_place_is_not_shown_and_is_made_again(
     assert f"another evaluation: {FILM}." in (tmp_path / "site" / "index.html").read_text()
 
 
-def test_films_of_version_1_stay_where_they_are(tmp_path: Path) -> None:
+def test_video_files_of_version_1_stay_where_they_are(tmp_path: Path) -> None:
     write(tmp_path / "results", build_record("old", [True, False, True, True], videos=films("old")))
     run(tmp_path / "results")
     (tmp_path / "videos").mkdir()

@@ -1,8 +1,10 @@
-"""Which task a policy is evaluated on and which frames it sees, where the command line leaves that open."""
+"""The environment of an evaluation: which task and frames, where the command line leaves that open; how it is made."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from smidgen.data_collection.store import EpisodeStore
 from smidgen.envs.tasks import TASKS, named_task
@@ -14,16 +16,34 @@ DEFAULT_TASK = "lift"
 DEFAULT_IMAGE_SIZE = 64
 
 
+def make_simulator(task: str, cameras: tuple[str, ...], image_size: int) -> Any:
+    """Makes an environment that renders when asked to, and proves its pixels."""
+    # Imported here: the parent process needs no simulator, and its import takes seconds.
+    from smidgen.envs.selfcheck import make_proven
+
+    return make_proven(task, cameras=cameras, image_size=image_size, observe_pixels=False)
+
+
 @dataclass(frozen=True)
-class Surroundings:
-    """A task, and the frames that are seen of it."""
+class EnvSpec:
+    """The environment that an evaluation runs in.
+
+    Attributes:
+        task: A task's name, or ``their.module:Class`` of a user's, as a command line named it.
+        cameras: Names of the cameras.
+        image_size: Pixels along a side of a frame.
+        make: Makes it of those three.
+        code_sha256: What a user's task was made of when the evaluation began; every process refuses another.
+    """
 
     task: str
     cameras: tuple[str, ...]
     image_size: int
+    make: Callable[[str, tuple[str, ...], int], Any] = make_simulator
+    code_sha256: str | None = None
 
 
-def find_surroundings(source: PolicySource, image_size: int = 0, demos: str | None = None) -> Surroundings:
+def find_env_spec(source: PolicySource, image_size: int = 0, demos: str | None = None) -> EnvSpec:
     """A checkpoint decides its own; any other policy sees what its demonstrations show, or Lift at 64 pixels.
 
     Args:
@@ -42,14 +62,14 @@ def find_surroundings(source: PolicySource, image_size: int = 0, demos: str | No
                 "image_size out"
             )
         task = task_of_file(card["task"], source.task, f"{source.spec} was trained with")
-        return Surroundings(task, tuple(card["cameras"]), card["image_size"])
+        return EnvSpec(task, tuple(card["cameras"]), card["image_size"])
     directory = demos or source.train_demos
     shown = {} if directory is None else EpisodeStore.open(directory, verify=False).manifest
     task = source.task or task_of_file(shown.get("task", DEFAULT_TASK), "", f"{directory} was collected with")
     spec = named_task(task)
     # Demonstrations of another task are refused later, by name.
     cameras = shown["cameras"] if shown.get("task") == spec.name else spec.cameras
-    return Surroundings(task, tuple(cameras), image_size or shown.get("image_size", DEFAULT_IMAGE_SIZE))
+    return EnvSpec(task, tuple(cameras), image_size or shown.get("image_size", DEFAULT_IMAGE_SIZE))
 
 
 def task_of_file(name: str, given: str, who: str) -> str:

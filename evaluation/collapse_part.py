@@ -12,7 +12,7 @@ from smidgen.data_collection.store import EpisodeStore
 from smidgen.evaluation import collapse
 from smidgen.evaluation.collapse.labels import UNDECIDED
 from smidgen.evaluation.held_out_measures import (
-    HeldOutPredictions,
+    PredictionsAndTargets,
     cue_parts,
     cue_skill,
     distances_to_the_mean,
@@ -67,7 +67,7 @@ NEEDS_TRAINING_DEMOS = "needs train_demos=DIR"
 NEEDS_TWIN = "needs twin=CHECKPOINT, the same network trained with the cue hidden"
 
 
-class CollapseMeasures:
+class CollapsePart:
     """A record's collapse measures, as they become known.
 
     Args:
@@ -97,11 +97,11 @@ class CollapseMeasures:
         Args:
             store: The held-out demonstrations.
             steps: Measured steps by seed.
-            answers: What `held_out.predict_episode` gave, by seed.
+            answers: What `held_out_predictions.predict_episode` gave, by seed.
             train_statistics: Of the training demonstrations, for the skills against their means.
             twin_answers: The answers of a twin that was trained with the cue hidden.
         """
-        data = HeldOutPredictions(store, steps, answers, self._coordinates)
+        data = PredictionsAndTargets(store, steps, answers, self._coordinates)
         self._fields |= {"num_windows": len(data.target), "num_counterfactuals": len(data.pairs["step"])}
         self._fields["demos_sha256"] = store.sha256
         self._put({**fit_and_skills(data, train_statistics), **responses(data)})
@@ -118,7 +118,7 @@ class CollapseMeasures:
         self._cue = cue_parts(data)
         self._add_cue(data, twin_answers)
 
-    def _add_cue(self, data: HeldOutPredictions, twin_answers: Mapping[int, Mapping[str, Any]] | None) -> None:
+    def _add_cue(self, data: PredictionsAndTargets, twin_answers: Mapping[int, Mapping[str, Any]] | None) -> None:
         if self._cue is None:
             self._reasons |= dict.fromkeys(("cue_slope", "cue_slope_interval", "cue_skill"), NO_PAIRS)
             return

@@ -38,7 +38,7 @@ SETTLE_STEPS = 15
 RETREAT_M = 0.12
 
 
-class PickAndPlaceExpert(Expert):
+class CarryExpert(Expert):
     """Seven phases up to the release, one to get out of the way."""
 
     phases: ClassVar[tuple[str, ...]] = (

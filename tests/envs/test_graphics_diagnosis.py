@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from smidgen.envs import doctor, graphics_cure
-from smidgen.envs.graphics_cure import (
+from smidgen.envs import doctor, graphics_diagnosis
+from smidgen.envs.graphics_diagnosis import (
     GraphicsError,
     cannot_draw,
     graphics_fix,
@@ -19,11 +19,11 @@ from smidgen.runtime.errors import UserError
 @pytest.fixture(autouse=True)
 def plain_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two devices, nothing set, and robosuite not there yet."""
-    for name in (*graphics_cure._DRIVER_VARIABLES, "MUJOCO_EGL_DEVICE_ID", "CUDA_VISIBLE_DEVICES", "DISPLAY"):
+    for name in (*graphics_diagnosis._DRIVER_VARIABLES, "MUJOCO_EGL_DEVICE_ID", "CUDA_VISIBLE_DEVICES", "DISPLAY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.delenv("PYOPENGL_PLATFORM", raising=False)
     monkeypatch.delitem(sys.modules, "robosuite.utils.binding_utils", raising=False)
-    monkeypatch.setattr(graphics_cure, "num_egl_devices", lambda: 2)
+    monkeypatch.setattr(graphics_diagnosis, "num_egl_devices", lambda: 2)
 
 
 @pytest.mark.parametrize("chosen", ["", " ", "2", "7", "-1", "abc", "1.0", "0,1", "GPU-0", "²"])

@@ -38,8 +38,8 @@ def checkpoint(directory: Path, demos: str, **changes: Any) -> str:
 
 
 def seen(policy: str, **settings: Any) -> tuple[str, tuple[str, ...], int]:
-    world = make_plan(EvalConfig(policy=policy, out="nowhere", **settings)).world
-    return world.task, world.cameras, world.image_size
+    spec = make_plan(EvalConfig(policy=policy, out="nowhere", **settings)).env_spec
+    return spec.task, spec.cameras, spec.image_size
 
 
 def test_a_checkpoint_decides(tmp_path: Path, held_out: str) -> None:
