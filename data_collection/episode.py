@@ -28,7 +28,7 @@ from smidgen.data_collection.manifest import (
     array_sizes,
     episode_directory_name,
 )
-from smidgen.data_collection.outcome import OUTCOME_FIELDS, Outcome
+from smidgen.data_collection.outcome import OUTCOME_FIELDS, Outcome, make_outcome
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import atomic_directory, canonical_json, sha256_file
 
@@ -93,14 +93,7 @@ class Episode:
         first = 0 if self.success_at_reset else None
         if first is None and self.is_success.any():
             first = int(np.argmax(self.is_success)) + 1
-        return Outcome(
-            seed=self.seed,
-            success=self.success,
-            success_once=first is not None,
-            success_at_reset=self.success_at_reset,
-            first_success_step=first,
-            num_steps=self.num_steps,
-        )
+        return make_outcome(self.seed, self.success, first, self.num_steps)
 
 
 def empty_counterfactuals(header: Mapping[str, Any]) -> dict[str, Array]:

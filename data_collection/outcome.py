@@ -25,6 +25,18 @@ class Outcome(TypedDict):
 OUTCOME_FIELDS = tuple(Outcome.__annotations__)
 
 
+def make_outcome(seed: int, success: bool, first_success_step: int | None, num_steps: int) -> Outcome:
+    """An outcome, with what follows from the step of the first success."""
+    return {
+        "seed": seed,
+        "success": success,
+        "success_once": first_success_step is not None,
+        "success_at_reset": first_success_step == 0,
+        "first_success_step": first_success_step,
+        "num_steps": num_steps,
+    }
+
+
 def check_outcome(row: Outcome, max_steps: int, source: str, prefix: str) -> None:
     """Checks that an outcome agrees with itself.
 

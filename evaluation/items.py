@@ -114,9 +114,10 @@ def _run_episode(item: EpisodeItem) -> dict[str, Any]:
     # Of ours, whatever stops an episode is the simulator's; of a user's task it may be a bug, which is to be seen.
     counted = SIMULATOR_ERRORS if is_class_spec(item.env_spec.task) else (Exception,)
     result = rollout(env, open_policy(item.source), item.seed, recorder, counted)
-    if result.label == POLICY_ERROR and not item.keep_going:
+    row = result.row
+    if row["label"] == POLICY_ERROR and not item.keep_going:
         raise UserCodeError(
-            f"policy {item.source.spec!r:.200} failed in the episode of seed {item.seed}, at step {result.num_steps}: "
+            f"policy {item.source.spec!r:.200} failed in the episode of seed {item.seed}, at step {row['num_steps']}: "
             f"{result.error}; mend it, or add keep_going=true to count such episodes as failed",
             result.trace,
         )
@@ -124,21 +125,11 @@ def _run_episode(item: EpisodeItem) -> dict[str, Any]:
     if item.video is not None and recorder is not None:
         # An episode that failed before its first frame is shown as black.
         frames = recorder.frames or [np.zeros((item.env_spec.image_size, item.env_spec.image_size, 3), dtype=np.uint8)]
-        write_video(item.video, frames, result.success, env.unwrapped.task.control_hz)
+        write_video(item.video, frames, row["success"], env.unwrapped.task.control_hz)
         frames_hash = frames_sha256(frames)
     return {"environment": env.unwrapped.fingerprint(), "frames_sha256": frames_hash, **episode_answer(result)}
 
 
 def episode_answer(result: EpisodeResult) -> dict[str, Any]:
     """An episode as JSON: its row, its path, and an error's message and traceback, which stay out of the record."""
-    row = {
-        "seed": result.seed,
-        "success": result.success,
-        "success_once": result.success_once,
-        "success_at_reset": result.success_at_reset,
-        "first_success_step": result.first_success_step,
-        "num_steps": result.num_steps,
-        "return": result.return_,
-        "label": result.label,
-    }
-    return {"row": row, "path": result.path_S3.tolist(), "error": result.error, "trace": result.trace}
+    return {"row": result.row, "path": result.path_S3.tolist(), "error": result.error, "trace": result.trace}

@@ -10,9 +10,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from smidgen.data_collection.outcome import make_outcome
 from smidgen.envs.selfcheck import confirm_pixels
 from smidgen.evaluation.failures import FailureObserver
 from smidgen.evaluation.protocol import HOLD_STEPS, POLICY_ERROR, SIMULATOR_ERROR
+from smidgen.evaluation.record_schema import EpisodeRow
 from smidgen.policies.generators import generators_kept
 from smidgen.policies.policy import Policy
 from smidgen.policies.policy_calls import PolicyCalls, PolicyError
@@ -28,20 +30,16 @@ class Recorder(Protocol):
 
 @dataclass(frozen=True)
 class EpisodeResult:
-    """The outcome of one episode.
+    """What came of one episode.
 
-    ``path_S3`` is the end-effector's position (m, world) at reset and after every step; ``first_success_step`` counts
-    the control steps taken when success was first seen, 0 at reset. ``trace`` is the traceback of a policy's error.
+    Attributes:
+        row: Its outcome, as the record holds it.
+        path_S3: The end effector's position (m, world) at reset and after every step.
+        error: What the policy or the simulator failed with, or "".
+        trace: The traceback of a policy's error.
     """
 
-    seed: int
-    success: bool
-    success_once: bool
-    success_at_reset: bool
-    first_success_step: int | None
-    num_steps: int
-    return_: float
-    label: str
+    row: EpisodeRow
     path_S3: np.ndarray
     error: str = ""
     trace: str = ""
@@ -123,15 +121,10 @@ def rollout(
         label, error, trace = raised.label, str(raised), raised.trace
     if recorder is not None or "frames" in calls.observes:
         confirm_pixels(env.unwrapped)
+    success = not error and progress.held_steps >= HOLD_STEPS
+    outcome = make_outcome(seed, success, progress.first_success_step, progress.num_steps)
     return EpisodeResult(
-        seed=seed,
-        success=not error and progress.held_steps >= HOLD_STEPS,
-        success_once=progress.first_success_step is not None,
-        success_at_reset=progress.first_success_step == 0,
-        first_success_step=progress.first_success_step,
-        num_steps=progress.num_steps,
-        return_=progress.return_,
-        label=label,
+        row={**outcome, "return": progress.return_, "label": label},
         path_S3=np.array(progress.path, dtype=np.float64).reshape(-1, 3),
         error=error,
         trace=trace,

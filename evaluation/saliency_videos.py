@@ -214,27 +214,27 @@ def _search(config: SaliencyConfig, env: Any, policy: LearnedPolicy) -> dict[int
     found: dict[bool, tuple[EpisodeResult, EpisodeFilm]] = {}
     for seed in evaluation_seeds(config.split, 0, config.episodes):
         episode = _film(env, policy, seed)
-        found.setdefault(episode[0].success, episode)
+        found.setdefault(episode[0].row["success"], episode)
         if len(found) == 2:
             break
     else:
         missing = "failure" if True in found else "success"
         print(f"warning: no {missing} in {config.episodes} episodes; episodes=... tries more", file=sys.stderr)
-    return {episode[0].seed: episode for _, episode in sorted(found.items(), reverse=True)}
+    return {episode[0].row["seed"]: episode for _, episode in sorted(found.items(), reverse=True)}
 
 
 def _label(result: EpisodeResult, recorded: str | None) -> str:
     """What the episode's outcome is called; collapse shows beside other episodes only, so a record knows better."""
-    if recorded is None or recorded == result.label:
-        return result.label
-    if recorded == COLLAPSED and not result.success:
+    if recorded is None or recorded == result.row["label"]:
+        return result.row["label"]
+    if recorded == COLLAPSED and not result.row["success"]:
         return recorded
     print(
-        f"warning: seed {result.seed} ended here with {result.label!r}, in the record with {recorded!r}; "
+        f"warning: seed {result.row['seed']} ended here with {result.row['label']!r}, in the record with {recorded!r}; "
         "another machine gives other last bits",
         file=sys.stderr,
     )
-    return result.label
+    return result.row["label"]
 
 
 def _full_heat(watched: list[Watched]) -> float:
@@ -248,17 +248,18 @@ def _write(
 ) -> Path:
     """Writes an episode's three files and says so."""
     result = episode.result
-    path = Path(config.out) / video_name(task, name, result.seed)
+    path = Path(config.out) / video_name(task, name, result.row["seed"])
     plain = [np.concatenate(list(frames), axis=1) for frames in episode.film.frames]
     overlaid = list(_overlays(plain, episode, f"{name}: {config.method}", scale))
-    write_video(path, plain, result.success, control_hz)
+    write_video(path, plain, result.row["success"], control_hz)
     overlay_path = path.with_name(f"{path.stem}-{config.method}.mp4")
-    write_video(overlay_path, overlaid, result.success, control_hz, mark)
+    write_video(overlay_path, overlaid, result.row["success"], control_hz, mark)
     write_atomic(overlay_path.with_suffix(".png"), contact_sheet(plain, overlaid))
     share, area = episode.cue_shares()
     print(
-        f"seed {result.seed}: {episode.label} after {result.num_steps} steps; {share:.1%} of the saliency on the cue's "
-        f"{area:.1%} of the pixels; full heat {scale:.3g}; {overlay_path}, beside it the plain video and a picture"
+        f"seed {result.row['seed']}: {episode.label} after {result.row['num_steps']} steps; "
+        f"{share:.1%} of the saliency on the cue's {area:.1%} of the pixels; full heat {scale:.3g}; {overlay_path}, "
+        "beside it the plain video and a picture"
     )
     return overlay_path
 
@@ -267,7 +268,7 @@ def _overlays(plain: list[np.ndarray], episode: Watched, title: str, scale: floa
     """Captioned overlays, one per frame."""
     for step, (frame_HWC, maps_NHW) in enumerate(zip(plain, episode.maps_SNHW, strict=True)):
         heat_HW = np.concatenate(list(maps_NHW), axis=1) / scale
-        where = f"step {step} of {episode.result.num_steps}: {episode.label}"
+        where = f"step {step} of {episode.result.row['num_steps']}: {episode.label}"
         yield captioned(overlay(frame_HWC, heat_HW), [title, where, f"full heat: {scale:.2g}"])
 
 

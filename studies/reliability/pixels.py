@@ -219,7 +219,7 @@ def measure_cost(config: PixelsConfig, episodes: int = 3) -> Cost:
     watcher, steps, confirm_s, total_s = FrameWatcher(env), 0, 0.0, 0.0
     for seed in evaluation_seeds(SPLIT, 0, episodes):
         started = time.process_time()
-        steps += rollout(env, PolicySource("expert", config.fault_task).build(), seed, watcher).num_steps
+        steps += rollout(env, PolicySource("expert", config.fault_task).build(), seed, watcher).row["num_steps"]
         total_s += time.process_time() - started
         started = time.process_time()
         confirm_pixels(env)

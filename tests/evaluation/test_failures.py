@@ -166,7 +166,7 @@ def test_success_is_no_failure() -> None:
 
 @pytest.mark.parametrize(("policy", "label"), FAILURES.values(), ids=FAILURES)
 def test_scripted_failures_in_the_fake_lift(policy: Any, label: str) -> None:
-    assert rollout(FakeLift(), policy(), seed=3_000_000).label == label
+    assert rollout(FakeLift(), policy(), seed=3_000_000).row["label"] == label
 
 
 def collapsed_labels(env: Any, num_seeds: int) -> tuple[list[dict[str, Any]], list[float]]:
@@ -209,23 +209,25 @@ def real_lift() -> Iterator[Any]:
 @pytest.mark.simulator
 @pytest.mark.parametrize(("policy", "label"), FAILURES.values(), ids=FAILURES)
 def test_scripted_failures_in_the_real_lift(real_lift: Any, policy: Any, label: str) -> None:
-    assert rollout(real_lift, policy(), seed=3_000_000).label == label
+    assert rollout(real_lift, policy(), seed=3_000_000).row["label"] == label
 
 
 @pytest.mark.simulator
 def test_a_simulation_that_diverges_is_its_own_failure(real_lift: Any) -> None:
     result = rollout(real_lift, ExplodesAt(real_lift), seed=3_000_000)
-    assert (result.label, result.num_steps) == ("simulator_error", 3)
-    assert rollout(real_lift, ExpertPolicy("lift"), seed=3_000_001).label == "success", "the next episode is well"
+    assert (result.row["label"], result.row["num_steps"]) == ("simulator_error", 3)
+    assert rollout(real_lift, ExpertPolicy("lift"), seed=3_000_001).row["label"] == "success", (
+        "the next episode is well"
+    )
 
 
 @pytest.mark.simulator
 def test_a_simulation_that_diverges_on_film_leaves_the_pixels_in_order(real_lift: Any) -> None:
     prove_pixels(real_lift)
     film = VideoRecorder()
-    assert rollout(real_lift, ExplodesAt(real_lift), seed=3_000_000, recorder=film).label == "simulator_error"
+    assert rollout(real_lift, ExplodesAt(real_lift), seed=3_000_000, recorder=film).row["label"] == "simulator_error"
     assert len(film.frames) == 4
-    assert rollout(real_lift, ExpertPolicy("lift"), seed=3_000_001, recorder=film).label == "success"
+    assert rollout(real_lift, ExpertPolicy("lift"), seed=3_000_001, recorder=film).row["label"] == "success"
 
 
 @pytest.mark.simulator

@@ -24,42 +24,46 @@ from smidgen.runtime.errors import UserError
 
 def test_expert_succeeds_and_stops_once_success_has_held() -> None:
     result = rollout(FakeLift(), ExpertPolicy("lift"), seed=3_000_000)
-    assert (result.success, result.success_once, result.success_at_reset, result.label) == (
+    assert (result.row["success"], result.row["success_once"], result.row["success_at_reset"], result.row["label"]) == (
         True,
         True,
         False,
         "success",
     )
-    assert result.num_steps == result.first_success_step + HOLD_STEPS - 1
-    assert result.return_ == HOLD_STEPS
-    assert result.path_S3.shape == (result.num_steps + 1, 3)
+    assert result.row["num_steps"] == result.row["first_success_step"] + HOLD_STEPS - 1
+    assert result.row["return"] == HOLD_STEPS
+    assert result.path_S3.shape == (result.row["num_steps"] + 1, 3)
 
 
 def test_horizon_ends_an_episode() -> None:
     env = FakeLift()
     result = rollout(env, ScriptedPolicy(), seed=1)
-    assert (result.num_steps, result.success, result.first_success_step) == (env.task.horizon, False, None)
+    assert (result.row["num_steps"], result.row["success"], result.row["first_success_step"]) == (
+        env.task.horizon,
+        False,
+        None,
+    )
 
 
 def test_success_at_reset_is_recorded_and_must_still_be_held() -> None:
     held = rollout(AlreadySolved(), Hold(), seed=1)
-    assert (held.success, held.success_at_reset, held.first_success_step) == (True, True, 0)
-    assert held.num_steps == HOLD_STEPS
+    assert (held.row["success"], held.row["success_at_reset"], held.row["first_success_step"]) == (True, True, 0)
+    assert held.row["num_steps"] == HOLD_STEPS
     dropped = rollout(AlreadySolved(), LetGo(), seed=1)
-    assert (dropped.success, dropped.success_once, dropped.success_at_reset) == (False, True, True)
-    assert dropped.label == "dropped"
+    assert (dropped.row["success"], dropped.row["success_once"], dropped.row["success_at_reset"]) == (False, True, True)
+    assert dropped.row["label"] == "dropped"
 
 
 def test_simulator_failure_counts_and_says_so() -> None:
     broken = rollout(Exploding(), ScriptedPolicy(), seed=1)
-    assert (broken.success, broken.label, broken.num_steps) == (False, "simulator_error", 3)
+    assert (broken.row["success"], broken.row["label"], broken.row["num_steps"]) == (False, "simulator_error", 3)
     assert "unstable simulation" in broken.error
     assert rollout(Exploding(), ScriptedPolicy(), seed=2).error == ""
 
 
 def test_state_that_is_not_finite_is_a_simulator_failure() -> None:
     result = rollout(Diverging(), ScriptedPolicy(), seed=1)
-    assert (result.label, result.success) == ("simulator_error", False)
+    assert (result.row["label"], result.row["success"]) == ("simulator_error", False)
     assert np.isfinite(result.path_S3).all()
 
 
@@ -69,7 +73,7 @@ def test_state_that_is_not_finite_is_a_simulator_failure() -> None:
 )
 def test_policy_failure_counts_and_says_so(policy: ScriptedPolicy, message: str) -> None:
     result = rollout(FakeLift(), policy, seed=2)
-    assert (result.success, result.label) == (False, "policy_error")
+    assert (result.row["success"], result.row["label"]) == (False, "policy_error")
     assert message in result.error
 
 
