@@ -32,12 +32,9 @@ from studies.ladder.side_by_side_resume import load_state, save_state
 from studies.ladder.stacked_data import Examples, StackedPool
 from studies.ladder.stacked_network import StackedNetwork
 from studies.ladder.stacked_optimiser import StackedOptimiser
-from studies.ladder.traced_gradient import TracedGradient
 from studies.synthetic import LadderConfig, LadderData, make_ladder, solvability_oracle
 
 SAVE_EVERY_S = 60.0
-# A recording costs about as much as it saves in so many steps.
-TRACE_AFTER_STEPS = 300
 SPARSE_STRIDE = 5
 
 
@@ -160,8 +157,6 @@ class SideBySide:
         self.samplers = [EpochSampler(self.pool.size, training.batch_size, seed) for seed in self.seeds]
         self.step = 0
         self.rows = list(range(len(self.seeds)))
-        self.steps_with_these_rows = 0
-        self.traced: TracedGradient | None = None
         oracle = {seed: finite_or_none(solvability_oracle(ladder)) for seed, ladder in sets.items()}
         self.records = [RunRecord(EscapeWatch(training.confirm_steps), oracle[seed]) for seed in self.seeds]
 
@@ -203,7 +198,7 @@ class SideBySide:
     def _take_step(self) -> None:
         """Measures where a measurement is due, lets runs that have ended go, and takes a step with the others."""
         examples = self._examples()
-        gradient_SP, predicted_SBOA = self._gradient(examples)
+        gradient_SP, predicted_SBOA = self.network.gradient(*examples)
         if self.training.is_measured(self.step):
             staying = self._measure(predicted_SBOA, examples.target_SBOA)
             if len(staying) < len(self.rows):
@@ -225,13 +220,6 @@ class SideBySide:
             return self.pool.all()
         indices = [torch.from_numpy(self.samplers[run].indices(self.step)) for run in self.rows]
         return self.pool.batch(torch.stack(indices))
-
-    def _gradient(self, examples: Examples) -> tuple[Tensor, Tensor]:
-        """The gradient, recorded once the batch has stayed as it is for a while; the same bits either way."""
-        self.steps_with_these_rows += 1
-        if self.traced is None and self.steps_with_these_rows > TRACE_AFTER_STEPS:
-            self.traced = TracedGradient(self.network, *examples)
-        return (self.network.gradient if self.traced is None else self.traced)(*examples)
 
     def _measure(self, predicted_SBOA: Tensor, target_SBOA: Tensor) -> list[int]:
         """Takes in a measurement; gives the rows whose run goes on."""
@@ -282,7 +270,6 @@ class SideBySide:
         self.pool = self.pool.taken(index)
         self.held_out = self.pool if is_same_pool else self.held_out.taken(index)
         self.rows = runs
-        self.steps_with_these_rows, self.traced = 0, None
 
 
 def initial_network(config: PerceiverConfig, grid: tuple[int, int, int], data: LadderData, seed: int) -> Perceiver:

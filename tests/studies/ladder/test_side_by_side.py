@@ -146,21 +146,6 @@ def test_positions_projected_by_fft_equal_each_seed_alone() -> None:
     assert weights_SP.isfinite().all()
 
 
-@pytest.mark.parametrize(
-    ("data", "transform"), [(DATA, "dft1d"), (dataclasses.replace(NOISY, grid=(1, 4, 8)), "patches")]
-)
-def test_the_recorded_gradient_gives_the_same_bits(
-    data: LadderConfig, transform: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    network = dataclasses.replace(NETWORK, transform=transform)
-    found = []
-    for trace_after in (10**6, 2):
-        monkeypatch.setattr(side_by_side, "TRACE_AFTER_STEPS", trace_after)
-        found.append(train_together(data, network, TRAINING))
-    assert torch.equal(found[0][0], found[1][0])
-    assert found[0][1] == found[1][1]
-
-
 def test_several_small_blocks_of_scores_equal_one(monkeypatch: pytest.MonkeyPatch) -> None:
     _, whole = train_together(NOISY, NETWORK, TRAINING)
     for block_scores in (1, 2 * 3 * 32 * TRAINING.batch_size):
