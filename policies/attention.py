@@ -20,14 +20,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-from smidgen.policies.folded_attention import attention_map, folded_attention
+from smidgen.policies.folded_attention import PreparedTokens, attention_map, folded_attention
 from smidgen.policies.positions import PositionEncoding
-from smidgen.policies.stacked_attention import (
-    PreparedTokens,
-    prepare_tokens,
-    prepared_attention_map,
-    stacked_attention,
-)
 from smidgen.runtime.errors import UserError
 
 
@@ -106,11 +100,8 @@ class ByteCrossAttention(nn.Module):
         """
         with torch.autocast(self.to_key.weight.device.type, enabled=False):
             weights = queries if isinstance(queries, CrossAttentionWeights) else self.fold(queries)
-            if isinstance(x_BMC, PreparedTokens):
-                sums = stacked_attention(x_BMC, *weights.score_maps)
-            else:
-                x_BCM = self._content(x_BMC)
-                sums = folded_attention(x_BCM, self._scale(x_BCM), *weights.score_maps)
+            tokens = x_BMC if isinstance(x_BMC, PreparedTokens) else self.prepare(x_BMC)
+            sums = folded_attention(tokens.x_BCN, tokens.g_BN, *weights.score_maps)
             return functional.linear(self._values(*sums, weights), weights.output_EE, weights.output_bias_E)
 
     def fold(self, queries_LE: Float[Tensor, "queries width"]) -> CrossAttentionWeights:
@@ -126,17 +117,14 @@ class ByteCrossAttention(nn.Module):
     def prepare(self, x_BMC: Float[Tensor, "batch tokens channels"]) -> PreparedTokens:
         """Computes once what ``forward`` needs of tokens that do not change; nothing learned goes into it."""
         x_BCM = self._content(x_BMC)
-        return prepare_tokens(x_BCM, self._scale(x_BCM))
+        return PreparedTokens(x_BCM, self._scale(x_BCM))
 
     def attention_map(
         self, queries_LE: Float[Tensor, "queries width"], x_BMC: Float[Tensor, "batch tokens channels"] | PreparedTokens
     ) -> Float[Tensor, "batch heads queries tokens"]:
         """The attention weights themselves, over tokens they sum to 1; for maps and entropies, B H L M numbers."""
-        if isinstance(x_BMC, PreparedTokens):
-            weights_BRM = prepared_attention_map(x_BMC, *self._score_maps(queries_LE))
-        else:
-            x_BCM = self._content(x_BMC)
-            weights_BRM = attention_map(x_BCM, self._scale(x_BCM), *self._score_maps(queries_LE))
+        tokens = x_BMC if isinstance(x_BMC, PreparedTokens) else self.prepare(x_BMC)
+        weights_BRM = attention_map(tokens.x_BCN, tokens.g_BN, *self._score_maps(queries_LE))
         return self.positions.restore(weights_BRM).unflatten(1, (self.num_heads, -1))
 
     def _content(self, x_BMC: Tensor) -> Tensor:

@@ -14,6 +14,9 @@ its sums over tokens are those of the forward pass. Scores are computed again in
 time, so that they stay in cache. One softmax gives e up to a factor per row, of scores g t + log g; the factor is
 the sum of that softmax over g.
 
+Under ``torch.vmap``, networks side by side become examples of one batch, each with maps of its own: maps then have a
+leading axis of examples, (B, R, ...) for (R, ...).
+
 Shape suffixes: B batch, b examples of a block, R rows (queries times heads), N tokens, C channels, I grid rows, J grid
 columns.
 """
@@ -22,8 +25,8 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -41,6 +44,23 @@ MAX_GROUPED_FEATURES = 5
 MAX_GROUPED_CHANNELS = 3
 
 _kept = threading.local()
+
+
+class PreparedTokens(NamedTuple):
+    """What the attention reads of its tokens.
+
+    Attributes:
+        x_BCN: Their content, in the order of the grid.
+        g_BN: Positive scale of each token; None stands for ones.
+    """
+
+    x_BCN: Float[Tensor, "batch channels tokens"]
+    g_BN: Float[Tensor, "batch tokens"] | None
+
+    def map(self, function: Callable[[Tensor], Any]) -> PreparedTokens:
+        """Applies a function to each of the tensors, in order."""
+        return PreparedTokens(function(self.x_BCN), None if self.g_BN is None else function(self.g_BN))
+
 
 Sums = tuple[
     Float[Tensor, "batch rows channels"],
@@ -68,10 +88,12 @@ def folded_attention(
     Returns:
         The weighted sum of contents, and the weights' marginals over grid rows and columns (None where these are).
     """
-    if torch.is_grad_enabled():
-        return _FoldedAttention.apply(x_BCN, g_BN, a_RC, p_RI, q_RJ)
-    sums, _ = _weighted_sums(x_BCN, g_BN, a_RC, p_RI, q_RJ)
-    return sums
+    if torch.is_inference_mode_enabled():
+        # Nothing is recorded there, and a call through autograd costs some latency.
+        sums, _ = _weighted_sums(x_BCN, g_BN, a_RC, p_RI, q_RJ)
+        return sums
+    content, rows, columns, _ = _FoldedAttention.apply(x_BCN, g_BN, a_RC, p_RI, q_RJ)
+    return content, rows, columns
 
 
 def attention_map(
@@ -90,38 +112,61 @@ def attention_map(
 
 
 class _FoldedAttention(torch.autograd.Function):
+    """Beside the three sums it gives what the softmax lacks to e, per row, which the backward pass reads again."""
+
     @staticmethod
     def forward(
-        ctx: Any, x_BCN: Tensor, g_BN: Tensor | None, a_RC: Tensor, p_RI: Tensor | None, q_RJ: Tensor | None
+        x_BCN: Tensor, g_BN: Tensor | None, a_RC: Tensor, p_RI: Tensor | None, q_RJ: Tensor | None
     ) -> tuple[Tensor | None, ...]:
         sums, factor_BR1 = _weighted_sums(x_BCN, g_BN, a_RC, p_RI, q_RJ)
-        ctx.save_for_backward(x_BCN, g_BN, a_RC, p_RI, q_RJ, factor_BR1, *sums)
-        return sums
+        return *sums, factor_BR1
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor | None, ...], output: tuple[Tensor | None, ...]) -> None:
+        *sums, factor_BR1 = output
+        if factor_BR1 is not None:
+            ctx.mark_non_differentiable(factor_BR1)
+        ctx.save_for_backward(*inputs, factor_BR1, *sums)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *d_sums: Tensor | None) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *d_output: Tensor | None) -> tuple[Tensor | None, ...]:
         x_BCN, g_BN, a_RC, p_RI, q_RJ, factor_BR1, *sums = ctx.saved_tensors
         wants_x, wants_g = ctx.needs_input_grad[:2]
         tokens = _Tokens(x_BCN, g_BN)
         score_maps_RF = tokens.score_maps(a_RC)
-        d_content, d_rows, d_columns, inner_BR1 = _gradient_maps(d_sums, sums, factor_BR1)
+        d_content, d_rows, d_columns, inner_BR1 = _gradient_maps(d_output[:3], sums, factor_BR1)
         gradient_maps_BRF = tokens.gradient_maps(d_content, inner_BR1)
         d_maps = [None if part is None else torch.zeros_like(part) for part in (a_RC, p_RI, q_RJ)]
         blocks, (scratch, gradient_scratch) = _blocks_and_scratch(x_BCN, a_RC, 2)
         d_tokens = []
         for block in blocks:
-            weights_bRN = tokens.softmax(block, score_maps_RF, p_RI, q_RJ, scratch)
+            a, p, q, score_maps = (_maps_of(block, part) for part in (a_RC, p_RI, q_RJ, score_maps_RF))
+            weights_bRN = tokens.softmax(block, score_maps, p, q, scratch)
             columns, rows = (None if part is None else part[block] for part in (d_columns, d_rows))
             d_t_bRN = tokens.scores(block, gradient_maps_BRF[block], rows, columns, gradient_scratch).mul_(weights_bRN)
-            for total, part in zip(d_maps, tokens.sums(block, d_t_bRN, p_RI, q_RJ), strict=True):
+            for total, part in zip(d_maps, tokens.sums(block, d_t_bRN, p, q), strict=True):
                 if total is not None and part is not None:
-                    total += part.sum(0)
+                    _add_maps(total, block, part)
             if wants_x or wants_g:
-                maps = (a_RC, _position_scores(p_RI, q_RJ) if wants_g else None, d_content[block], inner_BR1[block])
+                maps = (a, _position_scores(p, q) if wants_g else None, d_content[block], inner_BR1[block])
                 d_tokens.append(tokens.gradients(block, weights_bRN, d_t_bRN, *maps))
         d_x, d_g = _joined(d_tokens) if d_tokens else (None, None)
         return d_x if wants_x else None, d_g if wants_g else None, *d_maps
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Tensor | None) -> tuple[Any, Any]:
+        networks = [
+            part if part is None else part.expand(info.batch_size, *part.shape) if dim is None else part.movedim(dim, 0)
+            for part, dim in zip(inputs, in_dims, strict=True)
+        ]
+        x_SBCN, g_SBN, *maps = networks
+        assert x_SBCN is not None
+        batch = x_SBCN.shape[1]
+        own = (None if part is None else part[:, None].expand(-1, batch, -1, -1).flatten(0, 1) for part in maps)
+        output = _FoldedAttention.apply(x_SBCN.flatten(0, 1), None if g_SBN is None else g_SBN.flatten(0, 1), *own)
+        output = tuple(None if part is None else part.unflatten(0, (-1, batch)) for part in output)
+        return output, tuple(None if part is None else 0 for part in output)
 
 
 def _weighted_sums(
@@ -133,8 +178,9 @@ def _weighted_sums(
     blocks, (scratch,) = _blocks_and_scratch(x_BCN, a_RC, 1)
     results = []
     for block in blocks:
-        weights_bRN = tokens.softmax(block, score_maps_RF, p_RI, q_RJ, scratch)
-        results.append((*tokens.sums(block, weights_bRN, p_RI, q_RJ), tokens.factor(block, weights_bRN)))
+        score_maps, p, q = (_maps_of(block, part) for part in (score_maps_RF, p_RI, q_RJ))
+        weights_bRN = tokens.softmax(block, score_maps, p, q, scratch)
+        results.append((*tokens.sums(block, weights_bRN, p, q), tokens.factor(block, weights_bRN)))
     content_BRC, rows_BRI, columns_BRJ, factor_BR1 = _joined(results)
     for part in (content_BRC, rows_BRI, columns_BRJ):
         if part is not None and factor_BR1 is not None:
@@ -164,7 +210,7 @@ class _Tokens:
 
     def score_maps(self, a_RC: Tensor) -> Tensor:
         """Maps of the features that give g A x + log g, or A x."""
-        return a_RC if self.g_B1N is None else torch.cat([a_RC, torch.ones_like(a_RC[:, :1])], dim=1)
+        return a_RC if self.g_B1N is None else torch.cat([a_RC, torch.ones_like(a_RC[..., :1])], dim=-1)
 
     def gradient_maps(self, content_BRC: Tensor, inner_BR1: Tensor) -> Tensor:
         """Maps of the features that give g times a map of x, less the inner product."""
@@ -213,7 +259,7 @@ class _Tokens:
         content_bRC = (x_bCN.expand(len(grouped), -1, -1) @ grouped.mT).mT.reshape(*weights_bRN.shape[:2], -1)
         if q_RJ is None or p_RI is None:
             return content_bRC, None, None if q_RJ is None else weights_bRN.clone()
-        on_grid = weights_bRN.unflatten(2, (p_RI.shape[1], q_RJ.shape[1]))
+        on_grid = weights_bRN.unflatten(2, (p_RI.shape[-1], q_RJ.shape[-1]))
         return content_bRC, on_grid.sum(3), on_grid.sum(2)
 
     def gradients(
@@ -227,7 +273,7 @@ class _Tokens:
         inner_bR1: Tensor,
     ) -> tuple[Tensor, Tensor | None]:
         """Gradients of content and scale: what only saliency and learned inputs need."""
-        d_scores_bCN = a_RC.T @ d_t_bRN
+        d_scores_bCN = a_RC.mT @ d_t_bRN
         d_x_bCN = d_scores_bCN + content_bRC.transpose(1, 2) @ weights_bRN
         if self.g_B1N is None:
             return d_x_bCN, None
@@ -248,6 +294,19 @@ def _gradient_maps(
     return tuple(part if part is None or factor is None else part * factor for part in (*d_sums, inner_BR1))
 
 
+def _maps_of(block: slice, maps: Tensor | None) -> Any:
+    """The maps of a block's examples: all of them where every example has the same."""
+    return maps if maps is None or maps.dim() == 2 else maps[block]
+
+
+def _add_maps(total: Tensor, block: slice, part_bRF: Tensor) -> None:
+    """Adds a block's gradients to those of the maps: of every example's own, or of those that all share."""
+    if total.dim() == 2:
+        total += part_bRF.sum(0)
+    else:
+        total[block] = part_bRF
+
+
 def _num_groups(rows_bRN: Tensor) -> int:
     """How many groups of a few rows each a product of one example on a CPU can be cut into; else 1."""
     batch, num_rows, _ = rows_bRN.shape
@@ -262,9 +321,9 @@ def _blocks_and_scratch(x_BCN: Tensor, a_RC: Tensor, count: int) -> tuple[list[s
     """Blocks of examples whose scores fit the limit, and memory for one's."""
     limit = CPU_BLOCK_SCORES if x_BCN.device.type == "cpu" else ACCELERATOR_BLOCK_SCORES
     num_examples, _, num_tokens = x_BCN.shape
-    size = min(num_examples, max(1, limit // (len(a_RC) * num_tokens)))
+    size = min(num_examples, max(1, limit // (a_RC.shape[-2] * num_tokens)))
     blocks = [slice(start, start + size) for start in range(0, num_examples, size)]
-    return blocks, [_scratch(x_BCN, index, (size, len(a_RC), num_tokens)) for index in range(count)]
+    return blocks, [_scratch(x_BCN, index, (size, a_RC.shape[-2], num_tokens)) for index in range(count)]
 
 
 def _scratch(like: Tensor, index: int, shape: tuple[int, ...]) -> Tensor:

@@ -18,6 +18,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from smidgen.policies.attention import ByteCrossAttention, CrossAttentionWeights
+from smidgen.policies.folded_attention import PreparedTokens
 from smidgen.policies.frame_network import FrameNetwork, require_frames
 from smidgen.policies.input_pipeline import InputPipeline
 from smidgen.policies.latent_stack import (
@@ -35,7 +36,6 @@ from smidgen.policies.latent_stack import (
     self_attention_block,
 )
 from smidgen.policies.positions import POSITION_ENCODINGS, PositionEncoding
-from smidgen.policies.stacked_attention import PreparedTokens
 from smidgen.policies.transforms import build_transform
 from smidgen.runtime.errors import UserError
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from smidgen.policies.attention import ByteCrossAttention, CrossAttentionWeights
+from smidgen.policies.folded_attention import PreparedTokens, folded_attention
 from smidgen.policies.perceiver import Perceiver
-from smidgen.policies.stacked_attention import PreparedTokens, stacked_attention
 
 
 class WithoutUniformPart(ByteCrossAttention):
@@ -26,8 +26,8 @@ class WithoutUniformPart(ByteCrossAttention):
         weights = queries if isinstance(queries, CrossAttentionWeights) else self.fold(queries)
         tokens = x_BMC if isinstance(x_BMC, PreparedTokens) else self.prepare(x_BMC)
         content, rows, columns = weights.score_maps
-        own = stacked_attention(tokens, content, rows, columns)
-        uniform = stacked_attention(tokens, _flat(content), _none_or_flat(rows), _none_or_flat(columns))
+        own = folded_attention(*tokens, content, rows, columns)
+        uniform = folded_attention(*tokens, _flat(content), _none_or_flat(rows), _none_or_flat(columns))
         read, at_rows, at_columns = (_less(part, flat) for part, flat in zip(own, uniform, strict=True))
         values = self._values(cast(Tensor, read), at_rows, at_columns, weights)
         return functional.linear(values, weights.output_EE, weights.output_bias_E)

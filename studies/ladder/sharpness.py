@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from smidgen.policies.stacked_attention import PreparedTokens
+from smidgen.policies.folded_attention import PreparedTokens
 from studies.ladder.stacked_data import Examples
 from studies.ladder.stacked_network import StackedNetwork
 

@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from smidgen.policies.folded_attention import PreparedTokens
 from smidgen.policies.perceiver import Perceiver
-from smidgen.policies.stacked_attention import PreparedTokens
 from studies.ladder.stacked_network import StackedInput
 
 # Tokens that are kept prepared rather than prepared at each step.

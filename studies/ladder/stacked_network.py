@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from smidgen.policies.folded_attention import PreparedTokens
 from smidgen.policies.perceiver import Perceiver
-from smidgen.policies.stacked_attention import PreparedTokens
 
 # Tokens that were prepared once, or the frames themselves where what stands before the attention is learned.
 StackedInput = PreparedTokens | Tensor

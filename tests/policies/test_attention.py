@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from smidgen.policies import folded_attention as folded
-from smidgen.policies import stacked_attention as stacked
 from smidgen.policies.attention import ByteCrossAttention
 from smidgen.policies.positions import POSITION_ENCODINGS, PositionEncoding
 from smidgen.runtime.errors import UserError
@@ -192,7 +191,7 @@ def prepared_output(attention: ByteCrossAttention, queries: Tensor, x: Tensor) -
 def test_prepared_tokens_give_the_same_in_float64(case: Case, block_scores: int) -> None:
     attention, queries, x = case[0].double(), case[1].double().requires_grad_(), case[2].double().requires_grad_()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stacked, "BLOCK_SCORES", block_scores)
+        patch.setattr(folded, "CPU_BLOCK_SCORES", block_scores)
         got = output_and_gradients(prepared_output(attention, queries, x), attention, queries, x)
     want = output_and_gradients(plain_output(attention, queries, x), attention, queries, x)
     for name, reference in want.items():
@@ -215,14 +214,14 @@ def test_several_networks_side_by_side_give_what_each_gives_alone(
     }
     tokens = attention.prepare(x if same_tokens else torch.cat([x, x + 1, 2 * x]))
     if not same_tokens:
-        tokens = stacked.PreparedTokens(*(None if p is None else p.unflatten(0, (3, -1)) for p in tokens))
-    axes = stacked.PreparedTokens(*(None if p is None or same_tokens else 0 for p in tokens))
+        tokens = folded.PreparedTokens(*(None if p is None else p.unflatten(0, (3, -1)) for p in tokens))
+    axes = folded.PreparedTokens(*(None if p is None or same_tokens else 0 for p in tokens))
 
-    def one(parameters: dict[str, Tensor], own: stacked.PreparedTokens) -> Tensor:
+    def one(parameters: dict[str, Tensor], own: folded.PreparedTokens) -> Tensor:
         return torch.func.functional_call(attention, parameters, (queries, own))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stacked, "BLOCK_SCORES", block_scores)
+        patch.setattr(folded, "CPU_BLOCK_SCORES", block_scores)
         outputs = torch.vmap(one, in_dims=(0, axes))(several, tokens)
     names = list(several)
     gradients = torch.autograd.grad(outputs.square().sum(), [several[name] for name in names])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from smidgen.policies import stacked_attention
+from smidgen.policies import folded_attention
 from smidgen.policies.perceiver import Perceiver, PerceiverConfig
 from smidgen.runtime.errors import UserError
 from smidgen.training.optimiser import build_optimiser, constant, set_learning_rate
@@ -149,7 +149,7 @@ def test_positions_projected_by_fft_equal_each_seed_alone() -> None:
 def test_several_small_blocks_of_scores_equal_one(monkeypatch: pytest.MonkeyPatch) -> None:
     _, whole = train_together(NOISY, NETWORK, TRAINING)
     for block_scores in (1, 2 * 3 * 32 * TRAINING.batch_size):
-        monkeypatch.setattr(stacked_attention, "BLOCK_SCORES", block_scores)
+        monkeypatch.setattr(folded_attention, "CPU_BLOCK_SCORES", block_scores)
         _, parts = train_together(NOISY, NETWORK, TRAINING)
         torch.testing.assert_close(torch.tensor(parts), torch.tensor(whole), rtol=1e-3, atol=0.0)
 
