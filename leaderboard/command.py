@@ -1,10 +1,12 @@
-"""smidgen-leaderboard results=DIR [readme=README.md] [csv=PATH] [latex=PATH] [html=PATH] [site=DIR] [check=true]
+"""smidgen-leaderboard results=DIR [readme=PATH] [tables=PATH] [csv=PATH] [latex=PATH] [html=PATH] [site=DIR]
+    [check=true]
 smidgen-leaderboard submit RECORD [RECORD ...] [--checkpoint DIR ...] [--out PATH]
 
-Computes the leaderboard from the records of a folder alone: a table on the terminal, Markdown between two markers of a
-README, CSV, LaTeX, and one self-contained page. ``site=DIR`` gathers the page and the videos, held small, in a folder
-that can be published as it is. ``check=true`` writes nothing and exits with 2 where a file differs from the records.
-Takes about a second. ``submit`` bundles the records of one row for whoever keeps a leaderboard (submit.py).
+Computes the leaderboard from the records of a folder alone: a table on the terminal, a board between two markers of a
+README (``readme=``), every measure between those of another page (``tables=``), CSV, LaTeX, and one self-contained HTML
+page. ``site=DIR`` gathers the page and small copies of the videos in a folder that can be published as it is.
+``check=true`` writes nothing and exits with 2 where a file differs from the records. Takes about a second. ``submit``
+bundles the records of one row for whoever keeps a leaderboard (submit.py).
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from smidgen.leaderboard.page import Beside, render_page
 from smidgen.leaderboard.page_origin import origin_of
 from smidgen.leaderboard.ranking import Group, rank_runs, read_runs
 from smidgen.leaderboard.site import SALIENCY, choose_videos
-from smidgen.leaderboard.tables import check_outputs, csv_table, markdown, print_terminal
+from smidgen.leaderboard.tables import board, check_outputs, column_legend, csv_table, markdown, print_terminal
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import read_text, write_atomic
@@ -35,8 +37,8 @@ from smidgen.runtime.settings import PathText
 
 USAGE = "smidgen-leaderboard results=DIR [key=value ...]"
 SUMMARY = """\
-Computes the leaderboard from the records in DIR: a table on the terminal, Markdown in a README (between the markers
-<!-- leaderboard:begin --> and <!-- leaderboard:end -->), CSV, LaTeX, and one self-contained HTML page.
+Computes the leaderboard from the records in DIR: a table on the terminal, Markdown between the markers
+<!-- leaderboard:begin --> and <!-- leaderboard:end --> of a file, CSV, LaTeX, and one self-contained HTML page.
 `submit RECORD ...` bundles the records of one row with their checkpoints and a card
 (`smidgen-leaderboard submit --help`)."""
 
@@ -46,7 +48,8 @@ class LeaderboardConfig:
     """Where the records are and where the tables go."""
 
     results: PathText = field(default="results", metadata={"help": "folder of the records (*.json) from smidgen-eval"})
-    readme: PathText | None = field(default=None, metadata={"help": "Markdown file whose table is replaced"})
+    readme: PathText | None = field(default=None, metadata={"help": "Markdown file for the board of six columns"})
+    tables: PathText | None = field(default=None, metadata={"help": "Markdown file for every measure, with a legend"})
     csv: PathText | None = field(default=None, metadata={"help": "CSV file; RESULTS/leaderboard.csv by default"})
     latex: PathText | None = field(default=None, metadata={"help": "LaTeX tables (booktabs); none by default"})
     html: PathText | None = field(default=None, metadata={"help": "page; RESULTS/../leaderboard.html by default"})
@@ -91,15 +94,15 @@ def table_outputs(config: LeaderboardConfig, groups: list[Group]) -> dict[Path, 
     """Content of every file but the pages.
 
     Raises:
-        UserError: If the README is missing or lacks its markers.
+        UserError: If a Markdown file is missing or lacks its markers.
     """
     outputs = {Path(config.csv) if config.csv else Path(config.results, "leaderboard.csv"): csv_table(groups).encode()}
-    if config.readme:
-        readme = Path(config.readme)
-        if not readme.is_file():
-            raise UserError(f"{readme} does not exist; pass readme=PATH of a Markdown file with the two markers")
-        document = read_text(readme)
-        outputs[readme] = replace_between_markers(document, every_table(groups), str(readme)).encode()
+    for key, content in (("readme", board), ("tables", every_table)):
+        if not (place := getattr(config, key)):
+            continue
+        if not Path(place).is_file():
+            raise UserError(f"{place} does not exist; pass {key}=PATH of a Markdown file with the two markers")
+        outputs[Path(place)] = replace_between_markers(read_text(place), content(groups), place).encode()
     if config.latex:
         outputs[Path(config.latex)] = latex_tables(groups).encode()
     if config.demonstrations:
@@ -158,11 +161,12 @@ def claims_page(config: LeaderboardConfig) -> Path | None:
 
 
 def every_table(groups: list[Group]) -> str:
-    """The compact tables, and after them those over demonstrations and over tasks where there are such rows."""
+    """The long tables, those over demonstrations and over tasks where there are such rows, and what columns mean."""
     parts = [
         markdown(groups),
         demonstrations_markdown(demonstration_curves(groups)),
         over_tasks_markdown(task_tables(groups)),
+        f"## What the columns mean\n\n{column_legend()}",
     ]
     return "\n\n".join(part for part in parts if part)
 
@@ -179,13 +183,13 @@ def leaderboard(arguments: list[str]) -> None:
         print(command_help(USAGE, SUMMARY, LeaderboardConfig))
         return
     config = compose_config(LeaderboardConfig, ["check=true" if entry == "--check" else entry for entry in arguments])
-    for key in ("readme", "csv", "latex", "html", "site", "demonstrations"):
+    for key in ("readme", "tables", "csv", "latex", "html", "site", "demonstrations"):
         if place := getattr(config, key):
             require_outside(place, key)
     groups = rank_runs(read_runs(config.results))
     outputs = table_outputs(config, groups)
     messages: list[str] = []
-    # A page that was never built has not drifted; a table in the README or a CSV that is absent has.
+    # A page that was never built has not drifted; a Markdown table or a CSV that is absent has.
     if not config.check or config.html or Folders.of(config).page.exists():
         outputs |= page_outputs(config, groups)
     if config.site:

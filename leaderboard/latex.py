@@ -12,7 +12,7 @@ from smidgen.leaderboard.cells import interval
 from smidgen.leaderboard.columns import Column, pick
 from smidgen.leaderboard.ranking import Group
 from smidgen.leaderboard.rows import Row
-from smidgen.leaderboard.tables import COMPACT, conditions, legends
+from smidgen.leaderboard.tables import LONG, conditions, legends
 
 # Square brackets would be read as the optional argument of the line break before them.
 _SPECIAL = {
@@ -49,13 +49,13 @@ def escape_latex(text: str) -> str:
 
 
 def latex_tables(groups: Sequence[Group]) -> str:
-    """Every group's compact table; ranked rows, a rule, then the references."""
+    """Every group's long table; ranked rows, a rule, then the references."""
     head = "% Written by smidgen-leaderboard from the records; needs \\usepackage{booktabs}.\n"
     return head + "\n".join(_table(index, group) for index, group in enumerate(groups))
 
 
 def _table(index: int, group: Group) -> str:
-    columns = [column for column in pick(COMPACT) if column.key not in _LEFT_OUT]
+    columns = [column for column in pick(LONG) if column.key not in _LEFT_OUT]
     alignment = "".join("r" if column.numeric else "l" for column in columns)
     titles = [escape_latex(_TITLES.get(column.key, column.title)) for column in columns]
     notes = escape_latex("; ".join(legends([group], str)))

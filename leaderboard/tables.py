@@ -1,10 +1,10 @@
-"""The leaderboard as Markdown for a README, as CSV, and on the terminal."""
+"""The leaderboard as Markdown (a board for a README, every measure for a page), as CSV, and on the terminal."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from smidgen.leaderboard.cells import (
     per_seed,
     percent,
 )
-from smidgen.leaderboard.columns import Column, pick
+from smidgen.leaderboard.columns import Column, column, pick
 from smidgen.leaderboard.ranking import Group, escape_step, training_points
 from smidgen.leaderboard.rows import ENTRY_EPISODES, ENTRY_TRAINING_SEEDS, Row, policy_id
 from smidgen.leaderboard.training_seeds import interquartile_mean, probability_of_improvement
@@ -41,7 +41,7 @@ SHORT_ENTRY_LEGEND = (
 )
 # From the most to the least needed: a narrow terminal drops from the right.
 _TERMINAL = ("rank", "policy", "success", "verdict", "verdict_slope", "seeds")
-COMPACT = (
+LONG = (
     "rank",
     "policy",
     "success",
@@ -56,6 +56,12 @@ COMPACT = (
 )
 _TERMINAL_TITLES = {"seeds": "Runs"}
 _MARKDOWN_TITLES = {"rank": "Rank", "success": "Success [95 % interval]"}
+# What fits a README and reads without a legend.
+_BOARD = ("rank", "policy", "success", "seeds", "verdict", "demos")
+_BOARD_TITLES = _MARKDOWN_TITLES | {
+    "verdict": "Sees the cue? (slope: 1 follows it, 0 ignores it)",
+    "demos": "Demonstrations",
+}
 _SIMULATORS = (("mujoco", "MuJoCo"), ("robosuite", "robosuite"))
 _RATE = ("k", "n", "rate", "low", "high")
 _MEASURES = (
@@ -75,11 +81,23 @@ _MEASURES = (
 _FORMULA_START = ("=", "+", "-", "@", "\t", "\r")
 
 
+def board(groups: Sequence[Group]) -> str:
+    """The README's table, one per group, without the markers; no sign in it needs a legend."""
+    return "\n\n".join(_markdown_group(group, _BOARD, _BOARD_TITLES, _board_cell) for group in groups)
+
+
 def markdown(groups: Sequence[Group]) -> str:
-    """The compact table, one per group, without the markers."""
+    """The long table, one per group, and what its signs mean."""
     return "\n\n".join(
-        [_markdown_group(group) for group in groups] + [f"{legend}." for legend in legends(groups, escape_markdown)]
+        [_markdown_group(group, LONG, _MARKDOWN_TITLES, _markdown_cell) for group in groups]
+        + [f"{legend}." for legend in legends(groups, escape_markdown)]
     )
+
+
+def column_legend() -> str:
+    """What each column of the long table means, as a list."""
+    titles = [(_MARKDOWN_TITLES.get(entry.key, entry.title), entry.meaning) for entry in pick(LONG)]
+    return "\n".join(f"- **{title}**: {escape_markdown(meaning)}" for title, meaning in titles)
 
 
 def legends(groups: Sequence[Group], escape: Callable[[str], str]) -> list[str]:
@@ -99,14 +117,14 @@ def legends(groups: Sequence[Group], escape: Callable[[str], str]) -> list[str]:
     return lines
 
 
-def _markdown_group(group: Group) -> str:
-    columns = pick(COMPACT)
+def _markdown_group(
+    group: Group, keys: Sequence[str], titles: Mapping[str, str], cell: Callable[[Column, Row], str]
+) -> str:
+    columns = pick(keys)
     heads = [
-        head
-        for entry in columns
-        for head in (right if entry.numeric else left)(_MARKDOWN_TITLES.get(entry.key, entry.title))
+        head for entry in columns for head in (right if entry.numeric else left)(titles.get(entry.key, entry.title))
     ]
-    table = markdown_table(heads, [[_markdown_cell(entry, row) for entry in columns] for row in group.rows])
+    table = markdown_table(heads, [[cell(entry, row) for entry in columns] for row in group.rows])
     return f"**{escape_markdown(group.task)}** ({escape_markdown(conditions(group))})\n\n{table}"
 
 
@@ -119,6 +137,19 @@ def _markdown_cell(entry: Column, row: Row) -> str:
     if entry.key == "policy":
         return f"{text} ({escape_markdown(cell.detail)})" if cell.detail else text
     return f"{text} {cell.detail}".rstrip()
+
+
+def _board_cell(entry: Column, row: Row) -> str:
+    """As in the long table, with words for its signs and the slope beside the verdict."""
+    if entry.key == "rank" and row.not_separable:
+        return f"{row.rank} (statistical tie)"
+    if entry.key == "seeds" and row.shortfalls:
+        return f"{entry.cell(row).text} (partial entry)"
+    cell = _markdown_cell(entry, row)
+    slope = column("verdict_slope").cell(row)
+    if entry.key != "verdict" or slope.is_missing:
+        return cell
+    return f"{cell} ({escape_markdown(slope.text)})"
 
 
 def conditions(group: Group) -> str:

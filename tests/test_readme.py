@@ -1,5 +1,6 @@
 """What the README tells a newcomer to type works as written; long commands run in a smaller form."""
 
+import io
 import re
 import shlex
 import subprocess
@@ -7,6 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+
+from smidgen.leaderboard.cells import NOT_SEPARABLE, SHORT_ENTRY
+from smidgen.leaderboard.ranking import rank_runs, read_runs
+from smidgen.leaderboard.tables import print_terminal
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 # What makes a long command small enough for a test; everything else of the line stays.
@@ -61,6 +67,22 @@ def test_links_lead_somewhere() -> None:
 def test_the_leaderboard_is_what_the_records_give() -> None:
     root = Path(__file__).parent.parent
     program = Path(sys.executable).with_name("smidgen-leaderboard")
-    command = [str(program), "results=results", "readme=README.md", "check=true"]
+    command = [str(program), "results=results", "readme=README.md", "tables=docs/leaderboard.md", "check=true"]
     process = subprocess.run(command, cwd=root, capture_output=True, text=True)
     assert process.returncode == 0, process.stderr
+
+
+def test_the_board_has_six_columns_and_no_sign_that_needs_a_legend() -> None:
+    board = README.partition("<!-- leaderboard:begin -->")[2].partition("<!-- leaderboard:end -->")[0]
+    rows = [line for line in board.splitlines() if line.startswith("|")]
+    assert rows
+    assert {len(re.findall(r"(?<!\\)\|", row)) - 1 for row in rows} == {6}
+    assert not {NOT_SEPARABLE, SHORT_ENTRY} & {*board}
+
+
+def test_the_excerpt_is_what_the_command_prints() -> None:
+    console = Console(file=io.StringIO(), width=134)
+    print_terminal(rank_runs(read_runs(str(Path(__file__).parent.parent / "results"))), console)
+    printed = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    (excerpt,) = blocks("text")
+    assert [line for line in excerpt.splitlines() if not any(each.startswith(line) for each in printed)] == []

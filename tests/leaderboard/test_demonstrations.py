@@ -77,11 +77,11 @@ def test_the_plot_shows_every_point_and_is_the_same_bytes_each_time() -> None:
 def test_the_command_writes_table_and_plot(tmp_path: Path) -> None:
     for record in (trained_on(30, 4), trained_on(100, 9)):
         write(tmp_path / "results", record)
-    readme = tmp_path / "README.md"
-    readme.write_text("<!-- leaderboard:begin -->\n<!-- leaderboard:end -->\n")
-    arguments = [f"results={tmp_path / 'results'}", f"readme={readme}", f"demonstrations={tmp_path / 'demos.svg'}"]
+    page = tmp_path / "leaderboard.md"
+    page.write_text("<!-- leaderboard:begin -->\n<!-- leaderboard:end -->\n")
+    arguments = [f"results={tmp_path / 'results'}", f"tables={page}", f"demonstrations={tmp_path / 'demos.svg'}"]
     assert run_command(leaderboard, arguments) == 0
-    assert "**Success by number of demonstrations**" in readme.read_text()
+    assert "**Success by number of demonstrations**" in page.read_text()
     assert (tmp_path / "demos.svg").read_bytes().startswith(b"<?xml")
     assert run_command(leaderboard, [*arguments, "check=true"]) == 0
 

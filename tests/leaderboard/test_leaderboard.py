@@ -24,7 +24,7 @@ from smidgen.leaderboard.ranking import (
     training_points,
 )
 from smidgen.leaderboard.rows import Run
-from smidgen.leaderboard.tables import csv_table, markdown, print_terminal
+from smidgen.leaderboard.tables import board, csv_table, markdown, print_terminal
 from smidgen.runtime.command_line import run_command
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.markdown import escape_markdown, replace_between_markers
@@ -239,6 +239,19 @@ def test_markdown_table() -> None:
     assert len({line.count("|") for line in lines[2:6]}) == 1
 
 
+def test_the_board_reads_without_a_legend() -> None:
+    groups = ranked(build_record("time_mean", first(0), "baseline"), build_record("raw", first(37)))
+    lines = board(groups).splitlines()
+    assert "Sees the cue? (slope: 1 follows it, 0 ignores it)" in lines[2]
+    cells = [cell.strip() for cell in lines[4].strip("|").split("|")]
+    assert cells == ["1", "raw", "37/50 = **74 %** [60\u201384]", "1 \u00d7 50 (partial entry)", "\u2013", "85"]
+    assert len(lines) == 6
+    tied = board(
+        ranked(build_record("raw", first(37)), build_record("dft3d", first(36), policy={"transform": "dft3d"}))
+    )
+    assert "| 2 (statistical tie) |" in tied
+
+
 def test_markdown_of_hostile_strings_stays_one_inert_row() -> None:
     text = "a|b\n<!-- leaderboard:end --><script>x</script>[y](z)`c`*d*"
     groups = ranked(build_record("a", first(1), policy={"standardise_after": text}, environment={"env_id": text}))
@@ -290,21 +303,27 @@ def test_command_writes_everything_and_a_second_run_changes_no_byte(
     tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     results, readme = write_demo(tmp_path), tmp_path / "README.md"
-    readme.write_text(README)
-    assert run(f"results={results}", f"readme={readme}") == 0
-    written = [readme, results / "leaderboard.csv", tmp_path / "leaderboard.html"]
+    page = tmp_path / "tables.md"
+    for path in (readme, page):
+        path.write_text(README)
+    outputs = [f"results={results}", f"readme={readme}", f"tables={page}"]
+    assert run(*outputs) == 0
+    written = [readme, page, results / "leaderboard.csv", tmp_path / "leaderboard.html"]
     before = [path.read_bytes() for path in written]
     assert "dft3d" in capsys.readouterr().out
-    assert run(f"results={results}", f"readme={readme}") == 0
+    assert run(*outputs) == 0
     assert [path.read_bytes() for path in written] == before
-    assert run(f"results={results}", f"readme={readme}", "check=true") == 0
+    assert run(*outputs, "check=true") == 0
+    assert "## What the columns mean" in page.read_text()
+    assert "## What the columns mean" not in readme.read_text()
 
 
-@pytest.mark.parametrize("name", ["README.md", "results/leaderboard.csv", "leaderboard.html"])
+@pytest.mark.parametrize("name", ["README.md", "tables.md", "results/leaderboard.csv", "leaderboard.html"])
 def test_check_finds_drift_and_writes_nothing(tmp_path: Path, name: str, capsys: pytest.CaptureFixture) -> None:
     results, drifted = write_demo(tmp_path), tmp_path / name
-    (tmp_path / "README.md").write_text(README)
-    arguments = [f"results={results}", f"readme={tmp_path / 'README.md'}"]
+    for markdown_file in ("README.md", "tables.md"):
+        (tmp_path / markdown_file).write_text(README)
+    arguments = [f"results={results}", f"readme={tmp_path / 'README.md'}", f"tables={tmp_path / 'tables.md'}"]
     assert run(*arguments) == 0
     drifted.write_bytes(drifted.read_bytes().replace(b"86 %", b"96 %").replace(b"0.86", b"0.96"))
     changed = drifted.read_bytes()
@@ -336,6 +355,7 @@ def test_a_page_that_was_never_built_has_not_drifted_unless_it_is_named(tmp_path
         (["results={folder}"], "no record"),
         (["result={folder}"], "unknown key 'result'"),
         (["results={folder}/results", "readme={folder}/none.md"], "none.md does not exist"),
+        (["results={folder}/results", "tables={folder}/none.md"], "pass tables=PATH"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(

@@ -34,7 +34,7 @@ from smidgen.leaderboard.row_card import row_card
 from smidgen.leaderboard.rows import Row, Run
 from smidgen.leaderboard.seed_grid import MOST_SEEDS
 from smidgen.leaderboard.success_by_transform import success_by_transform
-from smidgen.leaderboard.tables import COMPACT, markdown, print_terminal
+from smidgen.leaderboard.tables import LONG, board, markdown, print_terminal
 from smidgen.leaderboard.verdict_cells import deciding_slope_cell, verdict_cell, verdict_tone, verdict_values
 
 
@@ -68,7 +68,7 @@ def test_the_slope_that_is_shown_is_the_one_that_decided() -> None:
     """A policy that sees in closed loop alone: its cue slope says nothing of its verdict."""
     collapse = judged(0.15, "blind", "path_slope", path_slope=0.15, cue_slope=-0.01)
     row = row_of(build_record("a", [True], collapse=collapse))
-    shown = {key: column(key).cell(row) for key in COMPACT}
+    shown = {key: column(key).cell(row) for key in LONG}
     assert (shown["verdict"].text, shown["verdict_slope"].text) == ("blind, at the mean", "path slope 0.15")
     assert not any("0.01" in cell.text for cell in shown.values())
     assert "| decided by | path slope 0.15 \\[0.07\u20130.21\\] |" in row_card(row, [])
@@ -82,7 +82,7 @@ def test_every_table_shows_the_slope_that_decided_and_none_that_did_not() -> Non
     groups = ranked(build_record("a", [True], collapse=collapse))
     console = Console(file=io.StringIO(), width=120)
     print_terminal(groups, console)
-    for text in (console.file.getvalue(), markdown(groups), latex_tables(groups)):  # type: ignore[attr-defined]
+    for text in (console.file.getvalue(), board(groups), markdown(groups), latex_tables(groups)):  # type: ignore[attr-defined]
         assert "path slope 0.15" in text
         assert "0.01" not in text
 
