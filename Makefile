@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench test lint types unit lock audit dist clean
+.PHONY: help setup demo bench test test-long lint types unit lock audit dist clean
 
 BIN := .venv/bin
 STAMP := .venv/smidgen.stamp
@@ -11,7 +11,7 @@ ARGS ?=
 
 help: ## List the targets.
 	@echo "make TARGET, with:"
-	@sed -nE 's/^([a-z]+):.*## (.*)/  \1\t\2/p' Makefile | expand -t 11
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1\t\2/p' Makefile | expand -t 13
 
 setup: $(STAMP) ## Build .venv from the lock (about 2 minutes the first time; PYTHON=... names the interpreter).
 
@@ -27,6 +27,13 @@ bench: $(STAMP) ## Speed and memory against what a user would run instead, into 
 	@$(BIN)/python -m studies.bench $(if $(BENCH),name=$(BENCH)) page=docs/benchmarks.md $(ARGS)
 
 test: lint types unit ## Everything that CI runs: lint, types and all tests (under 10 minutes on 2 cores).
+
+# Tests that have a long form (tests/long_form.py), then the attacks, which go on where they were stopped.
+test-long: $(STAMP) ## What takes hours: whole cross products, 10,000 hostile inputs a reader, 104 kills (into results/).
+	@SMIDGEN_LONG=results/test-long.json $(BIN)/pytest -n 2 --dist loadfile \
+		$$(grep -rl "long_form(" tests --include="test_*.py")
+	@$(BIN)/python -m tests.fuzz form=long record=results/reliability/fuzz.json
+	@$(BIN)/python -m tests.faults form=long
 
 lint: $(STAMP) ## Ruff: rules and layout.
 	@echo "== ruff"

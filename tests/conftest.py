@@ -4,6 +4,7 @@ import gc
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 # Read when PyTorch and the BLAS libraries load, so it stands before any import of them. One thread makes sums
@@ -15,7 +16,12 @@ for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
+
+from tests.long_form import RECORD, write_record  # noqa: E402
+
+STARTED_S = time.monotonic()
 
 # Where modules stand that tests of several folders share; worker processes inherit sys.path.
 SHARED = (".", "data_collection", "evaluation", "leaderboard", "experiments", "studies/first_round")
@@ -26,6 +32,14 @@ def pytest_collection_finish() -> None:
     """What was imported stays: the garbage collector need not look at PyTorch and the simulator again and again."""
     gc.collect()
     gc.freeze()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """In the long form, writes what came of it."""
+    if RECORD:
+        outcomes = ("passed", "skipped", "failed", "error")
+        counts = {outcome: len(terminalreporter.stats.get(outcome, ())) for outcome in outcomes}
+        write_record(counts, time.monotonic() - STARTED_S)
 
 
 settings.register_profile("smidgen", deadline=None, derandomize="CI" in os.environ)

@@ -5,6 +5,7 @@ tree; another plants violations and expects each to be found.
 """
 
 import ast
+import functools
 import subprocess
 import sys
 import textwrap
@@ -80,9 +81,15 @@ def module_name(path: Path) -> str:
     return ".".join(("smidgen", *(parts[:-1] if parts[-1:] == ("__init__",) else parts)))
 
 
+@functools.cache
+def nodes(source: str) -> list[ast.AST]:
+    """All that a source is made of; every rule reads every file."""
+    return list(ast.walk(ast.parse(source)))
+
+
 def imported_names(source: str) -> Iterator[tuple[int, str]]:
     """Line and dotted name of all that a source imports, wherever it does; `from a import b` gives `a.b`."""
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes(source):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -96,15 +103,14 @@ def imported_names(source: str) -> Iterator[tuple[int, str]]:
 
 def used_names(source: str) -> Iterator[tuple[int, str]]:
     """Line and full dotted name of each name that a source imports or reads through an import's alias."""
-    tree = ast.parse(source)
     aliases = {}
-    for node in ast.walk(tree):
+    for node in nodes(source):
         if isinstance(node, ast.Import):
             aliases |= {alias.asname: alias.name for alias in node.names if alias.asname}
         elif isinstance(node, ast.ImportFrom):
             aliases |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
     yield from imported_names(source)
-    for node in ast.walk(tree):
+    for node in nodes(source):
         if isinstance(node, ast.Attribute | ast.Name):
             first, *rest = ast.unparse(node).split(".")
             yield node.lineno, ".".join([aliases.get(first, first), *rest])
@@ -167,7 +173,7 @@ def unsafe_offences(path: Path, source: str) -> list[str]:
         for line, name in used_names(source)
         if name.split(".")[0] in UNSAFE_MODULES or name in UNSAFE_NAMES
     }
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes(source):
         if isinstance(node, ast.keyword) and node.arg == "allow_pickle" and ast.unparse(node.value) != "False":
             offences.add(f"{path}:{node.value.lineno}: allow_pickle can run code from a file")
     return sorted(offences)
@@ -179,9 +185,7 @@ def module_length_offences(path: Path, source: str) -> list[str]:
 
 
 def function_length_offences(path: Path, source: str) -> list[str]:
-    functions = [
-        node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    ]
+    functions = [node for node in nodes(source) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     lengths = [(node, (node.end_lineno or node.lineno) - node.lineno + 1) for node in functions]
     return [
         f"{path}:{node.lineno}: {node.name} has {length} lines, at most {MAX_FUNCTION_LINES}"

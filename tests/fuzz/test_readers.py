@@ -28,8 +28,8 @@ from tests.fuzz.registry import READERS
 from tests.fuzz.watch import judge
 
 # Those that compute a page or verdicts, or compose a configuration, take tens of milliseconds for an input.
-NUM_INPUTS = {"record": 40, "claims plan": 40, "arm record": 60, "command lines": 60, "overrides": 100}
-MANY = 200
+NUM_INPUTS = {"record": 20, "claims plan": 20, "arm record": 30, "command lines": 30, "overrides": 50}
+MANY = 100
 RECORD = Path(__file__).parent.parent.parent / "results" / "reliability" / "fuzz.json"
 
 
@@ -172,8 +172,16 @@ def test_every_schema_of_a_command_is_fuzzed() -> None:
 
 
 # Commands that write this repository's own records and pages, through the same function.
-MAINTAINERS = ("FuzzConfig", "FaultsConfig", "PixelsConfig", "PageConfig", "TaskPageConfig")
-_FOLDERS = ("data_collection", "envs", "evaluation", "experiments", "training")
+MAINTAINERS = (
+    "FuzzConfig",
+    "LadderConfig",
+    "ReportConfig",
+    "FaultsConfig",
+    "PixelsConfig",
+    "PageConfig",
+    "TaskPageConfig",
+)
+_FOLDERS = ("data_collection", "envs", "evaluation", "experiments", "leaderboard", "studies", "training")
 
 
 def test_the_record_is_of_the_long_form_and_without_fault() -> None:

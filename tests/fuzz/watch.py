@@ -167,7 +167,9 @@ def _place(error: Exception) -> str:
 def _watching(folder: Path, may_import: str) -> Iterator[list[str]]:
     """Holds time and memory within limits and lists what was done besides reading."""
     if not _WATCH.is_installed:
-        _WATCH.known = frozenset((*sys.stdlib_module_names, *importlib.metadata.packages_distributions(), "smidgen"))
+        _WATCH.known = frozenset(
+            (*sys.stdlib_module_names, *importlib.metadata.packages_distributions(), "smidgen", "studies")
+        )
         _WATCH.is_installed = True
         sys.addaudithook(_WATCH.see)
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)

@@ -22,6 +22,7 @@ from smidgen.policies.standardise import STANDARDISERS, build_standardiser
 from smidgen.policies.transforms import TRANSFORMS, InputTransform, build_transform
 from smidgen.runtime.action_spec import ActionSpec
 from smidgen.runtime.errors import UserError
+from tests.long_form import long_form
 
 GRID = (2, 8, 8)
 ACTION = ActionSpec(("x", "y", "gripper"), ("position", "position", "gripper"), (-1.0,) * 3, (1.0,) * 3)
@@ -61,6 +62,12 @@ KINDS = (
     "one token in patches",
 )
 
+# Each standardisation in each slot; the long form combines them.
+SLOTS = long_form(
+    list(itertools.product(STANDARDISERS, STANDARDISERS)),
+    [("none", after) for after in STANDARDISERS] + [(before, "token") for before in STANDARDISERS if before != "none"],
+)
+
 
 def build(name: str, grid: tuple[int, ...], channels: int) -> InputTransform:
     torch.manual_seed(0)
@@ -82,7 +89,7 @@ def test_every_transform_and_pipeline_stays_finite_and_inverts(name: str, kind: 
     assert math.isfinite(transform.gain)
     if transform.is_bijection:
         torch.testing.assert_close(transform.inverse(z_BMD), x_BNC, atol=2e-5, rtol=1e-4)
-    for before, after in itertools.product(STANDARDISERS, STANDARDISERS):
+    for before, after in SLOTS:
         pipeline = InputPipeline(transform, before=before, after=after)
         if pipeline.needs_fit:
             pipeline.fit(x_BNC)
