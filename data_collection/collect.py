@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from smidgen.data_collection.collector import CollectConfig, Collector, open_collector
+from smidgen.data_collection.collector import Collector, open_collector
+from smidgen.data_collection.config import CollectConfig
 from smidgen.data_collection.episode import manifest_row, write_episode
 from smidgen.data_collection.manifest import (
     MANIFEST_NAME,

@@ -7,33 +7,26 @@ baselines -> leaderboard. Everything lands under ``outputs/demo``; a second call
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from smidgen.data_collection.collect import collect
-from smidgen.data_collection.collector import CollectConfig
-from smidgen.evaluation.collapse.labels import BLIND, PARTLY_BLIND, SEES, label_of, slope_text, spoken
+from smidgen.data_collection.config import CollectConfig
 from smidgen.evaluation.evaluate import evaluate, summary_line
 from smidgen.evaluation.plan import EvalConfig
 from smidgen.evaluation.records import Record, read_record, record_path
 from smidgen.evaluation.video_files import video_folder
+from smidgen.experiments.side_by_side_training import train_side_by_side
+from smidgen.leaderboard.cells import verdict_phrase
 from smidgen.leaderboard.command import leaderboard
-from smidgen.leaderboard.verdict_cells import deciding_slope
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
-from smidgen.runtime.errors import UserError
 from smidgen.runtime.places import require_outside
-from smidgen.runtime.progress import progress
 from smidgen.runtime.settings import PathText
-from smidgen.runtime.workers import single_threaded_environment
-from smidgen.training.run_directory import METRICS_NAME
 
 TASK = "lift"
 BASELINES = ("expert", "random", "noop", "mean_action", "time_mean", "persistence")
@@ -42,7 +35,6 @@ RUNS: dict[str, tuple[str, ...]] = {
     "raw": ("transform=raw", "standardise_after=centre"),
     "dft3d": ("transform=dft3d", "standardise_after=centre"),
 }
-LOG_LINES_SHOWN = 15
 
 
 @dataclass(frozen=True)
@@ -95,63 +87,18 @@ def collect_sets(config: DemoConfig) -> tuple[Path, Path]:
 
 
 def train_runs(config: DemoConfig, training: Path, validation: Path) -> dict[str, Path]:
-    """Trains every Perceiver, one process each, and shows them on one bar.
-
-    Raises:
-        UserError: If a training fails; its last lines are printed first.
-    """
+    """Trains every Perceiver; see :func:`train_side_by_side`."""
     runs = {name: Path(config.out, "training", name) for name in RUNS}
     threads = max(1, (os.cpu_count() or 1) // len(RUNS))
-    with ExitStack() as stack:
-        stack.enter_context(single_threaded_environment())
-        processes = {}
-        for name, out in runs.items():
-            out.parent.mkdir(parents=True, exist_ok=True)
-            log = stack.enter_context(open(out.with_suffix(".log"), "w"))
-            settings = [
-                *RUNS[name],
-                f"demos={training}",
-                f"validation={validation}",
-                f"out={out}",
-                f"steps={config.steps}",
-                f"seed={config.seed}",
-                f"num_threads={threads}",
-            ]
-            command = [sys.executable, "-m", "smidgen.training.train", *settings]
-            processes[name] = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-            stack.callback(processes[name].terminate)
-        _watch(config, runs, processes)
+    shared = [
+        f"demos={training}",
+        f"validation={validation}",
+        f"steps={config.steps}",
+        f"seed={config.seed}",
+        f"num_threads={threads}",
+    ]
+    train_side_by_side(runs, {name: [*RUNS[name], *shared] for name in RUNS}, config.steps)
     return runs
-
-
-def _watch(config: DemoConfig, runs: dict[str, Path], processes: dict[str, subprocess.Popen[bytes]]) -> None:
-    shown = 0
-    with progress(config.steps * len(runs), f"training (steps of {' and '.join(runs)} together)") as advance:
-        while True:
-            running = any(process.poll() is None for process in processes.values())
-            rows = {name: _last_row(out / METRICS_NAME) for name, out in runs.items()}
-            done = sum(int(row.get("step", 0)) for row in rows.values())
-            advance(done - shown, "; ".join(headline(name, row) for name, row in rows.items()))
-            shown = done
-            if not running:
-                break
-            time.sleep(1.0)
-    for name, process in processes.items():
-        if process.returncode != 0:
-            print("\n".join(runs[name].with_suffix(".log").read_text().splitlines()[-LOG_LINES_SHOWN:]))
-            raise UserError(f"training {name} ended with exit code {process.returncode}; its last lines are above")
-
-
-def _last_row(metrics: Path) -> dict[str, Any]:
-    """What a run last wrote down of itself; empty before its first validation."""
-    lines = metrics.read_text().splitlines() if metrics.exists() else []
-    return dict(json.loads(lines[-1])) if lines else {}
-
-
-def headline(name: str, row: dict[str, Any]) -> str:
-    """Where a training run stands, from the last row of its metrics, in the words of a verdict."""
-    slope = row.get("cue_slope")
-    return f"{name} starting" if slope is None else f"{name} {spoken(label_of(slope))} (cue slope {slope_text(slope)})"
 
 
 def evaluate_policies(config: DemoConfig, training: Path, validation: Path, runs: dict[str, Path]) -> Path:
@@ -182,7 +129,7 @@ def closing_words(results: Path) -> str:
     """What the table shows, in three sentences that follow from its records."""
     records = {name: read_record(record_path(results, TASK, f"perceiver-{name}")) for name in RUNS}
     rates = " and ".join(f"{name} succeeds in {_share(record)}" for name, record in records.items())
-    verdicts = " and ".join(f"{name} {_verdict(record)}" for name, record in records.items())
+    verdicts = " and ".join(f"{name} {verdict_phrase(record['collapse'])}" for name, record in records.items())
     blind = read_record(record_path(results, TASK, "time_mean"))
     return (
         f"Of the two Perceivers, {rates} episodes. By the slope that decides, {verdicts}. Success alone does not show "
@@ -192,16 +139,6 @@ def closing_words(results: Path) -> str:
 
 def _share(record: Record) -> str:
     return f"{record['success']['k']} of {record['success']['n']}"
-
-
-def _verdict(record: Record) -> str:
-    """The verdict with its slope, or that there is none."""
-    collapse: dict[str, Any] = dict(record["collapse"])
-    label = collapse.get("verdict")
-    if label is None:
-        return "is undecided (too few episodes, or a slope that is not known well enough)"
-    words = {SEES: "sees", PARTLY_BLIND: "is partly blind", BLIND: "is blind"}[label]
-    return f"{words} ({deciding_slope(collapse)})"
 
 
 def demo(arguments: list[str]) -> None:

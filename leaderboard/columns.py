@@ -11,6 +11,7 @@ from smidgen.leaderboard.cells import (
     SHORT_ENTRY,
     Cell,
     collapse_cell,
+    deciding_slope_cell,
     demonstrations_cell,
     escape_cell,
     policy_cell,
@@ -20,10 +21,10 @@ from smidgen.leaderboard.cells import (
     success_cell,
     success_once_cell,
     transform_cell,
+    verdict_cell,
     verified_cell,
 )
 from smidgen.leaderboard.rows import ENTRY_EPISODES, ENTRY_TRAINING_SEEDS, Row
-from smidgen.leaderboard.verdict_cells import deciding_slope_cell, verdict_cell
 
 
 @dataclass(frozen=True)

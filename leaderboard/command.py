@@ -11,29 +11,20 @@ bundles the records of one row for whoever keeps a leaderboard (submit.py).
 
 from __future__ import annotations
 
-import os
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
 
-from smidgen.evaluation.video_files import VIDEOS, video_folder
-from smidgen.leaderboard.clips import find_looks, foreign_films, missing_films
-from smidgen.leaderboard.demonstrations import demonstration_curves, demonstrations_markdown, demonstrations_svg
-from smidgen.leaderboard.latex import latex_tables
-from smidgen.leaderboard.over_tasks import over_tasks_markdown, task_tables
-from smidgen.leaderboard.page import Beside, render_page
-from smidgen.leaderboard.page_origin import origin_of
-from smidgen.leaderboard.ranking import Group, rank_runs, read_runs
-from smidgen.leaderboard.site import SALIENCY, choose_videos
-from smidgen.leaderboard.tables import board, check_outputs, column_legend, csv_table, markdown, print_terminal
+from smidgen.leaderboard.outputs import Folders, LeaderboardConfig, page_outputs, site_outputs, table_outputs
+from smidgen.leaderboard.ranking import rank_runs, read_runs
+from smidgen.leaderboard.tables import (
+    check_outputs,
+    print_terminal,
+)
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
-from smidgen.runtime.errors import UserError
-from smidgen.runtime.files import read_text, write_atomic
-from smidgen.runtime.markdown import replace_between_markers
+from smidgen.runtime.files import write_atomic
 from smidgen.runtime.places import read_only_places, require_outside
-from smidgen.runtime.settings import PathText
 
 USAGE = "smidgen-leaderboard results=DIR [key=value ...]"
 SUMMARY = """\
@@ -41,134 +32,6 @@ Computes the leaderboard from the records in DIR: a table on the terminal, Markd
 <!-- leaderboard:begin --> and <!-- leaderboard:end --> of a file, CSV, LaTeX, and one self-contained HTML page.
 `submit RECORD ...` bundles the records of one row with their checkpoints and a card
 (`smidgen-leaderboard submit --help`)."""
-
-
-@dataclass(frozen=True)
-class LeaderboardConfig:
-    """Where the records are and where the tables go."""
-
-    results: PathText = field(default="results", metadata={"help": "folder of the records (*.json) from smidgen-eval"})
-    readme: PathText | None = field(default=None, metadata={"help": "Markdown file for the board of six columns"})
-    tables: PathText | None = field(default=None, metadata={"help": "Markdown file for every measure, with a legend"})
-    csv: PathText | None = field(default=None, metadata={"help": "CSV file; RESULTS/leaderboard.csv by default"})
-    latex: PathText | None = field(default=None, metadata={"help": "LaTeX tables (booktabs); none by default"})
-    html: PathText | None = field(default=None, metadata={"help": "page; RESULTS/../leaderboard.html by default"})
-    site: PathText | None = field(
-        default=None, metadata={"help": "folder to publish: page and videos; none by default"}
-    )
-    demonstrations: PathText | None = field(
-        default=None, metadata={"help": "SVG of success by number of demonstrations; none by default"}
-    )
-    videos: PathText | None = field(default=None, metadata={"help": "folder of the videos; RESULTS/videos by default"})
-    saliency: PathText | None = field(
-        default=None, metadata={"help": "folder of the saliency videos; RESULTS/../saliency by default"}
-    )
-    claims: PathText | None = field(
-        default=None, metadata={"help": "page about claims to link to, and to copy into the site; none by default"}
-    )
-    check: bool = field(default=False, metadata={"help": "write nothing; exit 2 where a file differs from the records"})
-
-
-@dataclass(frozen=True)
-class Folders:
-    """Where the page stands and what it is made of."""
-
-    page: Path
-    videos: Path
-    first_videos: Path
-    saliency: Path
-
-    @classmethod
-    def of(cls, config: LeaderboardConfig) -> Folders:
-        """As configured, by default around the folder of the records."""
-        beside = Path(os.path.normpath(Path(config.results) / ".."))
-        return cls(
-            page=Path(config.html) if config.html else beside / "leaderboard.html",
-            videos=Path(config.videos) if config.videos else video_folder(Path(config.results)),
-            first_videos=Path(config.videos) if config.videos else video_folder(Path(config.results), 1),
-            saliency=Path(config.saliency) if config.saliency else beside / SALIENCY,
-        )
-
-
-def table_outputs(config: LeaderboardConfig, groups: list[Group]) -> dict[Path, bytes]:
-    """Content of every file but the pages.
-
-    Raises:
-        UserError: If a Markdown file is missing or lacks its markers.
-    """
-    outputs = {Path(config.csv) if config.csv else Path(config.results, "leaderboard.csv"): csv_table(groups).encode()}
-    for key, content in (("readme", board), ("tables", every_table)):
-        if not (place := getattr(config, key)):
-            continue
-        if not Path(place).is_file():
-            raise UserError(f"{place} does not exist; pass {key}=PATH of a Markdown file with the two markers")
-        outputs[Path(place)] = replace_between_markers(read_text(place), content(groups), place).encode()
-    if config.latex:
-        outputs[Path(config.latex)] = latex_tables(groups).encode()
-    if config.demonstrations:
-        outputs[Path(config.demonstrations)] = demonstrations_svg(demonstration_curves(groups))
-    return outputs
-
-
-def page_outputs(config: LeaderboardConfig, groups: list[Group]) -> dict[Path, bytes]:
-    """Content of the page, which refers to the videos where they are."""
-    folders = Folders.of(config)
-    looks = tuple(path.name for path in find_looks(groups, folders.saliency))
-    films = (groups, folders.videos, folders.first_videos)
-    beside = Beside(
-        looks=looks,
-        saliency=folders.saliency,
-        left_out=foreign_films(*films) | missing_films(*films),
-        first_videos=folders.first_videos,
-        origin=origin_of(Path(config.results)),
-        claims_page=claims_page(config),
-    )
-    return {folders.page: render_page(groups, folders.page, folders.videos, beside).encode()}
-
-
-def site_outputs(config: LeaderboardConfig, groups: list[Group], site: Path) -> tuple[dict[Path, bytes], list[str]]:
-    """Content of a folder that can be published as it is, and what was left out of it."""
-    folders = Folders.of(config)
-    looks = find_looks(groups, folders.saliency)
-    chosen = choose_videos(groups, folders.videos, looks, site, folders.first_videos)
-    copies = {site / place: source for place, source in chosen.copies.items()}
-    claims = claims_page(config)
-    if claims is not None:
-        copies[site / "claims.html"] = claims
-    beside = Beside(
-        looks=tuple(path.name for path in looks),
-        saliency=site / SALIENCY,
-        left_out=chosen.left_out,
-        origin=origin_of(Path(config.results)),
-        claims_page=None if claims is None else site / "claims.html",
-    )
-    page = site / "index.html"
-    outputs = {page: render_page(groups, page, site / VIDEOS, beside).encode()}
-    return outputs | {place: source.read_bytes() for place, source in copies.items()}, chosen.messages
-
-
-def claims_page(config: LeaderboardConfig) -> Path | None:
-    """The page about claims that was named.
-
-    Raises:
-        UserError: If there is no such file.
-    """
-    if config.claims is None:
-        return None
-    if not Path(config.claims).is_file():
-        raise UserError(f"claims={config.claims} is not a file; python -m studies.claims writes such a page")
-    return Path(config.claims)
-
-
-def every_table(groups: list[Group]) -> str:
-    """The long tables, those over demonstrations and over tasks where there are such rows, and what columns mean."""
-    parts = [
-        markdown(groups),
-        demonstrations_markdown(demonstration_curves(groups)),
-        over_tasks_markdown(task_tables(groups)),
-        f"## What the columns mean\n\n{column_legend()}",
-    ]
-    return "\n\n".join(part for part in parts if part)
 
 
 def leaderboard(arguments: list[str]) -> None:

@@ -1,8 +1,8 @@
-"""Recipes over several tasks: interquartile mean of all training seeds' success rates, and who improves on whom.
+"""Comparisons over several tasks: recipes by their success on all of them, and every input transform on every task.
 
 Recipes stand in one table when they were run on the same tasks under the same conditions, so that nothing is averaged
 over different environments (R. Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical Precipice",
-NeurIPS 2021, arXiv:2108.13264).
+NeurIPS 2021, arXiv:2108.13264): the interquartile mean of all training seeds' success rates, and who improves on whom.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from smidgen.leaderboard.cells import interval, percent
 from smidgen.leaderboard.ranking import Group
 from smidgen.leaderboard.rows import Row, method_id
+from smidgen.leaderboard.tables import conditions
 from smidgen.leaderboard.training_seeds import (
     Array,
     interquartile_interval,
@@ -101,3 +103,74 @@ def over_tasks_markdown(tables: Sequence[TaskTable]) -> str:
             rows.append([escape_markdown(aggregate.name), mean, str(sum(map(len, aggregate.rates))), improves])
         parts += [f"**Over tasks: {escape_markdown(', '.join(table.tasks))}**", markdown_table(heads, rows)]
     return "\n\n".join(parts)
+
+
+@dataclass(frozen=True)
+class HeatCell:
+    """The best ranked row of a transform on a task."""
+
+    row: Row
+
+    @property
+    def share(self) -> float:
+        """Its success rate."""
+        return self.row.success["rate"]
+
+    @property
+    def text(self) -> str:
+        """The rate for people."""
+        return percent(self.row.success)
+
+    @property
+    def note(self) -> str:
+        """Which row it is."""
+        rate = self.row.success
+        return f"{self.row.name}: {rate['k']}/{rate['n']}, 95 % interval {interval(rate)} %"
+
+
+@dataclass(frozen=True)
+class HeatColumn:
+    """A task under one set of conditions; ``conditions`` is empty where the task's name says enough."""
+
+    task: str
+    section_id: str
+    conditions: str
+
+
+@dataclass(frozen=True)
+class HeatMap:
+    """Transforms by tasks; None where no ranked policy of the transform was run on the task."""
+
+    columns: tuple[HeatColumn, ...]
+    rows: tuple[tuple[str, tuple[HeatCell | None, ...]], ...]
+
+
+def success_by_transform(groups: Sequence[Group], section_ids: Sequence[str]) -> HeatMap | None:
+    """The heat map over every group with a ranked learned policy.
+
+    Args:
+        groups: The ranked groups.
+        section_ids: For each group the page's section.
+
+    Returns:
+        Transforms in the order of their names; None where there are not two cells to compare.
+    """
+    best: dict[str, dict[int, Row]] = {}
+    for place, group in enumerate(groups):
+        for row in group.ranked:
+            transform = row.record["policy"]["transform"]
+            if transform:
+                best.setdefault(transform, {}).setdefault(place, row)
+    places = sorted({place for rows in best.values() for place in rows})
+    if sum(map(len, best.values())) < 2:
+        return None
+    tasks = [groups[place].task for place in places]
+    columns = tuple(
+        HeatColumn(task, section_ids[place], conditions(groups[place]) if tasks.count(task) > 1 else "")
+        for place, task in zip(places, tasks, strict=True)
+    )
+    rows = tuple(
+        (transform, tuple(HeatCell(rows[place]) if place in rows else None for place in places))
+        for transform, rows in sorted(best.items())
+    )
+    return HeatMap(columns, rows)

@@ -17,20 +17,28 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from smidgen.evaluation.statistics import SIGNIFICANCE
-from smidgen.leaderboard.cells import MISSING, NOT_SEPARABLE, interval, number, percent
+from smidgen.leaderboard.cells import MISSING, NOT_SEPARABLE, interval, number, percent, verdict_tone
 from smidgen.leaderboard.clips import Clip, VideoFolder, clips, looks_of, relative_address
-from smidgen.leaderboard.collapse_panel import MEASURES, SLOPE_AXIS, CollapsePanel, bands, collapse_panel
 from smidgen.leaderboard.columns import COLUMNS
-from smidgen.leaderboard.demonstration_panels import RATE_AXIS, DemonstrationPanel, demonstration_panel
-from smidgen.leaderboard.over_tasks import task_tables
+from smidgen.leaderboard.over_tasks import success_by_transform, task_tables
 from smidgen.leaderboard.page_entries import Entry, assign_colours, make_entry
 from smidgen.leaderboard.page_origin import Origin, versions
+from smidgen.leaderboard.page_panels import (
+    MEASURES,
+    RATE_AXIS,
+    SLOPE_AXIS,
+    CollapsePanel,
+    DemonstrationPanel,
+    Panel,
+    SeedGrid,
+    bands,
+    collapse_panel,
+    demonstration_panel,
+    seed_grid,
+    training_panels,
+)
 from smidgen.leaderboard.ranking import Group
-from smidgen.leaderboard.seed_grid import SeedGrid, seed_grid
-from smidgen.leaderboard.success_by_transform import success_by_transform
 from smidgen.leaderboard.tables import conditions, legends, setting
-from smidgen.leaderboard.training_panels import Panel, training_panels
-from smidgen.leaderboard.verdict_cells import verdict_tone
 
 # Of the templates, style and script of the page.
 FOLDER = Path(__file__).parent

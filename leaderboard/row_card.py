@@ -7,10 +7,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from smidgen.evaluation.protocol import SUCCESS
-from smidgen.leaderboard.cells import interval, mean_measure, number, per_seed, percent
+from smidgen.leaderboard.cells import (
+    deciding_slope_cell,
+    interval,
+    mean_measure,
+    number,
+    per_seed,
+    percent,
+    verdict_cell,
+)
 from smidgen.leaderboard.rows import Row, policy_id
 from smidgen.leaderboard.tables import setting
-from smidgen.leaderboard.verdict_cells import deciding_slope_cell, verdict_cell
 from smidgen.runtime.markdown import escape_markdown, left, markdown_table
 
 _MEASURES = {

@@ -1,9 +1,14 @@
-"""The leaderboard as Markdown (a board for a README, every measure for a page), as CSV, and on the terminal."""
+"""The leaderboard as Markdown (a board for a README, every measure for a page), as CSV, on the terminal, and as LaTeX.
+
+Nothing in a LaTeX table can be run, whatever a record holds. It needs the package booktabs and nothing else; what an
+old compiler cannot set (≈, †, ×) is written as mathematics.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,12 +26,12 @@ from smidgen.leaderboard.cells import (
     num_demonstrations,
     per_seed,
     percent,
+    verdict_values,
 )
 from smidgen.leaderboard.columns import Column, column, pick
 from smidgen.leaderboard.ranking import Group, escape_step, training_points
 from smidgen.leaderboard.rows import ENTRY_EPISODES, ENTRY_TRAINING_SEEDS, Row, policy_id
 from smidgen.leaderboard.training_seeds import interquartile_mean, probability_of_improvement
-from smidgen.leaderboard.verdict_cells import verdict_values
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import canonical_json, sha256_bytes
 from smidgen.runtime.markdown import escape_markdown, left, markdown_table, right
@@ -79,6 +84,32 @@ _MEASURES = (
 )
 # A spreadsheet runs what begins with one of these as a formula.
 _FORMULA_START = ("=", "+", "-", "@", "\t", "\r")
+# Square brackets would be read as the optional argument of the line break before them.
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    **{sign: f"\\{sign}" for sign in "{}$&#_%"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "[": "{[}",
+    "]": "{]}",
+    '"': r"\char34{}",
+    "\u2013": "--",
+    "\u2212": "$-$",
+    "\u00d7": r"$\times$",
+    "\u2248": r"$\approx$",
+    "\u2020": r"$^\dagger$",
+    "\u2192": r"$\to$",
+    "\u2264": r"$\le$",
+    "\u00b2": "$^2$",
+    "\u00b7": r"$\cdot$",
+}
+# Two hyphens would become one dash, two quotes another quote.
+_TO_ESCAPE = re.compile(f"([-'`])(?=\\1)|[{re.escape(''.join(_SPECIAL))}]")
+_LEFT_OUT = ("verified",)
+_TITLES = {"success": "Success [95 % interval]"}
 
 
 def board(groups: Sequence[Group]) -> str:
@@ -307,3 +338,57 @@ def _terminal_text(entry: Column, row: Row) -> str:
     if entry.key == "verdict_slope":
         return cell.text
     return f"{cell.text} {cell.detail}".rstrip()
+
+
+def escape_latex(text: str) -> str:
+    """Text that LaTeX sets as it is, on one line, whatever it holds; control characters become blanks."""
+    flat = " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", text).split())
+    return _TO_ESCAPE.sub(lambda found: _SPECIAL.get(found[0]) or f"{found[0]}{{}}", flat)
+
+
+def latex_tables(groups: Sequence[Group]) -> str:
+    """Every group's long table; ranked rows, a rule, then the references."""
+    head = "% Written by smidgen-leaderboard from the records; needs \\usepackage{booktabs}.\n"
+    return head + "\n".join(_table(index, group) for index, group in enumerate(groups))
+
+
+def _table(index: int, group: Group) -> str:
+    columns = [column for column in pick(LONG) if column.key not in _LEFT_OUT]
+    alignment = "".join("r" if column.numeric else "l" for column in columns)
+    titles = [escape_latex(_TITLES.get(column.key, column.title)) for column in columns]
+    notes = escape_latex("; ".join(legends([group], str)))
+    ranked = [_line(columns, row) for row in group.ranked]
+    references = [_line(columns, row) for row in group.references]
+    rows = [*ranked, *([r"\midrule"] if ranked and references else []), *references]
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{escape_latex(group.task)} ({escape_latex(conditions(group))}). {notes}.}}",
+        rf"\label{{tab:leaderboard-{index + 1}}}",
+        rf"\begin{{tabular}}{{{alignment}}}",
+        r"\toprule",
+        rf"{' & '.join(titles)} \\",
+        r"\midrule",
+        *rows,
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _line(columns: Sequence[Column], row: Row) -> str:
+    return rf"{' & '.join(_cell(column, row) for column in columns)} \\"
+
+
+def _cell(column: Column, row: Row) -> str:
+    cell = column.cell(row)
+    text = escape_latex(cell.text)
+    if column.key == "success":
+        rate = row.success
+        best = rf"\textbf{{{text}}}" if row.rank == 1 else text
+        return f"{rate['k']}/{rate['n']} = {best} {escape_latex(f'[{interval(rate)}]')}"
+    if column.key == "policy":
+        return f"{text} ({escape_latex(cell.detail)})" if cell.detail else text
+    return f"{text} {escape_latex(cell.detail)}".rstrip()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from smidgen.data_collection.collect import main as collect
-from smidgen.data_collection.collector import CollectConfig
+from smidgen.data_collection.config import CollectConfig
 from smidgen.data_collection.store import EpisodeStore
 from smidgen.envs.tasks import make_env, named_task
 from smidgen.evaluation.env_spec import task_of_file
@@ -18,7 +18,8 @@ from smidgen.evaluation.evaluate import main as evaluate
 from smidgen.evaluation.held_out_predictions import predict_steps
 from smidgen.evaluation.policy_source import PolicySource, build_card, policy_identity
 from smidgen.evaluation.records import read_record
-from smidgen.leaderboard.submit import bundle_files, open_submission, submit
+from smidgen.leaderboard.submission import open_submission
+from smidgen.leaderboard.submit import bundle_files, submit
 from smidgen.policies.checkpoint import load_checkpoint
 from smidgen.policies.transforms import build_transform
 from smidgen.runtime.command_line import run_command

@@ -16,7 +16,7 @@ import pytest
 
 from smidgen.data_collection import collect as collect_module
 from smidgen.data_collection.collect import collect
-from smidgen.data_collection.collector import CollectConfig
+from smidgen.data_collection.config import CollectConfig
 from smidgen.evaluation import shards
 from smidgen.evaluation.evaluate import evaluate
 from smidgen.evaluation.plan import EvalConfig

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from smidgen.data_collection.collect import collect
-from smidgen.data_collection.collector import CollectConfig
+from smidgen.data_collection.config import CollectConfig
 from smidgen.data_collection.store import EPISODES_NAME
 from smidgen.envs.tasks import LIFT, TABLE_HEIGHT_M
 from smidgen.evaluation.evaluate import evaluate

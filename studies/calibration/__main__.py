@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from smidgen.data_collection.collect import collect
-from smidgen.data_collection.collector import CollectConfig
+from smidgen.data_collection.config import CollectConfig
 from smidgen.data_collection.store import EpisodeStore
 from smidgen.evaluation.collapse.labels import CUE
 from smidgen.runtime import markdown

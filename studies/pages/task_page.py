@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from smidgen.data_collection.collect import collect
-from smidgen.data_collection.collector import CollectConfig
+from smidgen.data_collection.config import CollectConfig
 from smidgen.data_collection.datasheet import JSON_NAME, write_datasheet
 from smidgen.data_collection.store import EpisodeStore
 from smidgen.envs.smidgen_tasks import chance_level

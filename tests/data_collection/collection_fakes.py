@@ -8,7 +8,8 @@ import time
 
 import numpy as np
 
-from smidgen.data_collection.collector import CollectConfig, Collector
+from smidgen.data_collection.collector import Collector
+from smidgen.data_collection.config import CollectConfig
 from smidgen.envs.tasks import get_task
 
 HORIZON = 14

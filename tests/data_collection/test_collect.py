@@ -15,7 +15,8 @@ from collection_fakes import STEP_SECONDS, FakeEnv, FakeExpert, fake_config, ope
 
 import smidgen.data_collection.episode as episode_module
 from smidgen.data_collection.collect import collect, main
-from smidgen.data_collection.collector import CollectConfig, Collector
+from smidgen.data_collection.collector import Collector
+from smidgen.data_collection.config import CollectConfig
 from smidgen.data_collection.store import EpisodeStore
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import directory_lock

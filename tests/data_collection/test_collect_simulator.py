@@ -5,7 +5,8 @@ import pytest
 from collection_fakes import tree
 
 from smidgen.data_collection.collect import collect
-from smidgen.data_collection.collector import CollectConfig, close_collector
+from smidgen.data_collection.collector import close_collector
+from smidgen.data_collection.config import CollectConfig
 from smidgen.data_collection.store import EpisodeStore
 from smidgen.envs.tasks import TASKS, make_env
 from tests.long_form import ONE_OF_EACH_FAMILY

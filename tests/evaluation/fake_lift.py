@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from smidgen.data_collection.collector import CollectConfig, Collector
+from smidgen.data_collection.collector import Collector
+from smidgen.data_collection.config import CollectConfig
 from smidgen.data_collection.experts import EXPERTS
 from smidgen.envs.tasks import get_task
 

@@ -14,7 +14,7 @@ from fake_lift import FakeLift, open_fake_collector
 from test_learned_policy import save_run
 
 from smidgen.data_collection.collect import collect
-from smidgen.data_collection.collector import CollectConfig
+from smidgen.data_collection.config import CollectConfig
 from smidgen.evaluation.evaluate import evaluate
 from smidgen.evaluation.plan import EvalConfig
 from smidgen.evaluation.provenance import BROKEN

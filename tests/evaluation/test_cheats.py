@@ -19,7 +19,7 @@ from smidgen.evaluation.verification_mark import catch_probability
 from smidgen.leaderboard.command import leaderboard
 from smidgen.leaderboard.ranking import rank_runs
 from smidgen.leaderboard.rows import ENTRY_EPISODES, Run
-from smidgen.leaderboard.submit import open_submission
+from smidgen.leaderboard.submission import open_submission
 from smidgen.runtime.command_line import run_command
 from smidgen.runtime.errors import UserError
 

@@ -11,7 +11,7 @@ import torch
 from fake_lift import FakeLift, open_fake_collector
 
 from smidgen.data_collection.collect import collect
-from smidgen.data_collection.collector import CollectConfig
+from smidgen.data_collection.config import CollectConfig
 from smidgen.data_collection.store import EpisodeStore
 from smidgen.envs.tasks import get_task
 from smidgen.evaluation.dry_call import dry_call, reset_rows, stored_rows

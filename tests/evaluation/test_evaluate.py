@@ -16,7 +16,7 @@ import pytest
 from fake_lift import AlreadySolved, Exploding, FakeLift, open_fake_collector
 
 from smidgen.data_collection.collect import collect
-from smidgen.data_collection.collector import CollectConfig
+from smidgen.data_collection.config import CollectConfig
 from smidgen.envs.tasks import TASKS
 from smidgen.evaluation.evaluate import evaluate, main, summary_line
 from smidgen.evaluation.plan import EvalConfig, make_plan

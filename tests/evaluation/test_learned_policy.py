@@ -12,7 +12,7 @@ import torch
 from fake_lift import FakeLift, open_fake_collector
 
 from smidgen.data_collection.collect import collect
-from smidgen.data_collection.collector import CollectConfig
+from smidgen.data_collection.config import CollectConfig
 from smidgen.data_collection.store import EpisodeStore
 from smidgen.evaluation import held_out_predictions
 from smidgen.evaluation.evaluate import evaluate

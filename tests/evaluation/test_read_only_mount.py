@@ -8,7 +8,7 @@ from fake_lift import FakeLift, open_fake_collector
 from read_only_mount import ROOT, run_beside_read_only
 
 from smidgen.data_collection.collect import collect
-from smidgen.data_collection.collector import CollectConfig
+from smidgen.data_collection.config import CollectConfig
 from smidgen.data_collection.store import EpisodeStore
 from smidgen.evaluation.evaluate import evaluate
 from smidgen.evaluation.plan import EvalConfig

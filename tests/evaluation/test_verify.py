@@ -13,7 +13,7 @@ from leaderboard_records import build_record
 from test_learned_policy import save_run
 
 from smidgen.data_collection.collect import collect
-from smidgen.data_collection.collector import CollectConfig
+from smidgen.data_collection.config import CollectConfig
 from smidgen.data_collection.store import EpisodeStore
 from smidgen.evaluation import verify as verify_module
 from smidgen.evaluation.evaluate import evaluate, main
@@ -27,7 +27,7 @@ from smidgen.evaluation.verification_mark import (
     verification_path,
 )
 from smidgen.evaluation.verify import VerifyOptions, verify, verify_record
-from smidgen.leaderboard.command import LeaderboardConfig, table_outputs
+from smidgen.leaderboard.outputs import LeaderboardConfig, table_outputs
 from smidgen.leaderboard.ranking import rank_runs, read_runs
 from smidgen.policies.checkpoint import RUN_CHECKPOINT
 from smidgen.runtime.command_line import run_command

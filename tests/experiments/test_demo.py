@@ -7,8 +7,9 @@ import imageio.v3 as iio
 import pytest
 
 from smidgen.evaluation.records import read_record
-from smidgen.experiments import demo
+from smidgen.experiments import demo, side_by_side_training
 from smidgen.runtime.command_line import run_command
+from smidgen.runtime.errors import UserError
 from studies.pages import side_by_side
 
 SMALL = ["demonstrations=3", "validation=2", "steps=3", "episodes=1", "videos=1", "workers=0"]
@@ -46,7 +47,7 @@ def test_the_demo_goes_from_nothing_to_a_leaderboard_and_reuses_it(
 def test_a_training_that_fails_is_shown_with_its_last_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = demo.DemoConfig(out=str(tmp_path), steps=2)
     nowhere = tmp_path / "nowhere"
-    with pytest.raises(demo.UserError, match="training raw ended with exit code 2"):
+    with pytest.raises(UserError, match="training raw ended with exit code 2"):
         demo.train_runs(config, nowhere, nowhere)
     assert str(nowhere) in capsys.readouterr().out
 
@@ -60,6 +61,6 @@ def test_the_overview_says_what_will_happen(capsys: pytest.CaptureFixture[str]) 
 
 def test_the_last_row_of_a_run_is_read_as_it_grows(tmp_path: Path) -> None:
     metrics = tmp_path / "metrics.jsonl"
-    assert demo._last_row(metrics) == {}
+    assert side_by_side_training._last_row(metrics) == {}
     metrics.write_text(json.dumps({"step": 1}) + "\n" + json.dumps({"step": 2, "cue_slope": 0.5}) + "\n")
-    assert demo._last_row(metrics)["step"] == 2
+    assert side_by_side_training._last_row(metrics)["step"] == 2

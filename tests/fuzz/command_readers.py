@@ -11,12 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from smidgen.data_collection import data
-from smidgen.data_collection.collector import CollectConfig
+from smidgen.data_collection.config import CollectConfig
 from smidgen.evaluation.plan import EvalConfig
 from smidgen.evaluation.saliency_videos import SaliencyConfig
 from smidgen.experiments.demo import DemoConfig
 from smidgen.experiments.suite import SuiteConfig, suite
-from smidgen.leaderboard.command import LeaderboardConfig, leaderboard
+from smidgen.leaderboard.command import leaderboard
+from smidgen.leaderboard.outputs import LeaderboardConfig
 from smidgen.policies.registry import DEFAULT
 from smidgen.runtime.command_line import EXIT_OK, EXIT_USER, compose_config, run_command
 from smidgen.runtime.errors import UserError

@@ -31,7 +31,8 @@ from smidgen.evaluation.verify import env_spec_of, other_machine
 from smidgen.evaluation.video_files import frames_mark
 from smidgen.leaderboard.command import leaderboard
 from smidgen.leaderboard.ranking import rank_runs, read_runs
-from smidgen.leaderboard.submit import bundle_files, open_submission, zip_bytes
+from smidgen.leaderboard.submission import open_submission
+from smidgen.leaderboard.submit import bundle_files, zip_bytes
 from smidgen.leaderboard.tables import csv_table, markdown
 from smidgen.policies.checkpoint import CARD_NAME, MODEL_NAME, save_checkpoint
 from smidgen.runtime.errors import UserError

@@ -17,7 +17,7 @@ from smidgen.evaluation.stored_answers import read_answer
 from smidgen.evaluation.verify import env_spec_of
 from smidgen.leaderboard.command import leaderboard
 from smidgen.leaderboard.ranking import read_runs, training_points
-from smidgen.leaderboard.submit import open_submission
+from smidgen.leaderboard.submission import open_submission
 from smidgen.runtime.command_line import EXIT_USER, one_line, run_command
 from smidgen.runtime.errors import UserError
 from smidgen.training.train import read_config

@@ -5,7 +5,8 @@ from typing import Any
 
 from leaderboard_records import build_record, judged, write
 
-from smidgen.experiments.demo import closing_words, headline
+from smidgen.experiments.demo import closing_words
+from smidgen.experiments.side_by_side_training import headline
 
 
 def demo_results(folder: Path, raw: dict[str, Any], dft3d: dict[str, Any]) -> Path:

@@ -10,9 +10,9 @@ from leaderboard_records import build_record, demo_records, judged, rich_records
 
 from smidgen.evaluation.records import Record
 from smidgen.leaderboard.command import leaderboard
-from smidgen.leaderboard.latex import escape_latex, latex_tables
 from smidgen.leaderboard.ranking import rank_runs
 from smidgen.leaderboard.rows import Run
+from smidgen.leaderboard.tables import escape_latex, latex_tables
 from smidgen.runtime.command_line import run_command
 
 # A backslash may begin these alone: escaped signs, the names that stand for a sign, and what the tables are made of.

@@ -22,20 +22,24 @@ from rich.console import Console
 from smidgen.evaluation.collapse.labels import BLIND_TO, SEES_FROM, label_of, slope_text
 from smidgen.evaluation.records import Record
 from smidgen.evaluation.summary import summary_line
+from smidgen.leaderboard.cells import deciding_slope_cell, verdict_cell, verdict_tone, verdict_values
 from smidgen.leaderboard.charts import path_data
-from smidgen.leaderboard.collapse_panel import SLOPE_AXIS, bands, collapse_panel
 from smidgen.leaderboard.columns import column
-from smidgen.leaderboard.demonstration_panels import RATE_AXIS, demonstration_panel
-from smidgen.leaderboard.latex import latex_tables
+from smidgen.leaderboard.over_tasks import success_by_transform
 from smidgen.leaderboard.page import render_page
 from smidgen.leaderboard.page_entries import assign_colours, make_entry
+from smidgen.leaderboard.page_panels import (
+    MOST_SEEDS,
+    RATE_AXIS,
+    SLOPE_AXIS,
+    bands,
+    collapse_panel,
+    demonstration_panel,
+)
 from smidgen.leaderboard.ranking import Group, rank_runs
 from smidgen.leaderboard.row_card import row_card
 from smidgen.leaderboard.rows import Row, Run
-from smidgen.leaderboard.seed_grid import MOST_SEEDS
-from smidgen.leaderboard.success_by_transform import success_by_transform
-from smidgen.leaderboard.tables import LONG, board, markdown, print_terminal
-from smidgen.leaderboard.verdict_cells import deciding_slope_cell, verdict_cell, verdict_tone, verdict_values
+from smidgen.leaderboard.tables import LONG, board, latex_tables, markdown, print_terminal
 
 
 def ranked(*records: Record) -> list[Group]:

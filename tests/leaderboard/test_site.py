@@ -7,10 +7,10 @@ from html_page import Page
 from leaderboard_records import build_record, films, rich_records, write
 
 from smidgen.evaluation.videos import MAX_BYTES
-from smidgen.leaderboard import site as site_module
+from smidgen.leaderboard import clips
+from smidgen.leaderboard.clips import choose_videos
 from smidgen.leaderboard.command import leaderboard
 from smidgen.leaderboard.ranking import rank_runs, read_runs
-from smidgen.leaderboard.site import choose_videos
 from smidgen.runtime.command_line import run_command
 
 # What MP4 files are made of does not matter here.
@@ -90,7 +90,7 @@ def test_what_is_missing_or_too_large_is_left_out_and_said(folder: Path, capsys:
 def test_beyond_the_total_the_least_telling_go_first(
     folder: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(site_module, "MOST_BYTES_TOGETHER", 8 * SIZE)
+    monkeypatch.setattr(clips, "MOST_BYTES_TOGETHER", 8 * SIZE)
     assert build(folder) == 0
     assert "left out, beyond 0 MB together: 5 videos (" in capsys.readouterr().out
     kept = {name for name in files(folder) if name.endswith(".mp4")}
@@ -111,8 +111,8 @@ def test_videos_of_an_earlier_call_are_reported_and_left_alone(folder: Path, cap
 
 
 def test_the_limits_are_those_of_the_encoder_and_of_the_page() -> None:
-    assert site_module.MOST_BYTES_EACH == MAX_BYTES == 300_000
-    assert site_module.MOST_BYTES_TOGETHER == 50_000_000
+    assert clips.MOST_BYTES_EACH == MAX_BYTES == 300_000
+    assert clips.MOST_BYTES_TOGETHER == 50_000_000
 
 
 def test_a_failure_is_as_telling_as_a_success(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from fake_lift import FakeLift, open_fake_collector
 from test_learned_policy import save_run
 
 from smidgen.data_collection.collect import collect
-from smidgen.data_collection.collector import CollectConfig
+from smidgen.data_collection.config import CollectConfig
 from smidgen.evaluation.evaluate import evaluate
 from smidgen.evaluation.plan import EvalConfig
 from smidgen.evaluation.records import host_path, read_record, write_record
@@ -24,7 +24,8 @@ from smidgen.evaluation.verify import VerifyOptions, verify, verify_record
 from smidgen.evaluation.videos import write_video
 from smidgen.leaderboard.command import leaderboard
 from smidgen.leaderboard.rows import ENTRY_EPISODES
-from smidgen.leaderboard.submit import bundle_files, open_submission, submit, write_bundle, zip_bytes
+from smidgen.leaderboard.submission import open_submission
+from smidgen.leaderboard.submit import bundle_files, submit, write_bundle, zip_bytes
 from smidgen.policies.checkpoint import RUN_CHECKPOINT, load_checkpoint, save_checkpoint
 from smidgen.runtime.command_line import run_command
 from smidgen.runtime.errors import UserError
