@@ -35,11 +35,15 @@ from smidgen.training.optimiser import (
     optimiser_tensors,
     set_learning_rate,
 )
-from smidgen.training.preparation import Preparation, prepare, reproducible_torch
-from smidgen.training.resume import restore
-from smidgen.training.run_directory import FINAL_CHECKPOINT, ResumePoint, RunDirectory
+from smidgen.training.preparation import (
+    Preparation,
+    prepare,
+    reproducible_torch,
+    require_fitting_output,
+    running_transform,
+)
+from smidgen.training.run_directory import FINAL_CHECKPOINT, ResumePoint, RunDirectory, restore
 from smidgen.training.tensorboard_log import TensorBoardLog
-from smidgen.training.users_transform import require_fitting_output, running_transform
 from smidgen.training.windows import EpochSampler
 
 LOG_EVERY = 10

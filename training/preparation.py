@@ -1,4 +1,9 @@
-"""Before the first step: data verified and split into training and held-out episodes, policy built. Writes nothing."""
+"""Before the first step: data verified and split into training and held-out episodes, input chosen, policy built.
+
+Writes nothing. With ``transform=auto`` a rule looks at some training windows before the policy is built. What it
+chooses is a function of the training episodes and the settings alone, so that a resumed run chooses the same. What a
+user's own transform raises is one line that blames their file.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +19,18 @@ import torch
 from torch import Tensor
 
 from smidgen.data_collection.store import EpisodeStore
-from smidgen.policies.choose_transform import Choice
+from smidgen.policies.choose_transform import AUTO, Choice
 from smidgen.policies.learned_policy import Interface, LearnedPolicy
+from smidgen.policies.normaliser import ActionNormaliser
 from smidgen.runtime.errors import UserError
-from smidgen.training.choose_input import choose_input
+from smidgen.runtime.user_code import hash_modules
+from smidgen.runtime.user_modules import blaming, comes_from, is_class_spec
 from smidgen.training.config import TrainConfig
-from smidgen.training.users_transform import transform_code
 from smidgen.training.validation import CuePairs, ValidationSet
 from smidgen.training.windows import WindowBatch, Windows
 
 FIT_BATCH_SIZE = 64
+MAX_WINDOWS = 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,3 +236,71 @@ def reproducible_torch(num_threads: int) -> Iterator[None]:
     finally:
         torch.use_deterministic_algorithms(deterministic)
         torch.set_num_threads(threads)
+
+
+def choose_input(config: TrainConfig, windows: Windows, interface: Interface) -> Choice | None:
+    """Applies the rule of a run with ``transform=auto``; None for any other run.
+
+    The rule's labels are the normalised actions of each window's first future step.
+
+    Args:
+        config: The run's settings.
+        windows: Windows of the training episodes.
+        interface: What the policy is connected to.
+    """
+    if config.policy.transform != AUTO:
+        return None
+    batch = windows.gather(windows.evenly_spaced(MAX_WINDOWS))
+    normaliser = ActionNormaliser(interface.action)
+    normaliser.fit(torch.from_numpy(windows.actions_NA))
+    labels_BF = normaliser.encode(torch.from_numpy(batch.targets_BHA[:, 0]))
+    frames_BTHWC = torch.from_numpy(batch.frames_BTHWC)
+    return config.policy.choose_input(config.auto.auto_rule, frames_BTHWC, labels_BF, config.candidates())
+
+
+def users_transform(config: TrainConfig) -> str | None:
+    """The class of the user's, ``their.module:Class``, that a run transforms its input with; None for one of ours."""
+    name = config.policy.transform
+    return name if is_class_spec(name) else None
+
+
+def transform_code(config: TrainConfig) -> dict[str, str]:
+    """Hashes of its module and of those of the user's that it imports: by ``transform_code.FILE``, as settings."""
+    spec = users_transform(config)
+    hashes = {} if spec is None else hash_modules(spec.partition(":")[0])
+    return {f"transform_code.{file}": digest for file, digest in hashes.items()}
+
+
+@contextlib.contextmanager
+def running_transform(config: TrainConfig) -> Iterator[None]:
+    """Trains: what comes out of a user's transform is one line that blames their file, below the traceback.
+
+    Raises:
+        UserCodeError: For whatever it raises.
+    """
+    spec = users_transform(config)
+    try:
+        yield
+    except (UserError, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        if spec is None or not comes_from(error, spec.partition(":")[0]):
+            raise
+        with blaming("transform", spec, "training with it", shows_trace=True):
+            raise
+
+
+def require_fitting_output(config: TrainConfig, policy: LearnedPolicy, frames_BTHWC: Tensor) -> None:
+    """Asks a user's transform about a few frames before the first step.
+
+    Args:
+        config: The run's settings.
+        policy: The policy; its statistics are fitted.
+        frames_BTHWC: Frames as the policy's network takes them, on its device.
+
+    Raises:
+        UserCodeError: If the transform's output has another shape than its ``grid`` and ``channels`` say, is no
+            floating-point tensor, or is not finite.
+    """
+    if users_transform(config) is not None:
+        policy.network.check_transform(frames_BTHWC)
