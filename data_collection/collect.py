@@ -32,7 +32,6 @@ from smidgen.data_collection.manifest import (
     read_sidecar,
 )
 from smidgen.data_collection.store import EPISODES_NAME, HOST_NAME, TOP_LEVEL_NAMES, EpisodeStore, verify_files
-from smidgen.envs.user_tasks import require_same_task_code
 from smidgen.evaluation.collapse.labels import CUE
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.errors import UserError
@@ -149,7 +148,7 @@ def collect_episode(
         # The worker that made it died before it could say so.
         return *_finished_episode(episodes, seed), collector.host
     episode, counterfactuals = collector.collect(seed)
-    require_same_task_code(config.task, collector.header["config"].get("task_code", {}))
+    collector.require_same_code()
     row = write_episode(episodes, collector.header, episode, counterfactuals)
     return collector.header, row, collector.host
 

@@ -23,7 +23,7 @@ from smidgen.data_collection.manifest import SCHEMA_VERSION
 from smidgen.envs.errors import SIMULATOR_ERRORS, SimulatorError
 from smidgen.envs.selfcheck import confirm_pixels, make_proven
 from smidgen.envs.tasks import named_task
-from smidgen.envs.user_tasks import running_task
+from smidgen.envs.user_tasks import require_same_task_code, running_task
 from smidgen.runtime.files import canonical_json
 
 # Streams drawn from an episode's seed, apart from the environment's own.
@@ -72,6 +72,14 @@ class Collector:
             return episode, pairs
         except SIMULATOR_ERRORS as error:
             return failed_attempt(seed, type(error).__name__, self.header), empty_counterfactuals(self.header)
+
+    def require_same_code(self) -> None:
+        """Refuses to go on where a user's task has changed since its environment was made.
+
+        Raises:
+            UserError: Naming what has changed.
+        """
+        require_same_task_code(self._config.task, self.header["config"].get("task_code", {}))
 
     def _attempt(self, seed: int) -> tuple[Episode, list[Any]]:
         env, expert = self._env, self._expert
