@@ -50,7 +50,7 @@ types: $(STAMP) ## Mypy, on the installed package and the studies.
 unit: $(STAMP) ## The tests alone (ARGS="-k lift -n 0" goes to pytest).
 	@echo "== pytest"
 	@$(BIN)/python install/browser.py
-	@$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lock: $(STAMP) ## Write the lock files anew (UPGRADE=1 moves every pin to the newest version allowed).
 	@$(BIN)/python -m pip install --quiet "uv>=0.5"

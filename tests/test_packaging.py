@@ -270,6 +270,7 @@ def test_types_are_marked(wheel_names: list[str]) -> None:
     assert [name for name in wheel_names if name.endswith("py.typed")] == ["smidgen/py.typed"]
 
 
+@pytest.mark.slow
 def test_the_wheel_works_where_there_is_nothing_else(wheel: Path, tmp_path: Path) -> None:
     """An empty environment elsewhere, with the dependencies, without the checkout: every command, and a small run."""
     environment, work = tmp_path / "environment", tmp_path / "work"

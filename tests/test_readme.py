@@ -17,9 +17,9 @@ from smidgen.leaderboard.tables import print_terminal
 README = (Path(__file__).parent.parent / "README.md").read_text()
 # What makes a long command small enough for a test; everything else of the line stays.
 SMALLER = {
-    "smidgen-collect": ["episodes=4", "workers=0"],
-    "smidgen-train": ["steps=4", "eval_every=2"],
-    "smidgen-eval": ["episodes=2", "videos=1", "workers=0"],
+    "smidgen-collect": ["episodes=3", "workers=0"],
+    "smidgen-train": ["steps=2", "eval_every=2", "num_latents=4", "latent_dim=16", "num_heads=2"],
+    "smidgen-eval": ["episodes=1", "videos=1", "workers=0"],
 }
 
 

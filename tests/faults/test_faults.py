@@ -27,6 +27,7 @@ from tests.faults.counts import faults_record
 from tests.faults.process import CommandFailed
 from tests.long_form import long_form
 
+pytestmark = pytest.mark.slow
 NAMES = ("collect", "train", "evaluate", "suite")
 
 

@@ -48,6 +48,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tupl
     return Planted(made)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", READERS)
 def test_hostile_input_is_read_or_refused(name: str, planted: dict[str, tuple[Path, dict[str, bytes]]]) -> None:
     folder, valid = planted[name]
