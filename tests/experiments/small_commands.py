@@ -11,8 +11,8 @@ from pathlib import Path
 
 PROGRAM = Path(__file__).resolve()
 TESTS = PROGRAM.parent.parent
-for place in ("data_collection", "evaluation"):
-    sys.path.insert(0, str(TESTS / place))
+for place in ("..", "data_collection", "evaluation"):
+    sys.path.insert(0, str((TESTS / place).resolve()))
 
 from smidgen.runtime.command_line import run_command  # noqa: E402
 

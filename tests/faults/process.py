@@ -15,6 +15,8 @@ from pathlib import Path
 _ENDED = {-signal.SIGKILL, -signal.SIGTERM, 128 + signal.SIGTERM}
 _LOG_TAIL = 2000
 # In front of the command, in its own process: a function between fork and exec is not safe where there are threads.
+# Where `studies` are, which a suite is named from.
+ROOT = Path(__file__).resolve().parents[2]
 _LAUNCH = """
 import os, sys
 from smidgen.runtime.worker_process import end_with_parent
@@ -46,6 +48,7 @@ class Process:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=directory,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
                 start_new_session=True,
             )
 

@@ -218,6 +218,8 @@ def test_a_directory_that_may_not_be_written_is_one_line_of_each_command(
             timeout=120,
             check=False,
             cwd=tmp_path,
+            # Where the suite is.
+            env={**os.environ, "PYTHONPATH": str(PROGRAM.parents[2])},
         )
     finally:
         box.chmod(0o755)
