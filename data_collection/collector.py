@@ -21,6 +21,7 @@ from smidgen.data_collection.episode import Episode, empty_counterfactuals, fail
 from smidgen.data_collection.experts import find_expert
 from smidgen.data_collection.manifest import SCHEMA_VERSION
 from smidgen.envs.errors import SIMULATOR_ERRORS, SimulatorError
+from smidgen.envs.play import play
 from smidgen.envs.selfcheck import confirm_pixels, make_proven
 from smidgen.envs.tasks import named_task
 from smidgen.envs.user_tasks import require_same_task_code, running_task
@@ -82,27 +83,25 @@ class Collector:
         require_same_task_code(self._config.task, self.header["config"].get("task_code", {}))
 
     def _attempt(self, seed: int) -> tuple[Episode, list[Any]]:
-        env, expert = self._env, self._expert
-        _, info = env.reset(seed=seed)
-        expert.reset(seed)
-        noise = np.random.default_rng((seed, _NOISE_STREAM))
-        success_at_reset, done, terminated = bool(info["is_success"]), False, False
+        env, expert, noise = self._env, self._expert, np.random.default_rng((seed, _NOISE_STREAM))
         steps: list[tuple[Any, ...]] = []
         experts = []
-        while not done:
+
+        def act() -> Array:
             frames, eef_state, state = self._film(), env.eef_state(), env.get_state()
             # Copied, as the expert may write into it again.
             target = np.array(expert.act(env.privileged()), dtype=np.float64)
             experts.append(copy.deepcopy(expert))
             if not (np.isfinite(state).all() and np.isfinite(target).all()):
                 raise SimulatorError(f"seed {seed}, step {len(steps)}: state or target is not finite")
-            phase = np.int16(expert.phases.index(expert.phase))
-            _, _, terminated, truncated, info = env.step(self._executed(target, noise))
-            done = terminated or truncated
-            steps.append((frames, target, eef_state, state, phase, np.bool_(info["is_success"])))
+            steps.append((frames, target, eef_state, state, np.int16(expert.phases.index(expert.phase))))
+            return self._executed(target, noise)
+
+        expert.reset(seed)
+        reset, *reached = play(env, seed, act)
         arrays = [np.stack(column) for column in zip(*steps, strict=True)]
-        episode = Episode(seed, bool(terminated), success_at_reset, None, *arrays)
-        return episode, experts
+        arrays.append(np.array([moment.is_success for moment in reached]))
+        return Episode(seed, reached[-1].terminated, reset.is_success, None, *arrays), experts
 
     def _film(self) -> Array:
         with self._env.cue_hidden() if self._config.hide_cue else contextlib.nullcontext():

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 
 from smidgen.data_collection.outcome import make_outcome
+from smidgen.envs.play import Moment, play
 from smidgen.envs.selfcheck import confirm_pixels
 from smidgen.evaluation.failures import FailureObserver
 from smidgen.evaluation.protocol import HOLD_STEPS, POLICY_ERROR, SIMULATOR_ERROR
@@ -55,11 +56,13 @@ class _Progress:
     first_success_step: int | None = None
     return_: float = 0.0
 
-    def see(self, observation: dict[str, Any], is_success: bool) -> None:
-        if is_success and self.first_success_step is None:
+    def see(self, moment: Moment) -> None:
+        self.num_steps = len(self.path)
+        self.return_ += moment.reward
+        if moment.is_success and self.first_success_step is None:
             self.first_success_step = self.num_steps
-        self.held_steps = self.held_steps + 1 if is_success and self.num_steps > 0 else 0
-        self.path.append(np.array(observation["eef_state"][:3], dtype=np.float64))
+        self.held_steps = self.held_steps + 1 if moment.is_success and self.num_steps > 0 else 0
+        self.path.append(np.array(moment.observation["eef_state"][:3], dtype=np.float64))
 
 
 class _EpisodeError(Exception):
@@ -140,41 +143,47 @@ def _run(
     recorder: Recorder | None,
     counted: tuple[type[Exception], ...],
 ) -> None:
+    def act() -> np.ndarray:
+        observations = policy_observations(env, calls.observes)
+        with _counting_policy_errors():
+            return calls.act(observations, env.unwrapped.task.action.size)[0]
+
     with _counting_policy_errors():
         calls.reset(num_episodes=1, seed=seed)
-    observation, info = _simulate(lambda: env.reset(seed=seed), counted)
-    finished = False
-    while True:
-        progress.see(observation, bool(info["is_success"]))
+    for moment in play(_Counting(env, counted), seed, act):
+        progress.see(moment)
         observer.see(env.unwrapped.privileged())
         if recorder is not None:
             recorder.capture(env)
-        if finished or progress.held_steps >= HOLD_STEPS:
+        if progress.held_steps >= HOLD_STEPS:
             return
-        observations = policy_observations(env, calls.observes)
-        with _counting_policy_errors():
-            action_A = calls.act(observations, env.unwrapped.task.action.size)[0]
-        observation, reward, terminated, truncated, info = _simulate(
-            lambda action_A=action_A: env.step(action_A), counted
-        )
-        progress.num_steps += 1
-        progress.return_ += float(reward)
-        finished = terminated or truncated
 
 
-def _simulate(call: Any, counted: tuple[type[Exception], ...]) -> Any:
-    """Runs a reset or a step; an error or a state that is not finite ends the episode."""
-    try:
-        outcome = call()
-    except UserError:
-        raise
-    except counted as error:
-        raise _EpisodeError(SIMULATOR_ERROR, f"{type(error).__name__}: {error}") from error
-    if not np.isfinite(outcome[0]["eef_state"]).all():
-        raise _EpisodeError(SIMULATOR_ERROR, "end-effector state is not finite")
-    if len(outcome) > 2 and not math.isfinite(outcome[1]):
-        raise _EpisodeError(SIMULATOR_ERROR, "reward is not finite")
-    return outcome
+class _Counting:
+    """An environment whose errors, and states that are not finite, end the episode."""
+
+    def __init__(self, env: Any, counted: tuple[type[Exception], ...]) -> None:
+        self._env, self._counted = env, counted
+
+    def reset(self, *, seed: int) -> Any:
+        return self._checked(lambda: self._env.reset(seed=seed))
+
+    def step(self, action_A: np.ndarray) -> Any:
+        outcome = self._checked(lambda: self._env.step(action_A))
+        if not math.isfinite(outcome[1]):
+            raise _EpisodeError(SIMULATOR_ERROR, "reward is not finite")
+        return outcome
+
+    def _checked(self, call: Callable[[], Any]) -> Any:
+        try:
+            outcome = call()
+        except UserError:
+            raise
+        except self._counted as error:
+            raise _EpisodeError(SIMULATOR_ERROR, f"{type(error).__name__}: {error}") from error
+        if not np.isfinite(outcome[0]["eef_state"]).all():
+            raise _EpisodeError(SIMULATOR_ERROR, "end-effector state is not finite")
+        return outcome
 
 
 @contextlib.contextmanager
