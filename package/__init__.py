@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from smidgen.policies.transforms.base import InputTransform
     from smidgen.runtime.action_spec import ActionSpec
     from smidgen.runtime.errors import UserError
-    from smidgen.training.window_dataset import WindowDataset
+    from smidgen.training.windows import WindowDataset
 else:
     __getattr__, __dir__ = _lazy_names(
         __name__,
@@ -38,7 +38,7 @@ else:
             "RobosuiteEnv": "smidgen.envs.robosuite_env",
             "TaskSpec": "smidgen.envs.specs",
             "UserError": "smidgen.runtime.errors",
-            "WindowDataset": "smidgen.training.window_dataset",
+            "WindowDataset": "smidgen.training.windows",
             "load_checkpoint": "smidgen.policies.checkpoint",
             "load_policy": "smidgen.policies.policy",
             "make_env": "smidgen.envs.tasks",
