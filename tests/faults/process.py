@@ -14,9 +14,9 @@ from pathlib import Path
 # Ways to end for a command that was told to.
 _ENDED = {-signal.SIGKILL, -signal.SIGTERM, 128 + signal.SIGTERM}
 _LOG_TAIL = 2000
-# In front of the command, in its own process: a function between fork and exec is not safe where there are threads.
 # Where `studies` are, which a suite is named from.
 ROOT = Path(__file__).resolve().parents[2]
+# In front of the command, in its own process: a function between fork and exec is not safe where there are threads.
 _LAUNCH = """
 import os, sys
 from smidgen.runtime.worker_process import end_with_parent
