@@ -30,7 +30,7 @@ test: lint types unit ## Everything that CI runs: lint, types and all tests (und
 
 # Tests that have a long form (tests/long_form.py), then the attacks, which go on where they were stopped.
 test-long: $(STAMP) ## What takes hours: whole cross products, 10,000 hostile inputs a reader, 104 kills (into results/).
-	@SMIDGEN_LONG=results/test-long.json $(BIN)/pytest -n 2 --dist loadfile \
+	@SMIDGEN_LONG=results/reliability/test-long.json $(BIN)/pytest -n 2 --dist loadfile \
 		$$(grep -rl "long_form(" tests --include="test_*.py")
 	@$(BIN)/python -m tests.fuzz form=long record=results/reliability/fuzz.json
 	@$(BIN)/python -m tests.faults form=long

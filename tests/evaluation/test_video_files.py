@@ -148,11 +148,13 @@ def test_names_that_end_as_our_own_files_do_are_refused(name: str, tmp_path: Pat
         EvalConfig(policy="noop", out=str(tmp_path), name=name)
 
 
-@pytest.mark.parametrize("name", ["x.twin", "host", "verification", "x.json", "x.md", "x.hosts", "all", "x.shards"])
-def test_names_like_ours_that_collide_with_nothing_keep_their_record(name: str, tmp_path: Path) -> None:
-    run(tmp_path / "results", name=name, policy="noop")
+def test_names_like_ours_that_collide_with_nothing_keep_their_records(tmp_path: Path) -> None:
+    names = ("x.twin", "host", "verification", "x.json", "x.md", "x.hosts", "all", "x.shards")
+    for name in names:
+        run(tmp_path / "results", name=name, policy="noop")
     build(tmp_path / "results")
-    assert f",{name}," in (tmp_path / "results" / "leaderboard.csv").read_text()
+    table = (tmp_path / "results" / "leaderboard.csv").read_text()
+    assert [name for name in names if f",{name}," not in table] == []
 
 
 def test_names_that_differ_in_capitals_alone_are_refused(tmp_path: Path) -> None:
