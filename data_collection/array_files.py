@@ -1,7 +1,7 @@
-"""NumPy files written to the byte and read with distrust: a forged header costs an error message, never memory or code.
+"""Reproducible NumPy files, read defensively: a forged header causes an error message, never memory use or code.
 
-Nothing is compressed: the bytes of a deflate stream depend on the zlib that made it, frames must be memory-mapped, and
-an uncompressed array can never be larger than its file.
+Nothing is compressed: the bytes of a deflate stream depend on the zlib version, frames must be memory-mapped, and an
+uncompressed array can never be larger than its file.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from numpy.lib import format as npy_format
 from smidgen.runtime.errors import UserError
 
 Array = np.ndarray[Any, np.dtype[Any]]
-# One array's dtype and its shape; a named axis takes its length from the data set, or from the first array that has it.
+# An array's dtype and shape; the length of a named axis comes from the data set, or from the first array that has it.
 ArrayLayout = tuple[str, tuple[str | int, ...]]
-# One array's dtype as NumPy's ``dtype.str`` and its shape.
+# An array's dtype as NumPy's ``dtype.str``, and its shape.
 ArrayShape = tuple[str, tuple[int, ...]]
 
-# The oldest time that a zip archive can hold: an archive must not remember when it was written.
+# The earliest time that zip can store: an archive must not depend on when it was written.
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 _MAX_HEADER_BYTES = 4096
 _MAGIC = b"\x93NUMPY\x01\x00"
@@ -49,33 +49,33 @@ _UNREADABLE = (
 
 
 def require_regular_file(path: Path) -> int:
-    """Size in bytes of a file that is a file: no link to elsewhere, no pipe that would block a reader for ever.
+    """Size in bytes of a regular file; refuses links, and pipes, which would block a reader.
 
     Raises:
-        UserError: If the path is missing or something else.
+        UserError: If the path is missing or not a regular file.
     """
     try:
         status = os.lstat(path)
     except OSError as error:
         raise UserError(f"{path} is missing ({error.strerror}); collect or copy the data set again") from error
     if not stat.S_ISREG(status.st_mode):
-        raise UserError(f"{path} is not a regular file (a link or a special file?), which a data set never holds")
+        raise UserError(f"{path} is not a regular file (a link or a special file?); data sets contain only those")
     return status.st_size
 
 
 def check_layout(
     path: Path, shapes: Mapping[str, ArrayShape], layout: Mapping[str, ArrayLayout], sizes: dict[str, int]
 ) -> None:
-    """Compares arrays' dtypes and shapes with a layout.
+    """Checks arrays' dtypes and shapes against a layout.
 
     Args:
-        path: The file that they stand in, for the message.
-        shapes: Per array its dtype and shape.
-        layout: Per array what is expected.
-        sizes: Lengths of named axes; those met for the first time are added.
+        path: The file that holds them, for the message.
+        shapes: Dtype and shape of each array.
+        layout: The expected dtype and shape of each array.
+        sizes: Lengths of named axes; new ones are added.
 
     Raises:
-        UserError: If an array is missing, is one too many, or differs.
+        UserError: If an array is missing, unexpected or different.
     """
     if set(shapes) != set(layout):
         raise UserError(f"{path}: expected the arrays {', '.join(sorted(layout))}; got {', '.join(sorted(shapes))}")
@@ -87,7 +87,7 @@ def check_layout(
                     sizes.setdefault(axis, length)
         expected = tuple(sizes.get(axis, -1) if isinstance(axis, str) else axis for axis in axes)
         if (got_dtype, got_shape) != (dtype, expected):
-            raise UserError(f"{path}: array {name!r} should be {dtype} {expected}, is {got_dtype} {got_shape}")
+            raise UserError(f"{path}: array {name!r}: expected {dtype} {expected}, got {got_dtype} {got_shape}")
 
 
 def write_npy(path: Path, array: Array) -> None:
@@ -97,10 +97,10 @@ def write_npy(path: Path, array: Array) -> None:
 
 
 def read_npy_memory_mapped(path: Path, name: str, layout: ArrayLayout, sizes: dict[str, int]) -> Array:
-    """Opens an ``.npy`` file as a read-only memory map, after its header and size were checked against a layout.
+    """Checks an ``.npy`` file's header and size against a layout, then opens it as a read-only memory map.
 
     Raises:
-        UserError: If the file is missing, truncated, too long, or holds another dtype or shape.
+        UserError: If the file is missing, truncated, too long, or has another dtype or shape.
     """
     num_bytes = require_regular_file(path)
     with open(path, "rb") as file:
@@ -109,18 +109,18 @@ def read_npy_memory_mapped(path: Path, name: str, layout: ArrayLayout, sizes: di
     check_layout(path, {name: (dtype.str, shape)}, {name: layout}, sizes)
     _require_payload(path, name, num_bytes - offset, shape, dtype)
     if 0 in shape:
-        return np.empty(shape, dtype)  # the system maps no empty file
+        return np.empty(shape, dtype)  # an empty file cannot be mapped
     return np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape)
 
 
 def write_npz(path: Path, arrays: Mapping[str, Array]) -> None:
-    """Writes arrays as an uncompressed ``.npz`` whose bytes depend on nothing but names and values."""
+    """Writes arrays as an uncompressed ``.npz`` whose bytes depend only on names and values."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(arrays):
             content = io.BytesIO()
             npy_format.write_array(content, np.ascontiguousarray(arrays[name]), version=(1, 0), allow_pickle=False)
             member = zipfile.ZipInfo(f"{name}.npy", _ZIP_EPOCH)
-            member.create_system = 3  # the value on Unix, so that the platform leaves no trace
+            member.create_system = 3  # the value for Unix, so that the bytes do not depend on the platform
             archive.writestr(member, content.getbuffer())
 
 
@@ -129,14 +129,14 @@ def read_npz(path: Path, layout: Mapping[str, ArrayLayout], sizes: dict[str, int
 
     Args:
         path: The file.
-        layout: The arrays that it must hold, no more and no fewer.
-        sizes: Lengths of named axes; those met for the first time are added.
+        layout: The arrays that it must hold, exactly.
+        sizes: Lengths of named axes; new ones are added.
 
     Returns:
-        Per name a read-only array.
+        Read-only arrays by name.
 
     Raises:
-        UserError: If the file is missing, truncated, altered, compressed, or holds anything else than the layout says.
+        UserError: If the file is missing, truncated, altered, compressed, or does not match the layout.
     """
     num_bytes = require_regular_file(path)
     try:
@@ -146,27 +146,27 @@ def read_npz(path: Path, layout: Mapping[str, ArrayLayout], sizes: dict[str, int
                 raise UserError(f"{path}: expected the arrays {', '.join(sorted(layout))}, each once and no others")
             stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
             if not stored or sum(member.file_size for member in members) > num_bytes:
-                raise UserError(f"{path}: compressed or longer than its file; expected plainly stored arrays")
+                raise UserError(f"{path}: expected uncompressed arrays, got compressed ones or wrong sizes")
             contents = {member.filename.removesuffix(".npy"): archive.read(member) for member in members}
         arrays = {name: parse_npy(path, name, content) for name, content in contents.items()}
     except _UNREADABLE as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"{path} is no readable .npz file ({str(error)[:80]}): truncated or altered?") from error
+        raise UserError(f"{path} is not a readable .npz file ({str(error)[:80]}): truncated or altered?") from error
     check_layout(path, {name: (array.dtype.str, array.shape) for name, array in arrays.items()}, layout, sizes)
     return arrays
 
 
 def parse_npy(path: Path, name: str, content: bytes) -> Array:
-    """An ``.npy`` file's content as a read-only array, without a byte of it copied.
+    """An ``.npy`` file's content as a read-only array, without copying.
 
     Args:
-        path: Where it comes from, for the message.
-        name: The array's.
-        content: The file's.
+        path: The source, for the message.
+        name: The array's name.
+        content: The file's bytes.
 
     Raises:
-        UserError: If the header is not one of ours, or promises another number of bytes than follow.
+        UserError: If the header is not one of ours, or does not match the number of bytes that follow.
     """
     file = io.BytesIO(content)
     shape, dtype = _read_npy_header(path, file)
@@ -193,7 +193,7 @@ def _read_npy_header(path: Path, file: BinaryIO | io.BytesIO) -> tuple[tuple[int
 
 def _require_payload(path: Path, name: str, num_bytes: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
     expected = dtype.itemsize
-    for length in shape:  # Python's integers: a forged shape must not wrap around
+    for length in shape:  # Python integers: a forged shape must not overflow
         expected *= length
     if num_bytes != expected:
         raise UserError(f"{path}: array {name!r} {shape} needs {expected} bytes, the file has {num_bytes}: truncated?")

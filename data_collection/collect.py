@@ -1,9 +1,9 @@
 """smidgen-collect task=lift episodes=85 out=DIR workers=2
 
 Small CPU variant: smidgen-collect task=lift episodes=3 out=/tmp/lift workers=0
-Run time: a worker makes its environment once (seconds), then an attempt takes a fraction of a second to a second of one
-core. Result: a data set (see store.py) with the same bytes for any number of workers, interrupted or not; run the same
-command again to go on where it was stopped.
+Run time: a worker creates its environment once (seconds), then an attempt takes up to about a second of one core.
+Result: a data set (see store.py) with the same bytes for any number of workers, interrupted or not; run the same
+command again to resume an interrupted collection.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ from smidgen.runtime.workers import map_unordered
 
 USAGE = "smidgen-collect task=NAME out=DIR [key=value ...]"
 SUMMARY = f"""\
-Records an expert's demonstrations of a task into a data set, over parallel workers. Interrupted or not, with however
-many workers, the set has the same bytes; run the same command again to go on, or to see that nothing is left to do.
+Records an expert's demonstrations of a task into a data set, with parallel workers. The data set has the same bytes for
+any number of workers, interrupted or not; run the same command again to resume, or to check that it is complete.
 The cue: {CUE}."""
 
 OpenCollector = Callable[[CollectConfig], Collector]
@@ -53,12 +53,12 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Collected:
-    """What a collection ended with.
+    """The result of a collection.
 
     Attributes:
         store: The finished data set.
-        num_new: Attempts made now; the others were there already.
-        wall_s: Seconds that they took, start of the workers included.
+        num_new: Attempts made in this run; the others already existed.
+        wall_s: Seconds that they took, including the start of the workers.
     """
 
     store: EpisodeStore
@@ -71,11 +71,11 @@ class Collected:
         num_failed_runs = sum(row["error"] is not None for row in manifest["episodes"])
         outcome = f"{manifest['num_successes']}/{manifest['num_episodes']} attempts successful"
         if num_failed_runs:
-            outcome += f" ({num_failed_runs} broken off by the simulator)"
+            outcome += f" ({num_failed_runs} aborted by the simulator)"
         if not self.num_new:
-            return f"nothing to do: {outcome}, every file as it should be: {self.store.directory}"
+            return f"nothing to do: {outcome}, all files verified: {self.store.directory}"
         per_hour = f"{self.num_new / self.wall_s * 3600:,.0f} episodes per hour"
-        return f"{outcome}; {self.num_new} made in {self.wall_s:.1f} s ({per_hour}): {self.store.directory}"
+        return f"{outcome}; {self.num_new} collected in {self.wall_s:.1f} s ({per_hour}): {self.store.directory}"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -91,18 +91,18 @@ def _main(arguments: list[str]) -> None:
 
 
 def collect(config: CollectConfig, open_collector: OpenCollector = open_collector) -> Collected:
-    """Collects a data set, or what is missing of it.
+    """Collects a data set, or the missing part of one.
 
     Args:
-        config: What to collect, where, with how many workers.
-        open_collector: Gives a process its collector; picklable, called for every attempt.
+        config: What to collect, where, and with how many workers.
+        open_collector: Returns the process's collector; picklable, called for every attempt.
 
     Returns:
-        The finished set, verified.
+        The complete data set, verified.
 
     Raises:
-        UserError: If the directory holds something else, another configuration or damaged files, another command is
-            writing to it, or the disk is full. Finished episodes stay.
+        UserError: If the directory holds other files, another configuration or damaged files, another command is
+            writing to it, or the disk is full. Finished episodes are kept.
     """
     out = Path(config.out).absolute()
     config = dataclasses.replace(config, out=str(out))
@@ -112,7 +112,7 @@ def collect(config: CollectConfig, open_collector: OpenCollector = open_collecto
     if (out / MANIFEST_NAME).exists():
         return Collected(EpisodeStore.open(out), num_new=0, wall_s=0.0)
     with directory_lock(out):
-        # Another process may have finished, or begun otherwise, between the first look and the lock.
+        # Another process may have finished, or started with other settings, between the first check and the lock.
         _require_same_config(out, config)
         if (out / MANIFEST_NAME).exists():
             return Collected(EpisodeStore.open(out), num_new=0, wall_s=0.0)
@@ -124,28 +124,28 @@ def collect(config: CollectConfig, open_collector: OpenCollector = open_collecto
 def collect_episode(
     seed: int, config: CollectConfig, open_collector: OpenCollector, present: Header | None
 ) -> tuple[Header, Row, dict[str, Any]]:
-    """One job: makes an attempt and writes it, whole or not at all.
+    """One job: makes an attempt and writes it atomically.
 
     Args:
         seed: The attempt's seed.
         config: The settings, with an absolute ``out``.
-        open_collector: Gives this process its collector.
-        present: The header of the episodes that are there already, if any.
+        open_collector: Returns this process's collector.
+        present: The header of the existing episodes, if any.
 
     Returns:
-        The header, the attempt's row, and what is known of the host.
+        The header, the attempt's row, and information on the host.
 
     Raises:
-        UserError: If the environment is another than the one that made the episodes that are there, or the code of a
-            user's task has changed since it was made.
+        UserError: If the environment differs from the one that made the existing episodes, or the code of a user's
+            task has changed since then.
     """
     collector = open_collector(config)
     if present is not None and collector.header != present:
         changed = changed_fields(present, collector.header)
-        raise UserError(f"{config.out} was begun with another environment: {changed}; choose another out=")
+        raise UserError(f"{config.out} was started with another environment: {changed}; choose another out=")
     episodes = Path(config.out) / EPISODES_NAME
     if (episodes / episode_directory_name(seed)).exists():
-        # The worker that made it died before it could say so.
+        # The worker that made it died before it could report it.
         return *_finished_episode(episodes, seed), collector.host
     episode, counterfactuals = collector.collect(seed)
     collector.require_same_code()
@@ -171,9 +171,9 @@ def _collect_missing(out: Path, config: CollectConfig, open_collector: OpenColle
             advance(1, f"{num_successes} successful")
     wall_s = time.monotonic() - started
     assert header is not None, "a configuration has at least one seed"
-    # Of workers that were killed and replaced.
+    # Left by workers that were killed and replaced.
     remove_leftovers(out / EPISODES_NAME)
-    # The manifest comes last: where it stands, everything stands.
+    # The manifest is written last: if it exists, the data set is complete.
     write_json_atomic(out / HOST_NAME, _host_record(config, hosts, len(missing), wall_s))
     manifest = build_manifest(header, [manifest_row(out / EPISODES_NAME, row) for row in rows.values()])
     write_json_atomic(out / MANIFEST_NAME, manifest)
@@ -181,22 +181,22 @@ def _collect_missing(out: Path, config: CollectConfig, open_collector: OpenColle
 
 
 def _present(episodes: Path, config: CollectConfig) -> tuple[Header | None, dict[int, Row]]:
-    """Header and rows of the episodes that are finished, every file of them checked."""
+    """Header and rows of the finished episodes, with every file verified."""
     header: Header | None = None
     rows: dict[int, Row] = {}
     for seed in _finished_seeds(episodes):
         if seed not in config.seeds:
-            raise UserError(f"{episodes / episode_directory_name(seed)} is no seed asked for; move it elsewhere")
+            raise UserError(f"{episodes / episode_directory_name(seed)} is not a requested seed; move it elsewhere")
         one_header, row = _finished_episode(episodes, seed)
         if header is not None and one_header != header:
             changed = changed_fields(header, one_header)
-            raise UserError(f"{episodes / episode_directory_name(seed)} differs from others: {changed}; delete it")
+            raise UserError(f"{episodes / episode_directory_name(seed)} differs from the others: {changed}; delete it")
         header, rows[seed] = one_header, row
     return header, rows
 
 
 def _finished_episode(episodes: Path, seed: int) -> tuple[Header, Row]:
-    """Header and row of an episode that is there, its files checked."""
+    """Header and row of an existing episode, with its files verified."""
     header, row = read_sidecar(episodes, seed)
     verify_files(episodes, row)
     return header, row
@@ -208,18 +208,18 @@ def _finished_seeds(episodes: Path) -> Iterator[int]:
         if name.startswith(TEMPORARY_PREFIX):
             continue
         if not re.fullmatch(r"[0-9]{9}", name):
-            raise UserError(f"{episodes / name} is no episode; move it elsewhere")
+            raise UserError(f"{episodes / name} is not an episode; move it elsewhere")
         yield int(name)
 
 
 def _require_ours(out: Path) -> None:
-    """Refuses a directory that holds anything but a data set: a mistyped out= must not mix two things."""
+    """Refuses a directory that holds anything but a data set: a mistyped out= must not mix the two."""
     if out.exists() and not out.is_dir():
-        raise UserError(f"{out} is a file; expected a directory, new or with a data set")
+        raise UserError(f"{out} is a file; expected a new directory or a data set")
     foreign = sorted(set(os.listdir(out)) - set(TOP_LEVEL_NAMES)) if out.exists() else []
     foreign = [name for name in foreign if not name.startswith(TEMPORARY_PREFIX)]
     if foreign:
-        raise UserError(f"{out} holds other things ({foreign[0]!r:.60}); choose a new or an empty directory")
+        raise UserError(f"{out} contains other files ({foreign[0]!r:.60}); choose a new or an empty directory")
 
 
 def _require_same_config(out: Path, config: CollectConfig) -> None:
@@ -232,7 +232,7 @@ def _require_same_config(out: Path, config: CollectConfig) -> None:
             present = read_sidecar(out / EPISODES_NAME, first)[0]["config"]
     changed = changed_fields(present, config.identity()) if present is not None else ""
     if changed:
-        raise UserError(f"{out} holds a data set of another configuration: {changed}; choose another out=")
+        raise UserError(f"{out} holds a data set with another configuration: {changed}; choose another out=")
 
 
 def _host_record(config: CollectConfig, hosts: list[dict[str, Any]], num_new: int, wall_s: float) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""Runs an expert through one attempt and keeps what learning needs: frames, targets, states, counterfactual pairs.
+"""Runs an expert through one attempt and records frames, targets, states and counterfactual pairs.
 
-A counterfactual pair asks what the expert would have done had the cue (the cube, the dot) been elsewhere: the stored
-states of the last few steps are rendered again with the cue moved, and with the cue hidden, and a copy of the expert as
-it was at that step is asked for its target. Training reports the cue slope from these pairs without a simulator.
+A counterfactual pair shows what the expert would have done had the cue (the cube, the dot) been elsewhere: the stored
+states of the last few steps are rendered again with the cue moved, and with the cue hidden, and a copy of the expert
+from that step computes its target. From these pairs training reports the cue slope without a simulator.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from smidgen.envs.tasks import named_task
 from smidgen.envs.user_tasks import require_same_task_code, running_task
 from smidgen.runtime.files import canonical_json
 
-# Streams drawn from an episode's seed, apart from the environment's own.
+# Random streams derived from an episode's seed, independent of the environment's.
 _NOISE_STREAM, _PAIRS_STREAM = 1, 2
 
 
 class Collector:
-    """An environment, an expert and the header of the data set that they make.
+    """An environment, an expert and the header of their data set.
 
     Args:
-        env: The environment (its ``unwrapped`` is used), rendering only when asked to.
+        env: The environment (its ``unwrapped`` is used); renders on request only.
         expert: The task's expert.
         config: The settings.
     """
@@ -55,14 +55,14 @@ class Collector:
         """Makes one attempt.
 
         Args:
-            seed: Seed of the reset, of the expert, of the noise and of the choice of counterfactual pairs.
+            seed: Seed of the reset, the expert, the noise and the choice of counterfactual pairs.
 
         Returns:
-            The attempt and its counterfactual pairs. One that the simulator breaks off is a failure without steps.
+            The attempt and its counterfactual pairs. If the simulator fails, a failed attempt without steps.
 
         Raises:
-            RuntimeError: If a stored state does not render to the frame that was seen.
-            PixelError: If frames cannot be trusted any more.
+            RuntimeError: If a stored state does not render to the recorded frame.
+            PixelError: If frames can no longer be trusted.
             UserCodeError: If a user's own task or expert fails.
         """
         try:
@@ -89,7 +89,7 @@ class Collector:
 
         def act() -> Array:
             frames, eef_state, state = self._film(), env.eef_state(), env.get_state()
-            # Copied, as the expert may write into it again.
+            # Copied, because the expert may reuse the array.
             target = np.array(expert.act(env.privileged()), dtype=np.float64)
             experts.append(copy.deepcopy(expert))
             if not (np.isfinite(state).all() and np.isfinite(target).all()):
@@ -132,8 +132,8 @@ class Collector:
         env.set_state(episode.states[step])
         if not np.array_equal(self._film(), episode.frames[step]):
             raise RuntimeError(
-                f"seed {episode.seed}, step {step}: the stored state renders to another frame than the one seen; "
-                "get_state must hold everything that a reset changes"
+                f"seed {episode.seed}, step {step}: the stored state does not render to the recorded frame; "
+                "get_state must return everything that a reset changes"
             )
         pose = env.cue_pose()
         env.move_cue(rng)
@@ -154,7 +154,7 @@ class Collector:
         }
 
     def _render_again(self, episode: Episode, window: Array, pose_moved: Array) -> tuple[Array, Array]:
-        """Frames of a window's states with the cue at one other place, and without it; no step is drawn twice."""
+        """Frames of a window's states with the cue moved, and with it hidden; no step is rendered twice."""
         env = self._env
         moved, hidden = {}, {}
         for past in np.unique(window):
@@ -170,7 +170,7 @@ _open_collectors: dict[CollectConfig, Collector] = {}
 
 
 def open_collector(config: CollectConfig) -> Collector:
-    """The process's collector: one, made once, which has proved its pixels; another one's takes its place."""
+    """The process's collector, created once, with its pixels checked; replaced if the configuration changes."""
     if config not in _open_collectors:
         close_collector()
         _open_collectors[config] = _make_collector(config)
@@ -192,7 +192,7 @@ def _make_collector(config: CollectConfig) -> Collector:
         observe_pixels=False,
     )
     expert = find_expert(config.task)
-    assert expert is not None, "the configuration has asked"
+    assert expert is not None, "checked by the configuration"
     with running_task(config.task, "making its expert"):
         return Collector(env, expert(env.task.action, config.expert_variation), config)
 
@@ -213,5 +213,5 @@ def _header(env: Any, expert: Any, config: CollectConfig) -> dict[str, Any]:
         "history": config.history,
         "config": config.identity(),
     }
-    # As JSON gives it back, so that it compares equal to what a file holds.
+    # Round-tripped through JSON, so that it compares equal to a file's content.
     return dict(json.loads(canonical_json(header)))

@@ -17,50 +17,48 @@ from smidgen.runtime.user_modules import is_class_spec
 from smidgen.runtime.workers import EPISODE_LIMIT_S
 
 SPLITS = ("demonstrations", "validation")
-# Where the data lie, how many processes made them and how patiently leave no trace in the data.
+# Output directory, number of processes and time limit do not affect the data.
 _NOT_IDENTITY = ("out", "workers", "episode_limit_s")
 _LATER_SETTINGS = ("expert_variation", "hide_cue")
 
 
 @dataclass(frozen=True)
 class CollectConfig:
-    """What to collect; everything but ``out``, ``workers`` and ``episode_limit_s`` is its identity."""
+    """What to collect; all fields but ``out``, ``workers`` and ``episode_limit_s`` identify the data set."""
 
     task: str = field(metadata={"help": "task to demonstrate, e.g. lift, or module:Class"})
     out: PathText = field(metadata={"help": "directory of the data set"})
-    episodes: int = field(default=100, metadata={"help": "attempts; failed ones are kept, flagged, out of training"})
+    episodes: int = field(default=100, metadata={"help": "attempts; failed ones are kept, but not trained on"})
     seed_start: int = field(default=0, metadata={"help": "first seed, as an offset inside the split"})
     split: str = field(default="demonstrations", metadata={"help": f"seed range: {' or '.join(SPLITS)}"})
-    workers: int = field(default=2, metadata={"help": "worker processes (0: this one); changes no byte"})
-    image_size: int = field(default=64, metadata={"help": "pixels along a side of a frame"})
-    cameras: tuple[str, ...] = field(default=(), metadata={"help": "camera names; empty: the task's own"})
+    workers: int = field(default=2, metadata={"help": "worker processes (0: this one); does not affect the data"})
+    image_size: int = field(default=64, metadata={"help": "width and height of a frame in pixels"})
+    cameras: tuple[str, ...] = field(default=(), metadata={"help": "camera names; empty: the task's default"})
     render_profile: str = field(default="v0", metadata={"help": "render profile of the environment"})
-    counterfactuals_per_episode: int = field(default=2, metadata={"help": "steps rendered again, cue moved and hidden"})
+    counterfactuals_per_episode: int = field(default=2, metadata={"help": "steps rendered with cue moved and hidden"})
     history: int = field(default=4, metadata={"help": "frames of history in each counterfactual pair"})
-    action_noise_m: float = field(default=0.0, metadata={"help": "sd of noise on executed positions; labels are clean"})
+    action_noise_m: float = field(default=0.0, metadata={"help": "sd of noise on executed positions, not on labels"})
     expert_variation: float = field(
-        default=0.0, metadata={"help": "how much the expert's pace and approach differ between episodes, 0 to 1"}
+        default=0.0, metadata={"help": "how much the expert's pace and approach vary between episodes, 0 to 1"}
     )
-    hide_cue: bool = field(
-        default=False, metadata={"help": "film everything without the cue, for a twin that is blind"}
-    )
+    hide_cue: bool = field(default=False, metadata={"help": "render all frames without the cue, to train a blind twin"})
     episode_limit_s: float = field(
-        default=EPISODE_LIMIT_S, metadata={"help": "a worker that takes longer for an attempt is replaced; 0: no limit"}
+        default=EPISODE_LIMIT_S, metadata={"help": "replace a worker that takes longer for an attempt; 0: no limit"}
     )
 
     def __post_init__(self) -> None:
-        # Resolved here, so that naming the task's own cameras and leaving them out are one configuration.
+        # Resolved here, so that naming the default cameras and omitting them are the same configuration.
         object.__setattr__(self, "cameras", tuple(self.cameras) or named_task(self.task).cameras)
         if self.split not in SPLITS:
             raise unknown_name("split", self.split, SPLITS)
         least = {"image_size": 1, "history": 1, "workers": 0, "counterfactuals_per_episode": 0, "episode_limit_s": 0}
         for name, lowest in least.items():
             if getattr(self, name) < lowest:
-                raise UserError(f"{name} should be at least {lowest}, got {getattr(self, name)}")
+                raise UserError(f"expected {name} of at least {lowest}, got {getattr(self, name)}")
         if not 0.0 <= self.action_noise_m <= 1.0:
-            raise UserError(f"action_noise_m should lie in 0..1 m, got {self.action_noise_m}")
+            raise UserError(f"expected action_noise_m in 0..1 m, got {self.action_noise_m}")
         if not 0.0 <= self.expert_variation <= 1.0:
-            raise UserError(f"expert_variation should lie in 0..1, got {self.expert_variation}")
+            raise UserError(f"expected expert_variation in 0..1, got {self.expert_variation}")
         if find_expert(self.task) is None:
             if is_class_spec(self.task):
                 raise UserError(f"task {self.task!r:.200} has no expert; set expert, a subclass of smidgen.Expert")
@@ -73,10 +71,10 @@ class CollectConfig:
         return seeds(self.split, self.seed_start, self.episodes)
 
     def identity(self) -> dict[str, Any]:
-        """The settings that decide the data set's bytes, as JSON gives them back."""
+        """The settings that determine the data set's bytes, as read back from JSON."""
         settings = {name: value for name, value in asdict(self).items() if name not in _NOT_IDENTITY}
         for name in _LATER_SETTINGS:
-            # Data sets from before there was such a setting keep their identity.
+            # Data sets made before this setting existed keep their identity.
             if not settings[name]:
                 del settings[name]
         if code := task_code(self.task):

@@ -1,9 +1,8 @@
 """smidgen-data verify DIR | smidgen-data preview DIR [--out DIR] | smidgen-data datasheet DIR [--out DIR]
 
-Small CPU variant: the command itself. Run time: seconds. Result: ``verify`` prints what the set holds, or names the
-first file that is not as it was written (exit code 2); ``preview`` writes a contact sheet, a counterfactual sheet and a
-video grid; ``datasheet`` writes success, lengths, action ranges and the share of pixels that vary, as JSON, as Markdown
-and as a picture.
+Small CPU variant: the command itself. Run time: seconds. Result: ``verify`` prints a summary of the set, or names
+the first altered file (exit code 2); ``preview`` writes a contact sheet, a counterfactual sheet and a video grid;
+``datasheet`` writes success rate, lengths, action ranges and the share of pixels that vary as JSON, Markdown and PNG.
 """
 
 from __future__ import annotations
@@ -27,9 +26,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _main(arguments: list[str]) -> None:
-    parser = argparse.ArgumentParser(prog="smidgen-data", description="Checks and shows data sets of demonstrations.")
+    parser = argparse.ArgumentParser(prog="smidgen-data", description="Verifies and shows data sets of demonstrations.")
     verbs = parser.add_subparsers(dest="verb", required=True)
-    verify = verbs.add_parser("verify", help="check the SHA-256 of every file, print what the set holds")
+    verify = verbs.add_parser("verify", help="check the SHA-256 of every file and print a summary")
     verify.add_argument("directory", type=user_path, metavar="DIR")
     for verb, (_, purpose) in _WRITERS.items():
         writer = verbs.add_parser(verb, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.")
@@ -51,16 +50,16 @@ def _main(arguments: list[str]) -> None:
 
 
 def description(store: EpisodeStore) -> list[str]:
-    """What a verified set holds, line by line."""
+    """Summary of a verified set, line by line."""
     manifest = store.manifest
     rows = manifest["episodes"]
     lengths = [row["num_steps"] for row in rows if row["success"]] or [0]
     num_errors = sum(row["error"] is not None for row in rows)
     size = manifest["image_size"]
     return [
-        f"{store.directory}: {manifest['task']}, every file as it was written",
+        f"{store.directory}: {manifest['task']}, all files verified",
         f"  attempts       {len(rows)}, seeds {store.span()}",
-        f"  successful     {manifest['num_successes']}/{len(rows)}, {num_errors} broken off by the simulator",
+        f"  successful     {manifest['num_successes']}/{len(rows)}, {num_errors} aborted by the simulator",
         f"  steps          {sum(row['num_steps'] for row in rows)}; {min(lengths)} to {max(lengths)} in a success",
         f"  frames         {size} x {size} pixels from {', '.join(manifest['cameras'])}",
         f"  counterfactual {sum(row['num_counterfactuals'] for row in rows)} pairs",
@@ -69,23 +68,23 @@ def description(store: EpisodeStore) -> list[str]:
 
 
 def write_preview(store: EpisodeStore, out: Path) -> list[Path]:
-    """Writes the pictures of a data set.
+    """Writes pictures of a data set.
 
     Args:
         store: The data set.
-        out: Directory to write to; made if missing.
+        out: Directory to write to; created if missing.
 
     Returns:
         The files written.
 
     Raises:
-        UserError: If no attempt has a frame, or the directory may not be written.
+        UserError: If no attempt has a frame, or the directory is not writable.
     """
-    # Imported here: drawing libraries take their time, and verify needs none.
+    # Imported here: drawing libraries are slow to import, and verify does not need them.
     from smidgen.data_collection import preview
 
     if not any(row["num_steps"] for row in store.manifest["episodes"]):
-        raise UserError(f"{store.directory} holds no frame to show: every attempt was broken off")
+        raise UserError(f"{store.directory} has no frames to show: every attempt was aborted")
     paths = [out / name for name in (preview.SHEET_NAME, preview.PAIRS_NAME, preview.VIDEO_NAME)]
     write_atomic(paths[0], preview.png_bytes(preview.contact_sheet(store)))
     write_atomic(paths[1], preview.png_bytes(preview.counterfactual_sheet(store)))
@@ -95,7 +94,7 @@ def write_preview(store: EpisodeStore, out: Path) -> list[Path]:
 
 def write_datasheet(store: EpisodeStore, out: Path) -> list[Path]:
     """As :func:`smidgen.data_collection.datasheet.write_datasheet`."""
-    # Imported here: SciPy takes its time, and verify needs none of it.
+    # Imported here: SciPy is slow to import, and verify does not need it.
     from smidgen.data_collection import datasheet
 
     return datasheet.write_datasheet(store, out)
@@ -103,7 +102,7 @@ def write_datasheet(store: EpisodeStore, out: Path) -> list[Path]:
 
 _WRITERS: dict[str, tuple[Callable[[EpisodeStore, Path], list[Path]], str]] = {
     "preview": (write_preview, "write a contact sheet, a counterfactual sheet and a video grid"),
-    "datasheet": (write_datasheet, "write success, lengths, action ranges and pixels that vary: JSON, Markdown, PNG"),
+    "datasheet": (write_datasheet, "write success rate, lengths, actions and pixel variation: JSON, Markdown, PNG"),
 }
 
 

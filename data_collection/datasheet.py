@@ -1,7 +1,7 @@
-"""A data set's datasheet: what is in it, how good it is, and how small its smidgen is. As JSON, Markdown and a picture.
+"""A data set's datasheet: its content, its quality, and how small its cue is; as JSON, Markdown and a picture.
 
-Every figure follows from the set's own bytes: the same set gives the same datasheet. Lengths, actions and pixels are of
-the successful attempts, the only ones that a policy learns from.
+Every figure is computed from the set's bytes: the same set gives the same datasheet. Lengths, actions and pixels cover
+successful attempts only, because policies learn from no others.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ def write_datasheet(store: EpisodeStore, out: Path) -> list[Path]:
 
     Args:
         store: The data set.
-        out: Directory to write to; made if missing.
+        out: Directory to write to; created if missing.
 
     Returns:
-        The files written; no picture where there are not two successful attempts to compare.
+        The files written; without a picture if there are fewer than two successful attempts.
 
     Raises:
-        UserError: If the directory may not be written, or the disk is full.
+        UserError: If the directory is not writable, or the disk is full.
     """
     # Imported here: only this function draws.
     from smidgen.data_collection.preview import png_bytes, variation_sheet
@@ -68,8 +68,8 @@ def datasheet(
     Args:
         store: The data set.
         episodes: Its successful attempts.
-        variation: What varies between them.
-        cue: What moving the cue changes.
+        variation: Pixel variation between them.
+        cue: Pixels that moving the cue changes.
     """
     manifest = store.manifest
     return {
@@ -110,10 +110,10 @@ def _success(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def lengths_of(lengths: Sequence[int]) -> dict[str, Any] | None:
-    """Figures and a histogram of attempts' lengths; None if there are none.
+    """Statistics and a histogram of the attempts' lengths; None if there are none.
 
     Args:
-        lengths: In control steps. Bins are equally many whole steps wide and include their lower edge.
+        lengths: In control steps. All bins span the same number of whole steps and include their lower edge.
     """
     if not lengths:
         return None
@@ -132,7 +132,7 @@ def lengths_of(lengths: Sequence[int]) -> dict[str, Any] | None:
 
 
 def _actions(action_spec: Mapping[str, Any], episodes: Sequence[Episode]) -> list[dict[str, Any]]:
-    """For each coordinate the range that the task allows, and what the expert's targets make of it."""
+    """For each coordinate, the allowed range and the range of the expert's targets."""
     rows = []
     for index, name in enumerate(action_spec["names"]):
         allowed = {"name": name, "low": action_spec["low"][index], "high": action_spec["high"][index]}
@@ -150,7 +150,7 @@ def _actions(action_spec: Mapping[str, Any], episodes: Sequence[Episode]) -> lis
 
 
 def _phases(names: Sequence[str], episodes: Sequence[Episode]) -> list[dict[str, Any]]:
-    """Share of the steps that the expert spends in each of its phases, in their order."""
+    """Share of steps that the expert spends in each of its phases, in order."""
     phase = np.concatenate([episode.phase for episode in episodes]) if episodes else None
     return [
         {"name": name, "share": None if phase is None else float((phase == index).mean())}
@@ -159,7 +159,7 @@ def _phases(names: Sequence[str], episodes: Sequence[Episode]) -> list[dict[str,
 
 
 def _pixels(variation: PixelVariation | None, cue: CueChange | None, num_pixels: int) -> dict[str, Any]:
-    """How many pixels tell episodes apart, and how many of them the cue does."""
+    """How many pixels differ between episodes, and how many of them the cue changes."""
     return {
         "num_pixels": num_pixels,
         "quantisation_levels": QUANTISATION_LEVELS,

@@ -1,4 +1,4 @@
-"""A datasheet for people: Markdown, computed from the datasheet's JSON object alone."""
+"""A datasheet as Markdown, computed from its JSON object alone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def datasheet_markdown(sheet: Mapping[str, Any]) -> str:
     """The datasheet as Markdown.
 
     Args:
-        sheet: What :func:`smidgen.data_collection.datasheet.datasheet` gave.
+        sheet: The return value of :func:`smidgen.data_collection.datasheet.datasheet`.
     """
     seeds, image_size = sheet["seeds"], sheet["image_size"]
     parts = [
@@ -62,7 +62,7 @@ def _success_text(success: Mapping[str, Any]) -> str:
     text = f"{success['k']}/{success['n']} = {_percent(success['rate'])}"
     text += f" [{_percent(success['low'])}, {_percent(success['high'])}] ({success['confidence']:.0%} Wilson interval)"
     if success["num_broken_off"]:
-        text += f", {success['num_broken_off']} broken off by the simulator"
+        text += f", {success['num_broken_off']} aborted by the simulator"
     return text
 
 
@@ -95,20 +95,20 @@ def _pixel_parts(pixels: Mapping[str, Any]) -> list[str]:
     parts = [
         "## The smidgen",
         f"A frame has {pixels['num_pixels']} pixels, all cameras together. A pixel counts as changed when any of "
-        f"its colours differs by more than {pixels['quantisation_levels']} of 255 grey levels: so much is rounding.",
+        f"its colours differs by more than {pixels['quantisation_levels']} of 255 grey levels (rounding).",
     ]
     if between is not None:
         parts += [
-            f"In the first frames, {_percent(between['share_of_first_frames'])} of the pixels differ between some two "
+            f"In the first frames, {_percent(between['share_of_first_frames'])} of the pixels differ between some "
             f"of the {between['num_episodes']} episodes; at the same step, {_percent(between['share_of_any_step'])} "
-            f"(mean over the first {between['num_steps']} steps, which all of them have).",
+            f"(mean over the first {between['num_steps']} steps, which all of them reach).",
             f"![Standard deviation of each pixel]({PICTURE_NAME})",
         ]
     if cue is not None:
         moved, hidden = cue["moved"], cue["hidden"]
         parts += [
-            f"In {cue['num_frames']} frames of {cue['num_pairs']} counterfactual pairs, in which nothing but the cue "
-            "differs from what was seen:",
+            f"In {cue['num_frames']} frames of {cue['num_pairs']} counterfactual pairs, in which only the cue "
+            "differs from the recorded frames:",
             markdown_table(
                 left("the cue is", "pixels changed, mean", "fewest", "most", "of all pixels", "frames that show it"),
                 [("moved", *_count_cells(moved)), ("hidden", *_count_cells(hidden))],

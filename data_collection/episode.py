@@ -1,4 +1,4 @@
-"""One attempt of an expert at a task: what was seen, what was commanded, and enough to render any step again.
+"""One attempt of an expert at a task: observations, commands, and the states to render any step again.
 
 Axes: S steps, N cameras, H rows, W columns, A action coordinates, E end-effector state, Q simulator state,
 K counterfactual pairs, T frames of history (newest last), P numbers of a cue's pose.
@@ -56,13 +56,13 @@ COUNTERFACTUALS_LAYOUT: dict[str, ArrayLayout] = {
 
 @dataclass(frozen=True, eq=False)
 class Episode:
-    """An attempt, successful or not.
+    """A successful or failed attempt.
 
     Attributes:
-        seed: Seed of the reset; with the task it is the episode's identity.
-        success: Whether success held for as long as the task asks.
+        seed: Seed of the reset; task and seed identify the episode.
+        success: Whether success held for as long as the task requires.
         success_at_reset: Whether the task was already solved before the first step.
-        error: What the simulator failed with, or None; such an attempt holds no steps.
+        error: The simulator's error, or None; an attempt with an error has no steps.
         frames: uint8 (S, N, H, W, 3); frame s is seen before action s.
         actions: float64 (S, A), the expert's clean targets.
         eef_state: float64 (S, E), before action s.
@@ -89,7 +89,7 @@ class Episode:
 
     @property
     def outcome(self) -> Outcome:
-        """What the attempt came to."""
+        """The attempt's outcome."""
         first = 0 if self.success_at_reset else None
         if first is None and self.is_success.any():
             first = int(np.argmax(self.is_success)) + 1
@@ -97,13 +97,13 @@ class Episode:
 
 
 def empty_counterfactuals(header: Mapping[str, Any]) -> dict[str, Array]:
-    """Counterfactual arrays that hold no pair."""
+    """Counterfactual arrays without pairs."""
     sizes = {**array_sizes(header), "pairs": 0, "pose": 0}
     return {name: np.empty(_shape(axes, sizes), dtype) for name, (dtype, axes) in COUNTERFACTUALS_LAYOUT.items()}
 
 
 def failed_attempt(seed: int, error: str, header: Mapping[str, Any]) -> Episode:
-    """An attempt that the simulator broke off: a counted failure without steps."""
+    """An attempt aborted by the simulator: counted as a failure, without steps."""
     sizes = {**array_sizes(header), "steps": 0, "state": 0}
     arrays = {name: np.empty(_shape(axes, sizes), dtype) for name, (dtype, axes) in ARRAYS_LAYOUT.items()}
     frames = np.empty(_shape(FRAMES_LAYOUT[1], sizes), FRAMES_LAYOUT[0])
@@ -113,19 +113,19 @@ def failed_attempt(seed: int, error: str, header: Mapping[str, Any]) -> Episode:
 def write_episode(
     directory: Path, header: Mapping[str, Any], episode: Episode, counterfactuals: Mapping[str, Array]
 ) -> dict[str, Any]:
-    """Writes an episode's directory, whole or not at all.
+    """Writes an episode's directory atomically.
 
     Args:
         directory: The data set's ``episodes`` directory.
-        header: The data set's header; it fixes the arrays' shapes.
-        episode: What to write.
+        header: The data set's header; it determines the arrays' shapes.
+        episode: The episode.
         counterfactuals: Its pairs, by the names of ``COUNTERFACTUALS_LAYOUT``.
 
     Returns:
         The episode's row.
 
     Raises:
-        UserError: If an array does not fit the header, the disk is full, or the directory may not be written.
+        UserError: If an array does not match the header, the disk is full, or the directory is not writable.
     """
     target = directory / episode_directory_name(episode.seed)
     arrays = {name: getattr(episode, name) for name in ARRAYS_LAYOUT}
@@ -143,7 +143,7 @@ def write_episode(
 
 
 def read_episode(directory: Path, header: Mapping[str, Any], row: Mapping[str, Any]) -> Episode:
-    """Opens an episode: frames as a memory map, the small arrays read.
+    """Opens an episode: frames as a memory map, small arrays in memory.
 
     Args:
         directory: The data set's ``episodes`` directory.
@@ -151,7 +151,7 @@ def read_episode(directory: Path, header: Mapping[str, Any], row: Mapping[str, A
         row: The episode's row.
 
     Raises:
-        UserError: If a file is missing or does not hold what header and row say.
+        UserError: If a file is missing or does not match header and row.
     """
     folder = directory / episode_directory_name(row["seed"])
     sizes = {**array_sizes(header), "steps": row["num_steps"]}
@@ -182,12 +182,12 @@ def read_counterfactuals(directory: Path, header: Mapping[str, Any], row: Mappin
     _check_finite(path, pairs)
     step = pairs["step"]
     if ((step < 0) | (step >= row["num_steps"])).any():
-        raise UserError(f"{path}: a pair's step lies outside the episode's {row['num_steps']} steps")
+        raise UserError(f"{path}: a pair's step is outside the episode's {row['num_steps']} steps")
     return pairs
 
 
 def manifest_row(directory: Path, row: Mapping[str, Any]) -> dict[str, Any]:
-    """An episode's row as the manifest holds it: the sidecar's own hash with the others."""
+    """An episode's row as stored in the manifest, which adds the sidecar's hash."""
     sidecar = directory / episode_directory_name(row["seed"]) / EPISODE_SIDECAR
     return {**row, "files": {**row["files"], EPISODE_SIDECAR: sha256_file(sidecar)}}
 
@@ -205,13 +205,13 @@ def _check_values(path: Path, arrays: Mapping[str, Array], num_phases: int) -> N
     _check_finite(path, arrays)
     phase = arrays["phase"]
     if ((phase < 0) | (phase >= num_phases)).any():
-        raise UserError(f"{path}: a phase lies outside the {num_phases} that the header names")
+        raise UserError(f"{path}: a phase index is outside the header's {num_phases} phases")
 
 
 def _check_finite(path: Path, arrays: Mapping[str, Array]) -> None:
     for name, array in arrays.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise UserError(f"{path}: array {name!r} holds NaN or infinity")
+            raise UserError(f"{path}: array {name!r} contains NaN or infinity")
 
 
 def _shape(axes: tuple[str | int, ...], sizes: Mapping[str, int]) -> tuple[int, ...]:

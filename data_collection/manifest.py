@@ -1,7 +1,7 @@
-"""What a data set says about itself: one header for the whole set, one row for each episode, each field checked.
+"""A data set's manifest: one header for the whole set and one row for each episode, with every field checked.
 
-The header stands in ``manifest.json`` and in every ``episode.json``, so that an interrupted collection needs no other
-memory than its finished episodes. Neither holds a date, a host or a path: the same settings give the same bytes.
+The header is stored in ``manifest.json`` and in every ``episode.json``, so that an interrupted collection can resume
+from its finished episodes alone. Neither contains a date, a host or a path: the same settings give the same bytes.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _Names = Annotated[list[_Text], Rule(lambda names: 0 < len(names) <= _MAX_NAMES,
 
 
 class Header(TypedDict):
-    """What all episodes of a set have in common."""
+    """The fields shared by all episodes of a set."""
 
     schema_version: int
     task: _Text
@@ -88,8 +88,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
     """Reads a whole manifest.
 
     Raises:
-        UserError: If it is missing or no regular file, or anything in it departs from the schema or contradicts the
-            rest; the message names file and field.
+        UserError: If it is missing, not a regular file, does not match the schema or contradicts itself; the message
+            names file and field.
     """
     manifest = _read(path, Manifest)
     rows = manifest["episodes"]
@@ -97,25 +97,25 @@ def read_manifest(path: Path) -> dict[str, Any]:
         _check_row(row, (*ARRAY_FILES, EPISODE_SIDECAR), str(path), f"episodes[{index}].")
     seeds = [row["seed"] for row in rows]
     if sorted(set(seeds)) != seeds:
-        raise UserError(f"{path}: the episodes' seeds should rise and be different")
+        raise UserError(f"{path}: expected the episodes' seeds in increasing order without repeats")
     got = (manifest["num_episodes"], manifest["num_successes"])
     expected = (len(rows), sum(row["success"] for row in rows))
     if got != expected:
-        raise UserError(f"{path}: num_episodes, num_successes should be {expected}, the number of rows, are {got}")
+        raise UserError(f"{path}: num_episodes, num_successes: expected {expected} as in the rows, got {got}")
     return manifest
 
 
 def read_sidecar(directory: Path, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Header and row as a finished episode's ``episode.json`` holds them.
+    """Header and row from a finished episode's ``episode.json``.
 
     Raises:
-        UserError: If it is missing, damaged, or another episode's.
+        UserError: If it is missing, damaged, or belongs to another episode.
     """
     path = directory / episode_directory_name(seed) / EPISODE_SIDECAR
     sidecar = _read(path, Sidecar)
     _check_row(sidecar, ARRAY_FILES, str(path), "")
     if sidecar["seed"] != seed:
-        raise UserError(f"{path}: holds seed {sidecar['seed']}, expected {seed}")
+        raise UserError(f"{path}: expected seed {seed}, got {sidecar['seed']}")
     header, row = ({name: sidecar[name] for name in names} for names in (HEADER_FIELDS, ROW_FIELDS))
     return header, row
 
@@ -140,20 +140,20 @@ def _check_row(row: Any, file_names: tuple[str, ...], source: str, prefix: str) 
 
 
 def build_manifest(header: Mapping[str, Any], rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """The manifest of a finished set; the same whatever order its rows come in."""
+    """The manifest of a finished set, independent of the order of its rows."""
     ordered = sorted(rows, key=lambda row: int(row["seed"]))
     num_successes = sum(bool(row["success"]) for row in ordered)
     return {**header, "num_episodes": len(ordered), "num_successes": num_successes, "episodes": ordered}
 
 
 def changed_fields(present: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
-    """Where two headers differ, in words; "" where nowhere."""
+    """Where two headers differ, in words; "" if they are equal."""
     found = differences(present, asked)
-    return "; ".join(f"{each.path}: {each.there!r:.60} there, {each.here!r:.60} asked" for each in found)
+    return "; ".join(f"{each.path}: {each.there!r:.60} there, {each.here!r:.60} requested" for each in found)
 
 
 def array_sizes(header: Mapping[str, Any]) -> dict[str, int]:
-    """Lengths of the named axes that the header fixes for every episode."""
+    """Lengths of the named axes that are the same for every episode."""
     return {
         "cameras": len(header["cameras"]),
         "height": header["image_size"],

@@ -1,7 +1,7 @@
-"""How little it is that tells one episode from another: which pixels vary, and which of them the cue moves.
+"""How little differs between episodes: which pixels vary, and which of them change when the cue moves.
 
-One rule throughout: a pixel changes when any of its colours does by more than :data:`QUANTISATION_LEVELS`. Rounding to
-whole grey levels alone can move a value by one.
+Throughout, a pixel counts as changed if any of its colours changes by more than :data:`QUANTISATION_LEVELS`. Rounding
+to whole grey levels alone can change a value by one.
 
 Axes: E episodes, K counterfactual pairs, T frames of history, N cameras, H rows, W columns.
 """
@@ -24,8 +24,8 @@ class PixelVariation:
     """Episodes compared with each other at the same control step.
 
     Attributes:
-        num_episodes: How many are compared.
-        shares: For each step that every one of them has: the share of pixels of which some two episodes differ.
+        num_episodes: Number of episodes compared.
+        shares: For each common step, the share of pixels in which at least two episodes differ.
         mean_first_NHWC: Mean of the first frames, in grey levels.
         sd_first_NHW: Standard deviation of the first frames over the episodes, in grey levels, root mean square over
             the colours.
@@ -41,13 +41,13 @@ class PixelVariation:
 
 @dataclass(frozen=True, eq=False)
 class CueChange:
-    """What moving the cue, or hiding it, changes in the frames of counterfactual pairs.
+    """What changes in the frames of counterfactual pairs when the cue is moved or hidden.
 
     Attributes:
-        moved_KT: Number of pixels, of all cameras together, that moving the cue changes in each frame.
-        hidden_KT: Number of pixels that hiding it changes.
+        moved_KT: Number of pixels, over all cameras, that moving the cue changes in each frame.
+        hidden_KT: Number of pixels that hiding the cue changes.
         moved_levels: Mean size of the change over the pixels that moving the cue changes: the largest of a pixel's
-            colours, in grey levels; 0 where none changes.
+            colours, in grey levels; 0 if none changes.
         moved_share_NHW: Share of the frames in which moving the cue changes a pixel.
     """
 
@@ -58,7 +58,7 @@ class CueChange:
 
 
 def change_levels(some: Array, others: Array) -> Array:
-    """By how many grey levels pixels differ, the largest of their colours.
+    """Difference between pixels in grey levels, the largest over their colours.
 
     Args:
         some: uint8 (..., 3).
@@ -71,13 +71,13 @@ def change_levels(some: Array, others: Array) -> Array:
 
 
 def pixel_variation(episodes: Sequence[Episode]) -> PixelVariation | None:
-    """Compares episodes frame by frame, at the steps that all of them have.
+    """Compares episodes frame by frame, at the steps that all of them reach.
 
     Args:
-        episodes: With at least one step each.
+        episodes: Each with at least one step.
 
     Returns:
-        What varies; None for fewer than two episodes, of which nothing can be said.
+        What varies; None for fewer than two episodes.
     """
     if len(episodes) < 2:
         return None
@@ -99,10 +99,10 @@ def pixel_variation(episodes: Sequence[Episode]) -> PixelVariation | None:
 
 
 def cue_change(frames: Array, frames_moved: Array, frames_hidden: Array) -> CueChange | None:
-    """Compares counterfactual pairs with what was seen.
+    """Compares counterfactual frames with the recorded ones.
 
     Args:
-        frames: uint8 (K, T, N, H, W, 3) as seen.
+        frames: uint8 (K, T, N, H, W, 3), as recorded.
         frames_moved: The same states with the cue elsewhere.
         frames_hidden: The same states without it.
 

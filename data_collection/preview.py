@@ -1,4 +1,4 @@
-"""Pictures of a data set for a person to look at: contact sheet, counterfactual sheet, video grid."""
+"""Pictures of a data set: contact sheet, counterfactual sheet, video grid."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHEET_NAME, PAIRS_NAME, VIDEO_NAME = "contact_sheet.png", "counterfactuals.png",
 Colour = tuple[int, int, int]
 _TEXT, _FAINT, _BACKGROUND = (32, 32, 32), (110, 110, 110), (255, 255, 255)
 _SUCCESS, _FAILURE = (27, 120, 55), (178, 34, 34)
-# Okabe and Ito's palette (jfly.uni-koeln.de/color): told apart by colour-blind readers too.
+# Okabe and Ito's palette (jfly.uni-koeln.de/color), which colour-blind readers can distinguish.
 _PHASE_COLOURS = ((0, 114, 178), (230, 159, 0), (0, 158, 115), (204, 121, 167), (86, 180, 233), (213, 94, 0))
 _CELL_PX, _MAX_CELL_PX, _GAP_PX, _MARGIN_PX, _CAPTION_PX = 176, 256, 8, 20, 24
 
@@ -30,7 +30,7 @@ class _Sheet:
     """A white page with a grid of captioned pictures, each (N, H, W, 3) frames of N cameras side by side.
 
     Args:
-        image_size: Pixels along a side of a frame.
+        image_size: Width and height of a frame in pixels.
         num_cameras: Frames in a picture.
         shape: Rows and columns of pictures.
         label_px: Room to the left of the pictures.
@@ -41,13 +41,13 @@ class _Sheet:
     def __init__(
         self, image_size: int, num_cameras: int, shape: tuple[int, int], label_px: int, notes_px: int, title_px: int
     ) -> None:
-        # A whole number of times, so that every pixel of a frame stays a square of one colour.
+        # An integer factor, so that every pixel of a frame stays a square of one colour.
         self._cell_px = min(image_size * max(1, round(_CELL_PX / image_size)), _MAX_CELL_PX)
         self._width_px = self._cell_px * num_cameras
         self._label_px, self._top_px = label_px, _MARGIN_PX + title_px
         width = self.left(shape[1]) - _GAP_PX + notes_px + _MARGIN_PX
         height = self.top(shape[0]) - _GAP_PX + _MARGIN_PX
-        # Video codecs want even sides.
+        # Video codecs require even sides.
         self.image = Image.new("RGB", (width + width % 2, height + height % 2), _BACKGROUND)
         self._draw = ImageDraw.Draw(self.image)
 
@@ -72,7 +72,7 @@ class _Sheet:
             self.text((_MARGIN_PX, y), text, colour, size_px=16 if index == 0 else 13)
 
     def picture(self, row: int, column: int, frames: Array, caption: str, colour: Colour | None = None) -> None:
-        """Draws a picture and its caption, behind a small square of a colour where one is given."""
+        """Draws a picture and its caption, with a small coloured square before the caption if a colour is given."""
         left, top = self.left(column), self.top(row)
         strip = Image.fromarray(np.concatenate(list(frames), axis=1))
         self.image.paste(strip.resize((self._width_px, self._cell_px), Image.Resampling.NEAREST), (left, top))
@@ -82,7 +82,7 @@ class _Sheet:
         self.text((left + (0 if colour is None else 15), y), caption, size_px=13)
 
     def text(self, place: tuple[int, int], text: str, colour: Colour = _TEXT, size_px: int = 13) -> None:
-        """Writes a line whose upper left corner is at a place."""
+        """Writes a line with its upper left corner at the given point."""
         self._draw.text(place, text, colour, _font(size_px))
 
 
@@ -91,8 +91,8 @@ def contact_sheet(store: EpisodeStore, max_episodes: int = 8, num_columns: int =
 
     Args:
         store: The data set.
-        max_episodes: Rows at most, spread evenly over the seeds.
-        num_columns: Frames of each row, spread evenly over the episode, first and last among them.
+        max_episodes: Maximum number of rows, spread evenly over the seeds.
+        num_columns: Frames in each row, spread evenly over the episode, including first and last.
     """
     episodes = _spread_episodes(store, max_episodes)
     sheet = _sheet(store, (len(episodes), num_columns), label_px=100)
@@ -108,7 +108,7 @@ def contact_sheet(store: EpisodeStore, max_episodes: int = 8, num_columns: int =
 
 
 def counterfactual_sheet(store: EpisodeStore, max_pairs: int = 8) -> Image.Image:
-    """Pairs as rows: what was seen, the cue moved, the cue hidden, which pixels show the cue, and the targets."""
+    """Pairs as rows: recorded, cue moved, cue hidden, the pixels that show the cue, and the targets."""
     pairs = store.counterfactuals(store.seeds)
     chosen = _spread(len(pairs["step"]), max_pairs)
     sheet = _sheet(store, (len(chosen), 4), label_px=100, notes_px=260)
@@ -136,12 +136,12 @@ def _targets(sheet: _Sheet, row: int, names: Sequence[str], target: Array, targe
 
 
 def variation_sheet(store: EpisodeStore, variation: PixelVariation, cue: CueChange | None) -> Image.Image:
-    """Maps over the picture, a row for each camera: where episodes differ, and where moving the cue changes anything.
+    """Heat maps, one row for each camera: where episodes differ, and where moving the cue changes anything.
 
     Args:
         store: The data set.
-        variation: What varies between episodes.
-        cue: What moving the cue changes; None leaves its map out.
+        variation: Pixel variation between episodes.
+        cue: Pixels that moving the cue changes; None omits its map.
     """
     maps = [
         ("sd, first frames: up to {:.1f}", variation.sd_first_NHW),
@@ -165,12 +165,12 @@ def variation_sheet(store: EpisodeStore, variation: PixelVariation, cue: CueChan
 
 
 def write_video_grid(store: EpisodeStore, path: Path, max_episodes: int = 16) -> None:
-    """Writes an MP4 in which episodes play side by side at their own speed, each holding its last frame.
+    """Writes an MP4 in which episodes play side by side in real time, each freezing on its last frame.
 
     Args:
         store: The data set.
-        path: The file to write, whole or not at all; its directory is there.
-        max_episodes: Episodes at most, spread evenly over the seeds.
+        path: The file to write, atomically; its directory must exist.
+        max_episodes: Maximum number of episodes, spread evenly over the seeds.
     """
     import imageio.v2 as imageio
 
@@ -191,7 +191,7 @@ def write_video_grid(store: EpisodeStore, path: Path, max_episodes: int = 16) ->
 
 
 def png_bytes(image: Image.Image) -> bytes:
-    """A picture as the content of a PNG file."""
+    """Encodes a picture as PNG."""
     content = io.BytesIO()
     image.save(content, "PNG")
     return content.getvalue()

@@ -1,4 +1,4 @@
-"""A data set on disk, read-only: opened after every file was checked, episodes mapped from disk as they are asked for.
+"""A data set on disk, read-only: all files are verified on opening, and episodes are memory-mapped on demand.
 
     store = EpisodeStore.open("outputs/demo/demonstrations")
     episode = store.episode(store.training_seeds[0])
@@ -43,7 +43,7 @@ from smidgen.runtime.files import LOCK_NAMES, sha256_file
 EPISODES_NAME = "episodes"
 HOST_NAME = "host.json"
 PREVIEW_NAME = "preview"
-# What may stand beside the episodes; anything else in a data set's directory is refused.
+# Files allowed beside the episodes; anything else in a data set's directory is refused.
 TOP_LEVEL_NAMES = (MANIFEST_NAME, HOST_NAME, EPISODES_NAME, PREVIEW_NAME, *LOCK_NAMES)
 
 
@@ -52,9 +52,9 @@ class EpisodeStore:
     """A finished data set.
 
     Attributes:
-        directory: Where it lies.
-        manifest: ``manifest.json``, checked.
-        sha256: SHA-256 of ``manifest.json``; through the hashes in it, the identity of every byte of the set.
+        directory: Its directory.
+        manifest: The validated ``manifest.json``.
+        sha256: SHA-256 of ``manifest.json``; through the hashes in it, it identifies every byte of the set.
     """
 
     directory: Path
@@ -63,15 +63,15 @@ class EpisodeStore:
 
     @classmethod
     def open(cls, directory: Path | str, verify: bool = True) -> EpisodeStore:
-        """Opens a data set and touches nothing in it.
+        """Opens a data set without changing anything in it.
 
         Args:
             directory: The data set's directory.
-            verify: Whether to check the SHA-256 of every file, and that there is no other file.
+            verify: Whether to check the SHA-256 of every file, and that there are no other files.
 
         Raises:
-            UserError: If there is no finished set, its schema version is another, or a file is truncated, altered,
-                missing or one too many; the message names the file.
+            UserError: If the set is unfinished or of another schema version, or a file is truncated, altered, missing
+                or unexpected; the message names the file.
         """
         directory = Path(directory)
         path = directory / MANIFEST_NAME
@@ -87,7 +87,7 @@ class EpisodeStore:
         """Checks every file against the manifest.
 
         Raises:
-            UserError: For the first file that is truncated, altered, missing or one too many.
+            UserError: For the first file that is truncated, altered, missing or unexpected.
         """
         _require_entries(self.directory, TOP_LEVEL_NAMES, (MANIFEST_NAME, EPISODES_NAME))
         rows = self.manifest["episodes"]
@@ -105,12 +105,12 @@ class EpisodeStore:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Seeds of every attempt, rising."""
+        """Seeds of all attempts, ascending."""
         return tuple(self._rows)
 
     @property
     def training_seeds(self) -> tuple[int, ...]:
-        """Seeds of the successful attempts: the only ones that a policy may learn from."""
+        """Seeds of the successful attempts, the only ones to train on."""
         return tuple(seed for seed, row in self._rows.items() if row["success"] and row["error"] is None)
 
     def span(self) -> str:
@@ -121,40 +121,40 @@ class EpisodeStore:
         """One attempt; its frames are a read-only memory map.
 
         Raises:
-            UserError: If the set has no such seed, or a file does not hold what the manifest says.
+            UserError: If the set has no such seed, or a file does not match the manifest.
         """
         return read_episode(self._episodes, self.manifest, self._row(seed))
 
     def counterfactuals(self, seeds: Sequence[int]) -> dict[str, Array]:
-        """The counterfactual pairs of several attempts, one after the other.
+        """The counterfactual pairs of several attempts, concatenated.
 
         Returns:
-            The arrays of ``COUNTERFACTUALS_LAYOUT`` (first axis: pairs), and ``seed`` int64 (K,): whose pair it is.
+            The arrays of ``COUNTERFACTUALS_LAYOUT`` (first axis: pairs), and ``seed`` int64 (K,), each pair's attempt.
         """
         parts = [(seed, read_counterfactuals(self._episodes, self.manifest, self._row(seed))) for seed in seeds]
-        # Attempts without a pair do not know the length of a cue's pose.
+        # Attempts without a pair do not determine the length of a cue's pose.
         full = [(seed, part) for seed, part in parts if len(part["step"])]
         full = full or [(0, empty_counterfactuals(self.manifest))]
         lengths = {part["cue_pose"].shape[1] for _, part in full}
         if len(lengths) > 1:
-            raise UserError(f"{self._episodes}: poses of a cue have {sorted(lengths)} numbers: altered?")
+            raise UserError(f"{self._episodes}: cue poses have different lengths {sorted(lengths)}: altered?")
         joined = {name: np.concatenate([part[name] for _, part in full]) for name in COUNTERFACTUALS_LAYOUT}
         counts = [len(part["step"]) for _, part in full]
         joined["seed"] = np.repeat(np.array([seed for seed, _ in full], dtype=np.int64), counts)
         return joined
 
     def statistics(self, seeds: Sequence[int]) -> DemoStatistics:
-        """What the baselines that ignore their input play back.
+        """Statistics for the baselines that ignore their input.
 
         Args:
-            seeds: The attempts to average, as a rule the training seeds.
+            seeds: The attempts to average, usually the training seeds.
 
         Returns:
             The mean action (A,) over all steps, and the mean action at each step (S, A) with S the longest attempt's
-            length and every shorter one going on with its last action.
+            length; shorter ones are padded with their last action.
 
         Raises:
-            UserError: If no attempt among them has a step.
+            UserError: If none of the attempts has a step.
         """
         actions = [episode.actions for episode in map(self.episode, seeds) if episode.num_steps]
         if not actions:
@@ -179,10 +179,10 @@ class EpisodeStore:
 
 
 def verify_files(episodes: Path, row: Mapping[str, Any]) -> None:
-    """Checks that an episode's directory holds the files of its row, unaltered, and no others.
+    """Checks that an episode's directory contains exactly the files of its row, unaltered.
 
     Raises:
-        UserError: For the first file that is truncated, altered, missing or one too many.
+        UserError: For the first file that is truncated, altered, missing or unexpected.
     """
     folder = episodes / episode_directory_name(row["seed"])
     _require_directory(folder)
@@ -200,7 +200,7 @@ def verify_files(episodes: Path, row: Mapping[str, Any]) -> None:
 
 def _require_directory(path: Path) -> None:
     if path.is_symlink() or not path.is_dir():
-        raise UserError(f"{path} should be a directory and no link; copy or collect the data set again")
+        raise UserError(f"{path}: expected a directory, not a link; copy or collect the data set again")
 
 
 def _require_entries(directory: Path, allowed: Sequence[str], required: Sequence[str]) -> None:
@@ -210,12 +210,12 @@ def _require_entries(directory: Path, allowed: Sequence[str], required: Sequence
         raise UserError(f"{directory / missing[0]} is missing; copy or collect the data set again")
     extra = sorted(present - set(allowed))
     if extra:
-        raise UserError(f"{directory / extra[0]} is no file of this data set; move it elsewhere")
+        raise UserError(f"{directory / extra[0]} is not part of this data set; move it elsewhere")
 
 
 def _no_manifest(directory: Path) -> str:
     if not directory.is_dir():
-        return f"{directory} does not exist; expected a data set, which smidgen-collect out={directory} makes"
+        return f"{directory} does not exist; make a data set with smidgen-collect out={directory}"
     if (directory / EPISODES_NAME).is_dir():
-        return f"{directory / MANIFEST_NAME} is missing: collection not finished; run the same smidgen-collect again"
-    return f"{directory} is no data set: it has no {MANIFEST_NAME}; smidgen-collect makes one"
+        return f"{directory / MANIFEST_NAME} is missing: unfinished collection; run the same smidgen-collect again"
+    return f"{directory} is not a data set: it has no {MANIFEST_NAME}; make one with smidgen-collect"

@@ -1,7 +1,6 @@
 """Does a robot policy notice a smidgen of change in its input, or does it play back the average?
 
-The names that your own code needs. Each is imported when it is first asked for: ``import smidgen`` loads neither
-PyTorch nor the simulator.
+The public names. Each is imported on first access: ``import smidgen`` loads neither PyTorch nor the simulator.
 """
 
 from importlib.metadata import version as _version

@@ -1,4 +1,4 @@
-"""The console commands. ``--version`` is answered before anything heavy is imported."""
+"""The console commands. ``--version`` is handled before any slow import."""
 
 from __future__ import annotations
 

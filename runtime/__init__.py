@@ -1,1 +1,1 @@
-"""What every command runs on: command line, atomic files, worker processes, progress. Imports nothing of ours."""
+"""Shared by every command: command line, atomic files, worker processes, progress. Imports no other smidgen folder."""

@@ -1,6 +1,6 @@
-"""What each number of an action means: a task declares it, data sets and checkpoints hold it, policies go by it.
+"""What each number of an action means: tasks declare it, data sets and checkpoints store it, policies use it.
 
-It stands here because environments know no policies, and policies know no environments.
+It lives in ``runtime`` because environments and policies do not import each other.
 
 Letters: ``A`` action coordinates, ``...`` any leading axes.
 """
@@ -32,7 +32,7 @@ class ActionSpec:
         high: Largest value of each coordinate.
 
     Raises:
-        UserError: If they are not equally many, a kind is unknown, or the box is not finite or empty.
+        UserError: If the lengths differ, a kind is unknown, or the bounds are infinite or contradictory.
     """
 
     names: tuple[str, ...]
@@ -56,7 +56,7 @@ class ActionSpec:
         """Reads the JSON form ``{"names", "low", "high", "kinds"}`` that data sets and checkpoints hold.
 
         Raises:
-            UserError: If a field is missing, superfluous or of another type; the message names source and field.
+            UserError: If a field is missing, unexpected or of the wrong type; the message names source and field.
         """
         return from_json(cls, spec, source, "action_spec")
 
@@ -80,15 +80,15 @@ class ActionSpec:
         return self.kinds.index("gripper") if "gripper" in self.kinds else None
 
     def indices(self, kind: str) -> list[int]:
-        """The coordinates of a kind."""
+        """The coordinates of one kind."""
         return [index for index, own_kind in enumerate(self.kinds) if own_kind == kind]
 
     def clip(self, actions: Float[np.ndarray, "... A"]) -> Float[np.ndarray, "... A"]:
-        """Moves every coordinate into its box."""
+        """Clips every coordinate to its bounds."""
         return np.clip(actions, np.asarray(self.low), np.asarray(self.high))
 
     def hold(self, eef_state_BE: Float[np.ndarray, "B E"]) -> Float[np.ndarray, "B A"]:
-        """Actions that stay where the end effector is: its position, gripper open, home yaw, inside the box."""
+        """Actions that hold the end effector where it is: same position, gripper open, home yaw, clipped to bounds."""
         actions_BA = np.zeros((len(eef_state_BE), self.size))
         actions_BA[:, self.indices("gripper")] = GRIPPER_OPEN
         for order, index in enumerate(self.position_indices):

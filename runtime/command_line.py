@@ -1,6 +1,6 @@
-"""From ``key=value`` on the command line to a frozen dataclass, and from an exception to an exit code.
+"""Parses ``key=value`` arguments into a frozen dataclass and maps exceptions to exit codes.
 
-The dataclass beside the class that it configures is the only schema; ``settings.py`` reads each value by its field.
+Each dataclass is the only schema of its settings; ``settings.py`` parses every value by the type of its field.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from importlib.metadata import version
 from typing import Any, TypeVar
 
 from smidgen.runtime.errors import UserCodeError, UserError
-from smidgen.runtime.interrupt import AskedToStop, unwinding_signals
+from smidgen.runtime.interrupt import StopRequested, unwinding_signals
 from smidgen.runtime.settings import MAX_SETTING_CHARACTERS, how_to_write, read_value, unknown_key
 from smidgen.runtime.streams import hold_streams, lost_output
 
@@ -24,8 +24,8 @@ Config = TypeVar("Config")
 
 EXIT_OK, EXIT_OURS, EXIT_USER, EXIT_INTERRUPTED = 0, 1, 2, 130
 _MAX_LINE_CHARACTERS = 1500
-_HOW_READ = "Text is taken as it stands (~ is your home); lists are [a,b]; of a key given twice the last counts."
-# Of a path that the user typed, and not of what we do with it.
+_HOW_READ = "Text is taken literally (~ is your home); lists are [a,b]; if a key is repeated, the last one wins."
+# Errors caused by the path that the user typed, not by what we do with it.
 _ERRORS_OF_NAMES = (
     errno.ENAMETOOLONG,
     errno.ELOOP,
@@ -38,16 +38,16 @@ _ERRORS_OF_NAMES = (
 
 
 def run_command(body: Callable[[list[str]], None], argv: Sequence[str] | None = None) -> int:
-    """Runs a command and turns what happens into an exit code.
+    """Runs a command and returns its exit code.
 
     Args:
-        body: The command; takes the arguments after the program's name. ``--version`` among them is answered here.
-        argv: Those arguments; the process's own by default.
+        body: The command; takes the arguments after the program's name. ``--version`` is handled here.
+        argv: Those arguments; ``sys.argv[1:]`` by default.
 
     Returns:
-        0 when all is well, 2 for a :class:`UserError` (one line on stderr, below the traceback if it is of the user's
-        own code), 130 when interrupted, 143 when stopped by SIGTERM, 129 by SIGHUP, 1 for our own faults and for output
-        that could not be written (the work is done then).
+        0 on success, 2 for a :class:`UserError` (one line on stderr, below the traceback if the user's own code
+        failed), 130 when interrupted, 143 when stopped by SIGTERM, 129 by SIGHUP, 1 for internal errors and for output
+        that could not be written (the work itself is done).
     """
     hold_streams()
     try:
@@ -75,12 +75,12 @@ def _exit_code(body: Callable[[list[str]], None], arguments: list[str]) -> int:
             print(error.trace, end="", file=sys.stderr)
         print(f"error: {one_line(str(error))}", file=sys.stderr)
         return EXIT_USER
-    except AskedToStop as stopped:
+    except StopRequested as stopped:
         name = signal.Signals(stopped.signal_number).name
-        print(f"stopped by {name}; run the same command again to go on", file=sys.stderr)
+        print(f"stopped by {name}; run the same command again to resume", file=sys.stderr)
         return 128 + stopped.signal_number
     except KeyboardInterrupt:
-        print("interrupted; run the same command again to go on", file=sys.stderr)
+        print("interrupted; run the same command again to resume", file=sys.stderr)
         return EXIT_INTERRUPTED
     except OSError as error:
         if error.errno not in _ERRORS_OF_NAMES or error.filename is None:
@@ -95,7 +95,7 @@ def _exit_code(body: Callable[[list[str]], None], arguments: list[str]) -> int:
 
 
 def one_line(text: str) -> str:
-    """Text on one line, without characters that would make a terminal do something; what files hold may be in it."""
+    """Text on one line with control characters escaped: it may quote the content of untrusted files."""
     flat = " ".join(text.split())
     shown = "".join(char if char.isprintable() else repr(char)[1:-1] for char in flat)
     return shown if len(shown) <= _MAX_LINE_CHARACTERS else f"{shown[:_MAX_LINE_CHARACTERS]}..."
@@ -106,8 +106,8 @@ def compose_config(schema: type[Config], overrides: Sequence[str]) -> Config:
 
     Args:
         schema: The dataclass; fields without a default must be given.
-        overrides: ``key=value`` strings (``betas=[0.9,0.999]``, ``perceiver.num_latents=16``), each value read by its
-            field's type (:func:`smidgen.runtime.settings.read_value`). Of a key given twice the last one counts.
+        overrides: ``key=value`` strings (``betas=[0.9,0.999]``, ``perceiver.num_latents=16``), each value parsed by
+            its field's type (:func:`smidgen.runtime.settings.read_value`). If a key is repeated, the last one wins.
 
     Returns:
         An instance of ``schema``.
@@ -138,17 +138,17 @@ def _check_form(schema: type[Any], words: Sequence[str], index: int) -> None:
     if "=" not in word or word[:1] in ("-", "="):
         raise how_to_write(words, index, [field.name for field in dataclasses.fields(schema)])
     if word[:1] in "+~":
-        raise UserError(f"{word!r:.200}: keys cannot be added or removed here, only set as key=value")
+        raise UserError(f"{word!r:.200}: keys cannot be added or removed, only set as key=value")
 
 
 def _field_of(schema: type[Any], key: str) -> tuple[Any, Any]:
-    """Type and default of the field that a dotted key names."""
+    """Type and default of the field named by a dotted key."""
     node: Any = schema
     prefix = ""
     default: Any = dataclasses.MISSING
     for part in key.split("."):
         if not dataclasses.is_dataclass(node):
-            raise UserError(f"{prefix.rstrip('.')!r} holds no further keys, got {key!r:.200}")
+            raise UserError(f"{prefix.rstrip('.')!r} has no keys of its own, got {key!r:.200}")
         fields = {field.name: field for field in dataclasses.fields(node)}
         if part not in fields:
             raise unknown_key(f"{prefix}{part}", [f"{prefix}{name}" for name in fields])
@@ -172,7 +172,7 @@ def _missing(schema: type[Any], given: dict[str, Any], prefix: str) -> Iterator[
 
 
 def _build(schema: type[Config], given: dict[str, Any]) -> Config:
-    """The dataclass with what was given; the rest, also of the dataclasses inside it, is its default."""
+    """The dataclass with the given values; all others, nested dataclasses included, keep their defaults."""
     hints = typing.get_type_hints(schema)
     values = dict(given)
     for field in dataclasses.fields(typing.cast(Any, schema)):
@@ -193,7 +193,7 @@ def command_help(usage: str, summary: str, schema: type[Any]) -> str:
 
     Args:
         usage: The command line, e.g. ``"smidgen-train demos=DIR [key=value ...]"``.
-        summary: A few lines on what it does.
+        summary: What it does, in a few lines.
         schema: The dataclass; each field's ``metadata["help"]`` is its meaning.
     """
     rows = _help_rows(schema, "")

@@ -1,4 +1,4 @@
-"""Where two mappings of JSON differ: what was asked for against what is there."""
+"""Where two JSON mappings differ: what was found against what was requested."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Difference:
-    """A value that is not the same in both; None stands for one that is missing.
+    """A value that differs between two mappings; None stands for a missing one.
 
     Attributes:
-        path: Where, with a dot between the keys of nested mappings.
+        path: Dotted path of the keys.
         there: The first mapping's value.
-        here: The second one's.
+        here: The second mapping's value.
     """
 
     path: str
@@ -26,9 +26,9 @@ def differences(there: Mapping[str, Any], here: Mapping[str, Any], prefix: str =
     """Every value that differs, in the order of the keys; mappings are compared key by key.
 
     Args:
-        there: One mapping.
-        here: The other.
-        prefix: What the paths begin with.
+        there: The first mapping.
+        here: The second mapping.
+        prefix: Prepended to every path.
     """
     found: list[Difference] = []
     for key in sorted({*there, *here}):

@@ -7,14 +7,14 @@ from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """A mistake of the user's; the message is one line that says what was expected, what was got, and the fix."""
+    """A user's mistake; the message is one line that says what was expected, what was found, and how to fix it."""
 
 
 class UserCodeError(UserError):
-    """A fault in the user's own code; commands print its traceback before the line.
+    """A failure in the user's own code; commands print its traceback before the message.
 
     Args:
-        message: The line.
+        message: The one-line message.
         trace: The traceback, from the user's code on; "" where nothing was raised.
     """
 
@@ -24,17 +24,17 @@ class UserCodeError(UserError):
 
 
 def unknown_name(kind: str, name: object, valid: Iterable[str], likely: str | None = None) -> UserError:
-    """Builds the error for a name that a registry does not hold.
+    """Builds the error for a name that is not in a registry.
 
     Args:
         kind: What the name stands for, e.g. ``"task"``.
         name: The name that was given.
-        valid: Every name that would have been right.
-        likely: The one that was probably meant, or "" for none, where the caller knows; by default the closest in
+        valid: Every valid name.
+        likely: The name that was probably meant, or "" for none, if the caller knows; by default the closest in
             spelling.
 
     Returns:
-        An error that lists the valid names and, where one is close, the likeliest.
+        An error that lists the valid names and suggests the closest match, if any.
     """
     names = sorted(valid)
     close = [likely] if likely is not None else difflib.get_close_matches(str(name)[:200], names, n=1)

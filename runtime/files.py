@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all: atomic writes, hashes, canonical JSON and locks that a crash releases."""
+"""Files: atomic writes, hashes, canonical JSON, and directory locks that a crash releases."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ LOCK_NAME = ".lock"
 # Where the file system has no flock.
 OWNER_NAME = ".lock-owner"
 LOCK_NAMES = (LOCK_NAME, OWNER_NAME)
-# What a system call answers that a file system does not have; NFS and Lustre each have their own.
+# Returned for a system call that the file system does not support; NFS and Lustre differ.
 _NOT_SUPPORTED = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EBADF, errno.ENOTTY)
 _HASH_BLOCK_BYTES = 1 << 20
 _MAX_JSON_BYTES = 1 << 28
-# Ours nest less than ten deep; whoever walks, prints or writes a value has Python's thousand frames.
+# Our files nest less than ten deep; walking, printing or writing a value must stay below Python's recursion limit.
 _MAX_JSON_DEPTH = 400
 _LONE_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -49,7 +49,7 @@ def sha256_file(path: Path | str) -> str:
 
 
 def finite_or_none(value: Any) -> Any:
-    """A value as JSON can say it: None for a number that is not finite, also inside lists and mappings."""
+    """A value that JSON can represent: None for each non-finite number, also inside lists and mappings."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
@@ -60,10 +60,10 @@ def finite_or_none(value: Any) -> Any:
 
 
 def canonical_json(value: Any) -> bytes:
-    """One value, one sequence of bytes: sorted keys, no NaN, indent 1, a closing newline.
+    """Serialises a value to the same bytes every time: sorted keys, no NaN, indent 1, trailing newline.
 
     Raises:
-        ValueError: If the value holds NaN or an infinity, which JSON cannot say.
+        ValueError: If the value contains NaN or infinity, which JSON cannot represent.
     """
     return (json.dumps(value, sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
 
@@ -77,7 +77,7 @@ def _fsync_directory(path: Path) -> None:
 
 
 def _fsync(descriptor: int) -> None:
-    """Waits until a file or directory is on the disk, where the file system can say so."""
+    """Waits until a file or directory is on the disk, if the file system supports that."""
     try:
         os.fsync(descriptor)
     except OSError as error:
@@ -87,46 +87,46 @@ def _fsync(descriptor: int) -> None:
 
 @contextlib.contextmanager
 def _disk_errors(path: Path) -> Iterator[None]:
-    """Says in one line what the user can mend: a full disk, a directory that may not be written."""
+    """Turns disk errors that the user can fix into one line: a full disk, a directory without write permission."""
     try:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(f"no space left on disk for {path}; free some and run the command again") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise UserError(f"may not write {path}: {error.strerror}; choose another directory") from error
+            raise UserError(f"cannot write {path}: {error.strerror}; choose another directory") from error
         if error.errno in (*_NOT_SUPPORTED, errno.EXDEV, errno.EBUSY, errno.ESTALE):
             raise UserError(
-                f"the file system cannot write {path}: {error.strerror}; choose a directory on another one"
+                f"this file system cannot write {path}: {error.strerror}; choose a directory on another one"
             ) from error
         raise
 
 
 def _require_same_case(path: Path) -> None:
-    """A file system that ignores case shows one file under two names; writing one would overwrite the other.
+    """Refuses a name that, on a case-insensitive file system, would overwrite another file.
 
     Raises:
-        UserError: If a file stands there whose name differs in case alone.
+        UserError: If a file exists whose name differs only in case.
     """
     if not os.path.lexists(path):
         return
     names = os.listdir(path.parent)
     other = next((name for name in names if name.casefold() == path.name.casefold()), None)
     if path.name not in names and other is not None:
-        raise UserError(f"{path} would overwrite {other}: this file system ignores case; choose another name")
+        raise UserError(f"{path} would overwrite {other}: this file system is case-insensitive; choose another name")
 
 
 def write_atomic(path: Path | str, data: bytes, *, durable: bool = True) -> None:
-    """Writes a file so that a reader, or a crash, sees the old content or the new, never a part.
+    """Writes a file so that a reader, or a crash, sees either the old content or the new, never a part.
 
     Args:
         path: The file.
         data: Its new content.
-        durable: Whether to wait until it is on the disk; a cache that checks itself need not.
+        durable: Whether to wait until it is on the disk; not needed for a cache that is verified on reading.
 
     Raises:
-        UserError: If the disk is full, the directory may not be written, or the file system ignores case and holds a
-            file whose name differs in case alone.
+        UserError: If the disk is full, the directory is not writable, or the file system is case-insensitive and
+            holds a file whose name differs only in case.
     """
     path = Path(path)
     with _disk_errors(path):
@@ -134,7 +134,7 @@ def write_atomic(path: Path | str, data: bytes, *, durable: bool = True) -> None
         try:
             _write_and_rename(path, data, durable)
         except FileNotFoundError:
-            # Another command that tidied up (remove_leftovers) took our temporary file for a dead process's.
+            # Another command's remove_leftovers mistook our temporary file for a dead process's.
             _write_and_rename(path, data, durable)
 
 
@@ -162,19 +162,19 @@ def write_json_atomic(path: Path | str, value: Any) -> None:
 
 @contextlib.contextmanager
 def atomic_directory(path: Path | str, *, replace: bool = False) -> Iterator[Path]:
-    """Yields a temporary directory that becomes ``path`` when the block ends well, and vanishes when it does not.
+    """Yields a temporary directory that becomes ``path`` if the block succeeds and is removed if it fails.
 
     Args:
-        path: Where the directory shall stand.
-        replace: Whether a directory that stands there already is replaced (not atomic between the two renames).
+        path: The final directory.
+        replace: Whether to replace an existing directory (not atomic between the two renames).
 
     Raises:
-        UserError: If the disk is full or the parent may not be written.
+        UserError: If the disk is full or the parent is not writable.
         FileExistsError: If ``path`` exists and ``replace`` is false.
     """
     path = Path(path)
     if path.exists() and not replace:
-        raise FileExistsError(f"{path} exists already")
+        raise FileExistsError(f"{path} already exists")
     temporary = path.with_name(f"{TEMPORARY_PREFIX}{path.name}-{uuid.uuid4().hex}")
     with _disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -196,7 +196,7 @@ def _publish_directory(temporary: Path, path: Path) -> None:
         try:
             os.rename(path, replaced)
         except OSError as error:
-            # A directory of a container's image cannot be renamed, only removed.
+            # A directory from a container's image cannot be renamed, only removed.
             if error.errno != errno.EXDEV:
                 raise
             shutil.rmtree(path)
@@ -208,11 +208,11 @@ def _publish_directory(temporary: Path, path: Path) -> None:
 
 
 def remove_leftovers(directory: Path | str, of: str = "") -> None:
-    """Removes what a killed process left half-written directly below a directory.
+    """Removes partial files that a killed process left directly below a directory.
 
     Args:
         directory: Where to look; need not exist.
-        of: Only what was to become the file of this name; everything by default.
+        of: Only leftovers of the file with this name; all by default.
     """
     for leftover in Path(directory).glob(f"{TEMPORARY_PREFIX}{f'{of}-' if of else ''}*"):
         if leftover.is_dir() and not leftover.is_symlink():
@@ -222,7 +222,7 @@ def remove_leftovers(directory: Path | str, of: str = "") -> None:
 
 
 def regular_file_size(path: Path | str) -> int:
-    """Size in bytes of a file, or of the file that a link leads to: no directory, and no pipe that blocks for ever.
+    """Size in bytes of a regular file (links are followed); refuses directories, and pipes, which would block.
 
     Raises:
         UserError: If there is no such file.
@@ -234,23 +234,23 @@ def regular_file_size(path: Path | str) -> int:
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if stat.S_ISDIR(status.st_mode):
-        raise UserError(f"{path} is a directory where a file was expected")
+        raise UserError(f"{path}: expected a file, got a directory")
     if not stat.S_ISREG(status.st_mode):
-        raise UserError(f"{path} is no regular file")
+        raise UserError(f"{path} is not a regular file")
     return status.st_size
 
 
 def read_text(path: Path | str) -> str:
-    """Reads a text file as it is, line ends included.
+    """Reads a text file, keeping its line endings.
 
     Raises:
-        UserError: If the file is missing or no UTF-8.
+        UserError: If the file is missing or not UTF-8.
     """
     regular_file_size(path)
     try:
         return Path(path).read_bytes().decode()
     except UnicodeDecodeError as error:
-        raise UserError(f"{path} is no text in UTF-8") from error
+        raise UserError(f"{path} is not UTF-8 text") from error
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
 
@@ -259,17 +259,17 @@ def read_json(path: Path | str) -> Any:
     """Reads a JSON file.
 
     Raises:
-        UserError: If the file is missing, truncated, too large or no JSON; the message names it.
+        UserError: If the file is missing, truncated, too large or not JSON; the message names it.
     """
     path = Path(path)
     if regular_file_size(path) > _MAX_JSON_BYTES:
-        raise UserError(f"{path} is larger than {_MAX_JSON_BYTES} bytes: not one of ours")
+        raise UserError(f"{path} is larger than {_MAX_JSON_BYTES} bytes; smidgen writes no such file")
     try:
         text = path.read_bytes().decode("utf-8-sig")
         value = json.loads(text)
         _require_shallow(value)
         if _LONE_SURROGATE.search(text):
-            # Half a character cannot be written again.
+            # A lone surrogate cannot be written back.
             json.dumps(value, ensure_ascii=False).encode()
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
@@ -292,12 +292,12 @@ def _require_shallow(value: Any) -> None:
 
 @contextlib.contextmanager
 def directory_lock(directory: Path | str) -> Iterator[None]:
-    """Holds a directory for one process; the system lets go of the lock when the process dies, however it dies.
+    """Locks a directory for one process; the system releases the lock when the process dies, however it dies.
 
-    On a file system without ``flock`` a file names the owner instead (:mod:`smidgen.runtime.owner_lock`).
+    On a file system without ``flock``, a lock file names the owner instead (:mod:`smidgen.runtime.owner_lock`).
 
     Raises:
-        UserError: If another process holds it, or the directory may not be written.
+        UserError: If another process holds it, or the directory is not writable.
     """
     directory = Path(directory)
     path = directory / LOCK_NAME

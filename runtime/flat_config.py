@@ -1,9 +1,9 @@
-"""Nested configurations with flat keys: parts belong to the classes that they configure, and users type no prefixes.
+"""Nested configurations with flat keys: each part sits beside the class that it configures; users type no prefixes.
 
 @dataclass(frozen=True)
 class Run:
     out: str
-    network: Network = part(Network)      # Network's own fields are keys of Run: width=64, and not network.width=64
+    network: Network = part(Network)      # Network's fields are keys of Run: width=64, not network.width=64
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ _IS_PART = {"part": True}
 
 
 def part(factory: Callable[[], Any]) -> Any:
-    """A field that holds a configuration of its own, whose keys stand among the owner's.
+    """A field that holds a nested configuration whose keys are merged into the owner's.
 
     Args:
-        factory: Makes the part with its defaults; usually its class.
+        factory: Makes the part with its defaults; usually the part's class.
     """
     return dataclasses.field(default_factory=factory, metadata=_IS_PART)
 
 
 def flat_fields(schema: type[Any], **chosen: type[Any]) -> dict[str, tuple[Any, Any]]:
-    """Type and field by key, those of parts included; a part's fields have the defaults that its owner gives it.
+    """Type and field of each key, parts included; a part's fields have the defaults that the owner sets.
 
     Args:
         schema: A dataclass.
-        chosen: The class of a part, where another than the annotated one is meant.
+        chosen: The class of a part, where it is not the annotated one.
     """
     found: dict[str, tuple[Any, Any]] = {}
     hints = typing.get_type_hints(schema, include_extras=True)
@@ -50,10 +50,10 @@ def flat_fields(schema: type[Any], **chosen: type[Any]) -> dict[str, tuple[Any, 
 
 
 def nested(schema: type[Config], flat: Mapping[str, Any], **chosen: type[Any]) -> Config:
-    """Builds a nested configuration from flat keys; those that are missing take their defaults.
+    """Builds a nested configuration from flat keys; missing ones take their defaults.
 
     Raises:
-        TypeError: If a key is not one of the schema's.
+        TypeError: If a key is not in the schema.
     """
     unknown = flat.keys() - flat_fields(schema, **chosen).keys()
     if unknown:
@@ -68,7 +68,7 @@ def nested(schema: type[Config], flat: Mapping[str, Any], **chosen: type[Any]) -
 
 
 def flat_values(config: Any) -> dict[str, Any]:
-    """Every key's value, those of parts included."""
+    """The value of every key, parts included."""
     values: dict[str, Any] = {}
     for each in dataclasses.fields(config):
         value = getattr(config, each.name)
@@ -87,7 +87,7 @@ def _default_part(each: dataclasses.Field[Any], chosen: Mapping[str, type[Any]])
 
 
 def _updated(config: Any, flat: Mapping[str, Any]) -> Any:
-    """A configuration with the values of those keys that are its own."""
+    """A configuration updated with those keys that belong to it."""
     changes = {}
     for each in dataclasses.fields(config):
         if is_part(each):
@@ -98,7 +98,7 @@ def _updated(config: Any, flat: Mapping[str, Any]) -> Any:
 
 
 def _copy(each: dataclasses.Field[Any]) -> Any:
-    """A field of the same default, free to be bound to another class."""
+    """A field with the same default that can be bound to another class."""
     if each.default_factory is not dataclasses.MISSING:
         return dataclasses.field(default_factory=each.default_factory, metadata=each.metadata)
     return dataclasses.field(default=each.default, metadata=each.metadata)

@@ -1,7 +1,7 @@
-"""Signals that ask a process to end: a question between two steps, or an exception that unwinds the stack.
+"""Signals that stop a process: polled between two steps, or raised as an exception that unwinds the stack.
 
-SIGTERM comes from ``kill`` and schedulers, SIGINT from Ctrl-C, SIGHUP from a terminal or connection that closes. What
-is ignored when a command starts stays so: ``nohup`` ignores SIGHUP, and a shell ignores SIGINT for ``command &``.
+SIGTERM comes from ``kill`` and schedulers, SIGINT from Ctrl-C, SIGHUP from a closing terminal or connection. Signals
+ignored when a command starts stay ignored: ``nohup`` ignores SIGHUP, and a shell ignores SIGINT for ``command &``.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import Any
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-class AskedToStop(KeyboardInterrupt):
-    """SIGTERM or SIGHUP, where nothing else answers it; unwinds the stack as Ctrl-C does.
+class StopRequested(KeyboardInterrupt):
+    """Raised for SIGTERM or SIGHUP when nothing else handles it; unwinds the stack as Ctrl-C does.
 
     Args:
         signal_number: The signal.
@@ -34,7 +34,7 @@ class AskedToStop(KeyboardInterrupt):
 class StopSignal:
     """Whether the process was asked to stop, and by which signal.
 
-    A second SIGTERM or SIGINT does what it always did. A second SIGHUP does not: a shell and the kernel send one each.
+    A second SIGTERM or SIGINT has its usual effect. A second SIGHUP has none: a shell and the kernel send one each.
     """
 
     def __init__(self) -> None:
@@ -42,11 +42,11 @@ class StopSignal:
         self._before: dict[int, Any] = {}
 
     def install(self) -> None:
-        """Starts to catch what is not ignored."""
+        """Installs handlers for the signals that are not ignored."""
         self._before = _handle(SIGNALS, self._receive)
 
     def remove(self) -> None:
-        """Puts back the handlers that were there."""
+        """Restores the previous handlers."""
         _put_back(self._before)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
@@ -58,7 +58,7 @@ class StopSignal:
 
 @contextlib.contextmanager
 def stop_signal() -> Iterator[StopSignal]:
-    """Catches signals inside the block; outside the main thread Python cannot, and nothing is caught."""
+    """Catches signals inside the block; does nothing outside the main thread, where Python cannot catch them."""
     stop = StopSignal()
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -72,9 +72,9 @@ def stop_signal() -> Iterator[StopSignal]:
 
 @contextlib.contextmanager
 def unwinding_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP raise :class:`AskedToStop` inside the block, so that half-written files and workers go.
+    """SIGTERM and SIGHUP raise :class:`StopRequested` inside the block, so that files and workers are cleaned up.
 
-    Of several that come together the first counts: the next may not interrupt the clearing up.
+    Only the first signal counts: a later one must not interrupt the clean-up.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -85,7 +85,7 @@ def unwinding_signals() -> Iterator[None]:
         for each in before:
             signal.signal(each, lambda number, frame: None)
         leave_lost_terminal()
-        raise AskedToStop(number)
+        raise StopRequested(number)
 
     before.update(_handle((signal.SIGTERM, signal.SIGHUP), unwind))
     try:
@@ -95,12 +95,12 @@ def unwinding_signals() -> Iterator[None]:
 
 
 def leave_lost_terminal() -> None:
-    """Lets output go nowhere where its terminal has been closed: printing would fail before the work is saved."""
+    """Discards output once its terminal has been closed: printing would fail before the work is saved."""
     for descriptor in (1, 2):
         poll = select.poll()
         poll.register(descriptor, 0)
         is_lost = any(event & select.POLLHUP for _, event in poll.poll(0))
-        # A pipe without a reader is another thing, and answered where it is written to.
+        # A pipe without a reader is handled where it is written to.
         if is_lost and stat.S_ISCHR(os.fstat(descriptor).st_mode):
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, descriptor)
@@ -108,7 +108,7 @@ def leave_lost_terminal() -> None:
 
 
 def _handle(numbers: tuple[int, ...], handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
-    """Installs a handler for what is not ignored; gives the handlers that were there. None is one that C installed."""
+    """Installs a handler for signals that are not ignored; returns the previous ones (None: installed from C)."""
     caught = [number for number in numbers if signal.getsignal(number) not in (signal.SIG_IGN, None)]
     return {number: signal.signal(number, handler) for number in caught}
 

@@ -1,4 +1,4 @@
-"""Names that a package offers without importing what they stand for (PEP 562)."""
+"""Names that a package imports on first access (PEP 562)."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 def lazy_names(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """A package's ``__getattr__`` and ``__dir__``.
 
-    Type checkers do not follow it: the package repeats the imports under ``TYPE_CHECKING``.
+    Type checkers do not follow them: the package repeats the imports under ``TYPE_CHECKING``.
 
     Args:
         package: The package's ``__name__``.
-        homes: Each name, and the module that it is imported from when it is first asked for.
+        homes: The module that each name is imported from.
     """
 
     def get(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Computed Markdown: tables, text that is shown as it is, and the parts of a page that stand between markers."""
+"""Generated Markdown: tables, escaped text, and the parts of a page between markers."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Head = tuple[str, str]
 
 
 def left(*headings: str) -> list[Head]:
-    """Heads of columns of words, for :func:`markdown_table`."""
+    """Left-aligned headings, for columns of words in :func:`markdown_table`."""
     return [(heading, "---") for heading in headings]
 
 
 def right(*headings: str) -> list[Head]:
-    """Heads of columns of figures."""
+    """Right-aligned headings, for columns of figures."""
     return [(heading, "---:") for heading in headings]
 
 
@@ -29,29 +29,29 @@ def markdown_table(heads: Sequence[Head], rows: Iterable[Sequence[str]]) -> str:
 
     Args:
         heads: Heading and alignment of each column: ``left("task") + right("success", "steps")``.
-        rows: Cells, as many a row as there are heads; they are Markdown, so see :func:`escape_markdown`.
+        rows: One cell for each heading; cells are Markdown, so see :func:`escape_markdown`.
     """
     lines = [*zip(*heads, strict=True), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def escape_markdown(text: str) -> str:
-    """Text that Markdown shows as it is, on one line, whatever it holds."""
+    """Escapes text so that Markdown shows it literally, on one line."""
     flat = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _SPECIAL.sub(r"\\\1", flat)
 
 
 def replace_between_markers(document: str, content: str, name: str, topic: str = "leaderboard") -> str:
-    """A document with other content between the two markers of a topic; doing so twice changes nothing.
+    """Replaces the content between the two markers of a topic; idempotent.
 
     Args:
-        document: Holds ``<!-- TOPIC:begin -->`` and the same with ``end``.
+        document: Contains ``<!-- TOPIC:begin -->`` and ``<!-- TOPIC:end -->``.
         content: What goes between them.
-        name: The document's, for the error.
-        topic: The markers'.
+        name: The document's name, for the error.
+        topic: The topic named in the markers.
 
     Raises:
-        UserError: If the markers are not there exactly once, in order.
+        UserError: If each marker does not occur exactly once, in order.
     """
     return _replaced(document, f"<!-- {topic}:begin -->", f"<!-- {topic}:end -->", f"\n{content}\n", name)
 
@@ -61,14 +61,14 @@ def page_with_tables(page: Path, tables: Mapping[str, str]) -> str:
 
     Args:
         page: A Markdown file.
-        tables: What goes between the markers, by name.
+        tables: The tables by name.
 
     Raises:
         UserError: If the page is missing or lacks a marker.
     """
     if not page.is_file():
         markers = ", ".join(f"<!-- {name} table: begin -->" for name in tables)
-        raise UserError(f"{page}: expected a page with {markers} and their ends, got no file")
+        raise UserError(f"{page}: no such file; expected a page with {markers} and their ends")
     text = page.read_text(encoding="utf-8")
     for name, table in tables.items():
         begin, end = f"<!-- {name} table: begin -->", f"<!-- {name} table: end -->"

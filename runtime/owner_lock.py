@@ -1,7 +1,7 @@
 """A lock for file systems without ``flock`` (Lustre, NFS without a lock service): a file that names its owner.
 
-Creating a file that must not exist is atomic everywhere. What the system does not do is take it away when its owner
-dies, so the file says who that is: on the same machine a dead owner's file is taken over, elsewhere nobody can know.
+Exclusive creation of a file is atomic everywhere. The system does not remove the file when its owner dies, so the file
+names the owner: on the same machine a dead owner's lock is taken over; on another machine there is no way to tell.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from smidgen.runtime.errors import UserError
 
 @contextlib.contextmanager
 def owner_lock(path: Path) -> Iterator[None]:
-    """Holds a lock file inside the block.
+    """Holds a lock file for the duration of the block.
 
     Args:
-        path: The file; its directory exists.
+        path: The lock file; its directory must exist.
 
     Raises:
-        UserError: If another process holds it, or one of another machine did not give it back.
-        OSError: If the file cannot be made.
+        UserError: If another process holds it, or a process of another machine did not release it.
+        OSError: If the file cannot be created.
     """
     ours = _this_process()
     while not _created(path, ours):
@@ -37,7 +37,7 @@ def owner_lock(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        # Not one that somebody else made after deleting ours by hand.
+        # Only if it is still ours: it may have been deleted by hand and created by another process.
         if _read(path) == ours:
             path.unlink(missing_ok=True)
 
@@ -47,7 +47,7 @@ def _this_process() -> dict[str, str]:
 
 
 def _machine() -> str:
-    """Host, boot and container: process ids mean the same where all three are the same."""
+    """Host, boot and container: process ids are comparable only if all three match."""
     parts = [socket.gethostname()]
     with contextlib.suppress(OSError):
         parts += [Path("/proc/sys/kernel/random/boot_id").read_text().strip(), os.readlink("/proc/self/ns/pid")]
@@ -55,7 +55,7 @@ def _machine() -> str:
 
 
 def _start_of(process_id: int) -> str:
-    """When a process started, in ticks since boot; empty if there is none. Process ids are given out again."""
+    """Start time of a process in ticks since boot, because process ids are reused; empty if there is none."""
     try:
         return Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[19]
     except (OSError, IndexError):
@@ -73,13 +73,13 @@ def _created(path: Path, owner: dict[str, str]) -> bool:
 
 
 def _read(path: Path) -> dict[str, str] | None:
-    """Who holds a lock; None if nobody does any more."""
+    """The owner of a lock; None if it has been released."""
     try:
         owner = json.loads(path.read_text())
     except FileNotFoundError:
         return None
     except (OSError, ValueError):
-        # Just being written, or cut short by a crash: nobody can know which.
+        # Either being written right now or truncated by a crash.
         return {}
     return owner if isinstance(owner, dict) else {}
 
@@ -95,12 +95,12 @@ def _held(path: Path, owner: dict[str, str]) -> str:
     host, process = str(owner.get("machine", "")).partition(" ")[0] or "unknown", owner.get("process", "unknown")
     return (
         f"another command is writing to {path.parent} (host {host!r:.80}, process {process!r:.20}); wait for it or "
-        f"choose another out=; if it has died, delete {path} (this file system has no flock that would notice)"
+        f"choose another out=; if it has died, delete {path} (this file system has no flock to release it)"
     )
 
 
 def _take_away(path: Path, owner: dict[str, str] | None) -> None:
-    """Removes a dead owner's file, and not one that another command has put in its place meanwhile."""
+    """Removes a dead owner's file, unless another command has replaced it in the meantime."""
     aside = path.with_name(f"{path.name}-{uuid.uuid4().hex}")
     try:
         os.rename(path, aside)

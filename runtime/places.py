@@ -1,4 +1,4 @@
-"""Where nothing may be written: in a data set, a checkpoint, a run's own folders, or a read-only directory."""
+"""Directories that must not be written to: data sets, checkpoints, a run's own folders, read-only ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from smidgen.runtime.errors import UserError
 
-# What tells such a directory, by the files in it; kept equal to their owners' names by a test.
+# Files that identify such a directory; a test keeps them equal to the names used by their owners.
 DATA_SET_MARKERS = ("manifest.json", "episodes")
 CHECKPOINT_MARKERS = ("checkpoint.json", "model.safetensors")
 RUN_MARKERS = ("config.json", "metrics.jsonl")
@@ -16,30 +16,30 @@ RUN_PARTS = ("checkpoints", "resume")
 
 
 def require_outside(path: Path | str, key: str = "out", *, itself: bool = True) -> None:
-    """Refuses a place inside a data set or a checkpoint, which a foreign file makes unreadable.
+    """Refuses a path inside a data set or a checkpoint, which an extra file would make unreadable.
 
     Args:
-        path: What is going to be written, a file or a directory.
-        key: The setting that named it.
-        itself: Whether ``path`` itself may not be such a directory either; its parents never may.
+        path: The file or directory to be written.
+        key: The setting that names it.
+        itself: Whether ``path`` itself is checked too; its parents always are.
 
     Raises:
-        UserError: Naming the directory that it lies in.
+        UserError: Naming the directory that contains it.
     """
     place = Path(path).absolute().resolve()
     if itself and all((place / name).exists() for name in RUN_MARKERS):
-        raise UserError(f"{key}={path} is a training run; choose another {key}=, for example a folder in it")
+        raise UserError(f"{key}={path} is a training run; choose another {key}=, for example a folder inside it")
     for parent in (*((place,) if itself else ()), *place.parents):
         kind = _kind_of(parent)
         if kind:
             where = "is" if parent == place else "lies inside"
             raise UserError(
-                f"{key}={path} {where} {kind} {parent}, which must hold nothing else; choose another {key}="
+                f"{key}={path} {where} {kind} {parent}, which must contain nothing else; choose another {key}="
             )
 
 
 def printable_path(path: str) -> str:
-    """A path as a text file can hold it: bytes of a name that are no text are shown as ``\\xe9``."""
+    """A path as a text file can hold it: bytes that are not text are shown as ``\\xe9``."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
@@ -55,7 +55,7 @@ def _kind_of(directory: Path) -> str:
 
 
 def _holds_episodes(directory: Path) -> bool:
-    """Whether a collection was begun here and is not finished."""
+    """Whether this is an unfinished collection."""
     folder = directory / DATA_SET_MARKERS[1]
     try:
         return any(each.name.isdigit() and len(each.name) == 9 for each in folder.iterdir())
@@ -64,17 +64,17 @@ def _holds_episodes(directory: Path) -> bool:
 
 
 def read_only_places(keys: Mapping[Path, str], outputs: Iterable[Path]) -> dict[Path, str]:
-    """Those outputs whose place nobody named, in directories where nothing may be written.
+    """Finds default outputs whose directory is read-only.
 
     Args:
-        keys: The setting that names another place, of each output whose place is the default.
+        keys: For each output at its default path, the setting that names another.
         outputs: Files to be written.
 
     Returns:
-        What to tell the user about each.
+        A message for the user about each.
     """
     return {
-        path: f"did not write {path}: {path.parent} is read-only; pass {keys[path]}=PATH for another place"
+        path: f"did not write {path}: {path.parent} is read-only; pass {keys[path]}=PATH to write it elsewhere"
         for path in outputs
         if path in keys and path.parent.exists() and not os.access(path.parent, os.W_OK)
     }

@@ -1,4 +1,4 @@
-"""Progress as a person wants to see it: a bar on a terminal, a plain line now and then anywhere else."""
+"""Progress display: a bar on a terminal, occasional plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ PLAIN_INTERVAL_S = 10.0
 
 @contextlib.contextmanager
 def progress(total: int, label: str, done: int = 0) -> Iterator[Callable[[int, str], None]]:
-    """Shows how far a long piece of work has come.
+    """Shows the progress of a long piece of work.
 
     Args:
         total: Number of items in all.
         label: What is being done, in a few words.
-        done: Items that were there already.
+        done: Items that were done before.
 
     Yields:
         ``advance(num_items, note)``: call it as items finish; ``note`` is shown beside the count.

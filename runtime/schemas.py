@@ -1,7 +1,7 @@
-"""JSON files against their schemas: a departure is refused in one line that names the file and the field.
+"""Checks JSON files against their schemas; an error is one line that names the file and the field.
 
-A schema is a TypedDict or a frozen dataclass; pydantic reads it: strictly, without unknown fields, NaN or infinity.
-`check_type` checks parsed JSON and leaves it as it is; `from_json` builds dataclasses, `to_json` takes them apart.
+A schema is a TypedDict or a frozen dataclass, validated by pydantic: strict, no unknown fields, no NaN or infinity.
+`check_type` checks parsed JSON without changing it; `from_json` builds dataclasses, `to_json` is its inverse.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ import typing_extensions
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import read_json
 
-# pydantic is imported when the first file is read: it takes a tenth of a second, for which no --help should wait.
+# pydantic is imported when the first file is read: it takes a tenth of a second, which --help should not cost.
 if typing.TYPE_CHECKING:
     from pydantic_core import CoreSchema, SchemaValidator
 
-# Beyond this, other JSON readers lose digits.
+# Beyond this, other JSON readers lose precision.
 MAX_INTEGER = 2**53
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
 _SHA256_PATTERN = re.compile(r"[0-9a-f]{64}")
-# In our words; all others in pydantic's.
+# Our wording; pydantic's for all other errors.
 _EXPECTED = {
     "missing": "a value",
     "extra_forbidden": "no such field",
@@ -53,11 +53,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Rule:
-    """What a value must fulfil besides its type: ``Annotated[str, Rule(str.isupper, "capitals")]``.
+    """A constraint on a value besides its type: ``Annotated[str, Rule(str.isupper, "capitals")]``.
 
     Attributes:
-        holds: Whether a value of the type fulfils it.
-        expected: The same in words.
+        holds: Whether a value of the type satisfies it.
+        expected: The constraint in words.
     """
 
     holds: Callable[[Any], Any]
@@ -75,12 +75,12 @@ class Rule:
 
 
 def one_of(valid: Collection[str]) -> Rule:
-    """The rule that a text is one of a few."""
+    """The rule that a string is one of the given ones."""
     return Rule(valid.__contains__, f"one of {', '.join(valid)}")
 
 
 def within(low: float, high: float) -> Rule:
-    """The rule that a number lies between two others, or is one of them."""
+    """The rule that a number lies in ``low..high``, bounds included."""
     return Rule(lambda number: low <= number <= high, f"{low}..{high}")
 
 
@@ -92,7 +92,7 @@ def refuse(source: str, field: str, expected: str, got: object, fix: str = "") -
     """Raises the error for one field.
 
     Raises:
-        UserError: Always; one line that names source, field, expected and got, and a fix where there is one.
+        UserError: Always; one line that names source, field, expected and got, and the fix if there is one.
     """
     shown = repr(got)
     shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
@@ -106,7 +106,7 @@ def check_type(value: Any, hint: Any, source: str, field: str = "") -> None:
         value: Parsed JSON.
         hint: A TypedDict, or a list or dict of them or of scalars; None may be allowed beside each.
         source: The file's name, for the message.
-        field: Where in the file the value stands.
+        field: Where in the file the value is.
 
     Raises:
         UserError: Naming source, field, expected and got.
@@ -119,10 +119,10 @@ def from_json(hint: type[T], value: Any, source: str, field: str = "") -> T:
 
     Args:
         hint: A frozen dataclass of dataclasses, tuples, dicts and scalars, or a tuple or dict of them; None may be
-            allowed beside each. A dataclass's field with a default may be missing.
+            allowed beside each. A dataclass field with a default may be missing.
         value: Parsed JSON.
         source: The file's name, for the message.
-        field: Where in the file the value stands.
+        field: Where in the file the value is.
 
     Returns:
         The value; lists have become tuples.
@@ -130,7 +130,7 @@ def from_json(hint: type[T], value: Any, source: str, field: str = "") -> T:
     Raises:
         UserError: Naming source, field, expected and got.
     """
-    # Where types are strict, a list becomes a tuple and an object a dataclass only out of JSON itself.
+    # In strict mode a list becomes a tuple, and an object a dataclass, only when read from JSON text.
     text = json.dumps(value)
     return typing.cast(T, _validated(lambda validator: validator.validate_json(text), hint, source, field))
 
@@ -138,7 +138,7 @@ def from_json(hint: type[T], value: Any, source: str, field: str = "") -> T:
 def require_version(
     value: object, readable: tuple[int, ...], source: str, field: str = "schema_version", fix: str = ""
 ) -> None:
-    """Refuses parsed JSON of a version that nobody here understands; what is no object at all is left to its schema.
+    """Refuses parsed JSON of an unsupported version; anything but an object is left to the schema.
 
     Raises:
         UserError: Naming source and field, and the fix.
@@ -149,15 +149,15 @@ def require_version(
 
 
 def read_versioned(hint: type[T], path: str, version: int) -> T:
-    """Reads a file whose field ``version`` says what the others mean.
+    """Reads a file that has a ``version`` field.
 
     Args:
         hint: A dataclass with that field.
         path: The JSON file.
-        version: The one that is understood.
+        version: The supported version.
 
     Raises:
-        UserError: If the file is missing, of another version or no such object, naming the field.
+        UserError: If the file is missing, of another version or does not match the schema, naming the field.
     """
     stored = read_json(path)
     require_version(stored, (version,), path, "version")
@@ -165,7 +165,7 @@ def read_versioned(hint: type[T], path: str, version: int) -> T:
 
 
 def to_json(value: Any) -> Any:
-    """What JSON can hold of a dataclass: objects and lists; `from_json` gives back the value."""
+    """A dataclass as JSON objects and lists; `from_json` is the inverse."""
     from pydantic_core import to_jsonable_python
 
     return to_jsonable_python(value)
@@ -180,7 +180,7 @@ def _validated(validate: Callable[[SchemaValidator], Any], hint: Any, source: st
         first = error.errors(include_url=False)[0]
     reason = first["ctx"]["error"] if first["type"] == "value_error" else None
     if isinstance(reason, UserError):
-        raise UserError(f"{source}: {reason}")  # a dataclass that checks itself does not know its file
+        raise UserError(f"{source}: {reason}")  # a dataclass that validates itself does not know its file
     expected = reason or _EXPECTED.get(first["type"], first["msg"].removeprefix("Input should be "))
     if first["type"] == "too_long":
         expected = f"at most {first['ctx']['max_length']} entries"
@@ -207,7 +207,7 @@ def _validator(hint: Any) -> SchemaValidator:
 
 
 def _hardened(schema: Any) -> Any:
-    """A schema that stops at a list's first wrong entry, and holds the numbers to what JSON can say."""
+    """A schema that stops at a list's first wrong entry and limits numbers to what JSON can represent."""
     if isinstance(schema, list | tuple):
         return type(schema)(map(_hardened, schema))
     if not isinstance(schema, dict):
@@ -215,7 +215,7 @@ def _hardened(schema: Any) -> Any:
     kind = schema.get("type")
     extra: dict[str, Any] = {}
     if kind in ("list", "dict", "tuple"):
-        extra = {"fail_fast": True}  # a message for each of a forged file's entries would take the memory
+        extra = {"fail_fast": True}  # one message for each entry of a forged file would exhaust memory
     elif kind == "int":
         extra = {"ge": -MAX_INTEGER, "le": MAX_INTEGER}
     elif kind == "any":
@@ -224,8 +224,8 @@ def _hardened(schema: Any) -> Any:
 
 
 def _is_finite(value: Any) -> bool:
-    """Whether free JSON holds no number that JSON cannot say."""
-    # A list instead of recursion: the depth is the file's choice.
+    """Whether untyped JSON contains finite numbers only."""
+    # A list instead of recursion: the file decides the depth.
     unchecked = [value]
     while unchecked:
         part = unchecked.pop()

@@ -1,7 +1,7 @@
-"""One ``key=value`` of a command line: which key is meant, and its value read by the type of its field.
+"""One ``key=value`` of a command line: resolves the key and parses the value by the type of its field.
 
-Text is taken as it stands: a path or a name is not grammar, so ``2026_01_05``, ``1e3``, ``a=b`` and ``${x}`` are what
-they look like. Numbers, booleans and lists are read by Hydra's grammar and OmegaConf's types.
+Text is taken literally: paths and names are not parsed, so ``2026_01_05``, ``1e3``, ``a=b`` and ``${x}`` stay as they
+are. Numbers, booleans and lists are parsed by Hydra's grammar and OmegaConf's types.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from typing import Annotated, Any
 from smidgen.runtime.errors import UserError, unknown_name
 
 _PATH = "path"
-# The type of a field that holds a path: its leading ~ is the home directory.
+# The type of a field that holds a path: a leading ~ is expanded.
 PathText = Annotated[str, _PATH]
 
-# No path is longer, and no number that Python would read.
+# Longer than any path, or any number that Python would parse.
 MAX_SETTING_CHARACTERS = 4200
 
-# What the same thing is called elsewhere; whatever is spelled almost like a key is found without this.
+# What other tools call each key; near misspellings are found without this table.
 _CALLED_ELSEWHERE = {
     "out": "output outputs output_dir output_path out_dir outdir save_dir save_path log_dir logdir run_dir dir folder",
     "demos": "data dataset datasets dataset_path data_path data_dir dataset_dir demo demonstrations demo_path",
@@ -70,12 +70,12 @@ _CALLED_ELSEWHERE = {
 
 
 def unknown_key(name: str, valid: Sequence[str]) -> UserError:
-    """The error for a key that a command does not have, with the one that was probably meant."""
+    """The error for an unknown key, with a suggestion."""
     return unknown_name("key", name, valid, likely=_meant(name, valid))
 
 
 def _meant(name: str, valid: Sequence[str]) -> str:
-    """The key that was probably meant, or "": also where it is called otherwise elsewhere."""
+    """The key that was probably meant, or ""; knows what other tools call it."""
     words = {key: key.rpartition(".")[2] for key in valid}
     word = name.rpartition(".")[2].lower().replace("-", "_").strip()
     meant = [key for key in valid if words[key] == word]
@@ -86,11 +86,11 @@ def _meant(name: str, valid: Sequence[str]) -> str:
 
 
 def how_to_write(words: Sequence[str], index: int, valid: Sequence[str]) -> UserError:
-    """The error for a word that is not ``key=value``, with the form that was probably meant.
+    """The error for an argument that is not ``key=value``, with a suggestion.
 
     Args:
         words: The command line.
-        index: Which of them.
+        index: Position of the argument in it.
         valid: The command's keys.
     """
     word = words[index]
@@ -108,24 +108,24 @@ def how_to_write(words: Sequence[str], index: int, valid: Sequence[str]) -> User
 
 
 def read_value(key: str, text: str, field_type: Any, default: Any) -> Any:
-    """The value of a field, from what stands after ``=``.
+    """Parses the text after ``=`` into a field's value.
 
     Args:
         key: The field's name, for the message.
-        text: What was written.
+        text: The text to parse.
         field_type: The field's annotation: ``str``, :data:`PathText`, ``int``, ``float``, ``bool``, a tuple or list of
             these, or any of them ``| None``.
-        default: The field's default; an empty path is one only where this is empty too.
+        default: The field's default; an empty path is allowed only if this is empty too.
 
     Raises:
-        UserError: If it is not of that type; says what was expected.
+        UserError: If the text is not of that type; says what was expected.
     """
     options = [part for part in _parts(field_type) if part is not type(None)]
     (wanted,) = options
     if text == "null" and type(None) in _parts(field_type):
         return None
     if "\0" in text:
-        raise UserError(f"{_shown(key, text)}: holds a NUL character, which no path or name can")
+        raise UserError(f"{_shown(key, text)}: contains a NUL character, which no path or name may")
     if _is_text(wanted):
         return _read_text(key, text, wanted, default)
     if typing.get_origin(wanted) in (tuple, list) and _is_text(typing.get_args(wanted)[0]):
@@ -146,12 +146,12 @@ def _read_text(key: str, text: str, wanted: Any, default: Any) -> str:
     if wanted is str:
         return text
     if not text and default != "":
-        raise UserError(f"{key}=: expected a path, got nothing; is a variable of your shell empty?")
+        raise UserError(f"{key}=: expected a path, got nothing; is a shell variable empty?")
     return os.path.expanduser(text)
 
 
 def _read_texts(key: str, text: str) -> tuple[str, ...]:
-    """``[raw,dft1d]``: each element as it stands; one that holds a comma stands in quotes."""
+    """``[raw,dft1d]``: each element is taken literally; one that contains a comma must be quoted."""
     if len(text) < 2 or text[0] != "[" or text[-1] != "]":
         raise UserError(f"{_shown(key, text)}: expected a list, e.g. {key}=[{text.strip('[]') or 'a'}]")
     inner = text[1:-1].strip()
@@ -165,7 +165,7 @@ def _read_texts(key: str, text: str) -> tuple[str, ...]:
 
 def _read_by_grammar(key: str, text: str, wanted: Any, field_type: Any) -> Any:
     """Numbers, booleans and lists of them."""
-    # Imported here: Hydra takes a quarter of a second, and a --help should not wait for it.
+    # Imported here: Hydra takes a quarter of a second, which --help should not cost.
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
@@ -177,7 +177,7 @@ def _read_by_grammar(key: str, text: str, wanted: Any, field_type: Any) -> Any:
     schema = dataclasses.make_dataclass("Setting", [("value", wanted)])
     try:
         parsed = OverridesParser.create().parse_override(f"value={text}")
-        # OmegaConf takes any number for a boolean.
+        # OmegaConf accepts any number as a boolean.
         if parsed.is_sweep_override() or (wanted is bool and not isinstance(parsed.value(), bool | str)):
             raise refusal
         config = OmegaConf.structured(schema)
@@ -194,7 +194,7 @@ def _read_by_grammar(key: str, text: str, wanted: Any, field_type: Any) -> Any:
 
 
 def _is_sane(number: float) -> bool:
-    """Neither NaN, which every comparison lets pass, nor a whole number that no array's index could be."""
+    """Whether a number is not NaN, which passes every comparison, nor an integer too large for an array index."""
     return not math.isnan(number) if isinstance(number, float) else abs(number) < 2**63
 
 
@@ -203,7 +203,7 @@ _MANY = {int: "whole numbers", float: "numbers", bool: "true or false"}
 
 
 def expected(field_type: Any) -> str:
-    """What a field takes, in words; e.g. ``a whole number or null``."""
+    """What a field accepts, in words; e.g. ``a whole number or null``."""
     wanted = next(part for part in _parts(field_type) if part is not type(None))
     or_null = " or null" if type(None) in _parts(field_type) else ""
     if typing.get_origin(wanted) not in (tuple, list):
@@ -220,5 +220,5 @@ def _shown(key: str, text: str) -> str:
 
 
 def user_path(text: str) -> Path:
-    """A path as a user types it after an option; no shell expands the ``~`` of ``--out=~/x``."""
+    """A path typed after an option; expands ``~``, since no shell expands the one in ``--out=~/x``."""
     return Path(os.path.expanduser(text))

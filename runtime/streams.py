@@ -1,8 +1,8 @@
-"""Standard input, output and error that never end a command: closed, full, ASCII alone, or with no reader left.
+"""Standard streams that never make a command fail: closed, on a full disk, ASCII only, or without a reader.
 
-What a command makes is kept in files, so output that cannot be written is dropped and the work goes on. A disk that is
-full under standard output is remembered, and the command says so at its end; a reader that has left (``| head``) and
-a stream that was closed (``>&-``) wanted no more.
+A command's results are files, so output that cannot be written is dropped and the work continues. A full disk under
+standard output is remembered and reported at the end; a reader that has exited (``| head``) and a closed stream
+(``>&-``) are not errors.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import unicodedata
 from typing import Any
 
 _ERRORS = "smidgen.plain"
-# What our tables and figures hold beside ASCII; accents are taken off the rest.
+# The non-ASCII characters of our tables and figures; other characters lose their accents.
 _PLAIN = dict(
     zip("≈–—−×·≥≤→±µμ‘’“”█", ["~", "-", "-", "-", "x", "*", ">=", "<=", "->", "+-", "u", "u", *"''\"\"#"], strict=True),  # noqa: RUF001
     σ="sigma",
@@ -25,12 +25,12 @@ _PLAIN = dict(
 
 
 class _Kept(io.FileIO):
-    """A file descriptor whose failures to write are kept instead of raised."""
+    """A file descriptor that records write errors instead of raising them."""
 
     error: OSError | None = None
 
     def write(self, data: Any) -> int:
-        """Writes what can be written; says that it wrote all."""
+        """Writes what can be written; always reports that everything was."""
         try:
             return super().write(data)
         except OSError as error:
@@ -39,22 +39,22 @@ class _Kept(io.FileIO):
 
 
 def hold_streams() -> None:
-    """Makes this process's standard streams such that writing to them cannot fail; again, it does nothing.
+    """Replaces this process's standard streams by ones that writing cannot fail on; idempotent.
 
-    Called before anything else is opened: a file would get the number of a closed stream, and others' output with it.
-    Streams that somebody replaced, as tests and notebooks do, stay theirs.
+    Call it before opening anything: a file would get the number of a closed stream, and the output meant for it.
+    Streams that were already replaced, as in tests and notebooks, are left alone.
     """
     codecs.register_error(_ERRORS, _in_plain_characters)
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
         except OSError:
-            # The lowest number that is free is this one. Child processes need their streams as well.
+            # The lowest free number is this one. Child processes need their streams as well.
             os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
         stream = getattr(sys, name)
         if stream is None:
-            # Closed at the start; should something have taken the number since, it is not ours to write to.
+            # Closed at the start; if something has taken the number since, we must not write to it.
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8", errors=_ERRORS))  # noqa: SIM115
         elif stream is getattr(sys, f"__{name}__") and _kept_of(stream) is None:
             setattr(sys, name, _held(stream, descriptor))
@@ -63,7 +63,7 @@ def hold_streams() -> None:
 
 
 def lost_output() -> str:
-    """Flushes standard output; why some of it could not be written, or "" if nobody misses any."""
+    """Flushes standard output; returns why some of it could not be written, or "" if nothing was lost."""
     sys.stdout.flush()
     kept = _kept_of(sys.stdout)
     if kept is None or kept.error is None or kept.error.errno in (errno.EPIPE, errno.EBADF):
@@ -75,7 +75,7 @@ def _held(stream: io.TextIOWrapper, descriptor: int) -> io.TextIOWrapper:
     try:
         stream.flush()
     except OSError:
-        return stream  # it holds what was printed before; nothing of ours does
+        return stream  # it still buffers earlier output; none of our commands gets here
     if stream.fileno() != descriptor:
         return stream
     return io.TextIOWrapper(
@@ -93,7 +93,7 @@ def _kept_of(stream: Any) -> _Kept | None:
 
 
 def _in_plain_characters(error: UnicodeError) -> tuple[str | bytes, int]:
-    """An encoder's fallback: the nearest plain characters; bytes of a file's name that are no text stay as they are."""
+    """Encoding fallback: the nearest plain characters; bytes of a file name that are not text stay as they are."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     pieces = (_plain(char, error.encoding) for char in error.object[error.start : error.end])

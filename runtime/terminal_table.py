@@ -1,7 +1,7 @@
-"""A table for a terminal of any width: names are never cut, text wraps, what does not fit is dropped from the right.
+"""A table for a terminal of any width: names are never cut, text wraps, and columns are dropped from the right.
 
-rich draws it; what is decided here is how wide each column is, since rich itself shrinks every column, names too, until
-nothing of them can be read.
+rich draws it; this module decides the widths, because rich itself shrinks every column, names too, until nothing is
+readable.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-# A name is folded only beyond this width, or this part of the terminal's.
+# A name is folded only beyond this width, or this fraction of the terminal's.
 _NAME_WIDTH = 12
 _NAME_SHARE = 3
 _BREAK_BEHIND = " -_./:,"
@@ -28,10 +28,10 @@ class TerminalColumn:
 
     Attributes:
         title: Its heading.
-        is_name: Whether its cells name the row: kept at any width, folded rather than cut.
-        justify: Where its text stands.
-        joined: Text that must stay on one line in each cell, up to this string; the whole cell where it is empty.
-            None for text that wraps between any two words.
+        is_name: Whether its cells name the row: always shown, folded rather than cut.
+        justify: Alignment of its text.
+        joined: Text up to this string stays on one line in each cell; the whole cell if it is empty.
+            None for text that may wrap between any two words.
     """
 
     title: str
@@ -42,7 +42,7 @@ class TerminalColumn:
 
 @dataclass(frozen=True)
 class TerminalRow:
-    """One row: a text for each column, shown as it is; ``ends_section`` leaves a gap below."""
+    """One row: a literal text for each column; ``ends_section`` leaves a gap below."""
 
     cells: Sequence[Text]
     style: str = ""
@@ -52,14 +52,14 @@ class TerminalRow:
 def print_table(
     console: Console, title: str, columns: Sequence[TerminalColumn], rows: Sequence[TerminalRow], gap: bool = True
 ) -> None:
-    """Prints a table as wide as the console at most, and below it the titles of the columns that had no room.
+    """Prints a table no wider than the console, and below it the titles of the columns that did not fit.
 
     Args:
-        console: Where to.
-        title: Stands above the table.
-        columns: From the most to the least needed; those up to the name's are always shown.
-        rows: With a cell for each column.
-        gap: Whether an empty line follows.
+        console: Where to print.
+        title: Printed above the table.
+        columns: From most to least important; those up to the name's are always shown.
+        rows: One cell for each column.
+        gap: Whether to print an empty line afterwards.
     """
     naturals = [_width([column.title, *_texts(rows, place)]) for place, column in enumerate(columns)]
     leasts = [
@@ -87,7 +87,7 @@ def print_table(
 
 
 def folded(name: Text, width: int) -> Text:
-    """A name in lines of a width, broken behind a space or a sign; inside a word only where that is wider."""
+    """Folds a name to a width, after a space or punctuation; inside a word only if the word is wider."""
     ends: list[int] = []
     begin, best, used = 0, 0, 0
     for place, letter in enumerate(name.plain):
@@ -107,7 +107,7 @@ def _texts(rows: Sequence[TerminalRow], place: int) -> list[str]:
 
 
 def _width(texts: Sequence[str]) -> int:
-    """Terminal cells of the widest text: a Chinese letter takes two."""
+    """Terminal cells of the widest text: a Chinese character takes two."""
     return max((cell_len(text) for text in texts), default=1)
 
 
@@ -127,7 +127,7 @@ def _names(columns: Sequence[TerminalColumn]) -> list[int]:
 
 
 def _num_kept(columns: Sequence[TerminalColumn], leasts: Sequence[int], console: Console) -> int:
-    """As many columns, from the left, as have room for their least width; those up to the name whatever the width."""
+    """How many columns fit, from the left, at their minimum width; those up to the name always count."""
     fewest = max(_names(columns), default=0) + 1
     fitting = (
         count
@@ -138,7 +138,7 @@ def _num_kept(columns: Sequence[TerminalColumn], leasts: Sequence[int], console:
 
 
 def _frame(console: Console, num_columns: int) -> int:
-    """Cells that rules and gaps between columns take."""
+    """Cells taken by rules and gaps between columns."""
     bare = Table(*[""] * num_columns, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for column in bare.columns:
         column.width = 1
@@ -146,7 +146,7 @@ def _frame(console: Console, num_columns: int) -> int:
 
 
 def _shares(naturals: Sequence[int], leasts: Sequence[int], names: Sequence[int], room: int) -> list[int]:
-    """Widths that fill the room: the widest column gives way first, a name only when no other can."""
+    """Widths that fill the room: the widest column shrinks first, a name only if no other column can."""
     widths = list(naturals)
     floors = [naturals[place] if place in names else least for place, least in enumerate(leasts)]
     for floor in (floors, leasts, [1] * len(widths)):

@@ -1,8 +1,8 @@
-"""What runs when a class of the user's runs: its module, the modules of theirs that it imports, and the files it names.
+"""Hashes the code behind a user's class: its module, the user's modules that it imports, and the files it declares.
 
-Modules are found by reading import statements, never by running code, so that every process finds the same ones. Theirs
-is what belongs to the class's own package, and every module that lies neither in Python's library, nor among installed
-packages, nor in smidgen. Where a module computes what it imports, every module of its package counts.
+Modules are found by reading import statements, never by running code, so every process finds the same ones. A module is
+the user's if it belongs to the class's own package, or is outside the standard library, installed packages and smidgen.
+If a module computes the names that it imports, every module of its package counts.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from smidgen.runtime.files import regular_file_size, sha256_bytes, sha256_file
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
 _LIBRARY = tuple(Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib"))
 _IMPORTERS = ("importlib.import_module", "import_module", "__import__")
-# Of every module that this process has imported through `fresh_import`: the hashes of what it was made of.
+# For every module imported through `fresh_import` in this process: the hashes of its files.
 _imported: dict[str, dict[str, str]] = {}
 
 
 def hash_modules(module_name: str) -> dict[str, str]:
-    """SHA-256 of a module's source and of every module of the user's that it imports, directly or through others.
+    """SHA-256 of a module's source and of every user module that it imports, directly or indirectly.
 
     Args:
-        module_name: The module that the class is in.
+        module_name: The class's module.
 
     Returns:
-        By file, as Python finds it below its search path (``package/module.py``), in order; {} if there is no such
+        Hashes by file, relative to Python's search path (``package/module.py``), in order; {} if there is no such
         module.
     """
     return {_file_name(spec): sha256_bytes(source) for spec, source in _users_modules(module_name)}
@@ -49,16 +49,16 @@ def hash_files(declared: object, module_name: str, owner: str) -> dict[str, str]
     """SHA-256 of the files that a class declares with ``files = ("weights.pt",)``.
 
     Args:
-        declared: The class's ``files``: a path, or several. A relative one is looked for beside the module's file, then
-            in the working directory. A directory stands for every file in it.
-        module_name: The module that the class is in.
-        owner: What the message names.
+        declared: The class's ``files``: a path, or several. A relative one is looked up beside the module's file,
+            then in the working directory. A directory stands for every file in it.
+        module_name: The class's module.
+        owner: Named in the message.
 
     Returns:
-        By path as declared, an absolute one by its last part: the place of a file is no part of what it is.
+        Hashes by declared path, absolute ones by their last part: where a file lies does not identify it.
 
     Raises:
-        UserError: If one is missing, or is in both places, or ``files`` holds no paths.
+        UserError: If a file is missing or found in both places, or ``files`` does not hold paths.
     """
     paths = declared if isinstance(declared, tuple | list) else [declared]
     if not all(isinstance(path, str | os.PathLike) for path in paths):
@@ -76,10 +76,10 @@ def hash_files(declared: object, module_name: str, owner: str) -> dict[str, str]
 
 @contextlib.contextmanager
 def fresh_import(module_name: str) -> Iterator[None]:
-    """Within it, an import gives the module as it is on the disk, also where this process has imported it before.
+    """Inside the block, an import reads the module from disk, even if this process has imported it before.
 
     Raises:
-        UserError: If one of its files changes meanwhile.
+        UserError: If one of its files changes in the meantime.
     """
     before = hash_modules(module_name)
     if _imported.get(module_name, before) != before:
@@ -87,7 +87,7 @@ def fresh_import(module_name: str) -> Iterator[None]:
     _imported[module_name] = before
     writes_bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
-        # No .pyc: it knows its source by size and whole seconds, which an edit may leave as they were.
+        # No .pyc: it identifies its source by size and whole seconds, which an edit may leave unchanged.
         yield
     finally:
         sys.dont_write_bytecode = writes_bytecode
@@ -98,12 +98,12 @@ def fresh_import(module_name: str) -> Iterator[None]:
 
 
 def changed_files(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
-    """The files whose hashes differ, or that are in one of the two alone, in order."""
+    """The files whose hashes differ, or that are in only one of the two, in order."""
     return [each.path for each in differences(before, after)]
 
 
 def _users_modules(root: str) -> Iterator[tuple[ModuleSpec, bytes]]:
-    """The user's modules and their sources, in order of their names."""
+    """The user's modules and their sources, sorted by name."""
     importlib.invalidate_caches()
     found: dict[str, tuple[ModuleSpec, bytes]] = {}
     waiting, seen = [root], set()
@@ -121,7 +121,7 @@ def _users_modules(root: str) -> Iterator[tuple[ModuleSpec, bytes]]:
 
 
 def _specs(name: str) -> Iterator[ModuleSpec]:
-    """The packages that a module is in, outermost first, and the module; as far as there are such."""
+    """The packages around a module, outermost first, then the module; as far as they exist."""
     parts = name.split(".")
     places: Iterable[str] | None = None
     for count in range(1, len(parts) + 1):
@@ -156,7 +156,7 @@ def _is_users(spec: ModuleSpec, root: str) -> bool:
 
 
 def _source(spec: ModuleSpec) -> bytes | None:
-    """A module's bytes; None if it has none, as a namespace has, or they are gone."""
+    """A module's source; None if it has none (a namespace package) or it has been deleted."""
     with contextlib.suppress(OSError):
         if spec.origin is not None and os.path.isfile(spec.origin):
             return Path(spec.origin).read_bytes()
@@ -174,17 +174,17 @@ def _file_name(spec: ModuleSpec) -> str:
 
 
 def _imports(source: bytes, spec: ModuleSpec) -> Iterator[str]:
-    """Names that a module may import: some are of classes and functions, which no module answers to."""
+    """Names that a module may import; some name classes and functions, for which no module is found."""
     names, imports_by_computed_name = _named_imports(source, spec.name, spec.parent or "")
     yield from names
     if imports_by_computed_name:
         yield from _all_modules(spec.parent or "")
 
 
-# Asked about every episode; parsing takes longer than reading and hashing.
+# Called for every episode; parsing takes longer than reading and hashing.
 @functools.lru_cache(maxsize=1024)
 def _named_imports(source: bytes, name: str, parent: str) -> tuple[tuple[str, ...], bool]:
-    """What a source names in its imports, and whether it imports a module whose name it computes."""
+    """The names in a source's imports, and whether it imports a module whose name is computed."""
     names, computes_a_name = [], False
     try:
         tree = ast.parse(source)
@@ -208,7 +208,7 @@ def _named_imports(source: bytes, name: str, parent: str) -> tuple[tuple[str, ..
 
 
 def _literal(node: ast.AST) -> str | None:
-    """A string that stands in the source; None for anything else."""
+    """A string literal; None for anything else."""
     return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
 
 
@@ -228,7 +228,7 @@ def _all_modules(package: str) -> Iterator[str]:
 
 
 def _forget(module_name: str) -> None:
-    """Takes the user's modules out of the process, so that an import reads them again."""
+    """Removes the user's modules from ``sys.modules``, so that an import reads them again."""
     files = set(_imported.pop(module_name)) | set(hash_modules(module_name))
     for name, module in list(sys.modules.items()):
         spec = getattr(module, "__spec__", None)
@@ -242,14 +242,14 @@ def _find_file(path: Path, module_name: str, owner: str) -> Path:
     found = [place / path for place in (beside, Path.cwd()) if (place / path).exists()]
     if not found:
         where = "does not exist" if path.is_absolute() else f"is neither in {beside} nor in {Path.cwd()}"
-        raise UserError(f"{owner}: {path}, which files names, {where}")
+        raise UserError(f"{owner}: {path}, listed in files, {where}")
     if not found[0].samefile(found[-1]):
         raise UserError(f"{owner}: {path} is both in {beside} and in {Path.cwd()}; give an absolute path in files")
     return found[0]
 
 
 def _unused(name: str, taken: Mapping[str, str]) -> str:
-    """The name, numbered where another file has it."""
+    """The name, numbered if it is already taken."""
     numbered = itertools.chain([name], (f"{name} ({number})" for number in itertools.count(2)))
     return next(each for each in numbered if each not in taken)
 
@@ -262,5 +262,5 @@ def _signature(path: Path) -> tuple[int, ...]:
 
 @functools.lru_cache(maxsize=256)
 def _sha256_of_file(path: Path, signature: tuple[int, ...]) -> str:
-    """Of a file that is as its signature says: weights may be large, and are looked at after every episode."""
+    """SHA-256 of a file, cached by its signature: weights may be large and are checked after every episode."""
     return sha256_file(path)

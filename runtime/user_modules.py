@@ -1,6 +1,6 @@
-"""Classes of the user's, named ``their.module:Class``: found, imported, and blamed by file and line when they fail.
+"""Imports users' classes, named ``their.module:Class``, and reports their failures by file and line.
 
-Nothing else runs a user's code. Whatever goes wrong in it is one line that names the key, the file and the line.
+All user code runs through this module. Any failure in it becomes one line that names the key, the file and the line.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ def is_class_spec(spec: str) -> bool:
 
 
 def load_class(spec: str, kind: str) -> type:
-    """Imports a user's module and returns the class that was asked for.
+    """Imports a user's module and returns the named class.
 
     Args:
-        spec: ``their.module:Class``; the module is looked for where Python looks, then in the working directory.
+        spec: ``their.module:Class``; the module is searched on Python's path, then in the working directory.
         kind: What it stands for, e.g. ``"policy"``; messages begin with it.
 
     Raises:
-        UserError: If there is no such module or class, another module hides it, it is abstract, or importing it fails;
-            names the file, and the line where there is one.
+        UserError: If there is no such module or class, another module shadows it, it is abstract, or its import fails;
+            the message names the file, and the line if there is one.
     """
     found = load_object(spec, kind)
     if not isinstance(found, type):
@@ -49,15 +49,15 @@ def load_class(spec: str, kind: str) -> type:
         lacking = ", ".join(
             name for name, value in inspect.getmembers(found) if getattr(value, "__isabstractmethod__", False)
         )
-        raise UserError(f"{_named(kind, spec)}: the class is abstract; it lacks {lacking}")
+        raise UserError(f"{_named(kind, spec)}: the class is abstract; implement {lacking}")
     return found
 
 
 def load_object(spec: str, kind: str) -> object:
-    """As :func:`load_class`, for whatever has that name in the module.
+    """As :func:`load_class`, for any object in the module.
 
     Raises:
-        UserError: If there is no such module or name, another module hides it, or importing it fails.
+        UserError: If there is no such module or name, another module shadows it, or importing it fails.
     """
     module_name, _, name = spec.partition(":")
     _search_working_directory()
@@ -79,18 +79,18 @@ def load_object(spec: str, kind: str) -> object:
 def blaming(
     kind: str, spec: str, doing: str, passing: tuple[type[BaseException], ...] = (), shows_trace: bool = False
 ) -> Iterator[None]:
-    """Runs a user's code: whatever it raises becomes one line that names their file and line.
+    """Runs a user's code: any exception becomes one line that names their file and line.
 
     Args:
         kind: What the code stands for, e.g. ``"policy"``.
         spec: ``their.module:Class``.
         doing: What is being done, e.g. ``"making it"``.
-        passing: Exceptions that are no fault of theirs.
+        passing: Exceptions that pass unchanged because the user's code is not at fault.
         shows_trace: Whether commands print the traceback before the line.
 
     Raises:
-        UserError: For any exception, ``SystemExit`` included; Ctrl-C and the signals that end a process pass.
-        UserCodeError: The same, where the traceback is shown.
+        UserError: For any exception, ``SystemExit`` included; Ctrl-C and termination signals pass.
+        UserCodeError: The same, if the traceback is shown.
     """
     try:
         yield
@@ -111,7 +111,7 @@ def blaming(
 
 
 def comes_from(error: BaseException, module_name: str) -> bool:
-    """Whether an exception went through code of a user's module, or of another one in its package."""
+    """Whether an exception passed through a user's module, or another one in its package."""
     return _first_call(error, module_name) is not None
 
 
@@ -124,11 +124,11 @@ def _first_call(error: BaseException, module_name: str) -> TracebackType | None:
 
 
 def users_trace(error: BaseException, start: TracebackType | None = None) -> str:
-    """The traceback of an error in a user's code, held to a readable length.
+    """The traceback of an error in a user's code, cut to a readable length.
 
     Args:
         error: What their code raised.
-        start: Where it begins; where smidgen's own calls first end by default.
+        start: Where it begins; by default after smidgen's own calls.
     """
     inner = error.__traceback__ if start is None else start
     while start is None and inner is not None and _is_smidgens(inner):
@@ -149,14 +149,14 @@ def _is_smidgens(call: TracebackType) -> bool:
 
 
 def users_place(error: BaseException, module_name: str) -> str:
-    """The line of the user's that an exception comes from, as ``file:line``.
+    """The line of the user's code that an exception comes from, as ``file:line``.
 
     Args:
         error: What their code raised.
-        module_name: Their module; its file is the answer where no line of theirs was reached.
+        module_name: Their module; its file is returned if none of their lines was reached.
 
     Returns:
-        Of all calls that led to the error, the innermost in a file of the user's: of their package, or of no library.
+        The innermost call in a file of the user's, that is, in their package or outside any library.
     """
     if isinstance(error, SyntaxError) and error.filename and os.path.exists(error.filename):
         return f"{_short(error.filename)}:{error.lineno}" if error.lineno else _short(error.filename)
@@ -174,20 +174,20 @@ def users_place(error: BaseException, module_name: str) -> str:
 
 
 def is_ours(error: BaseException) -> bool:
-    """Whether our own code raised it: the handler of a signal does, in the middle of whatever runs."""
+    """Whether our own code raised it, as a signal handler does in the middle of other code."""
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     return str(frame.f_globals.get("__name__")).startswith("smidgen.")
 
 
 def _search_working_directory() -> None:
-    """A console script does not search it, where a user's module usually lies; last, so that it can hide nothing."""
+    """Adds the working directory to the search path, which console scripts omit; last, so that it shadows nothing."""
     with contextlib.suppress(FileNotFoundError):  # it was deleted
         if os.getcwd() not in sys.path:
             sys.path.append(os.getcwd())
 
 
 def _require_not_hidden(module_name: str, kind: str, spec: str) -> None:
-    """Refuses a module in the working directory that has the name of another, which Python would import instead."""
+    """Refuses a module in the working directory if Python would import another of the same name instead."""
     top = module_name.partition(".")[0]
     theirs = [path for path in (Path(f"{top}.py"), Path(top) / "__init__.py") if path.is_file()]
     try:
@@ -198,7 +198,7 @@ def _require_not_hidden(module_name: str, kind: str, spec: str) -> None:
         return
     is_pythons = top in sys.stdlib_module_names
     other = "Python's own module" if is_pythons else f"the module {found.origin or top}"
-    raise UserError(f"{_named(kind, spec)}: {theirs[0]} is hidden by {other} of the same name; rename yours")
+    raise UserError(f"{_named(kind, spec)}: {theirs[0]} is shadowed by {other} of the same name; rename yours")
 
 
 def _is_same(path: Path, origin: str | None) -> bool:

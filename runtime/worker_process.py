@@ -1,4 +1,4 @@
-"""What runs inside a worker process: takes an item from its pipe, answers, takes the next, until the pipe ends."""
+"""The main loop of a worker process: receives an item, sends back the result, until the pipe is closed."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from typing import Any
 
 from smidgen.runtime.streams import hold_streams
 
-# What an answer can be: no item asked for yet, a job's result, or what a job or the initializer raised.
+# Kinds of message: ready for the first item, a job's result, or an exception from a job or the initializer.
 READY, RESULT, ERROR = "ready", "result", "error"
 
 _PR_SET_PDEATHSIG = 1
-# Process ids, since a fork copies what a module holds but not its threads.
+# Process ids, because a fork copies a module's state but not its threads.
 _WATCHED: set[int] = set()
 
 
 def end_with_parent(parent_id: int) -> None:
-    """Has the kernel kill this process when its parent dies, however it dies; even if this one is stopped or hangs.
+    """Makes the kernel kill this process when its parent dies for any reason, even if this one is stopped or hangs.
 
     Args:
-        parent_id: Process id of the parent, which may have died since. The thread of it that started this process is
-            what counts to the kernel.
+        parent_id: Process id of the parent, which may have died since. For the kernel, the parent is the thread that
+            started this process.
     """
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent_id:
@@ -38,10 +38,10 @@ def end_with_parent(parent_id: int) -> None:
 
 
 def end_with_parent_process() -> None:
-    """Has this process end when the one that started it through ``multiprocessing`` has died, whoever that was.
+    """Ends this process when the one that started it through ``multiprocessing`` dies.
 
-    A thread waits for it: the kernel's own signal comes at the end of the parent's *thread*, and in a process that
-    others start nobody knows how long that lives. Calling it again, or in a process of another kind, does nothing.
+    A thread waits for that: the kernel's signal would be sent when the parent's *thread* ends, which may be long
+    before the parent does. Idempotent; does nothing in a process started in another way.
     """
     parent = multiprocessing.parent_process()
     if parent is None or os.getpid() in _WATCHED:
@@ -62,19 +62,19 @@ def serve(
     initializer: Callable[..., None] | None,
     initargs: tuple[Any, ...],
 ) -> None:
-    """The life of a worker.
+    """Runs a worker until its pipe is closed.
 
     Args:
-        connection: Items come in here, answers go out.
-        parent_id: Process id of whoever started this one.
-        job: Answers an item.
-        initializer: Called once before the first.
+        connection: Receives items and sends results.
+        parent_id: Process id of the parent.
+        job: Computes the result of an item.
+        initializer: Called once before the first item.
         initargs: Its arguments.
     """
     end_with_parent(parent_id)
     hold_streams()
     _WATCHED.add(os.getpid())
-    # Ctrl-C and a closed terminal are the parent's to answer; it then asks its workers to leave.
+    # The parent handles Ctrl-C and a closed terminal; it then tells its workers to exit.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _leave)
@@ -98,7 +98,7 @@ def serve(
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
-    """Unwinds the stack, so that half-written files go; the exit code is the shells' for this signal."""
+    """Unwinds the stack, so that partial files are removed; the exit code is the shell convention for this signal."""
     raise SystemExit(128 + number)
 
 
@@ -106,15 +106,15 @@ def _send(connection: Connection, kind: str, value: Any) -> None:
     try:
         connection.send((kind, value))
     except OSError:
-        # Nobody is there to listen.
+        # The parent is gone.
         raise SystemExit(1) from None
     except Exception as error:
-        # Nothing was sent: pickling comes first.
+        # Pickling failed, so nothing was sent.
         connection.send((ERROR, _portable(error)))
 
 
 def _portable(error: Exception) -> Exception:
-    """An error that survives the pipe, with its traceback as a note."""
+    """An error that can be pickled, with its traceback as a note."""
     trace = "".join(traceback.format_exception(error))
     error.add_note(f"In a worker process:\n{trace}")
     try:

@@ -1,10 +1,10 @@
-"""Worker processes that pull items: results come as they finish, each with its item, so that nothing depends on order.
+"""Worker processes that pull items; each result comes with its item, so nothing depends on the order of finishing.
 
 Every worker is a fresh interpreter with its numerical libraries pinned to one thread: the same item gives the same bits
-whichever worker takes it and however many there are. A worker that dies, or gives no answer in time, is replaced and
-its item runs again. Each has a pipe of its own and shares no lock with another: one that is killed or stopped at the
-worst moment holds nobody up, where a pool with a common queue breaks (concurrent.futures) or waits for ever (pebble).
-Only one that is stopped halfway through sending a long answer would.
+in any worker, for any number of workers. A worker that dies or times out is replaced and its item runs again. Each has
+its own pipe and shares no lock: one that is killed or stopped at the worst moment blocks no other, whereas a pool with
+a shared queue breaks (concurrent.futures) or hangs (pebble). The one exception is a worker that is stopped halfway
+through sending a long result.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ from smidgen.runtime.worker_process import ERROR, READY, RESULT, serve
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# A long time for an episode, and a short one for somebody who waits for a worker that hangs.
+# Long for an episode, yet short enough for a user who waits for a worker that hangs.
 EPISODE_LIMIT_S = 600.0
-# At least so long for a worker's start, which is slow on a busy machine whatever the items are like.
+# Lower bound for a worker's start, which is slow on a busy machine whatever the items are.
 START_LIMIT_S = 300.0
 MAX_ATTEMPTS = 3
-# Without a result in between: then the machine or the job is at fault, and no other item will fare better.
+# With no result in between: the machine or the job is at fault, and other items would fail too.
 MAX_LOST_IN_A_ROW = 10
 
 _SINGLE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LP_NUM_THREADS"), "1")
-# A worker starts with `python -c`, which would look for modules in the working directory first: a user's queue.py is
-# not Python's.
+# A worker starts with `python -c`, which would search the working directory first: a user's queue.py would shadow
+# Python's.
 _SAFE_PATH = {"PYTHONSAFEPATH": "1"}
-_LOOK_EVERY_S = 1.0
+_POLL_EVERY_S = 1.0
 _GRACE_S = 5.0
 _LOST = "lost"
 
@@ -80,19 +80,19 @@ def map_unordered(
 
     Args:
         job: A module-level function of one item; it may run more than once on an item, so it writes atomically.
-        items: What to do; pulled by whichever worker is free.
-        num_workers: Processes; 0 runs everything in this one, the plain form, where nothing can be replaced.
+        items: Each is pulled by the next free worker.
+        num_workers: Processes; 0 runs everything in this one, where nothing can be replaced.
         initializer: Called once in each worker before its first item.
         initargs: Its arguments.
-        time_limit_s: A worker that gives no answer to an item for so long is killed; None for no limit. Time in which
-            this process was stopped, or busy with a result, does not count; a start may take 300 s in any case.
+        time_limit_s: A worker that takes longer than this for an item is killed; None for no limit. Time during
+            which this process was stopped, or busy with a result, does not count; a start may always take 300 s.
 
     Yields:
-        ``(item, result)`` in the order of finishing.
+        ``(item, result)`` in order of completion.
 
     Raises:
-        RuntimeError: After all other results, if an item cost three workers; at once, if ten were lost with no result
-            in between. Whatever a job or the initializer raises is raised here as it is.
+        RuntimeError: After all other results, if three workers were lost on one item; at once, if ten were lost with no
+            result in between. Exceptions from a job or the initializer are raised unchanged.
     """
     items = list(items)
     if num_workers == 0:
@@ -106,17 +106,17 @@ def map_unordered(
 
 @dataclass(frozen=True)
 class _Attempt:
-    """An item in the hands of a worker, or waiting for one."""
+    """An item that a worker is running, or that waits for one."""
 
     item: Any
     number: int = 1
 
 
 class _Worker:
-    """A process, the pipe to it, and what it is at.
+    """A process, its pipe, and its current item.
 
     Raises:
-        BrokenPipeError: If the process dies while it is being started.
+        BrokenPipeError: If the process dies while starting.
     """
 
     def __init__(
@@ -125,9 +125,9 @@ class _Worker:
         context = get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=serve, args=(theirs, os.getpid(), job, initializer, initargs))
-        with _environment(_SINGLE_THREAD | _SAFE_PATH), _interrupt_held():
+        with _environment(_SINGLE_THREAD | _SAFE_PATH), _sigint_blocked():
             self.process.start()
-        # So that the end of the process is the end of the pipe.
+        # So that the pipe closes when the process ends.
         theirs.close()
         self.is_ready = False
         self.attempt: _Attempt | None = None
@@ -137,19 +137,19 @@ class _Worker:
     def is_idle(self) -> bool:
         return self.is_ready and self.attempt is None
 
-    def give(self, attempt: _Attempt) -> None:
+    def send(self, attempt: _Attempt) -> None:
         self.attempt, self.waited_s = attempt, 0.0
-        # One that has just died is found by the next look at it.
+        # If it has just died, the next poll finds out.
         with contextlib.suppress(OSError):
             self.connection.send(attempt.item)
 
-    def hear(self) -> tuple[str, Any]:
-        """What it has to say, or how it ended."""
+    def receive(self) -> tuple[str, Any]:
+        """Its next message, or how it ended."""
         try:
             kind, value = self.connection.recv()
         except (EOFError, OSError):
             self.process.join(_GRACE_S)
-            return _LOST, _ending(self.process.exitcode)
+            return _LOST, _exit_reason(self.process.exitcode)
         return kind, value
 
     def kill(self) -> None:
@@ -159,7 +159,7 @@ class _Worker:
 
 
 class _WorkerPool:
-    """As many workers as there is work for, and which item each of them has."""
+    """Starts as many workers as there is work for, and tracks which one runs what."""
 
     def __init__(self, start_worker: Callable[[], _Worker], num_workers: int, time_limit_s: float | None) -> None:
         self._start_worker, self._num_workers, self._time_limit_s = start_worker, num_workers, time_limit_s
@@ -170,39 +170,39 @@ class _WorkerPool:
 
     def run(self, items: list[Any]) -> Iterator[tuple[Any, Any]]:
         self._waiting.extend(_Attempt(item) for item in items)
-        # At exit Python waits for child processes; a generator that somebody left half-way has some.
-        atexit.register(self._end)
+        # At exit Python waits for child processes, which an abandoned generator still has.
+        atexit.register(self._stop)
         try:
             while self._waiting or self._num_busy():
-                self._employ()
+                self._assign()
                 yield from self._results()
         finally:
-            self._end()
-            atexit.unregister(self._end)
+            self._stop()
+            atexit.unregister(self._stop)
         if self._given_up:
             raise RuntimeError(
-                f"given up, each after {MAX_ATTEMPTS} workers: {'; '.join(self._given_up)}. "
-                "Every other result is kept; run the same command again to try these once more"
+                f"gave up on these, each after {MAX_ATTEMPTS} workers: {'; '.join(self._given_up)}. "
+                "All other results are kept; run the same command again to retry"
             )
 
     def _num_busy(self) -> int:
         return sum(worker.attempt is not None for worker in self._workers)
 
-    def _employ(self) -> None:
+    def _assign(self) -> None:
         while len(self._workers) < min(self._num_workers, self._num_busy() + len(self._waiting)):
             try:
                 self._workers.append(self._start_worker())
             except BrokenPipeError:
-                self._count_loss("a worker", "died while it was being started")
+                self._count_loss("a worker", "died while starting")
         for worker in self._workers:
             if worker.is_idle and self._waiting:
-                worker.give(self._waiting.popleft())
+                worker.send(self._waiting.popleft())
 
     def _results(self) -> Iterator[tuple[Any, Any]]:
-        """What the workers have finished since the last look; before it is handed on, they have something new to do."""
+        """Results since the last poll; workers get their next items before these are yielded."""
         finished: list[tuple[Any, Any]] = []
         errors: list[BaseException] = []
-        for worker, kind, value in self._look():
+        for worker, kind, value in self._poll():
             if kind == READY:
                 worker.is_ready, worker.waited_s = True, 0.0
             elif kind == RESULT:
@@ -214,30 +214,30 @@ class _WorkerPool:
             else:
                 self._replace(worker, value)
         if not errors:
-            self._employ()
+            self._assign()
         yield from finished
         if errors:
             raise errors[0]
 
-    def _look(self) -> list[tuple[_Worker, str, Any]]:
-        """Waits until there is something to know of a worker, or for a second."""
-        at_work = [worker for worker in self._workers if not worker.is_idle]
-        left_s = [max(0.0, self._limit_s(worker) - worker.waited_s) for worker in at_work]
-        slice_s, started = min([_LOOK_EVERY_S, *left_s]), time.monotonic()
+    def _poll(self) -> list[tuple[_Worker, str, Any]]:
+        """Waits for a message or the end of a worker, at most for a second."""
+        busy = [worker for worker in self._workers if not worker.is_idle]
+        left_s = [max(0.0, self._limit_s(worker) - worker.waited_s) for worker in busy]
+        slice_s, started = min([_POLL_EVERY_S, *left_s]), time.monotonic()
         connection_wait([worker.connection for worker in self._workers], slice_s)
-        # Not more than was meant to be waited: whoever stops this process (Ctrl-Z) stops its workers too.
+        # At most the intended wait: stopping this process (Ctrl-Z) stops its workers too.
         waited_s = min(time.monotonic() - started, slice_s)
         events: list[tuple[_Worker, str, Any]] = []
-        for worker in at_work:
+        for worker in busy:
             worker.waited_s += waited_s
         for worker in self._workers:
             if worker.connection.poll():
-                events.append((worker, *worker.hear()))
+                events.append((worker, *worker.receive()))
             elif worker.process.exitcode is not None:
-                # Its own children can hold its end of the pipe open.
-                events.append((worker, _LOST, _ending(worker.process.exitcode)))
+                # Its own children can keep its end of the pipe open.
+                events.append((worker, _LOST, _exit_reason(worker.process.exitcode)))
             elif worker.waited_s >= self._limit_s(worker) and not worker.is_idle:
-                events.append((worker, _LOST, f"gave no answer within {self._limit_s(worker):g} s"))
+                events.append((worker, _LOST, f"timed out after {self._limit_s(worker):g} s"))
         return events
 
     def _limit_s(self, worker: _Worker) -> float:
@@ -250,27 +250,27 @@ class _WorkerPool:
         self._workers.remove(worker)
         name, attempt = f"worker {worker.process.pid}", worker.attempt
         if attempt is None:
-            self._count_loss(name, f"{cause}, with nothing in its hands")
+            self._count_loss(name, f"{cause} while idle")
             return
         item = textwrap.shorten(str(attempt.item), 80)
         if attempt.number < MAX_ATTEMPTS:
             self._waiting.append(_Attempt(attempt.item, attempt.number + 1))
-            self._count_loss(name, f"{cause} at {item}, which runs again ({attempt.number + 1} of {MAX_ATTEMPTS})")
+            self._count_loss(name, f"{cause} on {item}; retrying (attempt {attempt.number + 1} of {MAX_ATTEMPTS})")
         else:
-            self._given_up.append(f"{item} (the last one {cause})")
-            self._count_loss(name, f"{cause} at {item}, which is given up")
+            self._given_up.append(f"{item} (the last worker {cause})")
+            self._count_loss(name, f"{cause} on {item}; giving up on it")
 
     def _count_loss(self, name: str, what: str) -> None:
         print(f"warning: {name} {what}", file=sys.stderr, flush=True)
         self._num_lost_in_a_row += 1
         if self._num_lost_in_a_row >= MAX_LOST_IN_A_ROW:
             raise RuntimeError(
-                f"{MAX_LOST_IN_A_ROW} workers were lost with no result in between; {name}, the last one, {what}. "
-                "Out of memory? Then fewer workers help. What was finished is kept"
+                f"{MAX_LOST_IN_A_ROW} workers were lost with no result in between; the last one, {name}, {what}. "
+                "If this is out of memory, use fewer workers. Finished results are kept"
             )
 
-    def _end(self) -> None:
-        """Idle workers leave at the end of their pipe; the others are asked to, so that they clear up, then made to."""
+    def _stop(self) -> None:
+        """Idle workers exit when their pipe closes; busy ones get SIGTERM, so that they clean up, then SIGKILL."""
         for worker in self._workers:
             worker.connection.close()
             if not worker.is_idle:
@@ -284,11 +284,11 @@ class _WorkerPool:
         self._workers.clear()
 
 
-def _ending(exit_code: int | None) -> str:
+def _exit_reason(exit_code: int | None) -> str:
     """How a process ended, in words."""
     if exit_code is None:
         return "closed its pipe"
-    # A worker that is asked to leave clears up first and says so as shells do.
+    # A worker that gets SIGTERM cleans up and exits with the shell's code for it.
     number = -exit_code if exit_code < 0 else exit_code - 128
     names = {each.value: each.name for each in signal.Signals}
     if number not in names:
@@ -297,8 +297,8 @@ def _ending(exit_code: int | None) -> str:
 
 
 @contextlib.contextmanager
-def _interrupt_held() -> Iterator[None]:
-    """Ctrl-C reaches the whole group of processes; a worker that is just starting would answer with a traceback."""
+def _sigint_blocked() -> Iterator[None]:
+    """Blocks SIGINT: Ctrl-C reaches the whole process group, and a worker that is starting would print a traceback."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -297,7 +297,7 @@ def test_the_wheel_works_where_there_is_nothing_else(wheel: Path, tmp_path: Path
         assert run(str(binaries / command), "--version") == f"smidgen {PROJECT['version']}\n"
     write_data_set(work / "a")
     write_data_set(work / "b", 3)
-    assert "every file as it was written" in run(str(binaries / "smidgen-data"), "verify", "a")
+    assert "all files verified" in run(str(binaries / "smidgen-data"), "verify", "a")
     small = ["steps=2", "eval_every=1", "num_latents=2", "latent_dim=8", "num_heads=1", "num_layers=1", "num_frames=2"]
     run(str(binaries / "smidgen-train"), "demos=a", "validation=b", "out=run", *small)
     assert (work / "run" / "checkpoints" / "final" / "model.safetensors").is_file()

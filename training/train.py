@@ -63,7 +63,7 @@ def _body(arguments: list[str]) -> None:
     try:
         train(config)
     except TrainingStopped as stopped:
-        print(f"{stopped}, saved; run the same command again to go on", file=sys.stderr)
+        print(f"{stopped}, saved; run the same command again to resume", file=sys.stderr)
         raise SystemExit(128 + stopped.signal_number) from stopped
 
 

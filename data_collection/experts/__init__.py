@@ -1,4 +1,4 @@
-"""Scripted experts: small phase machines that see privileged state and act through the policies' own interface."""
+"""Scripted experts: small state machines that see privileged state and use the policies' interface."""
 
 import inspect
 
@@ -33,13 +33,13 @@ __all__ = ["EXPERTS", "Expert", "LiftExpert", "StackExpert", "TouchExpert", "fin
 
 
 def find_expert(task: str) -> type[Expert] | None:
-    """The expert of a task that a command line or a caller names; None where it has none.
+    """The expert of a task; None if it has none.
 
     Args:
-        task: A task's name, or ``their.module:Class``, which is imported: then the expert is its attribute ``expert``.
+        task: A task's name, or ``their.module:Class``, whose class attribute ``expert`` is used.
 
     Raises:
-        UserError: If that attribute is no expert.
+        UserError: If that attribute is not an expert.
     """
     if not is_class_spec(task):
         return EXPERTS.get(task)

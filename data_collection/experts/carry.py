@@ -1,7 +1,7 @@
-"""What experts share that carry an object to a place: above it, down, close, up, over, down, open, away.
+"""The base of experts that carry an object to a place: above it, down, close, up, over, down, open, away.
 
-Every phase steers by where the object and its goal are now, so a push or a slip is corrected as it happens, and an
-object that is lost is grasped again.
+Every phase steers by the current positions of object and goal, so a push or a slip is corrected as it happens, and a
+dropped object is grasped again.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from smidgen.envs.yaw import principal_yaw
 
 Privileged = Mapping[str, np.ndarray]
 
-# As in the expert for Lift, phases change while the gripper still moves, so that no label waits at a threshold.
+# As in the expert for Lift, phases change while the gripper is still moving, so that no label waits at a threshold.
 ALIGNED_M = 0.015
 ALIGNED_RAD = 0.2
 HOVER_TOLERANCE_M = 0.03
 GRASP_TOLERANCE_M = 0.010
 ASTRAY_M = 0.04
-# Farther away than this from what is to be grasped, the gripper keeps above all that stands on the scene; so far below
-# that height, it does not go sideways at all.
+# Farther than this from the object, the gripper stays above everything in the scene; this far below that height, it
+# does not move sideways at all.
 NEARBY_M = 0.08
 RISE_M = 0.05
-# A descent that takes longer has met something, e.g. a wall; the grip may do from there.
+# A descent that takes longer has hit something, e.g. a wall; the grasp may work from there.
 BLOCKED_STEPS = 25
 SQUEEZE_STEPS = 2
 GIVE_UP_STEPS = 15
-# Contacts of the pads flicker while an object swings; it is lost when they have been gone for longer than this.
+# Pad contacts flicker while an object swings; it counts as dropped after this long without contact.
 LOST_STEPS = 3
 # How long a released object may take to settle before it is picked up again.
 SETTLE_STEPS = 15
@@ -39,7 +39,7 @@ RETREAT_M = 0.12
 
 
 class CarryExpert(Expert):
-    """Seven phases up to the release, one to get out of the way."""
+    """Seven phases up to the release, and one to retreat."""
 
     phases: ClassVar[tuple[str, ...]] = (
         "reach",
@@ -56,7 +56,7 @@ class CarryExpert(Expert):
     # Distances that differ between tasks, in metres.
     travel_height_m: ClassVar[float]
     hover_m: ClassVar[float] = 0.06
-    # The control law decouples position from rotation only nearly: a faster descent pulls the arm aside by centimetres.
+    # The control law does not fully decouple position from rotation: a faster descent pulls the arm centimetres aside.
     descend_lead_m: ClassVar[float] = 0.06
     exact_m: ClassVar[float] = 0.012
     carry_lead_m: ClassVar[float] = 0.10
@@ -67,7 +67,7 @@ class CarryExpert(Expert):
     opened_m: ClassVar[float] = 0.06
 
     def reset(self, seed: int) -> None:
-        """Starts an episode with nothing in hand."""
+        """Starts an episode with nothing grasped."""
         super().reset(seed)
         self.steps_grasped = self.steps_lost = 0
 
@@ -77,18 +77,18 @@ class CarryExpert(Expert):
 
     @abc.abstractmethod
     def grasp_yaw_rad(self, privileged: Privileged) -> float:
-        """How the gripper is turned when it closes; ignored by tasks without yaw."""
+        """Yaw of the gripper when it closes; ignored by tasks without yaw."""
 
     def place_position_m(self, privileged: Privileged) -> np.ndarray:
-        """(3,) where the object's centre is to be when it has been let go, in metres."""
+        """(3,) where the object's centre should be after the release, in metres."""
         return privileged["goal_position_m"]
 
     def carry_yaw_rad(self, privileged: Privileged) -> float:
-        """How the gripper is turned when it lets go."""
+        """Yaw of the gripper at the release."""
         return 0.0
 
     def next_phase(self, privileged: Privileged) -> str:
-        """Moves on when a phase has done its work; back to reaching when the object is not in hand."""
+        """Advances when a phase is complete; returns to reaching when the object is not grasped."""
         held = bool(privileged["is_grasped"])
         self.steps_grasped = self.steps_grasped + 1 if held else 0
         self.steps_lost = 0 if held else self.steps_lost + 1
@@ -141,7 +141,7 @@ class CarryExpert(Expert):
         return "reach" if failed else "retreat"
 
     def command(self, privileged: Privileged) -> np.ndarray:
-        """The next target: x, y, z (m), yaw (rad) where the task has it, and the gripper."""
+        """The next target: x, y, z (m), yaw (rad) if the task has it, and the gripper."""
         return np.asarray(getattr(self, f"_{self.phase}")(privileged))
 
     def _reach(self, privileged: Privileged) -> np.ndarray:
@@ -150,7 +150,7 @@ class CarryExpert(Expert):
         distance_m = float(np.linalg.norm(goal[:2] - eef[:2]))
         goal[2] += funnel_m(distance_m, max(0.0, self.travel_height_m - goal[2]), NEARBY_M)
         if distance_m > NEARBY_M:
-            # From between walls or beside a peg, up before across.
+            # Between walls or beside a peg, go up before going across.
             rising_m = max(0.0, self.travel_height_m - eef[2])
             goal[:2] -= (goal[:2] - eef[:2]) * min(1.0, rising_m / RISE_M)
         return self._action(self.towards(eef, goal), self.grasp_yaw_rad(privileged), OPEN)
@@ -163,7 +163,7 @@ class CarryExpert(Expert):
 
     def _grasp(self, privileged: Privileged) -> np.ndarray:
         grasp = self.grasp_position_m(privileged)
-        # An object that is being lifted already must not take the target with it.
+        # An object that is already moving up must not drag the target along.
         lifted_m = max(0.0, privileged["object_position_m"][2] - privileged["object_rest_height_m"])
         return self._action(grasp - np.array([0.0, 0.0, lifted_m]), self.grasp_yaw_rad(privileged), CLOSED)
 
@@ -193,7 +193,7 @@ class CarryExpert(Expert):
         return self._action(self.towards(eef, goal, self.carry_lead_m), self.carry_yaw_rad(privileged), OPEN)
 
     def _carry_height_m(self, privileged: Privileged) -> float:
-        """Height of the gripper at which the object in it clears what stands between here and the goal."""
+        """Gripper height at which the grasped object clears the obstacles on its way to the goal."""
         hanging_m = privileged["eef_position_m"][2] - privileged["object_position_m"][2]
         return float(self.place_position_m(privileged)[2] + self.above_goal_m + hanging_m)
 

@@ -1,7 +1,7 @@
-"""The expert for Door: a finger on the handle, press it down along its circle, and draw the door open by friction.
+"""The expert for Door: a finger presses the handle down along its arc, then friction pulls the door open.
 
-The hand cannot grasp the handle: the door is taller than the hand and stands nearer to the handle than half the hand's
-width, and below the handle's axis there is no room for the palm.
+The hand cannot grasp the handle: the door is taller than the hand and closer to the handle than half the hand's width,
+and there is no room for the palm below the handle's axis.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from smidgen.data_collection.experts.expert import OPEN, Expert, is_near
 
 Privileged = Mapping[str, np.ndarray]
 
-# Where the handle is pressed, from its axis, and half the handle's thickness.
+# Where the handle is pressed, relative to its axis, and half the handle's thickness.
 PRESS_RADIUS_M = 0.12
 HANDLE_HALF_HEIGHT_M = 0.02
-# From the grip site to the edge of the open right finger that presses: forward, down, and to the finger's middle.
+# From the grip site to the pressing edge of the open right finger: forward, down, and to the finger's middle.
 FINGER_EDGE_M = np.array([0.0105, 0.0092])
 FINGER_ASIDE_M = 0.053
 HOVER_M = 0.05
@@ -27,12 +27,12 @@ ALIGNED_M = 0.015
 ASTRAY_M = 0.04
 ON_HANDLE_M = 0.01
 DESCEND_LEAD_M = 0.06
-# The latch is clear of the frame from 1.2 rad on.
+# The latch clears the frame at 1.2 rad.
 TURNED_RAD = 1.3
 TURN_LEAD_RAD = 0.5
 DRAW_LEAD_M = 0.06
 LOST_M = 0.06
-# Where to leave the door: between what counts as open, 0.3 rad, and its stop at 0.4.
+# Where to leave the door: between the success threshold, 0.3 rad, and the door's stop at 0.4.
 OPEN_RAD = 0.37
 UP = np.array([0.0, 0.0, 1.0])
 
@@ -44,7 +44,7 @@ class DoorExpert(Expert):
     cue_phases: ClassVar[tuple[str, ...]] = ("reach",)
 
     def next_phase(self, privileged: Privileged) -> str:
-        """Moves on when a phase has done its work; back to reaching when the handle springs back."""
+        """Advances when a phase is complete; returns to reaching when the handle springs back."""
         eef, press = privileged["eef_position_m"], _press(privileged, 0.0)
         beside = is_near(eef[:2], press[:2], ALIGNED_M)
         if self.phase == "reach":
@@ -78,7 +78,7 @@ class DoorExpert(Expert):
 
 
 def _press(privileged: Privileged, lead_rad: float) -> np.ndarray:
-    """(3,) where the gripper is when its finger has pressed the handle ``lead_rad`` further than it is."""
+    """(3,) gripper position at which its finger has pressed the handle ``lead_rad`` further than now."""
     axis = privileged["handle_axis_m"]
     along = privileged["hinge_position_m"] - axis
     along[2] = 0.0

@@ -1,4 +1,4 @@
-"""What every scripted expert is: a phase machine over shared motion primitives, acting as a policy would."""
+"""The base class of scripted experts: a phase machine over shared motion primitives, with a policy's interface."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ import numpy as np
 from smidgen.runtime.action_spec import ActionSpec
 
 OPEN, CLOSED = -1.0, 1.0
-# How far ahead of the gripper a commanded target may lie: the controller's critically damped gains (12 rad/s) then move
-# the arm at up to half of LEAD_M * 12 per second. Most targets are nearer and are the waypoint itself, so that a
-# demonstration's labels tell where the cue is from the first step on.
+# Maximum distance from the gripper to a commanded target: the controller's critically damped gains (12 rad/s) then move
+# the arm at up to half of LEAD_M * 12 per second. Most targets are nearer and are the waypoint itself, so that the
+# labels reveal where the cue is from the first step on.
 LEAD_M = 0.15
-# How gently a descent is held back while it is aside of its goal.
+# How gradually a descent is slowed while the gripper is off to the side of its goal.
 FUNNEL_M = 0.02
-# The slowest pace and the highest approach of experts that vary, as differences from those that do not.
+# The slowest pace and the highest approach of varying experts, relative to those that do not vary.
 SLOWER, HIGHER_M = 0.6, 0.05
 
 
 class Expert(abc.ABC):
     """Solves one task from privileged state.
 
-    The commanded target is what demonstrations are labelled with. It depends on the present state and the phase alone,
-    so :meth:`target` can be asked about an altered state.
+    Demonstrations are labelled with the commanded target. It depends only on the current state and phase, so
+    :meth:`target` can be evaluated on an altered state.
 
     Args:
         action_spec: The task's action layout.
-        variation: How much pace and approach differ between episodes, from 0 (not at all) to 1; drawn from the seed.
+        variation: How much pace and approach vary between episodes, from 0 (not at all) to 1; drawn from the seed.
     """
 
     phases: ClassVar[tuple[str, ...]]
-    # Phases in which the cue could lie elsewhere in its range without touching the robot.
+    # Phases in which the cue could be anywhere in its range without touching the robot.
     cue_phases: ClassVar[tuple[str, ...]]
 
     def __init__(self, action_spec: ActionSpec, variation: float = 0.0) -> None:
@@ -45,7 +45,7 @@ class Expert(abc.ABC):
         """Starts an episode.
 
         Args:
-            seed: The episode's seed, for whatever an expert does at random.
+            seed: The episode's seed, for the expert's random choices.
         """
         self.rng = np.random.default_rng(seed)
         slower, higher = self.variation * self.rng.uniform(size=2)
@@ -64,7 +64,7 @@ class Expert(abc.ABC):
             privileged: The environment's :meth:`privileged` state.
 
         Returns:
-            (A,) in the task's action specification, inside its box.
+            (A,) in the task's action specification, within its bounds.
         """
         phase = self.next_phase(privileged)
         if phase != self.phase:
@@ -74,15 +74,15 @@ class Expert(abc.ABC):
         return action
 
     def target(self, privileged: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The target of the present phase, whichever phase the state calls for; changes nothing.
+        """The target of the current phase, whichever phase the state calls for; has no side effects.
 
-        Asked about a state with the cue moved, this is the counterfactual label: where the same motion would go.
+        For a state with the cue moved, this is the counterfactual label: where the same motion would go.
 
         Args:
             privileged: The environment's :meth:`privileged` state, possibly altered.
 
         Returns:
-            (A,) in the task's action specification, inside its box.
+            (A,) in the task's action specification, within its bounds.
         """
         return np.clip(self.command(privileged), self.action_spec.low, self.action_spec.high)
 
@@ -92,19 +92,19 @@ class Expert(abc.ABC):
 
     @abc.abstractmethod
     def next_phase(self, privileged: Mapping[str, np.ndarray]) -> str:
-        """The phase that the present state calls for, given the one it is in."""
+        """The phase that the current state calls for, given the current phase."""
 
     @abc.abstractmethod
     def command(self, privileged: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The target of the present phase."""
+        """The target of the current phase."""
 
 
 def towards(position_m: np.ndarray, goal_m: np.ndarray, lead_m: float = LEAD_M) -> np.ndarray:
-    """A target on the straight line to a goal, at most ``lead_m`` ahead of where the gripper is.
+    """A target on the straight line to a goal, at most ``lead_m`` ahead of the gripper.
 
     Args:
-        position_m: (3,) where the gripper is.
-        goal_m: (3,) where it shall go.
+        position_m: (3,) the gripper's position.
+        goal_m: (3,) the goal.
         lead_m: Largest distance between target and gripper.
 
     Returns:
@@ -121,11 +121,11 @@ def is_near(position_m: np.ndarray, goal_m: np.ndarray, tolerance_m: float) -> b
 
 
 def funnel_m(error_m: float, height_m: float, exact_m: float) -> float:
-    """How high above a place to stay while still beside it: 0 once it is met exactly enough, rising to ``height_m``.
+    """How high to stay above a place while off to its side: 0 within ``exact_m``, rising to ``height_m``.
 
     Args:
         error_m: Horizontal distance from the place.
         height_m: Height at :data:`FUNNEL_M` beyond ``exact_m``.
-        exact_m: Distance at which the way down is free.
+        exact_m: Distance within which the descent is allowed.
     """
     return height_m * float(np.clip((error_m - exact_m) / FUNNEL_M, 0.0, 1.0))

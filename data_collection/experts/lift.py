@@ -1,4 +1,4 @@
-"""The expert for Lift: above the cube, down, close, up; once more from the start if the cube slips."""
+"""The expert for Lift: above the cube, down, close, up; starts again if the cube slips."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from smidgen.data_collection.experts.expert import CLOSED, OPEN, Expert, is_near
 
 HOVER_OFFSET_M = np.array([0.0, 0.0, 0.06])
 RAISE_M = 0.10
-# Phases change while the gripper still moves. A phase that ended at its goal would linger short of it, with one label
-# on this side and another a millimetre further: an imitator cannot see the difference, and stops there for good.
+# Phases change while the gripper is still moving. A phase that ended at its goal would linger just short of it, and the
+# label would change within a millimetre: an imitator cannot see that difference, and would stop there.
 ALIGNED_M = 0.015
 HOVER_TOLERANCE_M = 0.03
 GRASP_TOLERANCE_M = 0.012
-# The fingers are 8 cm apart at most and the cube's diagonal is 5.9 cm: further off, one of them would land on it.
+# The fingers open to 8 cm and the cube's diagonal is 5.9 cm: further off, a finger would land on it.
 ASTRAY_M = 0.025
 SQUEEZE_STEPS = 2
 GIVE_UP_STEPS = 15
 
 
 class LiftExpert(Expert):
-    """Four phases; sideways motion happens above the cube only."""
+    """Four phases; sideways motion only above the cube."""
 
     phases: ClassVar[tuple[str, ...]] = ("reach", "descend", "grasp", "raise")
     cue_phases: ClassVar[tuple[str, ...]] = ("reach",)
 
     def reset(self, seed: int) -> None:
-        """Starts an episode with nothing in hand."""
+        """Starts an episode with nothing grasped."""
         super().reset(seed)
         self.steps_grasped = 0
 
     def next_phase(self, privileged: Mapping[str, np.ndarray]) -> str:
-        """Moves on when a phase has done its work; back to reaching when the cube is not in hand."""
+        """Advances when a phase is complete; returns to reaching when the cube is not grasped."""
         eef, cube = privileged["eef_position_m"], privileged["object_position_m"]
         self.steps_grasped = self.steps_grasped + 1 if privileged["is_grasped"] else 0
         if self.phase == "reach":

@@ -1,4 +1,4 @@
-"""The experts for nut assembly: the nut by its handle, over the peg, and let it fall."""
+"""The experts for nut assembly: grasp the nut by its handle, carry it over the peg and drop it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from smidgen.envs.yaw import principal_yaw
 
 
 class NutAssemblyExpert(CarryExpert):
-    """The peg is 13 cm tall: the nut is let go once the peg's top stands in its hole, and falls the rest."""
+    """The peg is 13 cm tall: the nut is released once the peg's tip is in its hole, and drops the rest of the way."""
 
     travel_height_m = 0.99
     above_goal_m = 0.15
@@ -24,7 +24,7 @@ class NutAssemblyExpert(CarryExpert):
     handle_m: ClassVar[float]
 
     def grasp_position_m(self, privileged: Privileged) -> np.ndarray:
-        """(3,) the middle of the handle that the nut leaves free, which points along the nut's own x."""
+        """(3,) the middle of the handle's free part; the handle points along the nut's x axis."""
         yaw_rad = float(privileged["object_yaw_rad"])
         return privileged["object_position_m"] + self.handle_m * np.array([np.cos(yaw_rad), np.sin(yaw_rad), 0.0])
 
@@ -33,19 +33,19 @@ class NutAssemblyExpert(CarryExpert):
         return principal_yaw(float(privileged["object_yaw_rad"]))
 
     def carry_yaw_rad(self, privileged: Privileged) -> float:
-        """Home with the handle on this side of the peg; a quarter turn from it where the hand would be out of reach."""
-        # The handle's direction once the gripper is turned home, whichever way it is turned now.
+        """Home yaw with the handle on the near side of the peg; a quarter turn from it if that is out of reach."""
+        # The handle's direction once the gripper has turned home.
         home_rad = float(privileged["object_yaw_rad"]) - float(privileged["eef_yaw_rad"])
         return 0.0 if np.cos(home_rad) < 0.0 else -np.pi / 2
 
 
 class SquareNutExpert(NutAssemblyExpert):
-    """The square hole fits at any quarter turn, of which home is one."""
+    """The square hole fits at any quarter turn, including home."""
 
     handle_m = 0.064
 
 
 class RoundNutExpert(NutAssemblyExpert):
-    """The round hole fits however it is turned."""
+    """The round hole fits at any yaw."""
 
     handle_m = 0.070

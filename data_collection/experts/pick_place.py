@@ -1,4 +1,4 @@
-"""The experts for pick and place: one object from the left bin into its quarter of the right one."""
+"""The experts for pick and place: move one object from the left bin into its quarter of the right one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from smidgen.data_collection.experts.carry import CarryExpert, Privileged
 from smidgen.envs.yaw import principal_yaw
 
-# A straight arm is a trap: its elbow stands at its stop, and the control cannot bend it again.
+# Avoid a straight arm: with its elbow at the joint limit, the controller cannot bend it again.
 NEARER_M = np.array([-0.045, -0.05, 0.0])
 
 
@@ -25,11 +25,11 @@ class PickPlaceExpert(CarryExpert):
     grip_above_centre_m: ClassVar[float]
 
     def grasp_position_m(self, privileged: Privileged) -> np.ndarray:
-        """(3,) above the object's centre."""
+        """(3,) a point above the object's centre."""
         return privileged["object_position_m"] + np.array([0.0, 0.0, self.grip_above_centre_m])
 
     def grasp_yaw_rad(self, privileged: Privileged) -> float:
-        """The fingers close along the object's own y, its narrow side."""
+        """The fingers close along the object's y axis, its narrow side."""
         return principal_yaw(float(privileged["object_yaw_rad"]))
 
 
@@ -39,23 +39,23 @@ class CanExpert(PickPlaceExpert):
     grip_above_centre_m = 0.015
 
     def place_position_m(self, privileged: Privileged) -> np.ndarray:
-        """(3,) on the near side of the quarter's middle, for which the arm would have to be straight."""
+        """(3,) on the near side of the quarter's middle, which only a straight arm could reach."""
         return privileged["goal_position_m"] + NEARER_M
 
 
 class MilkExpert(PickPlaceExpert):
-    """Across the gable there are no two parallel sides; along it there are."""
+    """Grasped along the gable, where two sides are parallel; across it there are none."""
 
     grip_above_centre_m = 0.055
 
 
 class BreadExpert(PickPlaceExpert):
-    """Of the two pairs of faces, the one by which the hand stays farther from the bin's walls."""
+    """Grasped by the pair of faces that keeps the hand farther from the bin's walls."""
 
     grip_above_centre_m = 0.012
 
     def grasp_yaw_rad(self, privileged: Privileged) -> float:
-        """The faces' yaw that leaves the hand the more room."""
+        """The yaw that leaves the hand more room."""
         faces_rad = super().grasp_yaw_rad(privileged)
         candidates = (faces_rad, principal_yaw(faces_rad + np.pi / 2))
         return max(candidates, key=lambda yaw_rad: _room_m(privileged["object_position_m"], yaw_rad))

@@ -1,4 +1,4 @@
-"""The expert for the tasks made to be missed: it commands the place to touch, from the first step to the last."""
+"""The expert for the touch tasks: it commands the place to touch, from the first step to the last."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import numpy as np
 from smidgen.data_collection.experts.expert import Expert, funnel_m, is_near
 
 NEAR_M = 0.02
-# As far ahead as these tasks let a target pull.
+# The largest lead at which these tasks still respond to a target.
 VARIED_LEAD_M = 0.1
 
 
 class TouchExpert(Expert):
-    """Straight to the goal, and stay.
+    """Goes straight to the goal and stays.
 
     The label is the goal itself at every step, so that the mean of the labels is the mean goal: a policy that has
-    collapsed to the mean scores what chance is computed to be. Nothing lies on the table that a detour would have to
-    avoid, and if the arm is pushed away, the same command brings it back. An expert that varies does command
-    waypoints, at its own pace and from higher up; its mean label lies above the mean goal.
+    collapsed to the mean scores the computed chance level. There are no obstacles on the table, and if the arm is
+    pushed away, the same command brings it back. An expert with variation does command waypoints, at its own pace and
+    from higher up; its mean label lies above the mean goal.
     """
 
     phases: ClassVar[tuple[str, ...]] = ("reach", "touch")
     cue_phases: ClassVar[tuple[str, ...]] = ("reach",)
 
     def next_phase(self, privileged: Mapping[str, np.ndarray]) -> str:
-        """Touching while near the goal, else reaching."""
+        """Touching near the goal, reaching otherwise."""
         near = is_near(privileged["eef_position_m"], privileged["goal_position_m"], NEAR_M)
         return "touch" if near else "reach"
 

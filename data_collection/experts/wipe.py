@@ -1,4 +1,4 @@
-"""The expert for Wipe: down on the nearest dirt, then always on to the nearest that is left."""
+"""The expert for Wipe: down onto the nearest dirt, then on to the nearest remaining dirt."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ Privileged = Mapping[str, np.ndarray]
 HOVER_M = 0.03
 HOVER_TOLERANCE_M = 0.02
 ALIGNED_M = 0.03
-# Commanded below the table's surface: the control yields, and the tool stays pressed flat on it.
+# Commanded below the table's surface: the compliant controller keeps the tool pressed flat on it.
 PRESS_M = 0.01
-# The nearest dirt lies at the tool's edge most of the time; aimed at alone it would be approached ever more slowly.
+# The nearest dirt is usually at the tool's edge; a target exactly on it would be approached ever more slowly.
 STRIDE_M = 0.035
 
 
@@ -27,7 +27,7 @@ class WipeExpert(Expert):
     cue_phases: ClassVar[tuple[str, ...]] = ("reach",)
 
     def next_phase(self, privileged: Privileged) -> str:
-        """Down once above dirt, and at rest when none is left."""
+        """Goes down once above dirt, and rests when none is left."""
         if privileged["is_success"]:
             return "rest"
         if self.phase == "reach":

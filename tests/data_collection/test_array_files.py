@@ -68,7 +68,7 @@ def test_frames_are_mapped_and_read_only(tmp_path):
 def test_named_axes_must_agree(tmp_path):
     write_npz(tmp_path / "a.npz", {"x": np.zeros((3, 2)), "y": np.zeros(4)})
     layout = {"x": ("<f8", ("steps", 2)), "y": ("<f8", ("steps",))}
-    with pytest.raises(UserError, match=r"a\.npz: array 'y' should be <f8 \(3,\), is <f8 \(4,\)"):
+    with pytest.raises(UserError, match=r"a\.npz: array 'y': expected <f8 \(3,\), got <f8 \(4,\)"):
         read_npz(tmp_path / "a.npz", layout, {})
 
 

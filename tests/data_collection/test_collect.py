@@ -79,7 +79,7 @@ def test_the_number_of_workers_changes_no_byte(finished_set, tmp_path, workers, 
     assert " (episodes): 10/10 after " in capsys.readouterr().err
     assert tree(tmp_path / "set") == tree(finished_set)
     assert collected.num_new == 10
-    assert "6/10 attempts successful (2 broken off by the simulator); 10 made in" in collected.summary()
+    assert "6/10 attempts successful (2 aborted by the simulator); 10 collected in" in collected.summary()
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -128,7 +128,9 @@ def test_another_configuration_is_refused_by_its_keys(finished_set, tmp_path, fi
     if not finished:
         (out / "manifest.json").unlink()
     before = tree(out)
-    with pytest.raises(UserError, match=r"episodes: 10 there, 4 asked; history: 4 there, 2 asked; choose another out="):
+    with pytest.raises(
+        UserError, match=r"episodes: 10 there, 4 requested; history: 4 there, 2 requested; choose another out="
+    ):
         collect(fake_config(out, episodes=4, history=2), open_fake_collector)
     assert tree(out) == before
 
@@ -140,7 +142,7 @@ def test_another_environment_is_refused_when_going_on(finished_set, tmp_path, mo
     before = tree(out)
     monkeypatch.setenv("FAKE_VERSION", "2")
     open_fake_collector.cache_clear()
-    with pytest.raises(UserError, match=r"another environment: environment.version: '1' there, '2' asked"):
+    with pytest.raises(UserError, match=r"another environment: environment.version: '1' there, '2' requested"):
         collect(fake_config(out, episodes=10), open_fake_collector)
     open_fake_collector.cache_clear()
     assert tree(out) == before
@@ -191,7 +193,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(tmp_path, monke
 
 def test_a_directory_of_something_else_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
-    with pytest.raises(UserError, match=r"holds other things \('thesis\.tex'\)"):
+    with pytest.raises(UserError, match=r"contains other files \('thesis\.tex'\)"):
         collect(fake_config(tmp_path), _no_collector)
     assert list(tree(tmp_path)) == ["thesis.tex"]
     with pytest.raises(UserError, match="is a file"):
@@ -238,7 +240,7 @@ def test_counterfactuals_show_the_cue_moved_and_hidden(tmp_path):
 def test_a_state_that_renders_otherwise_again_stops_everything(tmp_path, monkeypatch):
     set_state = FakeEnv.set_state
     monkeypatch.setattr(FakeEnv, "set_state", lambda self, state: set_state(self, np.append(state[:-1], 77)))
-    with pytest.raises(RuntimeError, match="renders to another frame than the one seen"):
+    with pytest.raises(RuntimeError, match="does not render to the recorded frame"):
         Collector(FakeEnv(8, ("agentview",)), FakeExpert(), fake_config(tmp_path)).collect(0)
 
 
@@ -256,10 +258,10 @@ def test_noise_moves_what_is_executed_and_not_the_label(tmp_path):
     [
         ({"task": "juggle"}, "unknown task 'juggle'; valid: "),
         ({"split": "test"}, "unknown split 'test'; valid: demonstrations, validation"),
-        ({"image_size": 0}, "image_size should be at least 1, got 0"),
-        ({"workers": -1}, "workers should be at least 0, got -1"),
-        ({"action_noise_m": float("nan")}, "action_noise_m should lie in"),
-        ({"expert_variation": 1.5}, "expert_variation should lie in 0..1, got 1.5"),
+        ({"image_size": 0}, "expected image_size of at least 1, got 0"),
+        ({"workers": -1}, "expected workers of at least 0, got -1"),
+        ({"action_noise_m": float("nan")}, "expected action_noise_m in"),
+        ({"expert_variation": 1.5}, "expected expert_variation in 0..1, got 1.5"),
         ({"episodes": 0}, "got start 0 and count 0"),
         ({"seed_start": 10**6}, "got start 1000000 and count 6"),
     ],

@@ -12,7 +12,7 @@ def test_verify_says_what_a_set_holds(finished_set, capsys):
     assert main(["verify", str(finished_set)]) == 0
     out = capsys.readouterr().out
     assert "10, seeds 0 to 9" in out
-    assert "6/10, 2 broken off by the simulator" in out
+    assert "6/10, 2 aborted by the simulator" in out
     assert "8 x 8 pixels from agentview" in out
 
 

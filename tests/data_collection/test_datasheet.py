@@ -136,7 +136,7 @@ def test_markdown_and_picture_show_the_figures(sheet_of):
     store, sheet, out = sheet_of
     text = (out / "datasheet.md").read_text()
     assert text == datasheet_markdown(sheet)
-    assert "6/10 = 60 % [31.3 %, 83.2 %] (95% Wilson interval), 2 broken off by the simulator" in text
+    assert "6/10 = 60 % [31.3 %, 83.2 %] (95% Wilson interval), 2 aborted by the simulator" in text
     assert store.sha256 in text
     assert "None" not in text
     assert np.asarray(Image.open(out / "pixel_variance.png")).std() > 1

@@ -92,7 +92,7 @@ def test_episodes_of_any_layout_come_back_as_they_were(
 def test_arrays_that_do_not_fit_are_not_written(header, tmp_path, name, array):
     good = random_episode(np.random.default_rng(0), 0, 5, 1, 8, 2)
     bad = Episode(**{**vars(good), name: array})
-    with pytest.raises(UserError, match="should be"):
+    with pytest.raises(UserError, match="expected"):
         write_episode(tmp_path, header, bad, empty_counterfactuals(header))
     assert tree(tmp_path) == {}
 
@@ -114,5 +114,5 @@ def test_values_that_are_not_finite_are_refused(header, tmp_path, name):
     good = random_episode(np.random.default_rng(0), 0, 5, 1, 8, 2)
     getattr(good, name)[2, 1] = np.nan
     row = write_episode(tmp_path, header, good, empty_counterfactuals(header))
-    with pytest.raises(UserError, match=rf"arrays\.npz: array '{name}' holds NaN or infinity"):
+    with pytest.raises(UserError, match=rf"arrays\.npz: array '{name}' contains NaN or infinity"):
         read_episode(tmp_path, header, row)

@@ -109,7 +109,7 @@ def test_a_damaged_file_is_named_and_nothing_is_touched(data_set, tmp_path, name
 def test_a_file_too_many_is_named(data_set, place):
     extra = data_set / place / "notes.txt"
     extra.write_text("mine")
-    with pytest.raises(UserError, match=r"notes\.txt is no file of this data set"):
+    with pytest.raises(UserError, match=r"notes\.txt is not part of this data set"):
         EpisodeStore.open(data_set)
 
 
@@ -118,7 +118,7 @@ def test_a_missing_or_linked_episode_is_named(data_set, tmp_path):
     with pytest.raises(UserError, match="000000005 is missing"):
         EpisodeStore.open(data_set)
     (data_set / "episodes" / "000000005").symlink_to(tmp_path / "000000005")
-    with pytest.raises(UserError, match="000000005 should be a directory and no link"):
+    with pytest.raises(UserError, match="000000005: expected a directory, not a link"):
         EpisodeStore.open(data_set)
 
 
@@ -129,7 +129,7 @@ def test_a_missing_or_linked_episode_is_named(data_set, tmp_path):
         (lambda m: m.update(schema_version=True), "field schema_version: expected 1, got True; collect it again"),
         (lambda m: m.pop("cameras"), "field cameras: expected a value"),
         (lambda m: m.update(image_size=10**9), "field image_size: expected 1..4096"),
-        (lambda m: m.update(num_successes=10), "num_episodes, num_successes should be"),
+        (lambda m: m.update(num_successes=10), "num_episodes, num_successes: expected"),
         (lambda m: m["action_spec"].update(low=[0]), "action spec: expected one name"),
         (lambda m: m["episodes"][0].update(seed=-1), r"field episodes\[0\]\.seed: expected 0..999999999, got -1"),
         (lambda m: m["episodes"][0].update(seed="../../x"), r"field episodes\[0\]\.seed: expected an integer"),
@@ -142,7 +142,7 @@ def test_a_missing_or_linked_episode_is_named(data_set, tmp_path):
             lambda m: m["episodes"][0]["files"].update({"frames.npy": "0" * 63}),
             r"field episodes\[0\]\.files\.frames\.npy: expected 64 hexadecimal digits",
         ),
-        (lambda m: m["episodes"].reverse(), "seeds should rise"),
+        (lambda m: m["episodes"].reverse(), "seeds in increasing order"),
         (lambda m: m["episodes"][1].update(num_steps=3), r"field episodes\[1\]\.first_success_step: expected 0\.\.3"),
         (lambda m: m["episodes"][1].update(num_steps=999), "contradicts manifest.json"),
         (lambda m: m.update(task="stack"), "contradicts manifest.json"),
@@ -182,11 +182,11 @@ def test_arrays_that_contradict_their_row_are_refused_though_every_hash_fits(dat
         manifest["episodes"][row]["files"]["episode.json"] = sha256_file(folder / "episode.json")
     path.write_bytes(canonical_json(manifest))
     store = EpisodeStore.open(data_set)
-    with pytest.raises(UserError, match=r"000000000/frames\.npy: array 'frames' should be"):
+    with pytest.raises(UserError, match=r"000000000/frames\.npy: array 'frames': expected"):
         store.episode(0)
-    with pytest.raises(UserError, match=r"000000001/arrays\.npz: array '\w+' should be"):
+    with pytest.raises(UserError, match=r"000000001/arrays\.npz: array '\w+': expected"):
         store.episode(1)
-    with pytest.raises(UserError, match=r"000000002/counterfactuals\.npz: array '\w+' should be"):
+    with pytest.raises(UserError, match=r"000000002/counterfactuals\.npz: array '\w+': expected"):
         store.counterfactuals([2])
 
 
@@ -194,10 +194,10 @@ def test_what_is_no_data_set_is_said_in_one_line(tmp_path, data_set):
     with pytest.raises(UserError, match="does not exist"):
         EpisodeStore.open(tmp_path / "nothing")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="is no data set"):
+    with pytest.raises(UserError, match="is not a data set"):
         EpisodeStore.open(tmp_path / "empty")
     (data_set / "manifest.json").unlink()
-    with pytest.raises(UserError, match="collection not finished"):
+    with pytest.raises(UserError, match="unfinished collection"):
         EpisodeStore.open(data_set)
 
 

@@ -28,7 +28,7 @@ PARENT, WORKER = "parent", "worker"
 KILLS = (signal.SIGKILL, signal.SIGTERM)
 # A run that has taken so many blows is left to finish, and compared.
 MAX_KILLS_PER_RUN = 5
-# An item that costs three workers is given up, and rightly.
+# An item that costs three workers is rightly given up.
 MAX_WORKERS_PER_START = 2
 # Most of a short command is its start, where nothing is written yet; most blows shall come later.
 _SHARE_ANYWHERE = 0.25
@@ -222,7 +222,7 @@ class Campaign:
             if process.runs_on(self._longest_s() + 2 * limit_s):
                 raise CommandFailed(f"{self._name}: still waits for a worker that hangs")
             process.require_finished()
-            self._note(replaced=self.progress.replaced + process.said().count("gave no answer within"))
+            self._note(replaced=self.progress.replaced + process.said().count("timed out after"))
         finally:
             process.end()
 

@@ -226,7 +226,7 @@ def test_a_directory_that_may_not_be_written_is_one_line_of_each_command(
     assert done.stdout == "[2, 2, 2, 2, 2]\n", done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(lines) == 5
-    assert all("may not write" in line and "choose another directory" in line for line in lines), lines
+    assert all("cannot write" in line and "choose another directory" in line for line in lines), lines
     assert [path.name for path in box.iterdir()] == ["there"]
 
 

@@ -34,7 +34,7 @@ class TestFiles:
 
     def test_a_pipe_does_not_block(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "x.json")
-        with pytest.raises(UserError, match=r"x\.json is no regular file"):
+        with pytest.raises(UserError, match=r"x\.json is not a regular file"):
             read_json(tmp_path / "x.json")
 
     @pytest.mark.parametrize("name", [LONG_NAME, "a\0b"])
@@ -50,7 +50,7 @@ class TestFiles:
 
     def test_what_is_no_text(self, tmp_path: Path) -> None:
         (tmp_path / "x.md").write_bytes(b"\xff\xfe")
-        with pytest.raises(UserError, match=r"x\.md is no text"):
+        with pytest.raises(UserError, match=r"x\.md is not UTF-8 text"):
             read_text(tmp_path / "x.md")
 
 
@@ -88,7 +88,7 @@ class TestDataSet:
             pairs[name] = np.zeros((1, 7))
         plant(folder, sign({path: npz_of(pairs)}))
         store = EpisodeStore.open(folder)
-        with pytest.raises(UserError, match="poses of a cue"):
+        with pytest.raises(UserError, match="cue poses have"):
             store.counterfactuals(store.seeds)
 
     def test_bounds_beyond_every_float(self) -> None:
@@ -135,7 +135,7 @@ PICTURE_ARRAYS = {
         npz_of(PICTURE_ARRAYS, zipfile.ZIP_LZMA),
         npz_of({**PICTURE_ARRAYS, "pictures": np.zeros((1 << 26) + 1, np.uint8)}, zipfile.ZIP_DEFLATED),
     ],
-    ids=["1e12 pixels", "pickle", "deep", "no text", "lzma", "bomb"],
+    ids=["1e12 pixels", "pickle", "deep", "not UTF-8 text", "lzma", "bomb"],
 )
 def test_forged_pictures(content: bytes, tmp_path: Path) -> None:
     (tmp_path / PICTURES).write_bytes(content)

@@ -30,7 +30,7 @@ class TestResults:
     def test_a_pipe_among_the_records(self, tmp_path: Path) -> None:
         folder = planted("record", tmp_path)
         os.mkfifo(folder / "results" / "lift-pipe.json")
-        with pytest.raises(UserError, match=r"lift-pipe\.json is no regular file"):
+        with pytest.raises(UserError, match=r"lift-pipe\.json is not a regular file"):
             read_runs(folder / "results")
 
     @pytest.mark.parametrize("content", ["[]", '{"host": []}', '{"host": {"cpu": NaN}}'])

@@ -32,7 +32,7 @@ def test_overrides_reach_a_frozen_dataclass() -> None:
     [
         (["place=x", "plaice=y"], "unknown key 'plaice'.*did you mean 'place'.*valid: inner, place, quick, rates"),
         (["place=x", "inner.widht=1"], r"unknown key 'inner.widht'.*valid: inner.width"),
-        (["place=x", "inner.width.deep=1"], "holds no further keys"),
+        (["place=x", "inner.width.deep=1"], "has no keys of its own"),
         ([], r"missing place=\.\.\."),
         (["place"], "expected key=value"),
         (["+new=1"], "cannot be added"),

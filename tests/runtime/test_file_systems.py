@@ -146,7 +146,7 @@ def test_names_that_differ_in_case_alone_do_not_overwrite_each_other(
     assert (tmp_path / "cnn.json").read_bytes() == b"first"
     (tmp_path / "CNN.json").unlink()
     monkeypatch.setattr(os.path, "lexists", lambda path: True)
-    with pytest.raises(UserError, match=r"would overwrite cnn\.json: this file system ignores case"):
+    with pytest.raises(UserError, match=r"would overwrite cnn\.json: this file system is case-insensitive"):
         files.write_atomic(tmp_path / "CNN.json", b"second")
     files.write_atomic(tmp_path / "cnn.json", b"third")
 
@@ -177,5 +177,5 @@ for write in (lock, replace, lambda: files.write_atomic(here / "new", b"")):
     assert first == "{} 64"
     assert len(lines) == 3
     for line in lines:
-        assert line.startswith(f"may not write {tmp_path}/")
+        assert line.startswith(f"cannot write {tmp_path}/")
         assert line.endswith("Read-only file system; choose another directory")

@@ -77,7 +77,7 @@ def test_broken_json_is_named(tmp_path: Path, content: bytes) -> None:
         files.read_json(path)
     with pytest.raises(UserError, match="does not exist"):
         files.read_json(tmp_path / "absent.json")
-    with pytest.raises(UserError, match="is a directory"):
+    with pytest.raises(UserError, match="got a directory"):
         files.read_json(tmp_path)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from smidgen.runtime.interrupt import AskedToStop, stop_signal, unwinding_signals
+from smidgen.runtime.interrupt import StopRequested, stop_signal, unwinding_signals
 
 # Says when it is at work, and leaves a file if it was let to clear up.
 COMMAND = """
@@ -57,11 +57,11 @@ PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
 @pytest.mark.parametrize(
     ("numbers", "exit_code", "said"),
     [
-        ([signal.SIGTERM], 143, "stopped by SIGTERM; run the same command again to go on\n"),
-        ([signal.SIGHUP], 129, "stopped by SIGHUP; run the same command again to go on\n"),
-        ([signal.SIGHUP, signal.SIGHUP], 129, "stopped by SIGHUP; run the same command again to go on\n"),
-        ([signal.SIGTERM, signal.SIGHUP], 143, "stopped by SIGTERM; run the same command again to go on\n"),
-        ([signal.SIGINT], 130, "interrupted; run the same command again to go on\n"),
+        ([signal.SIGTERM], 143, "stopped by SIGTERM; run the same command again to resume\n"),
+        ([signal.SIGHUP], 129, "stopped by SIGHUP; run the same command again to resume\n"),
+        ([signal.SIGHUP, signal.SIGHUP], 129, "stopped by SIGHUP; run the same command again to resume\n"),
+        ([signal.SIGTERM, signal.SIGHUP], 143, "stopped by SIGTERM; run the same command again to resume\n"),
+        ([signal.SIGINT], 130, "interrupted; run the same command again to resume\n"),
     ],
 )
 def test_a_command_clears_up_and_says_how_to_go_on(tmp_path: Path, numbers, exit_code: int, said: str) -> None:
@@ -127,7 +127,7 @@ def test_a_second_interrupt_does_what_it_always_did() -> None:
 
 def test_the_first_signal_unwinds_and_the_next_does_not() -> None:
     cleared_up = False
-    with pytest.raises(AskedToStop) as stopped, unwinding_signals():  # noqa: PT012  (both signals)
+    with pytest.raises(StopRequested) as stopped, unwinding_signals():  # noqa: PT012  (both signals)
         try:
             os.kill(os.getpid(), signal.SIGHUP)
             time.sleep(5)

@@ -179,9 +179,9 @@ def test_declared_files(write: Write, tmp_path: Path, monkeypatch: pytest.Monkey
     assert hashed("parts") == {"parts/a/x.bin": digest["a"], "parts/b/x.bin": digest["b"]}
     parts = tmp_path / "code" / "parts"
     assert hashed((parts / "a" / "x.bin", parts / "b" / "x.bin")) == {"x.bin": digest["a"], "x.bin (2)": digest["b"]}
-    with pytest.raises(UserError, match=r"weighty:Mine': none\.pt, which files names, is neither in .*code nor in "):
+    with pytest.raises(UserError, match=r"weighty:Mine': none\.pt, listed in files, is neither in .*code nor in "):
         hashed("none.pt")
-    with pytest.raises(UserError, match=r"/none\.pt, which files names, does not exist"):
+    with pytest.raises(UserError, match=r"/none\.pt, listed in files, does not exist"):
         hashed("/none.pt")
     for wrong in (3, {"w.pt": 1}, ("w.pt", None)):
         with pytest.raises(UserError, match="expected files, a tuple of paths"):

@@ -60,7 +60,7 @@ def test_a_class_of_the_working_directory_is_found() -> None:
         ("empty:Mine", "empty.py has no 'Mine'; it has no class"),
         ("good:make", "expected a class, 'make' is a function"),
         ("good:number", "expected a class, 'number' is an int"),
-        ("abstract:Mine", "the class is abstract; it lacks act"),
+        ("abstract:Mine", "the class is abstract; implement act"),
         ("leaves:Mine", "importing leaves failed at leaves.py:3: sys.exit('no licence')"),
         ("leaves_at_once:Mine", "importing leaves_at_once failed at leaves_at_once.py:1: sys.exit()"),
         (
@@ -74,8 +74,8 @@ def test_a_class_of_the_working_directory_is_found() -> None:
         ("zeros:Mine", "importing zeros failed at zeros.py: "),
         ("latin:Mine", "importing latin failed at latin.py"),
         ("lazy:Mine", "importing lazy failed at lazy.py:2: RuntimeError: lazy Mine"),
-        ("random:Mine", "random.py is hidden by Python's own module of the same name; rename yours"),
-        ("types:Mine", "types/__init__.py is hidden by Python's own module of the same name; rename yours"),
+        ("random:Mine", "random.py is shadowed by Python's own module of the same name; rename yours"),
+        ("types:Mine", "types/__init__.py is shadowed by Python's own module of the same name; rename yours"),
         ("numpy:Mine", "numpy/__init__.py of the same name; rename yours"),
     ],
 )

@@ -177,7 +177,7 @@ FATES = {
     "segfault": "was killed by SIGSEGV",
     "asked": "was killed by SIGTERM",
     "exit": "ended with exit code 9",
-    "stopped": "gave no answer within 4 s",
+    "stopped": "timed out after 4 s",
 }
 
 
@@ -190,7 +190,7 @@ def test_a_lost_worker_is_replaced_and_its_item_runs_again(tmp_path: Path, capfd
     assert len(lines) == len(FATES)
     for fate, words in FATES.items():
         # The name of the item comes first: of a long one, only so much is told.
-        told = re.compile(rf"worker \d+ {words} at .*{fate}-1.*runs again \(2 of 3\)")
+        told = re.compile(rf"worker \d+ {words} on .*{fate}-1.*retrying \(attempt 2 of 3\)")
         assert sum(told.search(line) is not None for line in lines) == 1
 
 
@@ -202,7 +202,7 @@ def die_on_three(item: int) -> int:
 
 def test_an_item_that_kills_its_worker_is_given_up_and_the_others_kept() -> None:
     seen: list[int] = []
-    with pytest.raises(RuntimeError, match=r"after 3 workers: 3 \(the last one was killed by SIGKILL.*Every other"):
+    with pytest.raises(RuntimeError, match=r"after 3 workers: 3 \(the last worker was killed by SIGKILL.*All other"):
         collect_into(seen, map_unordered(die_on_three, range(7), 2))
     assert sorted(seen) == [0, 1, 2, 4, 5, 6]
 
@@ -221,7 +221,7 @@ def never_start(value: int) -> None:
 
 
 def test_workers_that_die_before_their_first_item_are_counted() -> None:
-    with pytest.raises(RuntimeError, match="ended with exit code 5, with nothing in its hands"):
+    with pytest.raises(RuntimeError, match="ended with exit code 5 while idle"):
         list(map_unordered(square, range(3), 1, never_start, (5,)))
 
 
@@ -302,7 +302,7 @@ def test_an_interrupt_of_the_whole_group_ends_in_one_line_and_tidies_up(tmp_path
     parent, marks, ids = started_program(tmp_path, main)
     os.killpg(parent.pid, signal.SIGINT)
     assert parent.wait(20) == 130
-    assert parent.stderr.read() == "interrupted; run the same command again to go on\n"
+    assert parent.stderr.read() == "interrupted; run the same command again to resume\n"
     assert not any(is_running(worker) for worker in ids)
     assert sorted(mark.name for mark in marks.iterdir()) == ["0", "0-tidied", "1", "1-tidied"]
     parent.stderr.close()
@@ -321,9 +321,9 @@ def test_a_program_that_forgets_its_workers_ends_all_the_same(tmp_path: Path) ->
 
 
 def test_every_signal_has_words() -> None:
-    assert workers._ending(-signal.SIGBUS) == "was killed by SIGBUS"
-    assert workers._ending(-45) == "ended with exit code -45"
-    assert workers._ending(None) == "closed its pipe"
+    assert workers._exit_reason(-signal.SIGBUS) == "was killed by SIGBUS"
+    assert workers._exit_reason(-45) == "ended with exit code -45"
+    assert workers._exit_reason(None) == "closed its pipe"
 
 
 def is_running(process: int) -> bool:
