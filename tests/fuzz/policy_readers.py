@@ -21,8 +21,7 @@ from smidgen.policies.perceiver_policy import PerceiverPolicyConfig
 from smidgen.runtime.files import sha256_bytes
 from smidgen.runtime.user_modules import is_class_spec
 from smidgen.training.optimiser import build_optimiser, optimiser_tensors
-from smidgen.training.resume import restore
-from smidgen.training.run_directory import RESUME_NAME, ResumePoint, RunDirectory
+from smidgen.training.run_directory import RESUME_NAME, ResumePoint, RunDirectory, restore
 from tests.fuzz.containers import spoil_safetensors
 from tests.fuzz.data_readers import HEADER, data_set_files
 from tests.fuzz.hostile import CANARY, KEYS, NAMES, TEXTS

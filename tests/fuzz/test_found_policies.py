@@ -16,8 +16,7 @@ from smidgen.policies.checkpoint import load_checkpoint
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import sha256_bytes
 from smidgen.training.optimiser import build_optimiser
-from smidgen.training.resume import restore
-from smidgen.training.run_directory import RunDirectory
+from smidgen.training.run_directory import RunDirectory, restore
 from studies.ladder.side_by_side_resume import load_state
 from tests.fuzz.planted import LONG_NAME, alter, planted
 from tests.fuzz.policy_readers import POINT, build_policy
