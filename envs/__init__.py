@@ -3,7 +3,6 @@
 ``gymnasium.make("smidgen.envs:smidgen/Lift-v0")`` imports it by itself.
 """
 
-import smidgen.envs.forked_drawing  # noqa: F401  (watches for forks from here on)
 from smidgen.envs.backend import choose_backend
 from smidgen.envs.tasks import register_environments
 

@@ -1,17 +1,24 @@
-"""Chooses the OpenGL backend and tames the simulator's imports; runs before anything imports MuJoCo or robosuite.
+"""Chooses the OpenGL backend, tames the simulator's imports, and watches for forks, after which nothing can be drawn.
+
+Runs before anything imports MuJoCo or robosuite.
 
 robosuite compiles numba functions on first use. When that happens while an EGL context on llvmpipe exists, every later
 frame of the process is garbage (mujoco 3.8, numba 0.68), so a fresh machine's first process would record rubbish.
 Compilation is switched off: our control loop does not use those functions, and what is left of them runs once a reset.
+
+A software rasteriser draws with threads, and some drivers too. A fork copies their locks without them, so whatever
+OpenGL is asked in a forked child of a process that has drawn may wait for ever, also after every context was closed.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import os
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 from smidgen.envs.graphics_diagnosis import cannot_draw, require_consistent_variables
 from smidgen.runtime.errors import UserError
@@ -62,3 +69,44 @@ def quiet_robosuite() -> Iterator[None]:
         yield
     finally:
         logging.disable(before)
+
+
+class ForkedDrawing(UserError):
+    """Drawing was asked for in a forked child of a process that has drawn."""
+
+
+class Drawing:
+    """What this process, or the one that it was forked from, has done with OpenGL."""
+
+    has_begun = False
+    was_forked = False
+    # A forked child must not give back what only its parent can; nothing here is ever finalised.
+    kept: list[Any] = []  # noqa: RUF012  (one per process)
+
+
+def _mark_forked() -> None:
+    """Runs in a forked child: notes that OpenGL is of no use here, and keeps exit handlers from calling it."""
+    displays = [sys.modules.get(name) for name in ("mujoco.egl", "robosuite.renderers.context.egl_context")]
+    opened = [module for module in displays if module is not None and getattr(module, "EGL_DISPLAY", None) is not None]
+    if not (Drawing.has_begun or opened):
+        return
+    Drawing.was_forked = True
+    for module in opened:
+        atexit.unregister(module.EGL.eglTerminate)
+
+
+os.register_at_fork(after_in_child=_mark_forked)
+
+
+def require_own_process() -> None:
+    """Refuses to draw where drawing would hang.
+
+    Raises:
+        ForkedDrawing: In a forked child of a process that has drawn.
+    """
+    if Drawing.was_forked:
+        raise ForkedDrawing(
+            "this process was forked from one that has drawn already, and drawing here would hang; start it with "
+            'context="spawn": make_vec(..., vector_kwargs={"context": "spawn"}), '
+            'multiprocessing.get_context("spawn"), DataLoader(..., multiprocessing_context="spawn")'
+        )

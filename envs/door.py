@@ -7,13 +7,12 @@ from typing import Any, ClassVar
 import mujoco
 import numpy as np
 
-from smidgen.envs.contacts import are_touching, fingerpad_masks, geom_mask
 from smidgen.envs.frozen_model import FrozenModel
-from smidgen.envs.placement import sample_beside
 from smidgen.envs.robosuite_env import RobosuiteEnv
 from smidgen.envs.robosuite_tasks import DOOR
 from smidgen.envs.simulator import RobosuiteDoor
 from smidgen.envs.specs import TaskSpec
+from smidgen.envs.table_objects import are_touching, fingerpad_masks, geom_mask, sample_beside
 
 OPEN_RAD = 0.3
 

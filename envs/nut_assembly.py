@@ -6,12 +6,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from smidgen.envs.free_object import FreeObjectEnv
 from smidgen.envs.frozen_model import FrozenModel
-from smidgen.envs.placement import ParkedObjects, sample_beside
 from smidgen.envs.robosuite_tasks import NUT_ASSEMBLY_ROUND, NUT_ASSEMBLY_SQUARE
 from smidgen.envs.simulator import RobosuiteNutAssemblyRound, RobosuiteNutAssemblySquare
 from smidgen.envs.specs import TaskSpec
+from smidgen.envs.table_objects import FreeObjectEnv, ParkedObjects, sample_beside
 
 TABLE_TOP_HEIGHT_M = 0.82
 NUT_HALF_HEIGHT_M = 0.01

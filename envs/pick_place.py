@@ -9,9 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from smidgen.envs.free_object import FreeObjectEnv
 from smidgen.envs.frozen_model import FrozenModel
-from smidgen.envs.placement import ParkedObjects, sample_beside
 from smidgen.envs.robosuite_tasks import PICK_PLACE_BREAD, PICK_PLACE_CAN, PICK_PLACE_CEREAL, PICK_PLACE_MILK
 from smidgen.envs.simulator import (
     RobosuitePickPlaceBread,
@@ -20,6 +18,7 @@ from smidgen.envs.simulator import (
     RobosuitePickPlaceMilk,
 )
 from smidgen.envs.specs import TaskSpec
+from smidgen.envs.table_objects import FreeObjectEnv, ParkedObjects, sample_beside
 
 BIN_FLOOR_HEIGHT_M = 0.82
 

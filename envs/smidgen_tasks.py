@@ -6,9 +6,50 @@ cue can only go to the mean goal, and :func:`chance_level` says how often that i
 
 from __future__ import annotations
 
-from smidgen.envs.goals import GoalRange
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
 from smidgen.envs.specs import TABLE_HEIGHT_M, TaskSpec
 from smidgen.runtime.action_spec import ActionSpec
+
+
+@dataclass(frozen=True)
+class GoalRange:
+    """Goals drawn uniformly from a rectangle on the table, or from a line along y.
+
+    Attributes:
+        low_m: Smallest x and y.
+        high_m: Largest x and y.
+        tolerance_m: Horizontal distance to the goal that still counts.
+    """
+
+    low_m: tuple[float, float]
+    high_m: tuple[float, float]
+    tolerance_m: float
+
+    def __post_init__(self) -> None:
+        assert min(side for side in self._sides_m() if side) >= 2 * self.tolerance_m, "the disc fits into the range"
+
+    def _sides_m(self) -> tuple[float, float]:
+        return self.high_m[0] - self.low_m[0], self.high_m[1] - self.low_m[1]
+
+    def draw(self, rng: np.random.Generator) -> np.ndarray:
+        """(2,) x and y in metres."""
+        return rng.uniform(self.low_m, self.high_m)
+
+    def chance(self) -> float:
+        """Share of the goals within tolerance of the range's centre, the mean goal.
+
+        That is what a policy scores that sees nothing and always goes to the mean; no blind policy that goes to one
+        place and stays there scores more.
+        """
+        length_x_m, length_y_m = self._sides_m()
+        if length_x_m == 0.0:
+            return 2 * self.tolerance_m / length_y_m
+        return math.pi * self.tolerance_m**2 / (length_x_m * length_y_m)
+
 
 # At least one pixel's footprint on the table, anywhere in the ranges below: more cannot be asked of one pixel.
 TOLERANCE_M = 0.025
@@ -43,9 +84,9 @@ SPECKS: dict[int, TaskSpec] = {
     for level in SPECK_LEVELS
 }
 SPECK_NOISE = _touch_task(
-    "speck_noise", "SpeckNoise", "speck_noise", "touch a dot of 4 pixels in pixels that all carry noise"
+    "speck_noise", "SpeckNoise", "speck", "touch a dot of 4 pixels in pixels that all carry noise"
 )
-BLINK = _touch_task("blink", "Blink", "blink", "touch a dot of 16 pixels that shows in one frame of three")
+BLINK = _touch_task("blink", "Blink", "speck", "touch a dot of 16 pixels that shows in one frame of three")
 STRIPES = _touch_task(
     "stripes", "Stripes", "stripes", "touch the place that the frequency of a board's stripes stands for"
 )

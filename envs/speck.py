@@ -1,4 +1,8 @@
-"""Speck: touch a dot on the table. Its few pixels are all that tells one episode from another."""
+"""Speck: touch a dot on the table. Its few pixels are all that tells one episode from another.
+
+In Blink the dot shows in one frame of three, a smidgen in time; in Speck in noise every number of a frame carries
+Gaussian noise.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +12,20 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from smidgen.envs.agentview import IMAGE_SIZE
-from smidgen.envs.dots import DOT_THICKNESS_M, NUM_SIDES, dot_radius_m, draw_dot
-from smidgen.envs.smidgen_tasks import SPECKS
+from smidgen.envs.agentview import DOT_THICKNESS_M, IMAGE_SIZE, NUM_SIDES, dot_radius_m, draw_dot
+from smidgen.envs.smidgen_tasks import BLINK, SPECK_NOISE, SPECKS
 from smidgen.envs.specs import TABLE_HEIGHT_M, TaskSpec
 from smidgen.envs.touch import TouchEnv, TouchSimulation, add_matt_material, add_picture, as_attribute
 
 # Dark, not black: noise added to it is not cut off either.
 DOT_RGBA = "0.15 0.15 0.15 1"
+# A policy sees three frames: from the second step on, exactly one of any three in a row shows the dot. At the start
+# the first frame, which stands in for those before it, shows it.
+PERIOD_STEPS = 3
+# In grey levels of 255. The dot differs from the table by 95: with the 12,288 tokens of three frames, noise matters to
+# per-token standardisation from 95 / (2 sqrt(12288)) = 0.4 levels on.
+NOISE_SD_LEVELS = 8.0
+_LARGEST_KEY = 2**53
 
 
 class DotSimulation(TouchSimulation):
@@ -107,3 +117,56 @@ class Speck64Env(SpeckEnv):
 
     task: ClassVar[TaskSpec] = SPECKS[64]
     num_pixels = 64
+
+
+class BlinkEnv(SpeckEnv):
+    """A dot of sixteen pixels, drawn at the control steps 0, 3, 6, ... of an episode and at no other."""
+
+    task: ClassVar[TaskSpec] = BLINK
+    num_pixels = 16
+
+    def render_frames(self) -> np.ndarray:
+        """Frames of the present state: (num_cameras, H, W, 3) uint8, upright; the step decides if the dot is there."""
+        if self._num_steps % PERIOD_STEPS == 0:
+            return super().render_frames()
+        with self.cue_hidden():
+            return super().render_frames()
+
+
+class SpeckNoiseEnv(SpeckEnv):
+    """A dot of four pixels; the noise is a function of the episode's seed, the control step and the camera.
+
+    It is independent for every pixel and colour, is added to the drawn frame, and the sum is rounded and cut to 0..255.
+    A stored state holds the episode's key to it, so that a state drawn again has the same noise.
+    """
+
+    task: ClassVar[TaskSpec] = SPECK_NOISE
+    num_pixels = 4
+    _noise_key = 0
+
+    def _after_reset(self) -> None:
+        super()._after_reset()
+        self._noise_key = int(self.simulation.rng.integers(_LARGEST_KEY))
+
+    def _task_state(self) -> np.ndarray:
+        return np.append(super()._task_state(), self._noise_key)
+
+    def _set_task_state(self, state: np.ndarray) -> None:
+        super()._set_task_state(state[:-1])
+        self._noise_key = int(state[-1])
+
+    def render_frames(self) -> np.ndarray:
+        """Frames of the present state: (num_cameras, H, W, 3) uint8, upright, with this step's noise."""
+        return np.array(
+            [
+                add_noise(frame, np.random.default_rng((self._noise_key, self._num_steps, camera)))
+                for camera, frame in enumerate(super().render_frames())
+            ],
+            dtype=np.uint8,
+        ).reshape(len(self.cameras), *self.image_size, 3)
+
+
+def add_noise(frame: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A uint8 frame with noise of :data:`NOISE_SD_LEVELS`, rounded and cut to uint8 again."""
+    noisy = frame + rng.normal(0.0, NOISE_SD_LEVELS, frame.shape)
+    return np.clip(np.rint(noisy), 0, 255).astype(np.uint8)

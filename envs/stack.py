@@ -6,13 +6,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from smidgen.envs.contacts import are_touching, geom_mask
-from smidgen.envs.free_object import FreeObjectEnv
 from smidgen.envs.frozen_model import FrozenModel
-from smidgen.envs.placement import sample_beside
 from smidgen.envs.robosuite_tasks import STACK
 from smidgen.envs.simulator import RobosuiteStack
 from smidgen.envs.specs import TABLE_HEIGHT_M, TaskSpec
+from smidgen.envs.table_objects import FreeObjectEnv, are_touching, geom_mask, sample_beside
 
 CUBE_HALF_SIZE_M = 0.02
 BASE_HALF_SIZE_M = 0.025

@@ -10,10 +10,9 @@ import mujoco
 import numpy as np
 
 from smidgen.envs.frozen_model import FrozenModel
-from smidgen.envs.goals import GoalRange
 from smidgen.envs.robosuite_env import RobosuiteEnv
 from smidgen.envs.simulator import ManipulationEnv, ManipulationTask, TableArena
-from smidgen.envs.smidgen_tasks import GOAL_RANGES
+from smidgen.envs.smidgen_tasks import GOAL_RANGES, GoalRange
 from smidgen.envs.specs import TABLE_HEIGHT_M
 from smidgen.runtime.errors import UserError
 

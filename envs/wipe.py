@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 import mujoco
 import numpy as np
 
-from smidgen.envs.contacts import geom_mask
 from smidgen.envs.frozen_model import FrozenModel
 from smidgen.envs.robosuite_env import RobosuiteEnv
 from smidgen.envs.robosuite_tasks import WIPE
 from smidgen.envs.simulator import RobosuiteWipe
 from smidgen.envs.specs import TaskSpec
+from smidgen.envs.table_objects import geom_mask
 
 # How far a piece of dirt may stand above the tool's lower face and still be wiped.
 WIPE_DEPTH_M = 0.02

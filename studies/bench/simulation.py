@@ -63,7 +63,7 @@ def open_ours(image_size: int, cameras: tuple[str, ...]) -> None:
 
 def open_stock(image_size: int, cameras: tuple[str, ...]) -> None:
     """Makes stock robosuite's environment and resets it."""
-    from smidgen.envs.stock import StockLift
+    from studies.bench.stock import StockLift
 
     env = StockLift(image_size, cameras)
     env.reset()

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 
 from smidgen.envs.errors import PixelError
-from smidgen.envs.pixel_faults import FAULTS
 from smidgen.envs.pixel_watch import MIN_SIDE_PX, PixelWatch, max_unseen_move_m
 from smidgen.envs.robosuite_env import RobosuiteEnv
 from smidgen.envs.selfcheck import confirm_pixels, prove_pixels
@@ -35,6 +34,7 @@ from smidgen.runtime.progress import progress
 from smidgen.runtime.schemas import to_json
 from smidgen.runtime.settings import PathText
 from studies.bench.record import commit, machine
+from studies.reliability.pixel_faults import FAULTS
 from studies.reliability.record import (
     RECORD_VERSION,
     Cost,

@@ -72,9 +72,9 @@ def test_a_machine_that_cannot_draw_is_named_in_a_line(command, variables, messa
 def notice(fault: str) -> str:
     """Breaks a renderer while the arm moves, and gives what is said; empty if an episode would have been kept."""
     from smidgen.envs.errors import PixelError
-    from smidgen.envs.pixel_faults import FAULTS
     from smidgen.envs.selfcheck import confirm_pixels, prove_pixels
     from smidgen.envs.tasks import make_env
+    from studies.reliability.pixel_faults import FAULTS
 
     env = make_env("lift", image_size=32, observe_pixels=False)
     prove_pixels(env)
@@ -97,7 +97,7 @@ def notice(fault: str) -> str:
 @contextlib.contextmanager
 def struck(fault: str, owner: Any, method: str, seed: int) -> Iterator[None]:
     """While it lasts, the fault strikes as the episode of a seed begins."""
-    from smidgen.envs.pixel_faults import FAULTS
+    from studies.reliability.pixel_faults import FAULTS
 
     play = getattr(owner, method)
 
@@ -142,7 +142,7 @@ def strike_an_evaluation(fault: str, out: Path) -> dict[str, Any]:
 BREAK_RENDERERS = """
 import json, sys
 from pathlib import Path
-from smidgen.envs.pixel_faults import FAULTS
+from studies.reliability.pixel_faults import FAULTS
 from tests.envs.test_lost_pixels import notice, strike_a_collection, strike_an_evaluation
 folder = Path(sys.argv[1])
 answer = {

@@ -9,7 +9,7 @@ import pytest
 
 from smidgen.envs import rendering
 from smidgen.envs.errors import PixelError
-from smidgen.envs.meshes import cache_directory
+from smidgen.envs.frozen_model import cache_directory
 from smidgen.envs.selfcheck import prove_pixels
 from smidgen.envs.simulator import RobosuiteLift, quiet_robosuite
 from smidgen.envs.tasks import make_env

@@ -11,11 +11,17 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from smidgen.envs import agentview
-from smidgen.envs.blink import PERIOD_STEPS
-from smidgen.envs.dots import MIN_CLEARANCE_M, dot_radius_m, draw_dot, pixel_centres_m
-from smidgen.envs.goals import GoalRange
-from smidgen.envs.smidgen_tasks import DOT_GOALS, GOAL_RANGES, SMIDGEN_TASKS, SPECK_LEVELS, TOLERANCE_M, chance_level
-from smidgen.envs.speck_noise import NOISE_SD_LEVELS
+from smidgen.envs.agentview import MIN_CLEARANCE_M, dot_radius_m, draw_dot, pixel_centres_m
+from smidgen.envs.smidgen_tasks import (
+    DOT_GOALS,
+    GOAL_RANGES,
+    SMIDGEN_TASKS,
+    SPECK_LEVELS,
+    TOLERANCE_M,
+    GoalRange,
+    chance_level,
+)
+from smidgen.envs.speck import NOISE_SD_LEVELS, PERIOD_STEPS
 from smidgen.envs.stripes import MAX_CYCLES, MIN_CYCLES, STRIPED_WIDTH_PX
 from smidgen.envs.tasks import make_env
 from smidgen.envs.touch import TOUCH_HEIGHT_M

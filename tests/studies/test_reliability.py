@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from smidgen.envs.pixel_faults import FAULTS
 from smidgen.envs.pixel_watch import max_unseen_move_m
 from smidgen.envs.tasks import TASKS
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.schemas import to_json
 from studies.reliability.__main__ import BLOCKS, main, page_with_figures
 from studies.reliability.kills import CommandRecord, Count, FaultsRecord
+from studies.reliability.pixel_faults import FAULTS
 from studies.reliability.pixels import InjectedFault, PixelsConfig
 from studies.reliability.record import Cost, Noticed, PixelsRecord, Viewed, Watched, read_pixels_record
 from tests.fuzz.campaign import Tally

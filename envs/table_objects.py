@@ -1,15 +1,76 @@
-"""The base of tasks in which one free object is grasped: the object's pose is the episode's cue."""
+"""Objects on the table: which of them touch, where one may be put, and the base of tasks in which one is grasped."""
 
 from __future__ import annotations
 
 import abc
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import mujoco
 import numpy as np
 
-from smidgen.envs.contacts import are_touching, fingerpad_masks, geom_mask
 from smidgen.envs.robosuite_env import RobosuiteEnv
+
+
+def geom_mask(model: mujoco.MjModel, names: Iterable[str]) -> np.ndarray:
+    """(num_geoms,) bool, true for the geoms of these names."""
+    mask = np.zeros(model.ngeom, dtype=bool)
+    mask[[model.geom(name).id for name in names]] = True
+    return mask
+
+
+def fingerpad_masks(model: mujoco.MjModel, gripper: Any) -> tuple[np.ndarray, np.ndarray]:
+    """One mask for each of a robosuite gripper's two fingertips."""
+    left, right = (geom_mask(model, gripper.important_geoms[f"{side}_fingerpad"]) for side in ("left", "right"))
+    return left, right
+
+
+def are_touching(data: mujoco.MjData, some: np.ndarray, others: np.ndarray) -> bool:
+    """Whether a geom of one mask touches a geom of another."""
+    first, second = data.contact.geom.T
+    return bool(((some[first] & others[second]) | (others[first] & some[second])).any())
+
+
+def sample_beside(sampler: Any, placed: Any, others: Mapping[str, Any], rng: np.random.Generator) -> np.ndarray:
+    """Draws a pose for one object as a reset would, clear of objects that stay where they are.
+
+    Args:
+        sampler: A robosuite ``UniformRandomSampler``.
+        placed: The object's robosuite model.
+        others: Placements to keep clear of, as robosuite writes them: name -> (position, quaternion, model).
+        rng: What to draw from.
+
+    Returns:
+        (7,) position in metres and unit quaternion (w, x, y, z).
+    """
+    objects, generator = sampler.mujoco_objects, sampler.rng
+    sampler.mujoco_objects, sampler.rng = [placed], rng
+    try:
+        position, quaternion, _ = sampler.sample(fixtures=dict(others))[placed.name]
+    finally:
+        sampler.mujoco_objects, sampler.rng = objects, generator
+    return np.concatenate([position, quaternion])
+
+
+class ParkedObjects:
+    """Mixed into a robosuite environment: objects that a task leaves out rest on the floor, far from the camera.
+
+    robosuite lets them fall from 10 m, one inside the other.
+    """
+
+    model: Any
+    sim: Any
+
+    def clear_objects(self, object_names: list[str]) -> None:
+        """Puts objects side by side where nothing else is."""
+        left_out = sorted((model for model in self.model.mujoco_objects if model.name in object_names), key=_name)
+        for index, model in enumerate(left_out):
+            height_m = -float(model.bottom_offset[2])
+            self.sim.data.set_joint_qpos(model.joints[0], np.array([10.0 + index, 10.0, height_m, 1.0, 0.0, 0.0, 0.0]))
+
+
+def _name(model: Any) -> str:
+    return str(model.name)
 
 
 class FreeObjectEnv(RobosuiteEnv):
