@@ -12,7 +12,7 @@ from pathlib import Path
 
 from smidgen.data_collection.experts import EXPERTS
 from smidgen.envs.tasks import TASKS
-from smidgen.evaluation.plan import EvalConfig
+from smidgen.evaluation.config import EvalConfig
 from smidgen.evaluation.policy_source import EXPERT, PolicySource
 from smidgen.evaluation.protocol import SUCCESS
 from smidgen.evaluation.records import Record, record_path

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from smidgen.data_collection.store import EpisodeStore
 from smidgen.envs.tasks import TASKS, named_task
+from smidgen.envs.user_tasks import task_code_sha256
 from smidgen.evaluation.policy_source import PolicySource
 from smidgen.policies.checkpoint import read_checkpoint_card
 from smidgen.runtime.errors import UserError
@@ -70,6 +71,14 @@ def find_env_spec(source: PolicySource, image_size: int = 0, demos: str | None =
     # Demonstrations of another task are refused later, by name.
     cameras = shown["cameras"] if shown.get("task") == spec.name else spec.cameras
     return EnvSpec(task, tuple(cameras), image_size or shown.get("image_size", DEFAULT_IMAGE_SIZE))
+
+
+def pinned_env_spec(
+    source: PolicySource, image_size: int, demos: str | None, make: Callable[[str, tuple[str, ...], int], Any]
+) -> EnvSpec:
+    """As :func:`find_env_spec`, made by ``make``, with the hash of a user's task as it is now."""
+    found = find_env_spec(source, image_size, demos)
+    return replace(found, make=make, code_sha256=task_code_sha256(found.task))
 
 
 def task_of_file(name: str, given: str, who: str) -> str:

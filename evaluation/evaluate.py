@@ -22,13 +22,13 @@ from smidgen.evaluation.all_tasks import ALL, all_tasks_table, table_path, task_
 from smidgen.evaluation.collapse import DETECTOR_VERSION
 from smidgen.evaluation.collapse.labels import CUE
 from smidgen.evaluation.collapse_part import CollapsePart
+from smidgen.evaluation.config import EvalConfig
 from smidgen.evaluation.dry_call import dry_call, stored_rows
 from smidgen.evaluation.env_spec import make_simulator
-from smidgen.evaluation.failures import RULES_VERSION
+from smidgen.evaluation.failures import RULES_VERSION, with_collapsed
 from smidgen.evaluation.held_out_predictions import ANSWERS_VERSION, HeldOutItem
 from smidgen.evaluation.items import EpisodeItem, Item
-from smidgen.evaluation.mean_path import with_collapsed
-from smidgen.evaluation.plan import EvalConfig, Plan, make_plan
+from smidgen.evaluation.plan import Plan, make_plan
 from smidgen.evaluation.policy_source import EXPERT, PolicySource, build_card, policy_identity
 from smidgen.evaluation.record_schema import (
     ALL_FAILED,
@@ -38,11 +38,10 @@ from smidgen.evaluation.record_schema import (
     have_all_failed,
     success_rate,
 )
-from smidgen.evaluation.records import host_path, read_record, record_path, write_record
+from smidgen.evaluation.records import host_path, read_record, record_path, summary_line, write_record
 from smidgen.evaluation.saliency_videos import saliency
 from smidgen.evaluation.shards import run_items
 from smidgen.evaluation.statistics import CONFIDENCE
-from smidgen.evaluation.summary import summary_line
 from smidgen.evaluation.verify import verify
 from smidgen.evaluation.video_files import is_own_film, video_path
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help

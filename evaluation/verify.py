@@ -21,8 +21,8 @@ from typing import Any
 from smidgen.data_collection.manifest import MAX_IMAGE_SIZE
 from smidgen.envs.specs import TaskSpec
 from smidgen.evaluation.env_spec import EnvSpec, find_env_spec, make_simulator
+from smidgen.evaluation.fixed_part import PACKAGES
 from smidgen.evaluation.items import EpisodeItem
-from smidgen.evaluation.plan import PACKAGES
 from smidgen.evaluation.policy_source import PolicySource, build_card
 from smidgen.evaluation.protocol import HOLD_STEPS, PROTOCOL_VERSION
 from smidgen.evaluation.provenance import BROKEN, Link, chain, record_source, recorded_task

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from smidgen.data_collection.collect import collect
 from smidgen.data_collection.config import CollectConfig
+from smidgen.evaluation.config import EvalConfig
 from smidgen.evaluation.evaluate import evaluate, summary_line
-from smidgen.evaluation.plan import EvalConfig
 from smidgen.evaluation.records import Record, read_record, record_path
 from smidgen.evaluation.video_files import video_folder
 from smidgen.experiments.side_by_side_training import train_side_by_side

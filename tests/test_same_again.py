@@ -18,8 +18,8 @@ from smidgen.data_collection import collect as collect_module
 from smidgen.data_collection.collect import collect
 from smidgen.data_collection.config import CollectConfig
 from smidgen.evaluation import shards
+from smidgen.evaluation.config import EvalConfig
 from smidgen.evaluation.evaluate import evaluate
-from smidgen.evaluation.plan import EvalConfig
 from smidgen.experiments.suite import SuiteConfig
 from smidgen.training.config import TrainConfig
 from smidgen.training.loop import train

@@ -23,8 +23,8 @@ from smidgen.data_collection.collect import collect
 from smidgen.data_collection.config import CollectConfig
 from smidgen.data_collection.store import EPISODES_NAME
 from smidgen.envs.tasks import LIFT, TABLE_HEIGHT_M
+from smidgen.evaluation.config import EvalConfig
 from smidgen.evaluation.evaluate import evaluate
-from smidgen.evaluation.plan import EvalConfig
 from smidgen.policies.checkpoint import load_checkpoint, save_checkpoint
 from smidgen.policies.learned_policy import Interface, LearnedPolicy
 from smidgen.policies.perceiver_policy import PerceiverPolicyConfig

@@ -11,8 +11,8 @@ from smidgen.data_collection.experts import EXPERTS
 from smidgen.envs.tasks import TASKS
 from smidgen.evaluation import all_tasks
 from smidgen.evaluation.all_tasks import BAR, all_tasks_table, passes_bar, task_configs, with_expert_settings
+from smidgen.evaluation.config import EvalConfig
 from smidgen.evaluation.evaluate import evaluate_all, main
-from smidgen.evaluation.plan import EvalConfig
 from smidgen.evaluation.record_schema import success_rate
 from smidgen.evaluation.records import find_records, read_record
 from smidgen.runtime.command_line import compose_config

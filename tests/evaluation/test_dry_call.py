@@ -14,9 +14,9 @@ from smidgen.data_collection.collect import collect
 from smidgen.data_collection.config import CollectConfig
 from smidgen.data_collection.store import EpisodeStore
 from smidgen.envs.tasks import get_task
+from smidgen.evaluation.config import EvalConfig
 from smidgen.evaluation.dry_call import dry_call, reset_rows, stored_rows
 from smidgen.evaluation.evaluate import evaluate, main
-from smidgen.evaluation.plan import EvalConfig
 from smidgen.evaluation.policy_source import PolicySource
 from smidgen.evaluation.records import Record, host_path, read_record
 from smidgen.policies.registry import BASELINES

@@ -11,8 +11,9 @@ from fake_lift import open_fake_collector
 
 from smidgen.data_collection.collect import CollectConfig, collect
 from smidgen.envs.tasks import get_task
+from smidgen.evaluation.config import EvalConfig
 from smidgen.evaluation.evaluate import main
-from smidgen.evaluation.plan import EvalConfig, make_plan
+from smidgen.evaluation.plan import make_plan
 from smidgen.policies.checkpoint import save_checkpoint
 from smidgen.policies.learned_policy import Interface, LearnedPolicy
 from smidgen.policies.perceiver_policy import PerceiverPolicyConfig

@@ -18,8 +18,9 @@ from fake_lift import AlreadySolved, Exploding, FakeLift, open_fake_collector
 from smidgen.data_collection.collect import collect
 from smidgen.data_collection.config import CollectConfig
 from smidgen.envs.tasks import TASKS
+from smidgen.evaluation.config import EvalConfig
 from smidgen.evaluation.evaluate import evaluate, main, summary_line
-from smidgen.evaluation.plan import EvalConfig, make_plan
+from smidgen.evaluation.plan import make_plan
 from smidgen.evaluation.protocol import HOLD_STEPS
 from smidgen.evaluation.record_schema import FirstCollapse
 from smidgen.evaluation.records import Record, find_records, host_path, read_record
@@ -254,7 +255,7 @@ import sys
 sys.path.insert(0, {folder!r})
 from fake_lift import SlowLift
 from smidgen.evaluation.evaluate import evaluate
-from smidgen.evaluation.plan import EvalConfig
+from smidgen.evaluation.config import EvalConfig
 if __name__ == "__main__":
     evaluate(EvalConfig(policy="expert", out={out!r}, episodes=6, workers=0, videos=0, image_size=16), SlowLift)
 """

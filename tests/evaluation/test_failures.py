@@ -11,9 +11,8 @@ from scripted_failures import FAILURES, ExplodesAt, PlaysBack
 from smidgen.envs.selfcheck import prove_pixels
 from smidgen.envs.tasks import get_task, make_env
 from smidgen.evaluation.expert_policy import ExpertPolicy
-from smidgen.evaluation.failures import FailureObserver
+from smidgen.evaluation.failures import FailureObserver, with_collapsed
 from smidgen.evaluation.items import episode_answer
-from smidgen.evaluation.mean_path import with_collapsed
 from smidgen.evaluation.protocol import LABELS
 from smidgen.evaluation.rollout import rollout
 from smidgen.evaluation.videos import VideoRecorder

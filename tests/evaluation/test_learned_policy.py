@@ -15,8 +15,10 @@ from smidgen.data_collection.collect import collect
 from smidgen.data_collection.config import CollectConfig
 from smidgen.data_collection.store import EpisodeStore
 from smidgen.evaluation import held_out_predictions
+from smidgen.evaluation.config import EvalConfig
 from smidgen.evaluation.evaluate import evaluate
-from smidgen.evaluation.plan import EvalConfig, make_plan, read_curve
+from smidgen.evaluation.fixed_part import read_curve
+from smidgen.evaluation.plan import make_plan
 from smidgen.evaluation.records import Record, read_record
 from smidgen.policies.checkpoint import RUN_CHECKPOINT, checkpoint_sha256, load_checkpoint, save_checkpoint
 from smidgen.policies.cnn import CnnConfig

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from smidgen.evaluation.mean_path import MIN_PATHS, distance_to_path, follows_mean_path, time_mean_path, with_collapsed
+from smidgen.evaluation.failures import MIN_PATHS, distance_to_path, follows_mean_path, time_mean_path, with_collapsed
 
 POINTS = arrays(np.float64, st.tuples(st.integers(1, 6), st.just(3)), elements=st.floats(-1, 1, width=32))
 START = np.array([0.0, 0.0, 1.0])

@@ -10,8 +10,8 @@ from read_only_mount import ROOT, run_beside_read_only
 from smidgen.data_collection.collect import collect
 from smidgen.data_collection.config import CollectConfig
 from smidgen.data_collection.store import EpisodeStore
+from smidgen.evaluation.config import EvalConfig
 from smidgen.evaluation.evaluate import evaluate
-from smidgen.evaluation.plan import EvalConfig
 from smidgen.policies.checkpoint import RUN_CHECKPOINT, save_checkpoint
 from smidgen.policies.cnn import CnnConfig
 from smidgen.policies.learned_policy import Interface, LearnedPolicy
@@ -25,7 +25,7 @@ from fake_lift import FakeLift
 from smidgen.data_collection.data import main
 from smidgen.evaluation.evaluate import evaluate
 from smidgen.leaderboard.command import leaderboard
-from smidgen.evaluation.plan import EvalConfig
+from smidgen.evaluation.config import EvalConfig
 from smidgen.runtime.command_line import run_command
 from studies.first_round.__main__ import claims
 

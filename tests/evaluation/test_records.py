@@ -10,8 +10,8 @@ from fake_lift import FakeLift
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from smidgen.evaluation.config import EvalConfig
 from smidgen.evaluation.evaluate import evaluate
-from smidgen.evaluation.plan import EvalConfig
 from smidgen.evaluation.records import (
     find_records,
     host_path,

@@ -12,9 +12,9 @@ import torch
 from fake_lift import HOME_M, FakeLift
 from PIL import Image
 
+from smidgen.evaluation.config import EvalConfig
 from smidgen.evaluation.evaluate import evaluate, main
 from smidgen.evaluation.heat_maps import captioned, contact_sheet, overlay
-from smidgen.evaluation.plan import EvalConfig
 from smidgen.evaluation.records import read_record
 from smidgen.evaluation.rollout import rollout
 from smidgen.evaluation.saliency_videos import EpisodeFilm, SaliencyConfig, chosen_seeds, episode_maps, watch

@@ -16,8 +16,8 @@ from smidgen.data_collection.collect import collect
 from smidgen.data_collection.config import CollectConfig
 from smidgen.data_collection.store import EpisodeStore
 from smidgen.evaluation import verify as verify_module
+from smidgen.evaluation.config import EvalConfig
 from smidgen.evaluation.evaluate import evaluate, main
-from smidgen.evaluation.plan import EvalConfig
 from smidgen.evaluation.records import host_path, read_record, success_rate, write_record
 from smidgen.evaluation.verification_mark import (
     Verification,

@@ -12,10 +12,10 @@ from html_page import Page
 from leaderboard_records import build_record, films, write
 from test_changed_code import as_version_1
 
+from smidgen.evaluation.config import EvalConfig
 from smidgen.evaluation.evaluate import evaluate
-from smidgen.evaluation.plan import EvalConfig, make_plan
-from smidgen.evaluation.records import Record, read_record, write_record
-from smidgen.evaluation.summary import summary_line
+from smidgen.evaluation.plan import make_plan
+from smidgen.evaluation.records import Record, read_record, summary_line, write_record
 from smidgen.evaluation.video_files import checkpoint_mark, is_own_film, read_mark, video_path
 from smidgen.evaluation.videos import frames_sha256, write_video
 from smidgen.leaderboard.command import leaderboard

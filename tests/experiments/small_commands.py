@@ -47,8 +47,8 @@ def train(folder: Path, workers: int, limit_s: float = 0.0) -> None:
 def evaluate(folder: Path, workers: int, limit_s: float = 0.0) -> None:
     from fake_lift import SlowLift
 
+    from smidgen.evaluation.config import EvalConfig
     from smidgen.evaluation.evaluate import evaluate as run
-    from smidgen.evaluation.plan import EvalConfig
 
     settings = {"episodes": 8, "videos": 1, "image_size": 16, "workers": workers, "episode_limit_s": limit_s}
     run(EvalConfig(policy="expert", out=str(folder / "results"), **settings), SlowLift)

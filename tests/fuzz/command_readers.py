@@ -12,7 +12,7 @@ from pathlib import Path
 
 from smidgen.data_collection import data
 from smidgen.data_collection.config import CollectConfig
-from smidgen.evaluation.plan import EvalConfig
+from smidgen.evaluation.config import EvalConfig
 from smidgen.evaluation.saliency_videos import SaliencyConfig
 from smidgen.experiments.demo import DemoConfig
 from smidgen.experiments.suite import SuiteConfig, suite

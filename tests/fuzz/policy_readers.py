@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from smidgen.evaluation.collapse import CollapseMonitor
-from smidgen.evaluation.plan import read_curve
+from smidgen.evaluation.fixed_part import read_curve
 from smidgen.evaluation.policy_source import PolicySource, build_card, policy_identity
 from smidgen.policies.checkpoint import CARD_NAME, MODEL_NAME, load_checkpoint, save_checkpoint
 from smidgen.policies.learned_policy import Interface, LearnedPolicy

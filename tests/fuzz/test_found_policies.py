@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save
 
 from smidgen.evaluation.collapse import CollapseMonitor
-from smidgen.evaluation.plan import read_curve
+from smidgen.evaluation.fixed_part import read_curve
 from smidgen.evaluation.policy_source import PolicySource
 from smidgen.policies.checkpoint import load_checkpoint
 from smidgen.runtime.errors import UserError

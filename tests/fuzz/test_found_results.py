@@ -13,7 +13,7 @@ from smidgen.evaluation.held_out_predictions import HeldOutItem
 from smidgen.evaluation.items import EpisodeItem
 from smidgen.evaluation.policy_source import PolicySource
 from smidgen.evaluation.records import read_host, read_record
-from smidgen.evaluation.stored_answers import read_answer
+from smidgen.evaluation.shards import read_answer
 from smidgen.evaluation.verify import env_spec_of
 from smidgen.leaderboard.command import leaderboard
 from smidgen.leaderboard.ranking import read_runs, training_points

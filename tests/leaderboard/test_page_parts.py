@@ -20,8 +20,7 @@ from leaderboard_records import (
 from rich.console import Console
 
 from smidgen.evaluation.collapse.labels import BLIND_TO, SEES_FROM, label_of, slope_text
-from smidgen.evaluation.records import Record
-from smidgen.evaluation.summary import summary_line
+from smidgen.evaluation.records import Record, summary_line
 from smidgen.leaderboard.cells import deciding_slope_cell, verdict_cell, verdict_tone, verdict_values
 from smidgen.leaderboard.charts import path_data
 from smidgen.leaderboard.columns import column

@@ -16,8 +16,8 @@ from test_learned_policy import save_run
 
 from smidgen.data_collection.collect import collect
 from smidgen.data_collection.config import CollectConfig
+from smidgen.evaluation.config import EvalConfig
 from smidgen.evaluation.evaluate import evaluate
-from smidgen.evaluation.plan import EvalConfig
 from smidgen.evaluation.records import host_path, read_record, write_record
 from smidgen.evaluation.verification_mark import verification_path
 from smidgen.evaluation.verify import VerifyOptions, verify, verify_record

@@ -1,0 +1,99 @@
+"""The part of a record that is known before the first episode: policy, protocol, settings, versions, training curve."""
+
+from __future__ import annotations
+
+import json
+import platform
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from smidgen.data_collection.store import EpisodeStore
+from smidgen.envs.specs import TaskSpec
+from smidgen.envs.user_tasks import task_code
+from smidgen.evaluation.config import EvalConfig
+from smidgen.evaluation.env_spec import EnvSpec
+from smidgen.evaluation.policy_source import PolicySource
+from smidgen.evaluation.protocol import HOLD_STEPS, PROTOCOL_VERSION
+from smidgen.evaluation.record_schema import SCHEMA_VERSION, PolicyCard
+from smidgen.evaluation.statistics import CONFIDENCE
+from smidgen.evaluation.video_files import video_name
+from smidgen.policies.checkpoint import RUN_CHECKPOINT, checkpoint_sha256, resolve_checkpoint
+from smidgen.runtime.errors import UserError
+
+MAX_CURVE_ROWS = 400
+PACKAGES = ("smidgen", "torch", "numpy", "mujoco", "robosuite")
+
+
+def fixed_part(
+    config: EvalConfig,
+    card: PolicyCard,
+    task: TaskSpec,
+    seeds: range,
+    env_spec: EnvSpec,
+    demos: EpisodeStore | None,
+    train_demos: EpisodeStore | None,
+    twin: PolicySource | None,
+) -> dict[str, Any]:
+    """The part of an evaluation's record that the command line and the files that it names decide."""
+    filmed = list(seeds)[: config.videos]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "task": task.name,
+        "policy": card,
+        "protocol": {
+            "version": PROTOCOL_VERSION,
+            "split": config.split,
+            "seed_start": seeds[0],
+            "episodes": len(seeds),
+            "horizon": task.horizon,
+            "hold_steps": HOLD_STEPS,
+            "control_hz": task.control_hz,
+            "confidence": CONFIDENCE,
+            "inference": "batch of one on one thread",
+        },
+        "config": {
+            # A checkpoint is known by its hash; the path it lay at says nothing to a reader elsewhere.
+            "policy": "checkpoint" if card["kind"] == "checkpoint" else config.policy,
+            "cameras": list(env_spec.cameras),
+            "image_size": env_spec.image_size,
+            "windows": config.windows,
+            "demos_sha256": demos.sha256 if demos else None,
+            "train_demos_sha256": train_demos.sha256 if train_demos else None,
+            **({"task": config.task, "task_code": code} if (code := task_code(config.task)) else {}),
+            **({} if twin is None else {"twin_sha256": checkpoint_sha256(twin.spec)}),
+        },
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "training_curve": read_curve(config.policy) if card["kind"] == "checkpoint" else [],
+        "videos": [{"seed": seed, "file": video_name(task.name, card["name"], seed)} for seed in filmed],
+    }
+
+
+def read_curve(checkpoint: str) -> list[dict[str, Any]]:
+    """Validation rows of the run's metrics.jsonl, thinned evenly; [] if the checkpoint lies outside of a run.
+
+    Raises:
+        UserError: If a row is no JSON object.
+    """
+    directory, num_parts = resolve_checkpoint(checkpoint).resolve(), len(RUN_CHECKPOINT.parts)
+    if directory.parts[-num_parts:] != RUN_CHECKPOINT.parts:
+        return []
+    path = directory.parents[num_parts - 1] / "metrics.jsonl"
+    if not path.is_file():
+        return []
+    rows = []
+    # On \n alone: other line ends may stand inside a JSON text.
+    for number, line in enumerate(path.read_bytes().rstrip(b"\n").split(b"\n"), start=1):
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise UserError(
+                f"{path}: line {number} is no JSON; a run still training? Evaluate when it has ended"
+            ) from error
+        if not isinstance(row, dict):
+            raise UserError(f"{path}: line {number}: expected a JSON object, got {type(row).__name__}")
+        if row.get("split") != "train":
+            rows.append(row)
+    kept = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MAX_CURVE_ROWS)).round().astype(int))
+    return [rows[index] for index in kept]
