@@ -17,9 +17,9 @@ import numpy as np
 from smidgen.envs.tasks import get_task
 from smidgen.evaluation.collapse_part import CollapsePart
 from smidgen.evaluation.env_spec import EnvSpec
-from smidgen.evaluation.evaluate import SHARDS
 from smidgen.evaluation.held_out_predictions import HeldOutItem
 from smidgen.evaluation.items import EpisodeItem
+from smidgen.evaluation.plan_items import SHARDS
 from smidgen.evaluation.policy_source import PolicySource, build_card
 from smidgen.evaluation.protocol import HOLD_STEPS, PROTOCOL_VERSION, SUCCESS
 from smidgen.evaluation.record_schema import SCHEMA_VERSION, PolicyCard, count_errors, success_rate

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from smidgen.evaluation.env_spec import EnvSpec
-from smidgen.evaluation.evaluate import SHARDS
 from smidgen.evaluation.held_out_predictions import HeldOutItem
 from smidgen.evaluation.items import EpisodeItem
+from smidgen.evaluation.plan_items import SHARDS
 from smidgen.evaluation.policy_source import PolicySource
 from smidgen.evaluation.records import read_host, read_record
 from smidgen.evaluation.shards import read_answer
