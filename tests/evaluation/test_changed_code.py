@@ -278,7 +278,7 @@ def replace(target: Path, by: Path) -> None:
 def test_a_checkpoint_or_a_data_set_that_is_replaced_during_a_run(
     policy: str, target: str, by: str, said: str, learned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from smidgen.evaluation import evaluate as module
+    from smidgen.evaluation import run as module
 
     shutil.copytree(learned, tmp_path / "x")
     monkeypatch.chdir(tmp_path / "x")

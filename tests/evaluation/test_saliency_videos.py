@@ -14,11 +14,11 @@ from PIL import Image
 
 from smidgen.evaluation.config import EvalConfig
 from smidgen.evaluation.evaluate import evaluate, main
-from smidgen.evaluation.heat_maps import captioned, contact_sheet, overlay
 from smidgen.evaluation.records import read_record
 from smidgen.evaluation.rollout import rollout
-from smidgen.evaluation.saliency_videos import EpisodeFilm, SaliencyConfig, chosen_seeds, episode_maps, watch
+from smidgen.evaluation.saliency_videos import SaliencyConfig, chosen_seeds, watch
 from smidgen.evaluation.videos import MAX_BYTES, OUTCOME_S
+from smidgen.evaluation.watched_episode import EpisodeFilm, captioned, contact_sheet, episode_maps, overlay
 from smidgen.policies.checkpoint import load_checkpoint, save_checkpoint
 from smidgen.policies.learned_policy import Interface, LearnedPolicy
 from smidgen.policies.perceiver_policy import PerceiverPolicyConfig
@@ -123,7 +123,7 @@ def test_maps_belong_to_the_frames_that_the_policy_predicted_from(
         looked.append((frames, state))
         return torch.full((*frames.shape[:3], 2), float(len(looked)))
 
-    monkeypatch.setattr("smidgen.evaluation.saliency_videos.policy_saliency", spy)
+    monkeypatch.setattr("smidgen.evaluation.watched_episode.policy_saliency", spy)
     maps = episode_maps(policy, film, "gradient")
     assert maps.shape == (13, 2, SIZE, SIZE)
     root = math.sqrt(policy.config.num_frames)

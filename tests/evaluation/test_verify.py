@@ -15,7 +15,7 @@ from test_learned_policy import save_run
 from smidgen.data_collection.collect import collect
 from smidgen.data_collection.config import CollectConfig
 from smidgen.data_collection.store import EpisodeStore
-from smidgen.evaluation import verify as verify_module
+from smidgen.evaluation import comparison
 from smidgen.evaluation.config import EvalConfig
 from smidgen.evaluation.evaluate import evaluate, main
 from smidgen.evaluation.records import host_path, read_record, success_rate, write_record
@@ -252,7 +252,7 @@ def test_another_machine_compares_to_the_bit_first_and_then_statistically(
     mark = run(expert(root), Elsewhere)
     assert (mark["verdict"], mark["comparison"]) == ("not_reproducible_here", "statistical")
     assert "compared statistically from --episodes 30 on" in mark["reason"]
-    monkeypatch.setattr(verify_module, "MIN_EPISODES_ELSEWHERE", NUM_EPISODES)
+    monkeypatch.setattr(comparison, "MIN_EPISODES_ELSEWHERE", NUM_EPISODES)
     mark = run(expert(root), Elsewhere)
     assert (mark["verdict"], mark["comparison"], mark["p_value"]) == ("verified", "statistical", 1.0)
     assert "cpu is 'fake' in the record and 'another' here" in mark["reason"]

@@ -16,6 +16,7 @@ import numpy as np
 
 from smidgen.envs.tasks import get_task
 from smidgen.evaluation.collapse_part import CollapsePart
+from smidgen.evaluation.comparison import other_machine
 from smidgen.evaluation.env_spec import EnvSpec
 from smidgen.evaluation.held_out_predictions import HeldOutItem
 from smidgen.evaluation.items import EpisodeItem
@@ -24,10 +25,10 @@ from smidgen.evaluation.policy_source import PolicySource, build_card
 from smidgen.evaluation.protocol import HOLD_STEPS, PROTOCOL_VERSION, SUCCESS
 from smidgen.evaluation.record_schema import SCHEMA_VERSION, PolicyCard, count_errors, success_rate
 from smidgen.evaluation.records import read_host, read_record
+from smidgen.evaluation.repetition import env_spec_of
 from smidgen.evaluation.shards import read_answer
 from smidgen.evaluation.statistics import CONFIDENCE
 from smidgen.evaluation.verification_mark import VERIFICATION_VERSION, read_verification
-from smidgen.evaluation.verify import env_spec_of, other_machine
 from smidgen.evaluation.video_files import frames_mark
 from smidgen.leaderboard.command import leaderboard
 from smidgen.leaderboard.ranking import rank_runs, read_runs

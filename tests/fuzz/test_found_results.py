@@ -13,8 +13,8 @@ from smidgen.evaluation.items import EpisodeItem
 from smidgen.evaluation.plan_items import SHARDS
 from smidgen.evaluation.policy_source import PolicySource
 from smidgen.evaluation.records import read_host, read_record
+from smidgen.evaluation.repetition import env_spec_of
 from smidgen.evaluation.shards import read_answer
-from smidgen.evaluation.verify import env_spec_of
 from smidgen.leaderboard.command import leaderboard
 from smidgen.leaderboard.ranking import read_runs, training_points
 from smidgen.leaderboard.submission import open_submission

@@ -1,0 +1,214 @@
+"""Episodes seen through a policy's eyes: their frames, where the policy looked in each, and the pictures of both.
+
+Letters: ``S`` frames of an episode (at reset and after every step), ``N`` cameras, ``H W`` rows and columns (in the
+pictures those of all cameras, side by side).
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+from smidgen.evaluation.rollout import EpisodeResult, rollout
+from smidgen.evaluation.video_files import checkpoint_mark, video_name
+from smidgen.evaluation.videos import enlarged, write_video
+from smidgen.policies.learned_policy import LearnedPolicy, cameras_to_channels, one_thread
+from smidgen.policies.saliency import policy_saliency
+from smidgen.runtime.errors import UserError
+from smidgen.runtime.files import write_atomic
+
+# Pixels above this quantile of all videos' saliency are shown alike; a few glaring ones would leave the rest dark.
+FULL_HEAT_QUANTILE = 0.995
+COLOUR_MAP = "inferno"
+# Rec. 601, as a colour frame becomes a grey one.
+LUMINANCE_RGB = (0.299, 0.587, 0.114)
+LINE_PX, FONT_PX, MARGIN_PX = 15, 12, 4
+PAPER_RGB, INK_RGB = (24, 24, 24), (235, 235, 235)
+SHEET_MOMENTS = 5
+
+
+class EpisodeFilm:
+    """All that is needed to see an episode again through the policy's eyes. A `rollout.Recorder`."""
+
+    def __init__(self) -> None:
+        self.frames: list[np.ndarray] = []
+        self.eef_states: list[np.ndarray] = []
+        self.cue_masks: list[np.ndarray] = []
+
+    def capture(self, env: Any) -> None:
+        """Takes frames (N, H, W, 3), the end-effector's state, and the pixels (N, H, W) that the cue changes."""
+        world = env.unwrapped
+        self.frames.append(world.render_frames())
+        self.eef_states.append(np.asarray(world.eef_state(), dtype=np.float64))
+        with world.cue_hidden():
+            self.cue_masks.append((world.render_frames() != self.frames[-1]).any(-1))
+
+
+@dataclass(frozen=True, eq=False)
+class FilmedEpisode:
+    """An episode and its film."""
+
+    result: EpisodeResult
+    film: EpisodeFilm
+
+
+@dataclass(frozen=True, eq=False)
+class WatchedEpisode(FilmedEpisode):
+    """A filmed episode, its maps (S, N, H, W), and how its outcome is labelled."""
+
+    maps_SNHW: np.ndarray
+    label: str
+
+    def cue_shares(self) -> tuple[float, float]:
+        """Share of the saliency (0 if there is none) and of the pixels that lie on the cue."""
+        cue_SNHW = np.stack(self.film.cue_masks)
+        total = float(self.maps_SNHW.sum(dtype=np.float64))
+        on_cue = float(self.maps_SNHW[cue_SNHW].sum(dtype=np.float64))
+        return on_cue / total if total > 0 else 0.0, float(cue_SNHW.mean())
+
+
+def film_episode(env: Any, policy: LearnedPolicy, seed: int) -> FilmedEpisode:
+    """Runs an episode and keeps what the policy saw.
+
+    Raises:
+        UserError: If it fails before there is anything to see.
+    """
+    film = EpisodeFilm()
+    result = rollout(env, policy, seed, film)
+    if not film.frames:
+        raise UserError(f"seed {seed} failed before its first frame ({result.error}); choose another with seeds=[...]")
+    return FilmedEpisode(result, film)
+
+
+def episode_maps(policy: LearnedPolicy, film: EpisodeFilm, method: str) -> np.ndarray:
+    """Saliency of every frame's pixels (S, N, H, W), float32.
+
+    A map is what the policy saw in when it last predicted a chunk: it stays for ``num_executed`` frames. The frames of
+    the policy's history are merged by their norm.
+    """
+    frames_SHWC = cameras_to_channels(np.stack(film.frames))
+    num_seen, num_executed = policy.config.num_frames, policy.config.num_executed
+    num_actions = max(1, len(frames_SHWC) - 1)
+    looks = []
+    with one_thread():
+        for step in range(0, num_actions, num_executed):
+            window_T = np.maximum(step + np.arange(1 - num_seen, 1), 0)
+            state = torch.from_numpy(film.eef_states[step]) if policy.config.use_eef_state else None
+            maps_THWN = policy_saliency(policy, torch.from_numpy(frames_SHWC[window_T]), state, method)
+            looks.append(maps_THWN.square().sum(0).sqrt().movedim(-1, 0).float().cpu().numpy())
+    last_look = np.minimum(np.arange(len(frames_SHWC)) // num_executed, len(looks) - 1)
+    return np.stack(looks)[last_look]
+
+
+def require_method(policy: LearnedPolicy, method: str) -> None:
+    """Refuses a method that does not apply before the simulator starts."""
+    state = torch.zeros(len(policy.interface.eef_state_names)) if policy.config.use_eef_state else None
+    policy_saliency(policy, torch.zeros(policy.network.frame_shape, dtype=torch.uint8), state, method)
+
+
+def full_heat(watched: list[WatchedEpisode]) -> float:
+    """Saliency that is shown at full heat; 1 where there is none at all, and nothing will glow."""
+    values = np.concatenate([episode.maps_SNHW.ravel() for episode in watched])
+    return float(np.quantile(values, FULL_HEAT_QUANTILE)) or float(values.max()) or 1.0
+
+
+def overlay(frame_HWC: np.ndarray, heat_HW: np.ndarray) -> np.ndarray:
+    """A frame in grey under a heat map: what is cold stays grey, what is hot glows.
+
+    Args:
+        frame_HWC: uint8 (H, W, 3).
+        heat_HW: Heat; 0 and less is cold, 1 and more is hot.
+
+    Returns:
+        uint8 (H, W, 3).
+    """
+    heat_HW = np.clip(heat_HW, 0.0, 1.0)
+    grey_HW1 = (frame_HWC @ np.array(LUMINANCE_RGB))[..., None]
+    glow_HWC = matplotlib.colormaps[COLOUR_MAP](heat_HW)[..., :3] * 255.0
+    # The root brings out what is lukewarm.
+    share_HW1 = np.sqrt(heat_HW)[..., None]
+    return np.round(grey_HW1 * (1.0 - share_HW1) + glow_HWC * share_HW1).astype(np.uint8)
+
+
+def captioned(frame_HWC: np.ndarray, lines: Sequence[str]) -> np.ndarray:
+    """An enlarged frame with lines of text below it: uint8 (rows, columns, 3)."""
+    large_HWC = enlarged(frame_HWC)
+    text = Image.new("RGB", (large_HWC.shape[1], LINE_PX * len(lines) + MARGIN_PX), PAPER_RGB)
+    pen, font = ImageDraw.Draw(text), ImageFont.load_default(FONT_PX)
+    for index, line in enumerate(lines):
+        pen.text((MARGIN_PX, LINE_PX * index), line, fill=INK_RGB, font=font)
+    return np.concatenate([large_HWC, np.asarray(text)])
+
+
+def contact_sheet(plain: Sequence[np.ndarray], overlaid: Sequence[np.ndarray]) -> bytes:
+    """A PNG of a few moments, evenly from the first frame to the last: plain above, overlay below.
+
+    Args:
+        plain: uint8 (H, W, 3) each, at least one.
+        overlaid: As many, captioned.
+    """
+    moments = np.unique(np.linspace(0, len(plain) - 1, SHEET_MOMENTS).round().astype(int))
+    columns = [np.concatenate([enlarged(plain[moment]), overlaid[moment]]) for moment in moments]
+    gap = np.full((columns[0].shape[0], MARGIN_PX, 3), PAPER_RGB, dtype=np.uint8)
+    parts = [part for column in columns for part in (gap, column)][1:]
+    file = io.BytesIO()
+    Image.fromarray(np.concatenate(parts, axis=1)).save(file, "png", optimize=True)
+    return file.getvalue()
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Writes the videos and pictures of watched episodes of one checkpoint.
+
+    Attributes:
+        out: Their directory.
+        task: The task's name.
+        name: The policy's.
+        method: How saliency was measured.
+        scale: Saliency at full heat.
+        control_hz: Frames per second of the videos.
+        checkpoint_sha256: Marks the overlay videos.
+    """
+
+    out: Path
+    task: str
+    name: str
+    method: str
+    scale: float
+    control_hz: int
+    checkpoint_sha256: str
+
+    def write(self, episode: WatchedEpisode) -> Path:
+        """Writes an episode's three files and says so; returns the overlay video."""
+        row = episode.result.row
+        path = self.out / video_name(self.task, self.name, row["seed"])
+        plain = [np.concatenate(list(frames), axis=1) for frames in episode.film.frames]
+        overlaid = list(self._overlays(plain, episode))
+        write_video(path, plain, row["success"], self.control_hz)
+        overlay_path = path.with_name(f"{path.stem}-{self.method}.mp4")
+        mark = checkpoint_mark(self.checkpoint_sha256)
+        write_video(overlay_path, overlaid, row["success"], self.control_hz, mark)
+        write_atomic(overlay_path.with_suffix(".png"), contact_sheet(plain, overlaid))
+        share, area = episode.cue_shares()
+        print(
+            f"seed {row['seed']}: {episode.label} after {row['num_steps']} steps; "
+            f"{share:.1%} of the saliency on the cue's {area:.1%} of the pixels; full heat {self.scale:.3g}; "
+            f"{overlay_path}, beside it the plain video and a picture"
+        )
+        return overlay_path
+
+    def _overlays(self, plain: list[np.ndarray], episode: WatchedEpisode) -> Iterator[np.ndarray]:
+        """Captioned overlays, one per frame."""
+        for step, (frame_HWC, maps_NHW) in enumerate(zip(plain, episode.maps_SNHW, strict=True)):
+            heat_HW = np.concatenate(list(maps_NHW), axis=1) / self.scale
+            where = f"step {step} of {episode.result.row['num_steps']}: {episode.label}"
+            title = f"{self.name}: {self.method}"
+            yield captioned(overlay(frame_HWC, heat_HW), [title, where, f"full heat: {self.scale:.2g}"])
