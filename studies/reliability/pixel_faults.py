@@ -10,7 +10,6 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-import mujoco
 import numpy as np
 
 from smidgen.envs.rendering import FrameRenderer
@@ -53,6 +52,8 @@ def terminate_display(env: RobosuiteEnv) -> None:
 
 def fail_to_draw(env: RobosuiteEnv) -> None:
     """The driver raises."""
+    # Imported here: smidgen.envs chooses the backend before anything imports MuJoCo.
+    import mujoco
 
     def draw() -> np.ndarray:
         raise mujoco.FatalError("out of memory")
