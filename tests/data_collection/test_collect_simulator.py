@@ -1,5 +1,7 @@
 """Collecting in the real simulator: same bytes from any process, pairs that show the cue, states that render again."""
 
+import shutil
+
 import numpy as np
 import pytest
 from collection_fakes import tree
@@ -28,9 +30,21 @@ def simulated_set(request, tmp_path_factory):
     return directory
 
 
-def test_two_workers_give_the_same_bytes_as_this_process(simulated_set, tmp_path):
-    collect(config(tmp_path / "again", simulated_set.name, workers=2))
-    assert tree(tmp_path / "again") == tree(simulated_set)
+def test_an_episode_has_the_same_bytes_from_another_process_and_after_no_other(simulated_set, tmp_path):
+    again = tmp_path / "again"
+    shutil.copytree(simulated_set, again)
+    (again / "manifest.json").unlink()
+    shutil.rmtree(again / "episodes" / "000000001")
+    collect(config(again, simulated_set.name, workers=1))
+    assert tree(again) == tree(simulated_set)
+
+
+def test_two_workers_give_the_same_bytes_as_one(tmp_path):
+    """Of one task: which process an episode comes from is asked of each above."""
+    for name, workers in (("this", 0), ("two", 2)):
+        collect(config(tmp_path / name, "speck_1", workers=workers))
+    close_collector()
+    assert tree(tmp_path / "two") == tree(tmp_path / "this")
 
 
 def test_a_set_of_demonstrations_is_what_it_says(simulated_set):
