@@ -9,9 +9,9 @@ import numpy as np
 
 from smidgen.envs.frozen_model import FrozenModel
 from smidgen.envs.robosuite_env import RobosuiteEnv
+from smidgen.envs.robosuite_tasks import LIFT
 from smidgen.envs.simulator import RobosuiteLift
 from smidgen.envs.specs import TABLE_HEIGHT_M, TaskSpec
-from smidgen.envs.tasks import LIFT
 
 CUBE_HALF_SIZE_M = 0.021
 CUBE_RANGE_M = 0.03

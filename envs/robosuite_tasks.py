@@ -1,4 +1,4 @@
-"""What the tasks taken from robosuite (Zhu et al. 2020, arXiv:2009.12293) declare of themselves, Lift apart."""
+"""What the tasks taken from robosuite (Zhu et al. 2020, arXiv:2009.12293) declare of themselves."""
 
 from __future__ import annotations
 
@@ -22,6 +22,17 @@ def _arm_and_gripper(low_m: tuple[float, float, float], high_m: tuple[float, flo
     )
 
 
+LIFT = TaskSpec(
+    name="lift",
+    env_id="smidgen/Lift-v0",
+    entry_point="smidgen.envs.lift:LiftEnv",
+    summary="grasp the cube and raise it 4 cm above the table",
+    horizon=100,
+    action=_arm_and_gripper((-0.3, -0.3, TABLE_HEIGHT_M), (0.3, 0.3, 1.2), yaw=False),
+    eef_state_names=_GRIPPER_STATE,
+    expert="smidgen.data_collection.experts.lift:LiftExpert",
+)
+
 STACK = TaskSpec(
     name="stack",
     env_id="smidgen/Stack-v0",
@@ -30,6 +41,7 @@ STACK = TaskSpec(
     horizon=150,
     action=_arm_and_gripper((-0.3, -0.3, TABLE_HEIGHT_M), (0.3, 0.3, 1.2), yaw=True),
     eef_state_names=_YAW_STATE,
+    expert="smidgen.data_collection.experts.stack:StackExpert",
 )
 
 _BINS_LOW_M, _BINS_HIGH_M = (-0.2, -0.55, TABLE_HEIGHT_M), (0.4, 0.55, 1.3)
@@ -44,6 +56,7 @@ def _pick_place(thing: str, yaw: bool, what: str) -> TaskSpec:
         horizon=200,
         action=_arm_and_gripper(_BINS_LOW_M, _BINS_HIGH_M, yaw),
         eef_state_names=_YAW_STATE if yaw else _GRIPPER_STATE,
+        expert=f"smidgen.data_collection.experts.pick_place:{thing}Expert",
     )
 
 
@@ -62,6 +75,7 @@ def _nut_assembly(shape: str) -> TaskSpec:
         horizon=300,
         action=_arm_and_gripper((-0.3, -0.35, TABLE_HEIGHT_M), (0.4, 0.35, 1.2), yaw=True),
         eef_state_names=_YAW_STATE,
+        expert=f"smidgen.data_collection.experts.nut_assembly:{shape}NutExpert",
     )
 
 
@@ -76,6 +90,7 @@ DOOR = TaskSpec(
     horizon=120,
     action=_arm_and_gripper((-0.4, -0.45, TABLE_HEIGHT_M), (0.3, 0.3, 1.3), yaw=False),
     eef_state_names=_GRIPPER_STATE,
+    expert="smidgen.data_collection.experts.door:DoorExpert",
 )
 
 WIPE = TaskSpec(
@@ -91,9 +106,11 @@ WIPE = TaskSpec(
         high=(0.45, 0.35, 1.2),
     ),
     eef_state_names=("x_m", "y_m", "z_m"),
+    expert="smidgen.data_collection.experts.wipe:WipeExpert",
 )
 
 ROBOSUITE_TASKS: tuple[TaskSpec, ...] = (
+    LIFT,
     STACK,
     PICK_PLACE_CAN,
     PICK_PLACE_MILK,

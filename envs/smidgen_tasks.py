@@ -76,6 +76,7 @@ def _touch_task(name: str, class_name: str, module: str, summary: str) -> TaskSp
         action=_POSITION,
         eef_state_names=_POSITION.names,
         has_start_noise=False,
+        expert="smidgen.data_collection.experts.touch:TouchExpert",
     )
 
 

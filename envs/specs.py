@@ -26,6 +26,7 @@ class TaskSpec:
         hold_steps: Consecutive successful steps that make an episode a success.
         has_start_noise: Whether a reset's seed also drives where the robot starts; without, only the cue tells
             episodes apart.
+        expert: ``module:Class`` of the scripted expert; empty where there is none. Nothing in this folder imports it.
     """
 
     name: str
@@ -39,3 +40,4 @@ class TaskSpec:
     control_hz: int = 20
     hold_steps: int = 10
     has_start_noise: bool = True
+    expert: str = ""

@@ -13,30 +13,12 @@ from gymnasium.envs.registration import load_env_creator
 from smidgen.envs.backend import simulator_imports
 from smidgen.envs.robosuite_tasks import ROBOSUITE_TASKS
 from smidgen.envs.smidgen_tasks import SMIDGEN_TASKS
-from smidgen.envs.specs import TABLE_HEIGHT_M, TaskSpec
+from smidgen.envs.specs import TaskSpec
 from smidgen.envs.user_tasks import check_made, load_task_class, running_task
-from smidgen.runtime.action_spec import ActionSpec
 from smidgen.runtime.errors import unknown_name
 from smidgen.runtime.user_modules import is_class_spec
 
-_POSITION_AND_GRIPPER = ActionSpec(
-    names=("x_m", "y_m", "z_m", "gripper"),
-    kinds=("position", "position", "position", "gripper"),
-    low=(-0.3, -0.3, TABLE_HEIGHT_M, -1.0),
-    high=(0.3, 0.3, 1.2, 1.0),
-)
-
-LIFT = TaskSpec(
-    name="lift",
-    env_id="smidgen/Lift-v0",
-    entry_point="smidgen.envs.lift:LiftEnv",
-    summary="grasp the cube and raise it 4 cm above the table",
-    horizon=100,
-    action=_POSITION_AND_GRIPPER,
-    eef_state_names=("x_m", "y_m", "z_m", "gripper_opening_m"),
-)
-
-TASKS: dict[str, TaskSpec] = {task.name: task for task in (LIFT, *ROBOSUITE_TASKS, *SMIDGEN_TASKS)}
+TASKS: dict[str, TaskSpec] = {task.name: task for task in (*ROBOSUITE_TASKS, *SMIDGEN_TASKS)}
 
 
 def get_task(name: str) -> TaskSpec:

@@ -1,32 +1,19 @@
 """Scripted experts: small state machines that see privileged state and use the policies' interface."""
 
 import inspect
+import pkgutil
 
-from smidgen.data_collection.experts.door import DoorExpert
 from smidgen.data_collection.experts.expert import Expert
 from smidgen.data_collection.experts.lift import LiftExpert
-from smidgen.data_collection.experts.nut_assembly import RoundNutExpert, SquareNutExpert
-from smidgen.data_collection.experts.pick_place import BreadExpert, CanExpert, CerealExpert, MilkExpert
 from smidgen.data_collection.experts.stack import StackExpert
 from smidgen.data_collection.experts.touch import TouchExpert
-from smidgen.data_collection.experts.wipe import WipeExpert
-from smidgen.envs.smidgen_tasks import SMIDGEN_TASKS
-from smidgen.envs.tasks import users_environment
+from smidgen.envs.tasks import TASKS, users_environment
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.user_modules import is_class_spec
 
+# Each task's spec names its expert, so that a task is registered in one place.
 EXPERTS: dict[str, type[Expert]] = {
-    "lift": LiftExpert,
-    "stack": StackExpert,
-    "pick_place_can": CanExpert,
-    "pick_place_milk": MilkExpert,
-    "pick_place_bread": BreadExpert,
-    "pick_place_cereal": CerealExpert,
-    "nut_assembly_square": SquareNutExpert,
-    "nut_assembly_round": RoundNutExpert,
-    "door": DoorExpert,
-    "wipe": WipeExpert,
-    **{task.name: TouchExpert for task in SMIDGEN_TASKS},
+    task.name: pkgutil.resolve_name(task.expert) for task in TASKS.values() if task.expert
 }
 
 __all__ = ["EXPERTS", "Expert", "LiftExpert", "StackExpert", "TouchExpert", "find_expert"]

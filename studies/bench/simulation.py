@@ -22,7 +22,8 @@ import torch
 from smidgen.data_collection.collect import collect
 from smidgen.data_collection.config import CollectConfig
 from smidgen.data_collection.store import EPISODES_NAME
-from smidgen.envs.tasks import LIFT, TABLE_HEIGHT_M
+from smidgen.envs.robosuite_tasks import LIFT
+from smidgen.envs.specs import TABLE_HEIGHT_M
 from smidgen.evaluation.config import EvalConfig
 from smidgen.evaluation.evaluate import evaluate
 from smidgen.policies.checkpoint import load_checkpoint, save_checkpoint

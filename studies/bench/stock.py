@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from smidgen.envs.robosuite_tasks import LIFT
 from smidgen.envs.simulator import RobosuiteLift, quiet_robosuite
-from smidgen.envs.tasks import LIFT
 
 # The Panda's gripper pointing down, as a rotation vector; close to where every episode starts.
 _POINTING_DOWN_RAD = np.array([np.pi, 0.0, 0.0])

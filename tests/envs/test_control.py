@@ -14,9 +14,9 @@ from smidgen.envs.control import _rotation_error, _solve
 from smidgen.envs.errors import SimulatorError
 from smidgen.envs.robosuite_tasks import ROBOSUITE_TASKS
 from smidgen.envs.simulator import quiet_robosuite
-from smidgen.envs.tasks import LIFT, make_env
+from smidgen.envs.tasks import make_env
 
-STOCK_TASKS = [LIFT.name, *(task.name for task in ROBOSUITE_TASKS)]
+STOCK_TASKS = [task.name for task in ROBOSUITE_TASKS]
 ENGAGED_PHASES = ("grasp", "raise", "carry", "turn", "draw", "wipe")
 
 

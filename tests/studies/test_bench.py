@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from smidgen.data_collection.store import EpisodeStore
-from smidgen.envs.tasks import LIFT
+from smidgen.envs.robosuite_tasks import LIFT
 from smidgen.policies.standardise import STANDARDISERS
 from smidgen.policies.transforms import TRANSFORMS
 from smidgen.runtime.command_line import run_command
