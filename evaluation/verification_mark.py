@@ -25,7 +25,7 @@ from smidgen.runtime.schemas import check_type, one_of, require_version
 VERIFICATION_VERSION = 1
 SUFFIX = ".verification.json"
 VERIFIED, DIFFERS, NOT_REPRODUCIBLE = "verified", "differs", "not_reproducible_here"
-VERDICTS = (VERIFIED, DIFFERS, NOT_REPRODUCIBLE)
+REPRODUCTIONS = (VERIFIED, DIFFERS, NOT_REPRODUCIBLE)
 BITWISE, STATISTICAL, NONE = "bitwise", "statistical", "none"
 COMPARISONS = (BITWISE, STATISTICAL, NONE)
 # Labels explain failures by rules that get better with time; what an episode did is in the other fields.
@@ -39,7 +39,7 @@ class Verification(TypedDict):
 
     schema_version: int
     record_sha256: str  # of the record file's bytes: any edit ends the mark
-    verdict: Annotated[str, one_of(VERDICTS)]
+    verdict: Annotated[str, one_of(REPRODUCTIONS)]
     comparison: Annotated[str, one_of(COMPARISONS)]
     reason: str  # one sentence
     salt: str

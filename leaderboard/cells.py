@@ -34,7 +34,7 @@ NOT_SEPARABLE = "\u2248"
 SHORT_ENTRY = "\u2020"  # dagger
 OLD_RECORD = "the record is from before the detector had a version"
 _CONSTANT = "undefined: the targets of every position are constant"
-_VERDICT_WORDS = {VERIFIED: "verified", DIFFERS: "differs", NOT_REPRODUCIBLE: "not reproducible here"}
+_REPRODUCTION_WORDS = {VERIFIED: "verified", DIFFERS: "differs", NOT_REPRODUCIBLE: "not reproducible here"}
 # Beyond, slopes of one verdict are given as a range.
 _MOST_LISTED = 4
 
@@ -221,21 +221,21 @@ def verified_cell(row: Row) -> Cell:
     """What came of running episodes again; of several records the worst."""
     if all(run.verification is None for run in row.runs):
         return missing("nobody has run episodes of this record again yet")
-    verdicts = [run.verdict for run in row.runs]
-    if not any(verdicts):
+    found = [run.reproduction for run in row.runs]
+    if not any(found):
         return missing("the record has changed since its episodes were run again")
-    worst = next(verdict for verdict in (DIFFERS, NOT_REPRODUCIBLE, VERIFIED) if verdict in verdicts)
-    text = _VERDICT_WORDS[worst]
-    marks = [run.verification for run in row.runs if run.verification is not None and run.verdict == worst]
+    worst = next(each for each in (DIFFERS, NOT_REPRODUCIBLE, VERIFIED) if each in found)
+    text = _REPRODUCTION_WORDS[worst]
+    marks = [run.verification for run in row.runs if run.verification is not None and run.reproduction == worst]
     if worst == VERIFIED and any(mark["comparison"] != BITWISE for mark in marks):
         text = f"{text} statistically"
     if len(row.runs) > 1:
-        text = f"{text} {verdicts.count(worst)}/{len(row.runs)}"
+        text = f"{text} {found.count(worst)}/{len(row.runs)}"
     notes = [
         f"{run.source}: {run.verification['num_equal']} of {len(run.verification['seeds'])} episodes equal"
         f"{' to the bit' if run.verification['comparison'] == BITWISE else ''}; {run.verification['reason']}"
         for run in row.runs
-        if run.verification is not None and run.verdict
+        if run.verification is not None and run.reproduction
     ]
     return Cell(text, text, note="; ".join(notes))
 

@@ -58,8 +58,8 @@ class Run:
         return self.verification is not None and self.verification["record_sha256"] != self.sha256
 
     @property
-    def verdict(self) -> str | None:
-        """What verification found; None if nobody looked, or at other bytes."""
+    def reproduction(self) -> str | None:
+        """What running episodes again found, as a mark says it; None if nobody did, or on other bytes."""
         return None if self.verification is None or self.is_mark_stale else self.verification["verdict"]
 
 

@@ -256,7 +256,7 @@ def _csv_record(group: Group, row: Row) -> dict[str, Any]:
         **{key: mean_measure(row, key) for key in _MEASURES},
         **verdict_values(row),
         **_escape(row),
-        "verified": " ".join(run.verdict or "" for run in row.runs).strip() or None,
+        "verified": " ".join(run.reproduction or "" for run in row.runs).strip() or None,
         "checkpoint_sha256": _joined(record["policy"]["checkpoint_sha256"] for record in row.records),
         "data_set_sha256": policy["data_set_sha256"],
         "record": " ".join(run.source for run in row.runs),
