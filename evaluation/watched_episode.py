@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
@@ -132,6 +131,9 @@ def overlay(frame_HWC: np.ndarray, heat_HW: np.ndarray) -> np.ndarray:
     """
     heat_HW = np.clip(heat_HW, 0.0, 1.0)
     grey_HW1 = (frame_HWC @ np.array(LUMINANCE_RGB))[..., None]
+    # Imported here: it takes half a second, for which nothing but these films should wait.
+    import matplotlib
+
     glow_HWC = matplotlib.colormaps[COLOUR_MAP](heat_HW)[..., :3] * 255.0
     # The root brings out what is lukewarm.
     share_HW1 = np.sqrt(heat_HW)[..., None]
