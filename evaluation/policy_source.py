@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import typing
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,13 +12,12 @@ from smidgen.data_collection.store import EpisodeStore
 from smidgen.envs.tasks import named_task
 from smidgen.evaluation.expert_policy import ExpertPolicy
 from smidgen.evaluation.record_schema import PolicyCard
-from smidgen.policies.checkpoint import checkpoint_sha256, read_checkpoint_card
+from smidgen.policies.checkpoint import recorded_facts
 from smidgen.policies.policy import Policy, load_policy, unknown_policy
 from smidgen.policies.policy_calls import PolicyCalls
 from smidgen.policies.registry import BASELINES, plays_back_demonstrations
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import canonical_json, sha256_bytes
-from smidgen.runtime.schemas import Sha256, check_type
 from smidgen.runtime.user_code import fresh_import, hash_files, hash_modules
 from smidgen.runtime.user_modules import is_class_spec
 
@@ -198,26 +198,9 @@ def build_card(source: PolicySource, policy: Policy, name: str | None) -> Policy
         card["data_set_sha256"] = store.sha256
         card["data_set_seeds"] = [store.training_seeds[0], store.training_seeds[-1]]
     if source.kind == "checkpoint":
-        _add_checkpoint(card, source.spec)
+        card = typing.cast(PolicyCard, {**card, **recorded_facts(source.spec)})
     if source.module is not None:
         card["code"] = hash_modules(source.module)
     if source.kind == "user" and source.module is not None:
         card["files"] = hash_files(getattr(policy, "files", ()), source.module, f"policy {source.spec!r:.200}")
     return card
-
-
-def _add_checkpoint(card: PolicyCard, path: str) -> None:
-    stored = read_checkpoint_card(path)
-    config, provenance = stored["config"], stored["provenance"]
-    card["checkpoint_sha256"] = checkpoint_sha256(path)
-    # Null where the policy has no such thing.
-    card["transform"] = config.get("transform")
-    card["standardise_before"] = config.get("standardise_before")
-    card["standardise_after"] = config.get("standardise_after")
-    card["data_set_sha256"] = provenance.get("data_set_sha256")
-    check_type(card["data_set_sha256"], Sha256 | None, path, "provenance.data_set_sha256")
-    seeds = provenance.get("data_set_seeds", [])
-    check_type(seeds, list[int], path, "provenance.data_set_seeds")
-    card["data_set_seeds"] = [min(seeds), max(seeds)] if seeds else []
-    training: dict[str, Any] = {name: provenance[name] for name in ("step", "training_config") if name in provenance}
-    card["training"] = {**training, "num_demonstrations": len(seeds)}

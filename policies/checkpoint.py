@@ -211,3 +211,31 @@ def _refuse_forged_sizes(config: LearnedPolicyConfig, interface: Interface) -> N
         raise UserError(f"{math.prod(axes)} input bytes are more than the {3 * _MAX_TOKENS} that can be")
     if config.num_position_numbers(axes) > _MAX_POSITION_NUMBERS:
         raise UserError(f"num_bands {counts['num_bands']} is too large for a grid of {axes}")
+
+
+def recorded_facts(path: str) -> dict[str, Any]:
+    """What a record says of a checkpoint: its hash, its input, and the demonstrations and settings of its training.
+
+    Values are null where the policy has no such thing.
+
+    Args:
+        path: The checkpoint, or the training run that it ended.
+
+    Raises:
+        UserError: If it cannot be read.
+    """
+    stored = read_checkpoint_card(path)
+    config, provenance = stored["config"], stored["provenance"]
+    data_set_sha256, seeds = provenance.get("data_set_sha256"), provenance.get("data_set_seeds", [])
+    check_type(data_set_sha256, Sha256 | None, path, "provenance.data_set_sha256")
+    check_type(seeds, list[int], path, "provenance.data_set_seeds")
+    training: dict[str, Any] = {name: provenance[name] for name in ("step", "training_config") if name in provenance}
+    return {
+        "checkpoint_sha256": checkpoint_sha256(path),
+        "transform": config.get("transform"),
+        "standardise_before": config.get("standardise_before"),
+        "standardise_after": config.get("standardise_after"),
+        "data_set_sha256": data_set_sha256,
+        "data_set_seeds": [min(seeds), max(seeds)] if seeds else [],
+        "training": {**training, "num_demonstrations": len(seeds)},
+    }

@@ -55,6 +55,8 @@ SIMULATOR_STUDIES = {Path("studies", "reliability", "pixel_faults.py"), Path("st
 FORBIDDEN_STEMS = {"utils", "util", "misc", "helpers", "helper"}
 MAX_MODULE_LINES = 450
 MAX_FUNCTION_LINES = 60
+# Of our own modules that one module imports: entry points only assemble, and everything else knows its neighbours.
+MAX_IMPORTED_MODULES = 12
 # Whatever can run code found in a file; checkpoints, configurations and episodes are data.
 UNSAFE_MODULES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 UNSAFE_NAMES = {"torch.load", "hydra.utils.instantiate", "hydra.utils.call", "yaml.load", "yaml.unsafe_load"}
@@ -196,6 +198,21 @@ def function_length_offences(path: Path, source: str) -> list[str]:
     ]
 
 
+def own_modules(source: str) -> set[str]:
+    """Our modules that a source imports anywhere; `from a import b` is `a.b` where that is a module, else `a`."""
+    known = {module_name(path) for path in code_files()}
+    names = {name for _, name in imported_names(source) if name.split(".")[0] == "smidgen"}
+    return {name if name in known else name.rpartition(".")[0] for name in names}
+
+
+def imported_modules_offences(path: Path, source: str) -> list[str]:
+    """Modules that know too many others; what `import smidgen` gives is a list of names, without code of its own."""
+    num_modules = len(own_modules(source))
+    if path.parts[0] == TOP or num_modules <= MAX_IMPORTED_MODULES:
+        return []
+    return [f"{path}: imports {num_modules} of our modules, at most {MAX_IMPORTED_MODULES}"]
+
+
 def file_name_offences(path: Path) -> list[str]:
     """A function lives where its noun lives."""
     vague = FORBIDDEN_STEMS & {Path(part).stem for part in path.parts}
@@ -225,6 +242,7 @@ SOURCE_RULES: dict[str, Callable[[Path, str], list[str]]] = {
     "unsafe calls": unsafe_offences,
     "module length": module_length_offences,
     "function length": function_length_offences,
+    "imported modules": imported_modules_offences,
 }
 
 
@@ -235,8 +253,10 @@ def attack_offences(path: Path, source: str) -> list[str]:
 
 
 SOURCE_RULES["attacks"] = attack_offences
-# The product's arrows and leaves mean nothing there.
-STUDY_RULES = {name: rule for name, rule in SOURCE_RULES.items() if name not in ("arrows", "leaves")}
+# The product's arrows, leaves and seams mean nothing there.
+STUDY_RULES = {
+    name: rule for name, rule in SOURCE_RULES.items() if name not in ("arrows", "leaves", "imported modules")
+}
 
 
 @pytest.mark.parametrize("rule", SOURCE_RULES.values(), ids=SOURCE_RULES.keys())
@@ -286,6 +306,7 @@ def test_policies_and_training_load_no_simulator() -> None:
     assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
 
 
+MANY_IMPORTS = "".join(f"    from smidgen.envs.module_{n} import x\n" for n in range(MAX_IMPORTED_MODULES + 1))
 LONG_FUNCTION = "def f():\n" + "    pass\n" * MAX_FUNCTION_LINES
 PLANTED = [
     (arrow_offences, "runtime/files.py", "import smidgen.policies.policy"),
@@ -329,6 +350,7 @@ PLANTED = [
     (unsafe_offences, "policies/checkpoint.py", "from hydra.utils import instantiate"),
     (unsafe_offences, "data_collection/store.py", "import numpy as np\nnp.load('x', allow_pickle=True)"),
     (module_length_offences, "envs/lift.py", "x = 1\n" * (MAX_MODULE_LINES + 1)),
+    (imported_modules_offences, "envs/lift.py", f"def f():\n{MANY_IMPORTS}"),
     (function_length_offences, "envs/lift.py", LONG_FUNCTION),
     (function_length_offences, "envs/lift.py", f"class A:\n{textwrap.indent(LONG_FUNCTION, '    ')}"),
 ]  # fmt: skip
@@ -354,6 +376,7 @@ PERMITTED = [
     ("experiments/demo.py", "from smidgen.training.train import main\nimport smidgen.envs"),
     ("training/run_directory.py", "from safetensors.torch import load\nload(b'')\nnp.load('x', allow_pickle=False)"),
     ("envs/lift.py", "def f():\n" + "    pass\n" * (MAX_FUNCTION_LINES - 1)),
+    ("envs/lift.py", "".join(f"from smidgen.envs.tasks import x{n}\n" for n in range(MAX_IMPORTED_MODULES + 1))),
 ]
 
 
