@@ -34,15 +34,3 @@ def seeds(split: str, start: int, count: int) -> range:
     if start < 0 or count < 1 or start + count > len(whole):
         raise UserError(f"split {split!r} holds offsets 0 to {len(whole) - 1}; got start {start} and count {count}")
     return whole[start : start + count]
-
-
-def split_of(seed: int) -> str:
-    """The name of the split that a seed belongs to.
-
-    Raises:
-        UserError: If the seed lies in none.
-    """
-    for name, whole in SEED_RANGES.items():
-        if seed in whole:
-            return name
-    raise UserError(f"seed {seed} lies in no split; seeds go from 0 to {4 * _RANGE_SIZE - 1}")

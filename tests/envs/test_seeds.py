@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 
-from smidgen.envs.seeds import SEED_RANGES, seeds, split_of
+from smidgen.envs.seeds import SEED_RANGES, seeds
 from smidgen.runtime.errors import UserError
 
 
@@ -13,7 +13,7 @@ def test_splits_are_disjoint() -> None:
 
 def test_seeds_stay_in_their_split() -> None:
     for name in SEED_RANGES:
-        assert {split_of(seed) for seed in seeds(name, 5, 3)} == {name}
+        assert set(seeds(name, 5, 3)) <= set(SEED_RANGES[name])
 
 
 @pytest.mark.parametrize(("split", "start", "count"), [("test", -1, 1), ("test", 0, 0), ("test", 999_999, 2)])
@@ -25,5 +25,3 @@ def test_seeds_outside_of_a_split_are_refused(split: str, start: int, count: int
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(UserError, match="valid: checkpoint, demonstrations, test, validation"):
         seeds("tset", 0, 1)
-    with pytest.raises(UserError, match="no split"):
-        split_of(-1)
