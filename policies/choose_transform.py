@@ -1,10 +1,11 @@
 """``auto``: choosing the input transform of a data set by a rule, before anything is trained.
 
 A rule gives every candidate figures, the last word among them its ``score``; the highest score is chosen, and of equal
-ones the first. Rules read pooled training tokens and their labels, draw nothing at random, and give the same figures on
-every call.
+ones the first. Rules take pooled training tokens x_BNC in [0, 1], labels y_BA, the tokens' grid and the network with
+the candidate's input; they draw nothing at random, give the same figures on every call, and sum in float64.
 
-Shape suffixes: B examples, N tokens in, C channels in, A label coordinates.
+Shape suffixes: B examples, N tokens in, M tokens after the transform, C or D channels, A label coordinates, R label
+directions, F any features.
 """
 
 from __future__ import annotations
@@ -18,32 +19,24 @@ from typing import Any, TypeVar
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import one_hot
 
-from smidgen.policies.choice_rules import (
-    between_token_variance,
-    class_distance,
-    kernel_alignment,
-    participation_ratio,
-    token_alignment,
-)
-from smidgen.policies.perceiver import PerceiverConfig
+from smidgen.policies.input_pipeline import InputPipeline
+from smidgen.policies.perceiver import Perceiver, PerceiverConfig, transform_settings
 from smidgen.policies.standardise import STANDARDISERS
-from smidgen.policies.transforms import TRANSFORMS, transform_options
+from smidgen.policies.transforms import TRANSFORMS, build_transform, transform_options
 from smidgen.runtime.errors import UserError, unknown_name
 
+SMALLEST = 1e-30
+# Untrained networks that kernel_alignment averages over, and the examples that it looks at.
+NUM_DRAWS = 4
+MAX_KERNEL_EXAMPLES = 64
 AUTO = "auto"
 
 Figures = dict[str, float]
 # Takes x_BNC, y_BA, the grid of the tokens and the network with the candidate applied.
 Rule = Callable[[Tensor, Tensor, tuple[int, ...], PerceiverConfig], Figures]
 
-RULES: dict[str, Rule] = {
-    "between_token_variance": between_token_variance,
-    "participation_ratio": participation_ratio,
-    "class_distance": class_distance,
-    "kernel_alignment": kernel_alignment,
-    "token_alignment": token_alignment,
-}
 # Claim C7's rule, and the one of ours that did best on tuning seeds (docs/theory.md says how it was chosen).
 ORIGINAL_RULE = "between_token_variance"
 OUR_RULE = "token_alignment"
@@ -54,6 +47,173 @@ EQUAL_WITHIN = 1e-9
 _TRANSFORM_OPTIONS = {"full_spectrum": "full", "drop_dc": "drop_dc", "transform_seed": "seed"}
 
 Network = TypeVar("Network", bound=PerceiverConfig)
+
+
+def between_token_variance(
+    x_BNC: Tensor, y_BA: Tensor, grid: tuple[int, ...], network: PerceiverConfig
+) -> dict[str, float]:
+    """The originator's rule (claim C7): mean and variance of the inputs; what varies more between tokens wins.
+
+    Read of what leaves the transform, before any standardisation after it, with all N coefficients of a DFT: the
+    variance of an example's tokens about their mean, averaged over the data set (of a complex coefficient: of both
+    parts together). ``mean`` is the root of the mean square of that mean.
+
+    Taken literally it detects the DC level: by Parseval the orthonormal DFT's variance minus the raw tokens' is
+    mean^2 - x[0]^2 / N, so that the DFT wins for every image that is not nearly black. With ``transform_scale=none``
+    the Fourier side is N times larger by scale alone. No label enters.
+    """
+    full = dataclasses.replace(network, full_spectrum=True, standardise_after="none")
+    can_be_full = "full" in transform_options(network.transform)
+    z_BMD = _pipeline_output(x_BNC, grid, full if can_be_full else dataclasses.replace(full, full_spectrum=False))
+    channels = x_BNC.shape[2]
+    mean_B1D = z_BMD.mean(1, keepdim=True)
+    variance = (z_BMD - mean_B1D).square().mean((0, 1)).sum() / channels
+    mean = (mean_B1D.square().mean(0).sum() / channels).sqrt()
+    return {"score": float(variance), "mean": float(mean), "variance": float(variance)}
+
+
+def participation_ratio(
+    x_BNC: Tensor, y_BA: Tensor, grid: tuple[int, ...], network: PerceiverConfig
+) -> dict[str, float]:
+    """The share of the tokens over which label-relevant variance is spread: (sum s)^2 / (M sum s^2), in (0, 1]."""
+    relevant_M = label_relevant_variance(_pipeline_output(x_BNC, grid, network), y_BA).sum(1)
+    count = effective_number(relevant_M)
+    return {"score": count / len(relevant_M), "participation_ratio": count}
+
+
+def class_distance(x_BNC: Tensor, y_BA: Tensor, grid: tuple[int, ...], network: PerceiverConfig) -> dict[str, float]:
+    """Standardised distance of the classes: label-relevant variance over mean square, summed over tokens and channels.
+
+    Without a standardisation slot a token's mean counts in its mean square: what all examples share drowns the change.
+    """
+    alignment_MD, _ = token_alignments(x_BNC, y_BA, grid, network)
+    return {"score": float(alignment_MD.sum()), "largest": float(alignment_MD.max())}
+
+
+def token_alignment(x_BNC: Tensor, y_BA: Tensor, grid: tuple[int, ...], network: PerceiverConfig) -> dict[str, float]:
+    """Our rule: root of the sum of squares, over tokens, of each one's alignment with the labels.
+
+    An untrained attention prefers no token, so each one pulls by what it alone can tell: its kernel-target alignment.
+    Its square counts beside its channels, because attention weighs content by content: so a grating whose phase changes
+    is seen through its spectrum's power. The root of the sum of squares lies between the largest alignment (one token
+    tells all) and their sum (every token tells a little).
+    """
+    linear_MD, square_M = token_alignments(x_BNC, y_BA, grid, network)
+    alignments = torch.cat([linear_MD.flatten(), square_M])
+    return {
+        "score": float(alignments.norm()),
+        "largest": float(alignments.max()),
+        "effective_number": effective_number(alignments),
+    }
+
+
+def kernel_alignment(x_BNC: Tensor, y_BA: Tensor, grid: tuple[int, ...], network: PerceiverConfig) -> dict[str, float]:
+    """Kernel-target alignment at initialisation: of the latents that untrained networks make, mean of some draws.
+
+    <K, Y> / (|K| |Y|) of the centred kernels (Cortes, Mohri and Rostamizadeh, Algorithms for learning kernels based on
+    centered alignment, 2012), of at most 64 examples.
+    """
+    frame, channels = (grid[:-1], grid[-1]) if network.byte_tokens else (grid, x_BNC.shape[2])
+    if len(frame) != 3:
+        raise ValueError(f"kernel_alignment builds a network, which takes a grid of frames, rows, columns; got {grid}")
+    x_BTHWC = x_BNC.float().reshape(len(x_BNC), *frame, channels)
+    shown = torch.linspace(0, len(x_BNC) - 1, min(len(x_BNC), MAX_KERNEL_EXAMPLES)).round().long()
+    scores = []
+    for draw in range(NUM_DRAWS):
+        torch.manual_seed(draw)
+        untrained = Perceiver(network, grid=frame, channels=channels, action_features=1)
+        untrained.fit_input(x_BTHWC)
+        latents_BLE = untrained.encoder(untrained.input_pipeline(untrained.tokens(x_BTHWC[shown])))
+        scores.append(centred_alignment(latents_BLE.flatten(1).double(), y_BA[shown].double()))
+    mean = sum(scores) / NUM_DRAWS
+    return {"score": mean, "smallest_draw": min(scores), "largest_draw": max(scores)}
+
+
+def centred_alignment(z_BF: Float[Tensor, "batch features"], y_BA: Float[Tensor, "batch labels"]) -> float:
+    """Alignment of the centred linear kernels of features and labels, in [0, 1]."""
+    kernel, target = ((about := values - values.mean(0)) @ about.T for values in (z_BF, y_BA))
+    return float((kernel * target).sum() / (kernel.norm() * target.norm()).clamp(min=SMALLEST))
+
+
+def token_alignments(
+    x_BNC: Tensor, y_BA: Tensor, grid: tuple[int, ...], network: PerceiverConfig
+) -> tuple[Float[Tensor, "tokens channels"], Float[Tensor, " tokens"]]:
+    """Label-relevant variance over mean square, of each channel of each token and of each token's squared length.
+
+    1 where the labels decide it, and it has no mean. A mean square below that of a byte's rounding error, carried
+    through the pipeline, counts as that.
+    """
+    pipeline = fitted_pipeline(x_BNC, grid, network)
+    z_BMD = pipeline(x_BNC.double())
+    deviation_DM = getattr(pipeline.after, "deviation", z_BMD.new_ones(1, 1))
+    floor_MD = (pipeline.after.floor / deviation_DM.T).square().expand(z_BMD.shape[1:])
+    square_BM1 = z_BMD.square().sum(2, keepdim=True)
+    linear_MD = label_relevant_variance(z_BMD, y_BA) / z_BMD.square().mean(0).maximum(floor_MD)
+    floor_M1 = floor_MD.sum(1, keepdim=True).square()
+    square_M1 = label_relevant_variance(square_BM1, y_BA) / square_BM1.square().mean(0).maximum(floor_M1)
+    return linear_MD, square_M1[:, 0]
+
+
+def label_relevant_variance(
+    z_BMD: Float[Tensor, "batch tokens channels"], y_BA: Float[Tensor, "batch labels"]
+) -> Float[Tensor, "tokens channels"]:
+    """Variance of each channel of each token that a regression on the label explains.
+
+    What R regressors explain of noise by chance, R / (B - 1 - R) of the residual, is taken off; never below 0. Labels
+    that repeat (at least twice on average) are classes, each with a mean of its own; others enter linearly.
+    """
+    directions_BR = _label_directions(y_BA.double())
+    num_examples, num_directions = directions_BR.shape
+    centred_BMD = z_BMD.double() - z_BMD.double().mean(0)
+    total_MD = centred_BMD.square().mean(0)
+    explained_MD = (directions_BR.T @ centred_BMD.flatten(1)).square().sum(0).view_as(total_MD) / num_examples
+    num_left = num_examples - 1 - num_directions
+    if num_left > 0:
+        explained_MD = explained_MD - (total_MD - explained_MD) * (num_directions / num_left)
+    return explained_MD.clamp(min=0.0)
+
+
+def effective_number(shares: Float[Tensor, " items"]) -> float:
+    """Participation ratio (sum s)^2 / sum s^2: how many items carry it, from 1 to all."""
+    return float(shares.sum().square() / shares.square().sum().clamp(min=SMALLEST))
+
+
+def fitted_pipeline(
+    x_BNC: Float[Tensor, "batch tokens channels"], grid: tuple[int, ...], network: PerceiverConfig
+) -> InputPipeline:
+    """The network's input pipeline in float64, fitted on these tokens; what it learns by training is as at step 0."""
+    torch.manual_seed(0)
+    pipeline = InputPipeline(
+        build_transform(network.transform, grid, x_BNC.shape[2], **transform_settings(network)),
+        before=network.standardise_before,
+        after=network.standardise_after,
+        floor_scale=network.floor_scale,
+    ).double()
+    if pipeline.needs_fit:
+        pipeline.fit(x_BNC.double())
+    return pipeline
+
+
+def _pipeline_output(x_BNC: Tensor, grid: tuple[int, ...], network: PerceiverConfig) -> Tensor:
+    return fitted_pipeline(x_BNC, grid, network)(x_BNC.double())
+
+
+def _label_directions(y_BA: Tensor) -> Tensor:
+    """Orthonormal columns that span the labels, or their classes, about the mean."""
+    classes, class_B = y_BA.unique(dim=0, return_inverse=True)
+    if 2 * len(classes) <= len(y_BA):
+        y_BA = one_hot(class_B).to(y_BA.dtype)
+    left, values, _ = torch.linalg.svd(y_BA - y_BA.mean(0), full_matrices=False)
+    return left[:, values > 1e-9 * values.max().clamp(min=SMALLEST)]
+
+
+RULES: dict[str, Rule] = {
+    "between_token_variance": between_token_variance,
+    "participation_ratio": participation_ratio,
+    "class_distance": class_distance,
+    "kernel_alignment": kernel_alignment,
+    "token_alignment": token_alignment,
+}
 
 
 @dataclass(frozen=True)

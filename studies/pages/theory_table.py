@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from smidgen.policies.choice_rules import effective_number
+from smidgen.policies.choose_transform import effective_number
 from smidgen.policies.transforms import TRANSFORMS, InputTransform, build_transform
 from smidgen.runtime import markdown
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help

@@ -11,8 +11,7 @@ from PIL import Image
 
 from smidgen.data_collection.collect import collect
 from smidgen.data_collection.data import main
-from smidgen.data_collection.datasheet import lengths_of
-from smidgen.data_collection.datasheet_page import datasheet_markdown
+from smidgen.data_collection.datasheet import datasheet_markdown, lengths_of
 from smidgen.data_collection.episode import Episode
 from smidgen.data_collection.pixel_variation import change_levels, cue_change, pixel_variation
 from smidgen.data_collection.store import EpisodeStore

@@ -11,13 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import f_oneway, linregress
 
-from smidgen.policies.choice_rules import (
+from smidgen.policies.choose_transform import (
+    ORIGINAL_RULE,
+    OUR_RULE,
+    RULES,
+    Choice,
+    InputChoice,
     centred_alignment,
+    choose_transform,
     effective_number,
     label_relevant_variance,
     token_alignments,
 )
-from smidgen.policies.choose_transform import ORIGINAL_RULE, OUR_RULE, RULES, Choice, InputChoice, choose_transform
 from smidgen.policies.perceiver import PerceiverConfig
 from smidgen.policies.standardise import STANDARDISERS
 from smidgen.policies.transforms import TRANSFORMS

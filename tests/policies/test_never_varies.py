@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from smidgen.policies.choice_rules import (
+from smidgen.policies.choose_transform import (
     between_token_variance,
     class_distance,
     participation_ratio,
