@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
 
-from smidgen.leaderboard.charts import Axis, Tick, path_data
+from smidgen.leaderboard.charts import Axis, path_data
+from studies.charts import SHARE_AXIS, log_axis, survival_points
 from studies.claims import design, report, survival
 from studies.claims.plan import Plan
 from studies.claims.records import Records
 from studies.claims.tables import FORECAST_HEAD, FORECAST_TEXT
 from studies.claims.verdicts import Judged
 
-SHARE_AXIS = Axis(0.0, 1.0, (Tick("0 %", 0), Tick("50 %", 50), Tick("100 %", 100)))
 NUM_COLOURS = 4
 
 
@@ -70,7 +68,7 @@ def render_page(plan: Plan, judged: dict[str, Judged], records: Records, folder:
 def picture(judged: Judged, records: Records) -> Picture:
     """Survival of the arms that have run; a run that never escaped stays on the plateau up to the horizon."""
     horizon = judged.contrast.horizon
-    steps = log_axis(horizon)
+    steps = log_axis(1, horizon)
     curves: list[Curve] = []
     for arm in judged.contrast.terms:
         counts = [run.escape_step for run in records.runs(arm).values()]
@@ -79,23 +77,6 @@ def picture(judged: Judged, records: Records) -> Picture:
         paint = f"c{len(curves) % NUM_COLOURS}"
         learned = f"{sum(step is not None for step in counts)}/{len(counts)}"
         at, shares = survival.share_on_plateau(records, arm, horizon)
-        points = survival_points(at.tolist(), shares.tolist(), horizon=horizon)
+        points = survival_points(steps.low, at.tolist(), shares.tolist(), horizon)
         curves.append(Curve(arm, paint, path_data(points, steps, SHARE_AXIS), learned))
     return Picture(tuple(curves), steps)
-
-
-def survival_points(steps: Sequence[float], shares: Sequence[float], *, horizon: int) -> list[tuple[float, float]]:
-    """Corners of a survival curve, its steps as logarithms."""
-    points, share = [(0.0, 1.0)], 1.0
-    for step, after in zip(steps, shares, strict=True):
-        place = math.log10(max(step, 1.0))
-        points += [(place, share), (place, float(after))]
-        share = float(after)
-    return [*points, (math.log10(horizon), share)]
-
-
-def log_axis(horizon: int) -> Axis:
-    """A logarithmic axis from step 1 to the horizon; ``percent`` takes logarithms."""
-    axis = Axis(0.0, math.log10(horizon), ())
-    labels = [10**power for power in range(int(math.log10(horizon)) + 1)]
-    return Axis(axis.low, axis.high, tuple(Tick(f"{step:,}", axis.percent(math.log10(step))) for step in labels))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from smidgen.evaluation.statistics import CONFIDENCE
 from smidgen.leaderboard.charts import Axis, Tick, path_data
+from studies.charts import SHARE_AXIS, log_axis, survival_points
 from studies.first_round.effects import chosen_runs, horizon, regret
 from studies.first_round.plan import Comparison, Hypothesis
 from studies.first_round.records import Suite
@@ -15,9 +16,7 @@ from studies.first_round.survival import EscapeTimes, kaplan_meier, restricted_m
 from studies.first_round.verdicts import FVU_MARGINS, RATIO_MARGINS, JudgedComparison, Judgement, Margins
 
 NUM_COLOURS = 8  # --c0 .. --c7 in page.css
-SHARE_AXIS = Axis(0.0, 1.0, tuple(Tick(f"{share} %", share) for share in (0, 50, 100)))
 FVU_AXIS = Axis(-1.0, 1.0, (Tick("\u22121", 0), Tick("\u22120.5", 25), Tick("0", 50), Tick("0.5", 75), Tick("1", 100)))
-_MOST_TICKS = 7
 
 
 @dataclass(frozen=True)
@@ -116,18 +115,6 @@ def fvu_axis() -> ForestAxis:
     return ForestAxis(FVU_AXIS, FVU_MARGINS, is_log=False)
 
 
-def log_axis(low: float, high: float) -> Axis:
-    """A logarithmic axis: ``percent`` takes log10; ticks at 1, 2 and 5 times powers of ten, or fewer."""
-    axis = Axis(math.log10(low), math.log10(high), ())
-    decades = range(math.floor(axis.low), math.ceil(axis.high) + 1)
-    for mantissas in ((1, 2, 5), (1,)):
-        values = [mantissa * 10.0**decade for decade in decades for mantissa in mantissas]
-        shown = [value for value in values if low <= value <= high]
-        if len(shown) <= _MOST_TICKS:
-            break
-    return Axis(axis.low, axis.high, tuple(Tick(f"{value:,.10g}", axis.percent(math.log10(value))) for value in shown))
-
-
 def step_axis(suite: Suite) -> Axis:
     """One logarithmic axis of steps for every plot, from the decade of the first escape to the last step."""
     first = min([100.0, *(time for name in suite.arms for time in suite.escape_times(name).times)])
@@ -204,12 +191,4 @@ def _curve(name: str, colour: int, runs: EscapeTimes, tau: int, axis: Axis) -> K
 def survival_path(runs: EscapeTimes, tau: int, axis: Axis) -> str:
     """The staircase of a Kaplan-Meier curve up to step tau."""
     curve = kaplan_meier(runs)
-    points, share = [(axis.low, 1.0)], 1.0
-    for time, next_share in zip(curve.times_K, curve.survival_K, strict=True):
-        if time > tau:
-            break
-        place = math.log10(max(float(time), 1.0))
-        points += [(place, share), (place, float(next_share))]
-        share = float(next_share)
-    points.append((math.log10(tau), share))
-    return path_data(points, axis, SHARE_AXIS)
+    return path_data(survival_points(axis.low, curve.times_K, curve.survival_K, tau), axis, SHARE_AXIS)

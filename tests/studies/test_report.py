@@ -12,10 +12,11 @@ from rich.console import Console
 
 from smidgen.runtime.command_line import run_command
 from smidgen.runtime.schemas import to_json
+from studies.charts import log_axis, survival_points
 from studies.claims import __main__ as command
 from studies.claims import design
 from studies.claims.choices import read_choices
-from studies.claims.page import log_axis, render_page, survival_points
+from studies.claims.page import render_page
 from studies.claims.plan import Plan
 from studies.claims.records import (
     TUNING,
@@ -170,7 +171,7 @@ def test_nothing_from_records_is_read_as_markup() -> None:
 
 
 def test_survival_is_drawn_as_steps_to_the_horizon() -> None:
-    assert survival_points([10.0, 100.0], [0.5, 0.5], horizon=1_000) == [
+    assert survival_points(0.0, [10.0, 100.0], [0.5, 0.5], 1_000) == [
         (0, 1),
         (1, 1),
         (1, 0.5),
@@ -178,7 +179,7 @@ def test_survival_is_drawn_as_steps_to_the_horizon() -> None:
         (2, 0.5),
         (3, 0.5),
     ]
-    assert [tick.label for tick in log_axis(4_000).ticks] == ["1", "10", "100", "1,000"]
+    assert [tick.label for tick in log_axis(1, 4_000).ticks] == ["1", "10", "100", "1,000"]
 
 
 @pytest.mark.parametrize(

@@ -8,12 +8,13 @@ from claims_suites import MAX_STEPS, SEEDS, STUCK, hypothesis, make_plan, make_s
 from html_page import Page
 
 from smidgen.runtime.command_line import run_command
+from studies.charts import log_axis
 from studies.first_round import wording
 from studies.first_round.__main__ import claims
 from studies.first_round.effects import regret
 from studies.first_round.page import render_claims_page
 from studies.first_round.plan import ArmPlan, Claim, Comparison, Plan
-from studies.first_round.plots import log_axis, panels, ratio_axis, step_axis, survival_path
+from studies.first_round.plots import panels, ratio_axis, step_axis, survival_path
 from studies.first_round.records import Suite, read_suite
 from studies.first_round.survival import Effect, EscapeTimes
 from studies.first_round.tables import NOTHING_YET, markdown
