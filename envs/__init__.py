@@ -1,6 +1,6 @@
 """Gymnasium environments over robosuite and MuJoCo; importing this package registers their ids.
 
-``gymnasium.make("smidgen.envs:smidgen/Lift-v0")`` imports it by itself.
+``gymnasium.make("smidgen.envs:smidgen/Lift-v0")`` imports it automatically.
 """
 
 from smidgen.envs.backend import choose_backend

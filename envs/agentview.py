@@ -20,14 +20,14 @@ from smidgen.envs.specs import TABLE_HEIGHT_M
 POSITION_M = np.array([0.5, 0.0, 1.35])
 QUATERNION_WXYZ = (0.653, 0.271, 0.271, 0.653)
 FOVY_DEG = 45.0
-# The frames in which sizes are given.
+# The frames that sizes refer to.
 IMAGE_SIZE = 64
-# One pixel's side at unit depth.
+# Width of a pixel at unit depth.
 PIXEL_TANGENT = 2 * math.tan(math.radians(FOVY_DEG) / 2) / IMAGE_SIZE
 DOT_THICKNESS_M = 5e-5
-# The renderer draws a circle as a polygon of so many sides.
+# The renderer draws a circle as a polygon with this many sides.
 NUM_SIDES = 128
-# No pixel's centre may lie nearer to the dot's edge, which a polygon, the dot's thickness and rounding make unsharp.
+# Minimum distance from a pixel's centre to the dot's edge, which the polygon, the dot's thickness and rounding blur.
 MIN_CLEARANCE_M = 1.5e-4
 
 
@@ -38,7 +38,7 @@ def camera_axes() -> np.ndarray:
 
 @functools.cache
 def pixel_centres_m() -> np.ndarray:
-    """(P, 2) x and y of where the rays through the pixels' centres meet the dot's plane."""
+    """(P, 2) x and y where the rays through the pixels' centres hit the dot's plane."""
     offsets = (np.arange(IMAGE_SIZE) + 0.5 - IMAGE_SIZE / 2) * PIXEL_TANGENT
     right, up = np.meshgrid(offsets, offsets)
     rays = np.stack([right, up, -np.ones_like(right)], axis=-1).reshape(-1, 3) @ camera_axes().T
@@ -48,14 +48,14 @@ def pixel_centres_m() -> np.ndarray:
 
 
 def dot_radius_m(place_m: np.ndarray, num_pixels: int) -> tuple[float, float]:
-    """Radius of a dot that covers a number of pixels at a place.
+    """Radius of a dot that covers a given number of pixels at a given place.
 
     Args:
         place_m: (2,) x and y of the dot's centre.
         num_pixels: The dot's level.
 
     Returns:
-        The radius, and how far the nearest pixel's centre lies from the dot's edge.
+        The radius, and the distance from the dot's edge to the nearest pixel centre.
     """
     offsets_m = pixel_centres_m() - place_m
     distances_m = np.partition(np.hypot(offsets_m[:, 0], offsets_m[:, 1]), num_pixels)
@@ -64,7 +64,7 @@ def dot_radius_m(place_m: np.ndarray, num_pixels: int) -> tuple[float, float]:
 
 
 def draw_dot(goals: GoalRange, num_pixels: int, rng: np.random.Generator) -> np.ndarray:
-    """Draws a place; one where it would be in doubt which pixels the dot covers is drawn again.
+    """Draws a place, and redraws it while it is ambiguous which pixels the dot covers.
 
     Args:
         goals: The range of places.

@@ -3,11 +3,11 @@
 Runs before anything imports MuJoCo or robosuite.
 
 robosuite compiles numba functions on first use. When that happens while an EGL context on llvmpipe exists, every later
-frame of the process is garbage (mujoco 3.8, numba 0.68), so a fresh machine's first process would record rubbish.
-Compilation is switched off: our control loop does not use those functions, and what is left of them runs once a reset.
+frame of the process is garbage (mujoco 3.8, numba 0.68), so a fresh machine's first process would record garbage.
+Compilation is switched off: our control loop does not use those functions, and the rest runs only once a reset.
 
-A software rasteriser draws with threads, and some drivers too. A fork copies their locks without them, so whatever
-OpenGL is asked in a forked child of a process that has drawn may wait for ever, also after every context was closed.
+Software rasterisers and some drivers use threads. A fork copies their locks but not the threads, so any OpenGL call in
+a forked child of a process that has rendered may hang, even after every context was closed.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ DEFAULT_BACKEND = "egl"
 
 
 def choose_backend() -> str:
-    """Fixes ``MUJOCO_GL`` and switches numba's compiler off, for this process and its children.
+    """Sets ``MUJOCO_GL`` and switches numba's compiler off, for this process and its children.
 
     Returns:
-        The backend's name; :func:`simulator_imports` refuses one that there is not.
+        The backend's name; :func:`simulator_imports` refuses unknown ones.
     """
     os.environ["MUJOCO_GL"] = os.environ.get("MUJOCO_GL", "").strip().lower() or DEFAULT_BACKEND
     os.environ["NUMBA_DISABLE_JIT"] = "1"
     if "numba" in sys.modules:
-        # The variable is read at numba's import; whoever imported it before us gets the setting this way.
+        # numba reads the variable on import; this covers the case that it was imported before.
         sys.modules["numba"].config.DISABLE_JIT = 1
     return os.environ["MUJOCO_GL"]
 
 
 @contextlib.contextmanager
 def simulator_imports() -> Iterator[None]:
-    """Turns whatever keeps MuJoCo and robosuite from loading into one line with the fix.
+    """Turns any failure to load MuJoCo and robosuite into one line with the fix.
 
     Raises:
         UserError: If a variable names a backend or device that does not exist or contradicts another, or the
@@ -56,13 +56,13 @@ def simulator_imports() -> Iterator[None]:
         raise UserError(f"the simulator is not installed ({error}); run make setup") from error
     except UserError:
         raise
-    except Exception as error:  # a missing or broken library shows as whatever its loader raises
+    except Exception as error:  # a missing or broken library can raise anything
         raise cannot_draw(backend, f"MUJOCO_GL={backend} cannot be loaded ({type(error).__name__}: {error})") from error
 
 
 @contextlib.contextmanager
 def quiet_robosuite() -> Iterator[None]:
-    """Keeps robosuite's notes on macros and controller files off the user's terminal."""
+    """Suppresses robosuite's log messages about macros and controller files."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -72,20 +72,20 @@ def quiet_robosuite() -> Iterator[None]:
 
 
 class ForkedDrawing(UserError):
-    """Drawing was asked for in a forked child of a process that has drawn."""
+    """Rendering was attempted in a forked child of a process that has rendered."""
 
 
 class Drawing:
-    """What this process, or the one that it was forked from, has done with OpenGL."""
+    """The OpenGL state of this process, or of the one that it was forked from."""
 
     has_begun = False
     was_forked = False
-    # A forked child must not give back what only its parent can; nothing here is ever finalised.
+    # A forked child must not release its parent's contexts; nothing in this list is ever finalised.
     kept: list[Any] = []  # noqa: RUF012  (one per process)
 
 
 def _mark_forked() -> None:
-    """Runs in a forked child: notes that OpenGL is of no use here, and keeps exit handlers from calling it."""
+    """Runs in a forked child: records that OpenGL is unusable here, and keeps exit handlers from calling it."""
     displays = [sys.modules.get(name) for name in ("mujoco.egl", "robosuite.renderers.context.egl_context")]
     opened = [module for module in displays if module is not None and getattr(module, "EGL_DISPLAY", None) is not None]
     if not (Drawing.has_begun or opened):
@@ -99,14 +99,14 @@ os.register_at_fork(after_in_child=_mark_forked)
 
 
 def require_own_process() -> None:
-    """Refuses to draw where drawing would hang.
+    """Refuses to render where rendering would hang.
 
     Raises:
         ForkedDrawing: In a forked child of a process that has drawn.
     """
     if Drawing.was_forked:
         raise ForkedDrawing(
-            "this process was forked from one that has drawn already, and drawing here would hang; start it with "
+            "this process was forked from one that has rendered, so rendering here would hang; start it with "
             'context="spawn": make_vec(..., vector_kwargs={"context": "spawn"}), '
             'multiprocessing.get_context("spawn"), DataLoader(..., multiprocessing_context="spawn")'
         )

@@ -1,8 +1,8 @@
 """Operational-space control of an arm and its gripper, one torque per physics step.
 
 The law is robosuite's OSC_POSE with absolute targets in the world frame (Khatib 1987, doi:10.1109/JRA.1987.1087068),
-with the same gains, decoupling and posture term, so joint positions follow stock robosuite's to 1e-8. What differs is
-the cost: robosuite's Python computes inverses, pseudo-inverses and copies that the law does not need, 25 times a step.
+with the same gains, decoupling and posture term, so joint positions follow stock robosuite's to 1e-8. It is
+cheaper: robosuite's Python computes inverses, pseudo-inverses and copies that the law does not need, 25 times a step.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from smidgen.envs.errors import SimulatorError
 
 POSITION_GAIN = 150.0
 POSTURE_GAIN = 10.0
-# Share of the gripper's stroke that a full command moves it in one control step (robosuite's PandaGripper.speed).
+# Fraction of the gripper's stroke per control step at full command (robosuite's PandaGripper.speed).
 GRIPPER_SPEED = 0.2
 
 
@@ -28,14 +28,14 @@ _FULL = [mujoco.mjtWarning.mjWARN_CONTACTFULL, mujoco.mjtWarning.mjWARN_CNSTRFUL
 
 @dataclass(frozen=True)
 class ArmIndices:
-    """Where one arm's quantities stand in the model.
+    """Indices of one arm's quantities in the model.
 
     Attributes:
-        site: Site that is controlled (the point between the fingertips).
+        site: The controlled site (the point between the fingertips).
         qpos: Joint positions, a slice of ``qpos``.
         dofs: Joint velocities, a slice of ``qvel``.
         actuators: Torque actuators, a slice of ``ctrl``.
-        gripper_actuators: Finger actuators, indices into ``ctrl``; empty where there is no gripper.
+        gripper_actuators: Finger actuators, indices into ``ctrl``; empty without a gripper.
     """
 
     site: int
@@ -46,7 +46,7 @@ class ArmIndices:
 
 
 def arm_indices(model: mujoco.MjModel, robot: Any) -> ArmIndices:
-    """Looks a robosuite robot's right arm up in the compiled model."""
+    """Looks up a robosuite robot's right arm in the compiled model."""
     joints = [model.joint(name) for name in robot.robot_model.arm_joints]
     qpos, dofs = ([int(joint.qposadr[0]) for joint in joints], [int(joint.dofadr[0]) for joint in joints])
     actuators = [model.actuator(name).id for name in robot.robot_model.arm_actuators]
@@ -63,12 +63,12 @@ def arm_indices(model: mujoco.MjModel, robot: Any) -> ArmIndices:
 
 
 class OperationalSpaceController:
-    """Drives a site to an absolute pose and keeps the arm near a posture in what freedom is left.
+    """Drives a site to an absolute pose and keeps the arm near a posture with its remaining degrees of freedom.
 
     Args:
         model: The compiled model.
         data: Its state; read and written in place.
-        arm: Where the arm's quantities stand.
+        arm: Indices of the arm's quantities.
     """
 
     def __init__(self, model: mujoco.MjModel, data: mujoco.MjData, arm: ArmIndices) -> None:
@@ -87,7 +87,7 @@ class OperationalSpaceController:
         self.finger_command = np.zeros(len(fingers))
 
     def reset(self) -> None:
-        """Takes the present joint positions as the posture to keep and lets the gripper rest."""
+        """Takes the current joint positions as the posture to keep and sets the gripper to rest."""
         self.posture_rad = np.array(self._data.qpos[self._arm.qpos])
         self.finger_command = np.zeros(len(self._fingers))
 
@@ -97,18 +97,18 @@ class OperationalSpaceController:
         """Runs one control step of the simulation.
 
         Args:
-            target_position_m: (3,) where the site shall be, in metres, world frame.
-            target_rotation: (3, 3) how it shall be turned.
-            gripper: Command in [-1 open, 1 closed]; only its sign counts, as in robosuite. None without a gripper.
+            target_position_m: (3,) the site's target position in metres, world frame.
+            target_rotation: (3, 3) its target rotation.
+            gripper: Command in [-1 open, 1 closed]; only its sign matters, as in robosuite. None without a gripper.
             num_substeps: Physics steps in this control step.
 
         Raises:
             SimulatorError: If positions, velocities or accelerations are not finite or absurdly large, or contacts were
-                left out for want of memory.
+                dropped for lack of memory.
         """
         model, data = self._model, self._data
         if gripper is not None:
-            # The two fingers' ranges are mirrored, so closing lowers one command and raises the other.
+            # The fingers' ranges are mirrored, so closing lowers one command and raises the other.
             direction = np.array([-1.0, 1.0]) * np.sign(gripper)
             self.finger_command = np.clip(self.finger_command + GRIPPER_SPEED * direction, -1.0, 1.0)
             data.ctrl[self._fingers] = self._finger_middle + self._finger_half_range * self.finger_command
@@ -152,6 +152,6 @@ def _solve(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def _rotation_error(desired: np.ndarray, current: np.ndarray) -> np.ndarray:
-    """Half the sum of the cross products of the axes: sin(angle) times the axis of the rotation that is missing."""
+    """Half the sum of the axes' cross products: sin(angle) times the axis of the remaining rotation."""
     (_, xy, xz), (yx, _, yz), (zx, zy, _) = (desired @ current.T).tolist()
     return 0.5 * np.array([zy - yz, xz - zx, yx - xy])

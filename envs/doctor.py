@@ -1,6 +1,6 @@
-"""``smidgen-doctor [--json]``: does this machine have what smidgen needs, and do its pixels hold?
+"""``smidgen-doctor [--json]``: does this machine have what smidgen needs, and can its frames be trusted?
 
-About five seconds. Every failure comes with its fix. Exit code 0 when nothing fails, 2 otherwise.
+About five seconds. Every failure comes with its fix. Exit code 0 if all checks pass, 2 otherwise.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from smidgen.runtime.errors import UserError
 
 USAGE = """usage: smidgen-doctor [--json]
 
-Checks versions against the caps that known breaks set, the renderer and its milliseconds per frame, the pixel
-self-check, the compiler that set-up needs, and free space; names the fix for each failure. About five seconds.
+Checks dependency versions against known incompatibilities, the renderer and its milliseconds per frame, the pixels
+of known states, the compiler needed for set-up, and free space; names the fix for each failure. About five seconds.
 
   --json   print the checks as JSON"""
 
@@ -38,13 +38,13 @@ SLOW_FRAME_MS = 20.0
 
 @dataclass(frozen=True)
 class Check:
-    """One thing looked at.
+    """The result of one check.
 
     Attributes:
-        name: What was looked at.
-        ok: Whether it will do.
-        found: What was seen.
-        fix: What to do where it will not; empty otherwise.
+        name: What was checked.
+        ok: Whether it passed.
+        found: What was found.
+        fix: How to fix a failure; empty otherwise.
     """
 
     name: str
@@ -56,12 +56,12 @@ class Check:
 def check_python() -> list[Check]:
     """The interpreter's version."""
     ok = (3, 11) <= sys.version_info[:2] <= (3, 12)
-    fix = "" if ok else "make .venv anew with Python 3.11 or 3.12"
+    fix = "" if ok else "recreate .venv with Python 3.11 or 3.12"
     return [Check("python", ok, f"{platform.python_version()}, {cpu_name()}, {os.cpu_count()} cores", fix)]
 
 
 def check_versions() -> list[Check]:
-    """Every declared dependency against its range."""
+    """Checks every declared dependency against its version range."""
     from packaging.requirements import Requirement
 
     checks = []
@@ -96,12 +96,12 @@ def check_pixels() -> list[Check]:
         return [Check("renderer", False, error.found, error.fix)]
     except UserError as error:
         return [Check("pixels", False, str(error), graphics_fix(backend))]
-    except Exception as error:  # a missing library shows as whatever its loader raises
+    except Exception as error:  # a missing library can raise anything
         return [Check("renderer", False, f"{type(error).__name__}: {error}", graphics_fix(backend))]
     ms_per_frame = frame_time_ms(env.render_frames)
     env.close()
     slow = (
-        "" if ms_per_frame < SLOW_FRAME_MS else "another process may be using the cores; a GPU driver's EGL is faster"
+        "" if ms_per_frame < SLOW_FRAME_MS else "other processes may be using the cores; a GPU driver's EGL is faster"
     )
     return [
         Check("renderer", True, found),
@@ -116,7 +116,7 @@ def check_pixels() -> list[Check]:
 
 
 def frame_time_ms(render: Callable[[], object], num_frames: int = 30) -> float:
-    """Median time of a frame in milliseconds."""
+    """Median time per frame in milliseconds."""
     times = []
     for _ in range(num_frames):
         started = time.perf_counter()
@@ -126,14 +126,14 @@ def frame_time_ms(render: Callable[[], object], num_frames: int = 30) -> float:
 
 
 def check_compiler() -> list[Check]:
-    """A C compiler and the headers that evdev, which robosuite pulls, compiles against."""
+    """A C compiler and the headers for building evdev, a dependency of robosuite."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     headers = Path(sysconfig.get_paths()["include"], "Python.h").exists()
     kernel = Path("/usr/include/linux/input.h").exists()
     missing = [
         name for name, there in (("gcc", compiler), ("python3-dev", headers), ("linux-libc-dev", kernel)) if not there
     ]
-    fix = f"apt-get install -y {' '.join(missing)} (needed to set up anew, not to run)" if missing else ""
+    fix = f"apt-get install -y {' '.join(missing)} (needed for set-up, not to run)" if missing else ""
     return [Check("compiler", not missing, compiler or "none", fix)]
 
 
@@ -145,17 +145,17 @@ def check_space() -> list[Check]:
         if not Path(place).exists():
             continue
         free_mib = shutil.disk_usage(place).free >> 20
-        fix = "" if free_mib >= least_mib else f"free space in {place}: {least_mib} MiB are wanted"
+        fix = "" if free_mib >= least_mib else f"free space in {place}: at least {least_mib} MiB needed"
         checks.append(Check(name, not fix, f"{free_mib:,} MiB free", fix))
     return checks
 
 
 def check_gpu() -> list[Check]:
-    """Whether PyTorch sees a GPU; none is needed."""
+    """Whether PyTorch sees a GPU; not required."""
     import torch
 
     if not torch.cuda.is_available():
-        return [Check("gpu", True, "none (none is needed)")]
+        return [Check("gpu", True, "none (not required)")]
     return [Check("gpu", True, torch.cuda.get_device_name())]
 
 
@@ -188,7 +188,7 @@ def doctor(arguments: list[str]) -> None:
         print(USAGE)
         return
     if arguments not in ([], ["--json"]):
-        raise UserError(f"smidgen-doctor takes --json or nothing, got {' '.join(arguments)}")
+        raise UserError(f"smidgen-doctor takes only --json, got {' '.join(arguments)}")
     checks = diagnose()
     print(json.dumps([dataclasses.asdict(check) for check in checks], indent=1) if arguments else report(checks))
     failures = [check.name for check in checks if not check.ok]

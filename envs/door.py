@@ -18,12 +18,12 @@ OPEN_RAD = 0.3
 
 
 class _DoorSimulation(FrozenModel, RobosuiteDoor):
-    # This camera looks at the robot's foot, whose thin parts do not survive decimation.
+    # This camera shows the robot's base, whose thin parts do not survive decimation.
     whole_meshes = frozenset({"fixed_mount0_pedestal"})
 
 
 class DoorEnv(RobosuiteEnv):
-    """The door stands within 1 cm of its place, turned by up to 0.25 rad; how it stands is the episode's cue."""
+    """The door's position varies within 1 cm and its yaw by up to 0.25 rad; its pose is the episode's cue."""
 
     task: ClassVar[TaskSpec] = DOOR
     simulation_class = _DoorSimulation
@@ -54,7 +54,7 @@ class DoorEnv(RobosuiteEnv):
 
         Returns:
             ``eef_position_m`` (3,), ``gripper_opening_m`` (), ``object_position_m`` (3,) a point near the handle's free
-            end, ``handle_axis_m`` (3,) a point of the axis that the handle turns about, ``handle_turned_rad`` ()
+            end, ``handle_axis_m`` (3,) a point on the handle's axis of rotation, ``handle_turned_rad`` ()
             downwards, ``hinge_position_m`` (3,), ``door_open_rad`` (), ``is_grasped`` () bool, ``is_success`` () bool.
         """
         return {
@@ -70,16 +70,16 @@ class DoorEnv(RobosuiteEnv):
         }
 
     def cue_pose(self) -> np.ndarray:
-        """(7,) the door's position (m) and unit quaternion (w, x, y, z), frame and all."""
+        """(7,) position (m) and unit quaternion (w, x, y, z) of the door and its frame."""
         return np.concatenate([self.model.body_pos[self._door_root], self.model.body_quat[self._door_root]])
 
     def set_cue_pose(self, pose: np.ndarray) -> None:
-        """Puts the door and its frame at a (7,) pose, as open as they are now."""
+        """Moves the door and its frame to a (7,) pose, keeping the joint angles."""
         self._set_task_state(pose)
         mujoco.mj_forward(self.model, self.data)
 
     def sample_cue_pose(self, rng: np.random.Generator) -> np.ndarray:
-        """Draws a place and a turn as resets do."""
+        """Draws a position and a yaw as resets do."""
         return sample_beside(self.simulation.placement_initializer, self.simulation.door, {}, rng)
 
     def _cue_geoms(self) -> list[int]:

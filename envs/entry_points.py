@@ -1,4 +1,4 @@
-"""Every environment class by its name, for Gymnasium's registry: what keeps one from loading is said in one line."""
+"""Every environment class by name, for Gymnasium's registry; a failure to load one is reported in one line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from smidgen.envs.tasks import TASKS, load_environment_class
 
 
 def __getattr__(name: str) -> Any:
-    """Imports the environment class of a name.
+    """Imports an environment class by name.
 
     Raises:
         AttributeError: If no task has such a class.
@@ -17,4 +17,4 @@ def __getattr__(name: str) -> Any:
     for task in TASKS.values():
         if task.entry_point.partition(":")[2] == name:
             return load_environment_class(task)
-    raise AttributeError(f"no task's environment is called {name!r}")
+    raise AttributeError(f"no task has an environment named {name!r}")

@@ -1,4 +1,4 @@
-"""What an environment raises when an episode cannot go on, or its frames cannot be kept. Imports no simulator."""
+"""Errors for episodes that cannot continue and frames that cannot be trusted. Imports no simulator."""
 
 import numpy as np
 
@@ -6,19 +6,19 @@ from smidgen.runtime.errors import UserError
 
 
 class SimulatorError(RuntimeError):
-    """The simulation diverged (MuJoCo then resets itself): nothing of this episode can be used from here on."""
+    """The simulation diverged (MuJoCo then resets itself): the rest of this episode is unusable."""
 
 
-# End an attempt or an episode as a failure that counts.
+# These end an attempt or an episode as a failure that counts.
 SIMULATOR_ERRORS = (SimulatorError, FloatingPointError, np.linalg.LinAlgError)
 
 
 class PixelError(UserError):
-    """This process's frames cannot be trusted: the episode under way is dropped, and the process's work ends."""
+    """This process's frames cannot be trusted: the current episode is dropped, and the process stops."""
 
 
 def untrusted_pixels(complaint: str) -> PixelError:
-    """The error for frames that are wrong, with the fix."""
+    """The error for wrong frames, with the fix."""
     return PixelError(
         f"this process's frames cannot be trusted: {complaint}; run smidgen-doctor, then the same command again "
         "(finished episodes are kept)"

@@ -1,4 +1,4 @@
-"""What an environment is, in two parts: one that decides what may be ranked together, and one about the host."""
+"""An environment's fingerprint, in two parts: one decides what may be ranked together, one describes the host."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def environment_fingerprint(
 
     Args:
         env_id: Versioned Gymnasium id.
-        render_profile: What decides a pixel besides the scene.
+        render_profile: Everything besides the scene that affects pixels.
         model_sha256: Hash of the compiled model, decimated meshes included.
-        cameras: Cameras that are rendered.
+        cameras: The rendered cameras.
         image_size: Height and width in pixels.
-        renderer: OpenGL's name of what drew the frames; empty where none was drawn.
-        code: Hashes of the modules of a user's environment, by file; {} for one of ours, which its id names.
+        renderer: OpenGL's name of the renderer; empty if no frame was drawn.
+        code: Hashes of a user's environment's modules, by file; {} for ours, which the id identifies.
 
     Returns:
-        ``ranked``: only equal ones may stand in one ranking. ``host``: decides whether a repetition is compared to the
+        ``ranked``: only equal ones may be ranked together. ``host``: decides whether a repetition is compared bit for
         bit or statistically.
     """
     return {
@@ -65,7 +65,7 @@ def host_fingerprint() -> dict[str, Any]:
 
 
 def cpu_name() -> str:
-    """The processor's model name, as the system gives it."""
+    """The processor's model name, as reported by the system."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text().splitlines():

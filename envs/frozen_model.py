@@ -28,13 +28,13 @@ _CHECKSUM = b"# sha256 "
 
 
 class FrozenModel:
-    """Mixed into a robosuite environment: swaps the visual meshes and remembers the hash of what was compiled."""
+    """Mix-in for a robosuite environment: replaces the visual meshes and records the hash of the compiled model."""
 
     render_profile: RenderProfile
     model_sha256: str
-    # Meshes that the task's picture shows too closely to decimate.
+    # Meshes that the task's camera shows too closely to decimate.
     whole_meshes: ClassVar[frozenset[str]] = frozenset()
-    # Slices and stacks of cylinders and spheres; MuJoCo's own where None.
+    # Slices and stacks of cylinders and spheres; None: MuJoCo's default.
     cylinder_resolution: ClassVar[tuple[int, int] | None] = None
 
     def _initialize_sim(self, xml_string: str | None = None) -> None:
@@ -63,7 +63,7 @@ def _with_cylinder_resolution(xml: str, resolution: tuple[int, int] | None) -> s
 
 
 def _with_memory(xml: str) -> str:
-    """The model with room for the contacts that it meets; robosuite's, for 5,000, reserves 1.3 GB per simulation."""
+    """The model with memory for its actual contacts; robosuite reserves 1.3 GB per simulation, for 5,000."""
     root = ET.fromstring(xml)
     for size in root.iter("size"):
         size.attrib.pop("nconmax", None)
@@ -73,7 +73,7 @@ def _with_memory(xml: str) -> str:
 
 
 def _without_folders(xml: str) -> str:
-    """The model with file names in place of paths, so that its hash does not depend on where packages are installed."""
+    """The model with file names instead of paths, so that its hash does not depend on where packages are installed."""
     root = ET.fromstring(xml)
     for element in root.iter():
         for attribute in ("file", "meshdir", "texturedir"):
@@ -83,14 +83,14 @@ def _without_folders(xml: str) -> str:
 
 
 def build_simulation(simulation_class: type[FrozenModel], render_profile: RenderProfile, control_hz: int) -> Any:
-    """Makes a robosuite environment with a Panda and without any renderer or observable of its own.
+    """Makes a robosuite environment with a Panda, without robosuite's renderers and observables.
 
     Args:
         simulation_class: A :class:`FrozenModel` and robosuite environment.
-        render_profile: Decides the visual meshes.
+        render_profile: Determines the visual meshes.
         control_hz: Control steps per second.
     """
-    # robosuite builds the model in its constructor, so the profile has to be there before: as a class attribute.
+    # robosuite builds the model in its constructor, so the profile must be set before: as a class attribute.
     profiled = type(simulation_class.__name__, (simulation_class,), {"render_profile": render_profile})
     with quiet_robosuite():
         return profiled(
@@ -108,10 +108,10 @@ def build_simulation(simulation_class: type[FrozenModel], render_profile: Render
 
 
 def free_simulation(simulation: Any) -> None:
-    """Gives a robosuite environment's memory back; it is of no more use.
+    """Releases a robosuite environment's memory; the environment is unusable afterwards.
 
-    Its objects point at one another and at MuJoCo's arrays, so that only a full collection of garbage would free them,
-    and those are rare: a process that opened many would grow too large to start another.
+    Its objects form reference cycles that hold MuJoCo's arrays, so only a full garbage collection would free them, and
+    those are rare: a process that opened many would run out of memory.
     """
     for robot in simulation.robots:
         vars(robot).clear()
@@ -119,7 +119,7 @@ def free_simulation(simulation: Any) -> None:
 
 
 def cache_directory() -> Path:
-    """Where meshes are kept: below ``$SMIDGEN_CACHE``, else ``$XDG_CACHE_HOME/smidgen``, else ``~/.cache/smidgen``."""
+    """The mesh cache: below ``$SMIDGEN_CACHE``, else ``$XDG_CACHE_HOME/smidgen``, else ``~/.cache/smidgen``."""
     root = os.environ.get("SMIDGEN_CACHE")
     if root:
         return Path(root) / "meshes"
@@ -129,22 +129,22 @@ def cache_directory() -> Path:
 def decimate_visual_meshes(
     xml: str, fraction: float, min_faces: int, whole: frozenset[str] = frozenset()
 ) -> tuple[str, str]:
-    """Points a model's visual meshes to decimated copies.
+    """Replaces a model's visual meshes by decimated copies.
 
     Args:
         xml: The model, with absolute paths to its mesh files.
-        fraction: Share of each mesh's triangles to keep.
-        min_faces: Triangles that a mesh keeps at least.
-        whole: Names of meshes to leave as they are.
+        fraction: Fraction of each mesh's triangles to keep.
+        min_faces: Minimum number of triangles to keep.
+        whole: Names of meshes to leave unchanged.
 
     Returns:
-        The model with the paths replaced, and the SHA-256 over the decimated meshes in the model's order.
+        The model with the paths replaced, and the SHA-256 of the decimated meshes in the model's order.
     """
     root = ET.fromstring(xml)
     geoms = [geom for geom in root.iter("geom") if geom.get("mesh")]
     visual = {geom.get("mesh", "") for geom in geoms if geom.get("group") == "1"}
     touched = {geom.get("mesh") for geom in geoms if geom.get("group", "0") != "1"}
-    assert whole <= visual, f"no visual mesh of the names {sorted(whole - visual)}"
+    assert whole <= visual, f"no visual meshes named {sorted(whole - visual)}"
     textured = _textured_meshes(root, geoms)
     hashes = []
     for mesh in root.iter("mesh"):
@@ -158,7 +158,7 @@ def decimate_visual_meshes(
 
 
 def _textured_meshes(root: ET.Element, geoms: list[ET.Element]) -> set[str | None]:
-    """Meshes that wear a picture: decimation would lose the coordinates that pin it to the surface."""
+    """Textured meshes: decimation would lose their texture coordinates."""
     materials = {material.get("name") for material in root.iter("material") if material.get("texture")}
     return {geom.get("mesh") for geom in geoms if geom.get("material") in materials}
 
@@ -175,18 +175,18 @@ def _decimated(source: Path, fraction: float, min_faces: int) -> Path:
         try:
             write_atomic(path, content + _CHECKSUM + sha256_bytes(content).encode() + b"\n", durable=False)
         except UserError as error:
-            raise UserError(f"{error}: SMIDGEN_CACHE=DIR says where meshes are kept") from error
+            raise UserError(f"{error}: SMIDGEN_CACHE=DIR sets the cache directory for meshes") from error
     return path
 
 
 @cache
 def _version(package: str) -> str:
-    """A package's version; parsing its metadata for each mesh takes longer than reading the meshes."""
+    """A package's version, cached; parsing its metadata for each mesh takes longer than reading the meshes."""
     return version(package)
 
 
 def _is_intact(path: Path) -> bool:
-    """Whether a cached mesh is the one that was written: an altered one would change every pixel unseen."""
+    """Whether a cached mesh is unaltered: an altered one would silently change every pixel."""
     if not path.exists():
         return False
     content, separator, checksum = path.read_bytes().rpartition(_CHECKSUM)
@@ -194,7 +194,7 @@ def _is_intact(path: Path) -> bool:
 
 
 def _load(source: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Reads any mesh that MuJoCo reads, welded, in the file's own frame (MuJoCo stores it centred and turned)."""
+    """Reads any mesh that MuJoCo reads, welded, in the file's frame (MuJoCo stores it centred and rotated)."""
     model = mujoco.MjModel.from_xml_string(
         f'<mujoco><asset><mesh name="mesh" file="{source}"/></asset>'
         '<worldbody><geom type="mesh" mesh="mesh"/></worldbody></mujoco>'

@@ -1,7 +1,7 @@
-"""Why a machine cannot draw: the environment variable, its value and what would be right, or the package that lacks.
+"""Explains why a machine cannot render: the environment variable at fault and its valid values, or a missing package.
 
-MuJoCo reads ``MUJOCO_GL`` and ``MUJOCO_EGL_DEVICE_ID``, robosuite compares the latter with ``CUDA_VISIBLE_DEVICES`` as
-it is imported, PyOpenGL reads ``PYOPENGL_PLATFORM``, and the rest steer the loaders of libglvnd and Mesa.
+MuJoCo reads ``MUJOCO_GL`` and ``MUJOCO_EGL_DEVICE_ID``, robosuite compares the latter with ``CUDA_VISIBLE_DEVICES`` on
+import, PyOpenGL reads ``PYOPENGL_PLATFORM``, and the others control the loaders of libglvnd and Mesa.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _PACKAGES = {
 }
 _DEVICE = "MUJOCO_EGL_DEVICE_ID"
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
-# Each can point the loaders at a driver that is not there, or make one offer less than MuJoCo needs.
+# Each can point the loaders at a missing driver, or restrict a driver to less than MuJoCo needs.
 _DRIVER_VARIABLES = (
     "__EGL_VENDOR_LIBRARY_FILENAMES",
     "__EGL_VENDOR_LIBRARY_DIRS",
@@ -38,11 +38,11 @@ _DRIVER_VARIABLES = (
 
 
 class GraphicsError(UserError):
-    """This machine cannot draw as it is set up.
+    """This machine cannot render in its current set-up.
 
     Args:
         found: What is wrong.
-        fix: What to do; empty where ``found`` says so already.
+        fix: What to do; empty if ``found`` already says it.
     """
 
     def __init__(self, found: str, fix: str = "") -> None:
@@ -54,7 +54,7 @@ class GraphicsError(UserError):
 
 
 def require_consistent_variables(backend: str) -> None:
-    """Looks at what MuJoCo and robosuite read, before they do.
+    """Checks the variables that MuJoCo and robosuite read, before they do.
 
     Args:
         backend: What ``MUJOCO_GL`` says.
@@ -67,9 +67,7 @@ def require_consistent_variables(backend: str) -> None:
         raise unknown_name("OpenGL backend in MUJOCO_GL", backend, BACKENDS)
     platform = os.environ.get("PYOPENGL_PLATFORM", "").lower()
     if platform and backend != "glx" and platform != backend:
-        raise GraphicsError(
-            f"PYOPENGL_PLATFORM={platform} does not go with MUJOCO_GL={backend}", "unset PYOPENGL_PLATFORM"
-        )
+        raise GraphicsError(f"PYOPENGL_PLATFORM={platform} contradicts MUJOCO_GL={backend}", "unset PYOPENGL_PLATFORM")
     if _DEVICE not in os.environ:
         return
     if backend == "egl":
@@ -83,52 +81,52 @@ def _require_existing_device(chosen: str) -> None:
         exists = 0 <= int(chosen) < (sys.maxsize if count is None else count)
     except ValueError:
         exists = False
-    # Without any device, its number is not what is wrong.
+    # Without any device, the id is not the problem.
     if exists or count == 0:
         return
     raise GraphicsError(
-        f"{_DEVICE}={chosen!r} is not the id of an EGL device; ids that exist: {_ids(count)}",
+        f"{_DEVICE}={chosen!r} is not the id of an EGL device; existing ids: {_ids(count)}",
         f"unset {_DEVICE} or set it to one of them",
     )
 
 
 def _require_visible_device(backend: str, chosen: str, visible: str) -> None:
-    """Foresees robosuite's assertion, which looks for one text in the other."""
+    """Anticipates robosuite's assertion, which tests whether one string contains the other."""
     is_past = "robosuite.utils.binding_utils" in sys.modules
     if is_past or not visible or (chosen.isdigit() and chosen in visible):
         return
-    found = f"{_DEVICE}={chosen} is not among {_VISIBLE}={visible}, and robosuite then refuses to load"
+    found = f"{_DEVICE}={chosen} is not in {_VISIBLE}={visible}, so robosuite would refuse to load"
     if backend != "egl":
         raise GraphicsError(found, f"unset {_DEVICE}, which MUJOCO_GL={backend} does not read")
     count = num_egl_devices()
     both = [str(number) for number in range(count or 0) if str(number) in visible]
-    choice = f" or set it to {' or '.join(both)}" if both else f" or set {_VISIBLE} to an id that exists"
+    choice = f" or set it to {' or '.join(both)}" if both else f" or set {_VISIBLE} to an existing id"
     raise GraphicsError(
-        f"{found}; EGL device ids that exist: {_ids(count)}",
-        f"unset {_DEVICE} (MuJoCo then takes the first device that works){choice}",
+        f"{found}; existing EGL device ids: {_ids(count)}",
+        f"unset {_DEVICE} (MuJoCo then uses the first device that works){choice}",
     )
 
 
 def _ids(count: int | None) -> str:
-    return "unknown, EGL cannot be asked" if count is None else ", ".join(map(str, range(count))) or "none"
+    return "unknown, EGL cannot be queried" if count is None else ", ".join(map(str, range(count))) or "none"
 
 
 def num_egl_devices() -> int | None:
-    """How many devices EGL offers; their ids count from 0. None where it cannot be asked."""
+    """Number of EGL devices; their ids start at 0. None if EGL cannot be queried."""
     try:
         from mujoco.egl import egl_ext
 
         return len(egl_ext.eglQueryDevicesEXT())
-    except Exception:  # a missing library or extension shows as whatever its loader raises
+    except Exception:  # a missing library or extension can raise anything
         return None
 
 
 def cannot_draw(backend: str, found: str) -> UserError:
-    """The error for a context that cannot be made, or a library that cannot be loaded, with the likeliest cure.
+    """The error for a context that cannot be created, or a library that cannot be loaded, with the likeliest fix.
 
     Args:
         backend: What ``MUJOCO_GL`` says.
-        found: What was tried and how it failed.
+        found: What failed, and how.
     """
     try:
         require_consistent_variables(backend)
@@ -138,7 +136,7 @@ def cannot_draw(backend: str, found: str) -> UserError:
 
 
 def graphics_fix(backend: str) -> str:
-    """What to do on a machine that cannot draw.
+    """How to fix a machine that cannot render.
 
     Args:
         backend: What ``MUJOCO_GL`` says.
@@ -150,16 +148,16 @@ def graphics_fix(backend: str) -> str:
         cause = (
             f"DISPLAY={display} must be a running X server" if display else "DISPLAY is not set: it needs an X server"
         )
-        return f"{cause}; or set MUJOCO_GL=egl, which needs none"
+        return f"{cause}; or set MUJOCO_GL=egl, which does not need one"
     suspects = [f"{name}={os.environ[name]}" for name in _DRIVER_VARIABLES if name in os.environ]
     if not suspects:
         return _PACKAGES[backend]
     absent = [f"{path} does not exist" for path in _vendor_paths() if not Path(path).exists()]
     causes = f" ({', '.join(absent)})" if absent else ""
-    return f"unset {' and '.join(suspects)}{causes}, which chooses the driver; if that is not it, {_PACKAGES[backend]}"
+    return f"unset {' and '.join(suspects)}{causes}, which selects the driver; if that fails, {_PACKAGES[backend]}"
 
 
 def _vendor_paths() -> list[str]:
-    """What libglvnd is told to read instead of what the system has."""
+    """Paths that libglvnd is told to read instead of the system's."""
     names = ("__EGL_VENDOR_LIBRARY_FILENAMES", "__EGL_VENDOR_LIBRARY_DIRS", "LIBGL_DRIVERS_PATH")
     return [path for name in names for path in os.environ.get(name, "").split(":") if path]

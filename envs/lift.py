@@ -19,7 +19,7 @@ LIFT_HEIGHT_M = 0.04
 
 
 class _CubeSize:
-    """Stands in for the generator from which robosuite draws the cube's size."""
+    """Replaces the generator that robosuite draws the cube's size from."""
 
     def uniform(self, low: float, high: float) -> float:
         assert low <= CUBE_HALF_SIZE_M <= high
@@ -27,7 +27,7 @@ class _CubeSize:
 
 
 class _LiftSimulation(FrozenModel, RobosuiteLift):
-    """robosuite's Lift with the cube's size fixed; robosuite draws it anew at every build of the model."""
+    """robosuite's Lift with a fixed cube size; robosuite draws a new one whenever the model is built."""
 
     rng: Any
 
@@ -38,7 +38,7 @@ class _LiftSimulation(FrozenModel, RobosuiteLift):
 
 
 class LiftEnv(RobosuiteEnv):
-    """The cube lies at random within 3 cm of the table's centre, turned at random; its place is the episode's cue."""
+    """The cube lies within 3 cm of the table's centre at a random yaw; its pose is the episode's cue."""
 
     task: ClassVar[TaskSpec] = LIFT
     simulation_class = _LiftSimulation
@@ -78,12 +78,12 @@ class LiftEnv(RobosuiteEnv):
         return self.data.qpos[self._cube_qpos].copy()
 
     def set_cue_pose(self, pose: np.ndarray) -> None:
-        """Puts the cube at a (7,) pose, as it is now in every other respect."""
+        """Moves the cube to a (7,) pose and leaves everything else unchanged."""
         self.data.qpos[self._cube_qpos] = pose
         mujoco.mj_forward(self.model, self.data)
 
     def sample_cue_pose(self, rng: np.random.Generator) -> np.ndarray:
-        """Draws a place and a turn as resets do; the height is the present one."""
+        """Draws a position and a yaw as resets do; keeps the current height."""
         x, y = rng.uniform(-CUBE_RANGE_M, CUBE_RANGE_M, 2)
         half_yaw_rad = rng.uniform(0.0, np.pi)
         return np.array([x, y, self.cue_pose()[2], np.cos(half_yaw_rad), 0.0, 0.0, np.sin(half_yaw_rad)])

@@ -25,37 +25,37 @@ class _RoundSimulation(FrozenModel, ParkedObjects, RobosuiteNutAssemblyRound):
 
 
 class NutAssemblyEnv(FreeObjectEnv):
-    """A nut lies on its side of the table, turned at random; its place is the cue. The pegs stand where they stand."""
+    """A nut lies on its side of the table at a random yaw; its pose is the cue. The pegs do not move."""
 
     object_rest_height_m = TABLE_TOP_HEIGHT_M + NUT_HALF_HEIGHT_M
 
     @property
     def manipulated_object(self) -> Any:
-        """The one nut that is left on the scene."""
+        """The one nut left in the scene."""
         return self.simulation.nuts[self.simulation.nut_id]
 
     def goal_position_m(self) -> np.ndarray:
-        """(3,) the nut's centre when it lies around its peg."""
+        """(3,) the nut's centre when it is on its peg."""
         peg = (self.simulation.peg1_body_id, self.simulation.peg2_body_id)[self.simulation.nut_id]
         x, y, _ = self.data.xpos[peg]
         return np.array([x, y, self.object_rest_height_m])
 
     def sample_cue_pose(self, rng: np.random.Generator) -> np.ndarray:
-        """Draws a place and a turn as resets do; the height is the present one."""
+        """Draws a position and a yaw as resets do; keeps the current height."""
         sampler = self.simulation.placement_initializer.samplers[f"{self.manipulated_object.name}Sampler"]
         pose = sample_beside(sampler, self.manipulated_object, {}, rng)
         return np.concatenate([pose[:2], [self.cue_pose()[2]], pose[3:]])
 
 
 class NutAssemblySquareEnv(NutAssemblyEnv):
-    """The square nut of brass."""
+    """The square brass nut."""
 
     task: ClassVar[TaskSpec] = NUT_ASSEMBLY_SQUARE
     simulation_class = _SquareSimulation
 
 
 class NutAssemblyRoundEnv(NutAssemblyEnv):
-    """The round nut of steel."""
+    """The round steel nut."""
 
     task: ClassVar[TaskSpec] = NUT_ASSEMBLY_ROUND
     simulation_class = _RoundSimulation

@@ -1,6 +1,6 @@
 """Pick and place: carry one object from the left bin to its quarter of the right one (robosuite's PickPlace tasks).
 
-Zhu et al. 2020, arXiv:2009.12293. The pictures of the four objects that stand in the right bin show where each belongs.
+Zhu et al. 2020, arXiv:2009.12293. The pictures of the four objects in the right bin show where each belongs.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ class _CerealSimulation(FrozenModel, ParkedObjects, RobosuitePickPlaceCereal):
 
 
 class PickPlaceEnv(FreeObjectEnv):
-    """The object stands anywhere in the left bin, 5 cm clear of its walls, turned at random; its place is the cue."""
+    """The object stands anywhere in the left bin, 5 cm clear of the walls, at a random yaw; its pose is the cue."""
 
-    # From the object's centre, where robosuite has its origin, down to what it stands on.
+    # From the object's centre, which is robosuite's origin, down to the surface below it.
     standing_height_m: ClassVar[float]
 
     @property
     def manipulated_object(self) -> Any:
-        """The one object that is left on the scene."""
+        """The one object left in the scene."""
         return self.simulation.objects[self.simulation.object_id]
 
     @property
     def object_rest_height_m(self) -> float:
-        """Height of the object's centre where it stands in a bin."""
+        """Height of the object's centre when it stands in a bin."""
         return BIN_FLOOR_HEIGHT_M + self.standing_height_m
 
     def goal_position_m(self) -> np.ndarray:
@@ -61,7 +61,7 @@ class PickPlaceEnv(FreeObjectEnv):
         return np.array([x, y, self.object_rest_height_m])
 
     def sample_cue_pose(self, rng: np.random.Generator) -> np.ndarray:
-        """Draws a place in the left bin and a turn as resets do; the height is the present one."""
+        """Draws a position in the left bin and a yaw as resets do; keeps the current height."""
         sampler = self.simulation.placement_initializer.samplers["CollisionObjectSampler"]
         pose = sample_beside(sampler, self.manipulated_object, {}, rng)
         return np.concatenate([pose[:2], [self.cue_pose()[2]], pose[3:]])

@@ -1,8 +1,8 @@
-"""The watch over a renderer's frames while episodes run: blank ones, and ones that stand still while the arm moves.
+"""Watches a renderer's frames while episodes run, for blank frames and for frames frozen while the arm moves.
 
-The proof at the start (selfcheck.py) says nothing about the hour after it: a context can be lost, or hand back the last
-picture for ever. The watch sits in the renderer, below whatever a task adds to a frame (noise would hide a frozen
-picture), and looks at every frame of the process. It reads the simulation and changes nothing.
+The proof at the start (selfcheck.py) does not cover the hours after it: a context can be lost, or return the last frame
+for ever. The watch sits in the renderer, below anything a task adds to a frame (noise would hide a frozen frame), and
+checks every frame of the process. It reads the simulation without changing it.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ import numpy as np
 from smidgen.envs.errors import untrusted_pixels
 
 GRIP_SITE = "grip_site"
-# In smaller pictures an arm that moves need not change a pixel, and a picture of one colour is a fair one.
+# In smaller frames a moving arm may not change any pixel, and a frame of one colour can be valid.
 MIN_SIDE_PX = 16
 CALIBRATED_SIDE_PX = 64
-# Several times what real episodes of any task ask for: results/reliability/pixels.json has the figures.
+# Several times what occurs in real episodes of any task: see results/reliability/pixels.json.
 MAX_UNSEEN_MOVE_M = 0.01
 
 
 def max_unseen_move_m(image_size: tuple[int, int]) -> float:
-    """How far the end effector may move in view of a camera whose picture stays as it is; farther in coarse ones."""
+    """How far the end effector may move in view without changing a frame; farther at low resolution."""
     return MAX_UNSEEN_MOVE_M * max(1.0, CALIBRATED_SIDE_PX / min(image_size))
 
 
 class PixelWatch:
-    """Compares every frame of each camera with the one before, and with how far the end effector has moved since.
+    """Compares every frame of each camera with the previous one, given how far the end effector has moved since.
 
     Args:
         model: The compiled model; its end effector is the site whose name ends with :data:`GRIP_SITE`.
-        data: The state that is drawn.
+        data: The rendered state.
         cameras: Names of the cameras, in the order of the frames.
         image_size: Height and width of a frame in pixels.
 
     Attributes:
-        largest_unseen_move_m: The farthest that the end effector has moved in view while a picture stayed as it was.
+        largest_unseen_move_m: The farthest the end effector has moved in view without changing a frame.
     """
 
     def __init__(
@@ -57,11 +57,11 @@ class PixelWatch:
         self.largest_unseen_move_m = 0.0
 
     def see(self, frames: np.ndarray) -> None:
-        """Looks at the frames (num_cameras, H, W, 3) of the present state.
+        """Checks the frames (num_cameras, H, W, 3) of the current state.
 
         Raises:
-            PixelError: If a frame is of one colour throughout, or is the same as before though the end effector has
-                moved farther than :func:`max_unseen_move_m` and is in the camera's view.
+            PixelError: If a frame has a single colour, or is unchanged although the end effector is in view and has
+                moved farther than :func:`max_unseen_move_m`.
         """
         if not self._is_watching:
             return
@@ -71,8 +71,8 @@ class PixelWatch:
                 self._see_unchanged(index)
                 continue
             if _is_of_one_colour(frame):
-                raise untrusted_pixels(f"camera {self._names[index]!r} shows one colour and nothing else")
-            # The caller owns the frame and may write into it.
+                raise untrusted_pixels(f"camera {self._names[index]!r} shows a single colour")
+            # Copied, because the caller may modify the frame.
             self._last[index], self._last_change_m[index] = frame.copy(), self._eef_position_m()
 
     def _eef_position_m(self) -> np.ndarray:
@@ -85,11 +85,11 @@ class PixelWatch:
         self.largest_unseen_move_m = max(moved_m, self.largest_unseen_move_m)
         if moved_m > self._limit_m:
             raise untrusted_pixels(
-                f"camera {self._names[index]!r} still shows the same picture, the arm having moved {moved_m:.3f} m"
+                f"camera {self._names[index]!r} still shows the same frame after the arm moved {moved_m:.3f} m"
             )
 
     def _is_in_view(self, index: int) -> bool:
-        """Whether the end effector lies inside the picture; MuJoCo's cameras look along their own -z."""
+        """Whether the end effector is inside the frame; MuJoCo's cameras look along their -z axis."""
         camera = self._cameras[index]
         axes = np.reshape(self._data.cam_xmat[camera], (3, 3))
         right, up, back = axes.T @ (self._eef_position_m() - self._data.cam_xpos[camera])
@@ -97,5 +97,5 @@ class PixelWatch:
 
 
 def _is_of_one_colour(frame: np.ndarray) -> bool:
-    # Row against row: comparing every pixel with the first takes ten times as long.
+    # Compares rows: comparing every pixel with the first takes ten times as long.
     return np.array_equal(frame[1:], frame[:-1]) and np.array_equal(frame[0, 1:], frame[0, :-1])

@@ -29,12 +29,12 @@ from smidgen.runtime.worker_process import end_with_parent_process
 VISUAL_GROUP = 1
 HIDDEN_GROUP = 5
 MAX_IMAGE_SIZE = 2048
-# Two values of the buffer that pixels are read into: what still holds either after its reading was not read.
+# The pixel buffer is filled with these values before reading; a buffer that still holds either was not written.
 _UNREAD_MARKS = (0x5A, 0xA5)
 
 
 class WrongThread(UserError):
-    """Drawing was asked for in another thread than the one that the context belongs to."""
+    """Rendering was attempted in a thread other than the context's."""
 
 
 def open_gl(model: mujoco.MjModel, width: int, height: int) -> tuple[mujoco.GLContext, mujoco.MjrContext]:
@@ -42,36 +42,36 @@ def open_gl(model: mujoco.MjModel, width: int, height: int) -> tuple[mujoco.GLCo
 
     Raises:
         ForkedDrawing: In a forked child of a process that has drawn.
-        GraphicsError: If no context can be made; the message names the variable or package at fault.
+        GraphicsError: If no context can be created; the message names the variable or package at fault.
     """
     require_own_process()
     end_with_parent_process()
     Drawing.has_begun = True
     try:
-        # One that cannot be made is finalised all the same, and would complain below our message that it lacks this.
+        # A context that could not be created is finalised all the same, and would warn about a missing attribute.
         mujoco.GLContext._context = None
         with warnings.catch_warnings():
-            # GLFW raises nothing: it warns.
+            # GLFW does not raise: it warns.
             warnings.filterwarnings("error", module="glfw")
             gl = mujoco.GLContext(width, height)
         gl.make_current()
-        # No frame shows text, and the smallest fonts are uploaded in half the time of the usual ones.
+        # Frames show no text, and the smallest fonts upload in half the time of the default ones.
         return gl, mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_50)
-    except Exception as error:  # MuJoCo, PyOpenGL, GLFW and a driver each raise their own
+    except Exception as error:  # MuJoCo, PyOpenGL, GLFW and drivers each have their own exceptions
         backend = os.environ.get("MUJOCO_GL", "")
         if (loaded := mujoco.GLContext.__module__.rpartition(".")[2]) != backend and {loaded, backend} != {
             "glfw",
             "glx",
         }:
             raise GraphicsError(
-                f"MuJoCo was imported before smidgen.envs and draws with {loaded}, which fails ({error})",
+                f"MuJoCo was imported before smidgen.envs and renders with {loaded}, which fails ({error})",
                 f"import smidgen.envs first, or set MUJOCO_GL={backend} before Python starts",
             ) from error
-        raise cannot_draw(backend, f"no OpenGL context could be made with MUJOCO_GL={backend} ({error})") from error
+        raise cannot_draw(backend, f"cannot create an OpenGL context with MUJOCO_GL={backend} ({error})") from error
 
 
 def close_gl(gl: mujoco.GLContext, context: mujoco.MjrContext) -> None:
-    """Gives a context back; one that is lost, or belongs to a process that this one was forked from, is left alone."""
+    """Releases a context, unless it is lost or belongs to the process that this one was forked from."""
     if Drawing.was_forked:
         Drawing.kept.append((gl, context))
         return
@@ -79,20 +79,20 @@ def close_gl(gl: mujoco.GLContext, context: mujoco.MjrContext) -> None:
         gl.make_current()
         context.free()
         gl.free()
-    except Exception:  # a lost context was named when it drew, and has nothing left to give back
-        # Without it, MuJoCo's own finaliser would try once more and complain below our message.
+    except Exception:  # a lost context was reported when it was used, and has nothing left to release
+        # Otherwise MuJoCo's finaliser would try again and print a warning.
         gl._context = None
 
 
 @contextlib.contextmanager
 def owning_thread(thread: threading.Thread) -> Iterator[None]:
-    """Names the thread where drawing fails because the context belongs to another.
+    """Names the thread if rendering fails because the context belongs to another one.
 
     Args:
-        thread: The one that opened the context.
+        thread: The thread that opened the context.
 
     Raises:
-        WrongThread: If drawing fails in another thread.
+        WrongThread: If rendering fails in another thread.
     """
     try:
         yield
@@ -101,22 +101,22 @@ def owning_thread(thread: threading.Thread) -> Iterator[None]:
         if here is thread:
             raise
         raise WrongThread(
-            f"this environment has drawn in thread {thread.name!r}, and cannot draw in thread {here.name!r}: an OpenGL "
-            "context belongs to one thread; make and use each environment in one thread"
+            f"this environment was used in thread {thread.name!r} and cannot render in thread {here.name!r}: an OpenGL "
+            "context belongs to one thread; create and use each environment in the same thread"
         ) from error
 
 
 @dataclass(frozen=True)
 class RenderProfile:
-    """What decides a pixel besides the scene; part of an environment's version.
+    """Everything besides the scene that affects pixels; part of an environment's version.
 
     Attributes:
         name: What users type.
         shadows: Whether lights cast shadows.
-        reflections: Whether surfaces mirror the scene.
+        reflections: Whether surfaces reflect the scene.
         num_samples: Samples per pixel of multisample antialiasing; 0 for none.
-        mesh_fraction: Share of each visual mesh's triangles that is kept.
-        min_faces: Triangles that a visual mesh keeps at least.
+        mesh_fraction: Fraction of each visual mesh's triangles to keep.
+        min_faces: Minimum number of triangles to keep per visual mesh.
     """
 
     name: str
@@ -134,7 +134,7 @@ class RenderProfile:
 
 RENDER_PROFILES: dict[str, RenderProfile] = {
     "v0": RenderProfile("v0", shadows=False, reflections=False, num_samples=0, mesh_fraction=0.12, min_faces=1200),
-    # What v0 is compared with: its flags, and every triangle of every mesh.
+    # For comparison with v0: the same flags, and every triangle of every mesh.
     "whole_meshes": RenderProfile(
         "whole_meshes", shadows=False, reflections=False, num_samples=0, mesh_fraction=1.0, min_faces=0
     ),
@@ -143,10 +143,10 @@ RENDER_PROFILES: dict[str, RenderProfile] = {
 
 
 def get_render_profile(name: str) -> RenderProfile:
-    """Looks a profile up by name.
+    """Looks up a profile by name.
 
     Raises:
-        UserError: If there is none of that name.
+        UserError: If there is no such profile.
     """
     if name not in RENDER_PROFILES:
         raise unknown_name("render profile", name, RENDER_PROFILES)
@@ -161,7 +161,7 @@ def parse_image_size(image_size: int | tuple[int, int]) -> tuple[int, int]:
     """
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
     if not (1 <= height <= MAX_IMAGE_SIZE and 1 <= width <= MAX_IMAGE_SIZE):
-        raise UserError(f"image_size must lie between 1 and {MAX_IMAGE_SIZE} pixels a side, got {image_size}")
+        raise UserError(f"expected image_size of 1 to {MAX_IMAGE_SIZE} pixels a side, got {image_size}")
     return int(height), int(width)
 
 
@@ -170,13 +170,13 @@ class FrameRenderer:
 
     Args:
         model: The compiled model; its off-screen buffer and quality settings are set from the profile.
-        data: The state to draw.
+        data: The state to render.
         cameras: Camera names, in the order of the frames.
         image_size: Height and width in pixels.
         profile: The render profile.
 
     Raises:
-        UserError: If the model has no camera of a name, or no OpenGL context can be made.
+        UserError: If the model has no such camera, or no OpenGL context can be created.
     """
 
     def __init__(
@@ -222,14 +222,14 @@ class FrameRenderer:
         return camera
 
     def render(self) -> np.ndarray:
-        """Draws the present state.
+        """Renders the current state.
 
         Returns:
-            (num_cameras, H, W, 3) uint8, upright, the caller's own memory.
+            (num_cameras, H, W, 3) uint8, upright, in memory owned by the caller.
 
         Raises:
-            PixelError: If drawing fails, or what it gives cannot be the present state's picture.
-            UserError: In a forked child of a process that has drawn, or in another thread than the first frame's.
+            PixelError: If rendering fails, or the result cannot be a frame of the current state.
+            UserError: In a forked child of a process that has rendered, or in a thread other than the first frame's.
         """
         require_own_process()
         try:
@@ -237,13 +237,13 @@ class FrameRenderer:
                 frames = self._draw()
         except UserError:
             raise
-        except Exception as error:  # MuJoCo, PyOpenGL and a driver each raise their own
-            raise untrusted_pixels(f"drawing failed ({type(error).__name__}: {error})") from error
+        except Exception as error:  # MuJoCo, PyOpenGL and drivers each have their own exceptions
+            raise untrusted_pixels(f"rendering failed ({type(error).__name__}: {error})") from error
         self.watch.see(frames)
         return frames
 
     def _draw(self) -> np.ndarray:
-        # Another environment of this process may have made its context current since.
+        # Another environment in this process may have made its context current.
         self._gl.make_current()
         frames = np.empty((len(self._cameras), self._height, self._width, 3), dtype=np.uint8)
         for frame, camera in zip(frames, self._cameras, strict=True):
@@ -264,16 +264,16 @@ class FrameRenderer:
         return frames
 
     def _read_pixels(self) -> None:
-        """Reads the picture; a lost context leaves the buffer as it was, which would look like the last picture."""
+        """Reads the pixels; a lost context leaves the buffer unchanged, which would look like the last frame."""
         for mark in _UNREAD_MARKS:
             self._upside_down.fill(mark)
             mujoco.mjr_readPixels(self._upside_down, None, self._viewport, self._context)
             if (self._upside_down != mark).any():
                 return
-        raise untrusted_pixels("OpenGL hands back no pixels, its context is lost")
+        raise untrusted_pixels("OpenGL returned no pixels, its context is lost")
 
     def renderer_name(self) -> str:
-        """What draws: OpenGL's own name of the device or the software rasteriser."""
+        """OpenGL's name of the device or the software rasteriser."""
         from OpenGL import GL
 
         require_own_process()
@@ -283,5 +283,5 @@ class FrameRenderer:
         return name.decode() if name else "unknown"
 
     def close(self) -> None:
-        """Gives the OpenGL context back."""
+        """Releases the OpenGL context."""
         self._finalizer()

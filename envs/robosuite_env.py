@@ -33,19 +33,19 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray], abc.ABC):
     """A task with absolute end-effector targets in and frames out.
 
     Args:
-        cameras: Names of the cameras to render; the task's own by default. May be empty.
+        cameras: Names of the cameras to render; the task's by default. May be empty.
         image_size: Height and width of a frame in pixels, or one number for both.
-        render_profile: ``v0``, frozen with this version, or ``stock``, robosuite's own pixels.
-        observe_pixels: Whether observations hold frames. Without, nothing is rendered unless asked for.
+        render_profile: ``v0``, frozen with this version, or ``stock``, robosuite's pixels.
+        observe_pixels: Whether observations contain frames. If not, frames are rendered on request only.
         render_mode: ``rgb_array`` or None; both render the first camera.
 
     Raises:
         UserError: For an unknown profile or an impossible size, and at the first frame for an unknown camera.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012  (as Gymnasium has it)
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012  (as in Gymnasium)
     task: ClassVar[TaskSpec]
-    # Of a user's task: its Expert, where demonstrations are wanted. Those of ours stand in EXPERTS.
+    # For users' tasks: the Expert that collects demonstrations, if any. Ours are registered in EXPERTS.
     expert: ClassVar[type[Any] | None] = None
     simulation_class: ClassVar[type[FrozenModel]]
 
@@ -86,23 +86,23 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray], abc.ABC):
         return DictSpace(spaces)
 
     def _after_build(self) -> None:
-        """Where a task looks up its indices in the compiled model."""
+        """Hook for tasks to look up their indices in the compiled model."""
 
     @abc.abstractmethod
     def is_success(self) -> bool:
-        """Whether the task is solved in the present state."""
+        """Whether the task is solved in the current state."""
 
     @abc.abstractmethod
     def privileged(self) -> dict[str, np.ndarray]:
-        """What experts see of the present state; each task documents its entries."""
+        """The current state as experts see it; each task documents its entries."""
 
     @abc.abstractmethod
     def cue_pose(self) -> np.ndarray:
-        """Pose of the cue, the thing that tells episodes apart, as one vector."""
+        """Pose of the cue, which distinguishes episodes, as one vector."""
 
     @abc.abstractmethod
     def set_cue_pose(self, pose: np.ndarray) -> None:
-        """Puts the cue elsewhere in the present state."""
+        """Moves the cue in the current state."""
 
     @abc.abstractmethod
     def sample_cue_pose(self, rng: np.random.Generator) -> np.ndarray:
@@ -113,7 +113,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray], abc.ABC):
         """Geoms that show the cue."""
 
     def _find_home_rotation(self) -> np.ndarray:
-        """How the gripper is turned at the robot's nominal start, before start noise: the rotation that is kept."""
+        """The gripper's rotation at the robot's nominal start, before start noise: the rotation to keep."""
         self.data.qpos[self._arm.qpos] = self._robot.init_qpos
         mujoco.mj_forward(self.model, self.data)
         return np.array(self.data.site_xmat[self._arm.site]).reshape(3, 3)
@@ -124,8 +124,8 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray], abc.ABC):
         """Starts an episode; the seed drives object placement and robot start noise.
 
         Args:
-            seed: The episode's seed; drawn from the last one's generator when None.
-            options: None are known.
+            seed: The episode's seed; drawn from the previous episode's generator if None.
+            options: Ignored.
 
         Returns:
             The observation, and ``info`` with ``is_success``, ``success_held_steps`` and ``seed``.
@@ -143,20 +143,20 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray], abc.ABC):
         return self._observation(), self._info() | {"seed": episode_seed}
 
     def _after_reset(self) -> None:
-        """What a task still has to set once robosuite has placed everything."""
+        """Hook for tasks to finish a reset once robosuite has placed everything."""
 
     def step(self, action: np.ndarray) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
-        """Moves towards a target for one control step.
+        """Moves towards the target for one control step.
 
         Args:
-            action: (A,) in the task's action specification; values outside of its box are clipped.
+            action: (A,) in the task's action specification; values outside its bounds are clipped.
 
         Returns:
             Observation, reward (1 in a successful state, else 0), whether success has held long enough, whether the
             horizon is reached, and ``info``.
 
         Raises:
-            ValueError: If the action has another shape or holds NaN or an infinity.
+            ValueError: If the action has the wrong shape or contains NaN or infinity.
             SimulatorError: If the simulation diverges.
         """
         action = np.asarray(action, dtype=np.float64)
@@ -166,7 +166,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray], abc.ABC):
         index = self.task.action.gripper_index
         gripper = None if index is None else float(action[index])
         self._controller.step(self._target_position(action), self._target_rotation(action), gripper, self._num_substeps)
-        # Kinematics and contacts of the state that the step ended in; velocities wait for the next step.
+        # Kinematics and contacts of the step's final state; velocities are updated in the next step.
         mujoco.mj_fwdPosition(self.model, self.data)
         self._after_physics()
         self._num_steps += 1
@@ -179,10 +179,10 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray], abc.ABC):
         return action[self.task.action.position_indices]
 
     def _after_physics(self) -> None:
-        """Where a task updates what is its own and not MuJoCo's, after each control step."""
+        """Hook for tasks to update their own state, not MuJoCo's, after each control step."""
 
     def _target_rotation(self, action: np.ndarray) -> np.ndarray:
-        """The rotation that an action asks for: home, turned about the vertical where the task declares yaw."""
+        """The commanded rotation: home, turned about the vertical if the task declares yaw."""
         if "yaw" not in self.task.action.kinds:
             return self._home_rotation
         yaw_rad = next_yaw(float(action[self.task.action.kinds.index("yaw")]), self.eef_yaw_rad())
@@ -199,7 +199,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray], abc.ABC):
         return observation
 
     def eef_state(self) -> np.ndarray:
-        """(E,) position (m, world frame); opening (m), cos and sin of twice the yaw where the action has them."""
+        """(E,) position (m, world frame); opening (m), cos and sin of twice the yaw if the action has them."""
         state = [self.data.site_xpos[self._arm.site]]
         if self.task.action.gripper_index is not None:
             state.append([self.gripper_opening_m()])
@@ -208,7 +208,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray], abc.ABC):
         return np.concatenate(state)
 
     def eef_yaw_rad(self) -> float:
-        """How far the gripper is turned about the vertical from home, in (-pi, pi]."""
+        """The gripper's rotation about the vertical from home, in (-pi, pi]."""
         return yaw_between(self.data.site_xmat[self._arm.site].reshape(3, 3), self._home_rotation)
 
     def gripper_opening_m(self) -> float:
@@ -218,7 +218,7 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray], abc.ABC):
         return float(first - second)
 
     def render_frames(self) -> np.ndarray:
-        """Frames of the present state: (num_cameras, H, W, 3) uint8, upright."""
+        """Frames of the current state: (num_cameras, H, W, 3) uint8, upright."""
         return self._frame_renderer().render()
 
     def _frame_renderer(self) -> FrameRenderer:
@@ -227,12 +227,12 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray], abc.ABC):
         return self._renderer
 
     def render(self) -> np.ndarray:
-        """The first camera's frame of the present state: (H, W, 3) uint8."""
+        """The first camera's frame of the current state: (H, W, 3) uint8."""
         return self.render_frames()[0]
 
     @contextlib.contextmanager
     def cue_hidden(self) -> Iterator[None]:
-        """Frames rendered inside lack the cue; physics does not notice."""
+        """Hides the cue in frames rendered inside the block; physics is unaffected."""
         geoms = self._cue_geoms()
         before = self.model.geom_group[geoms].copy()
         self.model.geom_group[geoms] = HIDDEN_GROUP
@@ -242,46 +242,46 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray], abc.ABC):
             self.model.geom_group[geoms] = before
 
     def move_cue(self, rng: np.random.Generator) -> np.ndarray:
-        """Puts the cue at another place of the reset range and returns its pose."""
+        """Moves the cue elsewhere in the reset range and returns its pose."""
         self.set_cue_pose(self.sample_cue_pose(rng))
         return self.cue_pose()
 
     def get_state(self) -> np.ndarray:
-        """Everything that it takes to render this state again and to go on from it, as one float64 vector."""
+        """Everything needed to render this state again and to continue from it, as one float64 vector."""
         physics = np.empty(mujoco.mj_stateSize(self.model, _STATE))
         mujoco.mj_getState(self.model, self.data, physics, _STATE)
         ours = [self._controller.posture_rad, self._controller.finger_command, self._task_state()]
         return np.concatenate([physics, *ours, [self._num_steps, self._held_steps]])
 
     def set_state(self, state: np.ndarray) -> None:
-        """Goes back to a state that :meth:`get_state` gave.
+        """Restores a state returned by :meth:`get_state`.
 
         Raises:
-            ValueError: If the vector has another length, as one of another task or version has.
+            ValueError: If the vector has the wrong length, as from another task or version.
         """
         ours = [self._controller.posture_rad, self._controller.finger_command, self._task_state()]
         sizes = [mujoco.mj_stateSize(self.model, _STATE), *map(len, ours), 2]
         state = np.asarray(state, dtype=np.float64)
         if state.shape != (sum(sizes),):
-            raise ValueError(f"a state of {self.task.env_id} holds {sum(sizes)} numbers, got shape {state.shape}")
+            raise ValueError(f"{self.task.env_id}: expected a state of {sum(sizes)} numbers, got shape {state.shape}")
         physics, posture, fingers, task_state, counters = np.split(state, np.cumsum(sizes)[:-1])
         self._set_task_state(task_state)
         mujoco.mj_setState(self.model, self.data, physics, _STATE)
         self._controller.posture_rad, self._controller.finger_command = posture.copy(), fingers.copy()
         self._num_steps, self._held_steps = int(counters[0]), int(counters[1])
         mujoco.mj_forward(self.model, self.data)
-        # mj_forward moves the solver's warm start; the stored one belongs to this state.
+        # mj_forward changes the solver's warm start; the stored one belongs to this state.
         mujoco.mj_setState(self.model, self.data, physics, _STATE)
 
     def _task_state(self) -> np.ndarray:
-        """Model fields and latches that this task changes and MuJoCo's state does not hold."""
+        """Model fields and latches that this task changes and that are not in MuJoCo's state."""
         return np.zeros(0)
 
     def _set_task_state(self, state: np.ndarray) -> None:
         """The inverse of :meth:`_task_state`."""
 
     def fingerprint(self) -> dict[str, dict[str, Any]]:
-        """What this environment is: ``ranked`` decides what may be compared, ``host`` only how exactly."""
+        """Identifies this environment: ``ranked`` decides what may be compared, ``host`` only how exactly."""
         module = type(self).__module__
         return environment_fingerprint(
             code={} if module.partition(".")[0] == "smidgen" else hash_modules(module),
@@ -294,11 +294,11 @@ class RobosuiteEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray], abc.ABC):
         )
 
     def renderer_name(self) -> str:
-        """OpenGL's name of what draws the frames."""
+        """OpenGL's name of the renderer."""
         return self._frame_renderer().renderer_name()
 
     def close(self) -> None:
-        """Gives the OpenGL context and the simulation's memory back; the environment is of no more use."""
+        """Releases the OpenGL context and the simulation's memory; the environment is unusable afterwards."""
         if self._renderer is not None:
             self._renderer.close()
             self._renderer = None

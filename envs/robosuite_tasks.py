@@ -12,7 +12,7 @@ _YAW_STATE = (*_GRIPPER_STATE, "cos_2_yaw", "sin_2_yaw")
 
 
 def _arm_and_gripper(low_m: tuple[float, float, float], high_m: tuple[float, float, float], yaw: bool) -> ActionSpec:
-    """A box of positions in metres, a gripper, and a yaw from home where a grasp depends on it."""
+    """Positions in metres within bounds, a gripper, and a yaw from home if a grasp depends on it."""
     quarter_turn = (math.pi / 2,) * yaw
     return ActionSpec(
         names=("x_m", "y_m", "z_m", *("yaw_rad",) * yaw, "gripper"),

@@ -26,11 +26,11 @@ def seeds(split: str, start: int, count: int) -> range:
         ``count`` consecutive seeds.
 
     Raises:
-        UserError: For an unknown split, or seeds outside of it.
+        UserError: For an unknown split, or seeds outside it.
     """
     if split not in SEED_RANGES:
         raise unknown_name("split", split, SEED_RANGES)
     whole = SEED_RANGES[split]
     if start < 0 or count < 1 or start + count > len(whole):
-        raise UserError(f"split {split!r} holds offsets 0 to {len(whole) - 1}; got start {start} and count {count}")
+        raise UserError(f"split {split!r} has offsets 0 to {len(whole) - 1}; got start {start} and count {count}")
     return whole[start : start + count]

@@ -1,6 +1,6 @@
-"""Proof that this process renders what it simulates, asked for before a process's first episode counts.
+"""Proves that this process renders what it simulates, before its first episode counts.
 
-A broken OpenGL context does not raise: it hands back black, frozen or foreign frames, and a data set of them looks fine
+A broken OpenGL context does not raise: it returns black, frozen or foreign frames, and a data set of them looks fine
 until a policy is trained on it.
 """
 
@@ -25,22 +25,22 @@ PROOF_SEED = 0
 PROOF_STEPS = 12
 THUMBNAIL_PIXELS = 8
 MIN_CONTRAST = 8.0
-# Other drivers shade a little differently; a black, frozen or foreign frame is off by far more.
+# Other drivers shade slightly differently; a black, frozen or foreign frame differs far more.
 MAX_THUMBNAIL_DIFFERENCE = 12.0
 REFERENCE_FILE = Path(__file__).with_name("reference_frames.json")
 
-# The state that an environment's proof began with, and its frames.
+# The first state of an environment's proof, and its frames.
 _known_pictures: weakref.WeakKeyDictionary[Any, tuple[np.ndarray, np.ndarray]] = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
 class PixelProof:
-    """What a successful proof saw.
+    """The figures of a successful proof.
 
     Attributes:
-        moved_fraction: Share of pixels that changed as the arm moved.
+        moved_fraction: Fraction of pixels that changed as the arm moved.
         cue_pixels: Pixels that the cue covers in the first frame.
-        reference_difference: Mean absolute difference to the recorded picture in grey levels; None where none fits.
+        reference_difference: Mean absolute difference from the recorded picture in grey levels; None if there is none.
     """
 
     moved_fraction: float
@@ -49,70 +49,70 @@ class PixelProof:
 
 
 def prove_pixels(env: RobosuiteEnv) -> PixelProof | None:
-    """Renders known states and compares them with each other and with recorded pictures.
+    """Renders known states and compares the frames with each other and with recorded pictures.
 
-    The same state must give the same frame twice, also after others were drawn; another state and a hidden cue must
-    give another frame; and the first frame must look like the recorded one.
+    The same state must give the same frame twice, also after other states were rendered; another state and a hidden cue
+    must give different frames; and the first frame must match the recorded one.
 
     Args:
-        env: A bare environment; it is reset, and has to be reset again before use.
+        env: A bare environment; it is reset, and must be reset again before use.
 
     Returns:
-        What was seen; None if the environment has no cameras.
+        The figures; None if the environment has no cameras.
 
     Raises:
-        PixelError: If a frame is wrong; the message says how, and what to do.
+        PixelError: If a frame is wrong; the message says how, and how to fix it.
     """
     if not env.cameras:
         return None
     state, first = _first_frame(env)
-    _expect(np.array_equal(first, env.render_frames()), "one state rendered twice gives two pictures")
+    _expect(np.array_equal(first, env.render_frames()), "rendering one state twice gives different frames")
     moved = _frame_after_motion(env)
     env.set_state(state)
-    _expect(np.array_equal(first, env.render_frames()), "a state's picture changes once others were drawn")
+    _expect(np.array_equal(first, env.render_frames()), "a state's frame changes after other states were rendered")
     with env.cue_hidden():
         hidden = env.render_frames()
     moved_fraction, cue_pixels = _changed_pixels(first, moved).mean(), int(_changed_pixels(first, hidden).sum())
     if min(env.image_size) >= 2 * THUMBNAIL_PIXELS:
-        _expect(float(first.std()) > MIN_CONTRAST, "the picture is blank")
-        _expect(moved_fraction > 0, "the picture does not change while the arm moves")
-        _expect(cue_pixels > 0, "the picture does not show the cue")
+        _expect(float(first.std()) > MIN_CONTRAST, "the frame is blank")
+        _expect(moved_fraction > 0, "the frame does not change while the arm moves")
+        _expect(cue_pixels > 0, "the frame does not show the cue")
     difference = _reference_difference(env, first)
     _expect(
         difference is None or difference < MAX_THUMBNAIL_DIFFERENCE,
-        f"the first picture is off by {difference} grey levels from the recorded one",
+        f"the first frame differs from the recorded one by {difference} grey levels",
     )
     _known_pictures[env] = state, first
     return PixelProof(float(moved_fraction), cue_pixels, difference)
 
 
 def make_proven(task: str, **kwargs: Any) -> Any:
-    """Makes a task's environment, as :func:`smidgen.envs.tasks.make_env` does, and proves its pixels.
+    """Makes a task's environment, as :func:`smidgen.envs.tasks.make_env` does, and checks its pixels.
 
     Raises:
         UserError: If it cannot be made.
         PixelError: If a frame is wrong.
     """
-    # Imported here: the registry's package is what imports this module's first.
+    # Imported here, because the registry's package imports this module.
     from smidgen.envs.tasks import make_env
 
     env = make_env(task, **kwargs)
     try:
-        with running_task(task, "proving its pixels"):
+        with running_task(task, "checking its pixels"):
             prove_pixels(env)
     except PixelError as error:
         if not is_class_spec(task):
             raise
-        raise PixelError(f"{error}; if the doctor finds nothing, the class {task:.200} is at fault") from error
+        raise PixelError(f"{error}; if smidgen-doctor reports no problem, the class {task:.200} is at fault") from error
     return env
 
 
 def confirm_pixels(env: Any) -> None:
-    """Draws the state that the proof began with once more: whatever was drawn since counts only if it looks the same.
+    """Renders the proof's first state again: frames rendered since then count only if it looks the same.
 
     Args:
-        env: A bare environment; it has to be reset before further use. One without cameras, or without a proof, has no
-            picture to compare with.
+        env: A bare environment; it must be reset before further use. Without cameras or a proof, there is nothing to
+            compare.
 
     Raises:
         PixelError: If a single bit differs.
@@ -120,7 +120,7 @@ def confirm_pixels(env: Any) -> None:
     if env in _known_pictures:
         state, frames = _known_pictures[env]
         env.set_state(state)
-        _expect(np.array_equal(env.render_frames(), frames), "a known picture comes out otherwise than at the start")
+        _expect(np.array_equal(env.render_frames(), frames), "a known state's frame differs from that at the start")
 
 
 def _expect(holds: bool, otherwise: str) -> None:
@@ -134,7 +134,7 @@ def _first_frame(env: RobosuiteEnv) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _frame_after_motion(env: RobosuiteEnv) -> np.ndarray:
-    """Drives the arm down to the middle of its action box."""
+    """Drives the arm to the middle of its action range."""
     low, high = np.array(env.task.action.low), np.array(env.task.action.high)
     target = (low + high) / 2
     target[env.task.action.position_indices[-1]] = low[env.task.action.position_indices[-1]]
@@ -148,14 +148,14 @@ def _changed_pixels(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 
 
 def thumbnail(frame: np.ndarray) -> np.ndarray:
-    """Block means of a (H, W, 3) frame as (8, 8, 3) grey levels; the same for every resolution, up to edges."""
+    """Block means of a (H, W, 3) frame as (8, 8, 3) grey levels; the same at every resolution, except at edges."""
     rows = np.array_split(np.arange(frame.shape[0]), THUMBNAIL_PIXELS)
     columns = np.array_split(np.arange(frame.shape[1]), THUMBNAIL_PIXELS)
     return np.array([[frame[np.ix_(row, column)].mean(axis=(0, 1)) for column in columns] for row in rows])
 
 
 def _reference_difference(env: RobosuiteEnv, frames: np.ndarray) -> float | None:
-    """Mean difference to the recorded thumbnails of this environment, profile and cameras."""
+    """Mean difference from the recorded thumbnails of this environment, profile and cameras."""
     height, width = env.image_size
     if height != width or height < 2 * THUMBNAIL_PIXELS:
         return None
@@ -169,12 +169,12 @@ def _reference_difference(env: RobosuiteEnv, frames: np.ndarray) -> float | None
 
 
 def reference_key(env: RobosuiteEnv) -> str:
-    """Under what name an environment's reference thumbnails are recorded."""
+    """The key of an environment's recorded thumbnails."""
     return f"{env.task.env_id} {env.render_profile.name}"
 
 
 def reference_thumbnails(env: Any) -> dict[str, list[list[list[float]]]]:
-    """Each camera's thumbnail of the state that a proof begins with, as it is recorded."""
+    """Each camera's thumbnail of the proof's first state, as recorded."""
     _, frames = _first_frame(env)
     return {camera: thumbnail(frame).round(1).tolist() for camera, frame in zip(env.cameras, frames, strict=True)}
 

@@ -1,4 +1,4 @@
-"""The one door to robosuite: its classes, imported once the backend is chosen and without its notes on the terminal."""
+"""The only module that imports robosuite: after the backend is chosen, and with its log messages suppressed."""
 
 from __future__ import annotations
 

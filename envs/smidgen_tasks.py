@@ -1,7 +1,7 @@
-"""What the tasks that are made to be missed declare of themselves. Imports no simulator.
+"""Specifications of the touch tasks, whose cue is easy to miss. Imports no simulator.
 
-Everything but a small cue is the same in every episode, the robot's start included: a policy that does not notice the
-cue can only go to the mean goal, and :func:`chance_level` says how often that is near enough.
+Everything but a small cue is the same in every episode, including the robot's start: a policy that does not notice the
+cue can only go to the mean goal, and :func:`chance_level` computes how often that is close enough.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class GoalRange:
     Attributes:
         low_m: Smallest x and y.
         high_m: Largest x and y.
-        tolerance_m: Horizontal distance to the goal that still counts.
+        tolerance_m: Largest horizontal distance to the goal that counts as success.
     """
 
     low_m: tuple[float, float]
@@ -30,7 +30,7 @@ class GoalRange:
     tolerance_m: float
 
     def __post_init__(self) -> None:
-        assert min(side for side in self._sides_m() if side) >= 2 * self.tolerance_m, "the disc fits into the range"
+        assert min(side for side in self._sides_m() if side) >= 2 * self.tolerance_m, "the disc fits in the range"
 
     def _sides_m(self) -> tuple[float, float]:
         return self.high_m[0] - self.low_m[0], self.high_m[1] - self.low_m[1]
@@ -40,10 +40,10 @@ class GoalRange:
         return rng.uniform(self.low_m, self.high_m)
 
     def chance(self) -> float:
-        """Share of the goals within tolerance of the range's centre, the mean goal.
+        """Fraction of goals within tolerance of the range's centre, the mean goal.
 
-        That is what a policy scores that sees nothing and always goes to the mean; no blind policy that goes to one
-        place and stays there scores more.
+        This is the score of a policy that sees nothing and always goes to the mean; no blind policy that goes to one
+        place and stays there scores higher.
         """
         length_x_m, length_y_m = self._sides_m()
         if length_x_m == 0.0:
@@ -51,9 +51,9 @@ class GoalRange:
         return math.pi * self.tolerance_m**2 / (length_x_m * length_y_m)
 
 
-# At least one pixel's footprint on the table, anywhere in the ranges below: more cannot be asked of one pixel.
+# At least one pixel's footprint on the table, anywhere in the ranges below: a pixel cannot resolve more.
 TOLERANCE_M = 0.025
-# Wide, so that chance is low; in full view of the camera at the start, and within the arm's reach.
+# Wide, so that chance is low; fully in the camera's view at the start, and within the arm's reach.
 DOT_GOALS = GoalRange(low_m=(-0.2, -0.2), high_m=(0.15, 0.2), tolerance_m=TOLERANCE_M)
 STRIPES_GOALS = GoalRange(low_m=(0.0, -0.28), high_m=(0.0, 0.28), tolerance_m=TOLERANCE_M)
 SPECK_LEVELS = (1, 2, 4, 16, 64)

@@ -17,13 +17,13 @@ from smidgen.envs.smidgen_tasks import BLINK, SPECK_NOISE, SPECKS
 from smidgen.envs.specs import TABLE_HEIGHT_M, TaskSpec
 from smidgen.envs.touch import TouchEnv, TouchSimulation, add_matt_material, add_picture, as_attribute
 
-# Dark, not black: noise added to it is not cut off either.
+# Dark, but not black, so that added noise is not clipped.
 DOT_RGBA = "0.15 0.15 0.15 1"
-# A policy sees three frames: from the second step on, exactly one of any three in a row shows the dot. At the start
-# the first frame, which stands in for those before it, shows it.
+# A policy sees three frames: from the second step on, exactly one of any three consecutive frames shows the dot. At the
+# start, the first frame, which also pads the history, shows it.
 PERIOD_STEPS = 3
-# In grey levels of 255. The dot differs from the table by 95: with the 12,288 tokens of three frames, noise matters to
-# per-token standardisation from 95 / (2 sqrt(12288)) = 0.4 levels on.
+# In grey levels out of 255. The dot differs from the table by 95: with the 12,288 tokens of three frames, noise affects
+# per-token standardisation from 95 / (2 sqrt(12288)) = 0.4 levels up.
 NOISE_SD_LEVELS = 8.0
 _LARGEST_KEY = 2**53
 
@@ -47,8 +47,8 @@ class DotSimulation(TouchSimulation):
 class SpeckEnv(TouchEnv):
     """The dot covers exactly ``num_pixels`` pixels of a 64 x 64 frame of the default camera when an episode starts.
 
-    Its radius follows from its place, so that it looks as large wherever it lies. At a place of its own choosing, in
-    larger frames or from another camera it covers as many pixels as that radius gives.
+    The radius depends on the place, so that the dot appears equally large everywhere. At other places, in larger frames
+    or from another camera, the number of pixels follows from that radius.
     """
 
     simulation_class = DotSimulation
@@ -77,7 +77,7 @@ class SpeckEnv(TouchEnv):
         self.model.geom_size[self._dot_geom, 0], _ = dot_radius_m(pose, self.num_pixels)
 
     def sample_cue_pose(self, rng: np.random.Generator) -> np.ndarray:
-        """Draws a place as resets do: one at which it is beyond doubt which pixels the dot covers."""
+        """Draws a place as resets do: one at which it is unambiguous which pixels the dot covers."""
         return draw_dot(self.goals, self.num_pixels, rng)
 
     def _cue_geoms(self) -> list[int]:
@@ -120,13 +120,13 @@ class Speck64Env(SpeckEnv):
 
 
 class BlinkEnv(SpeckEnv):
-    """A dot of sixteen pixels, drawn at the control steps 0, 3, 6, ... of an episode and at no other."""
+    """A dot of sixteen pixels, drawn only at the control steps 0, 3, 6, ... of an episode."""
 
     task: ClassVar[TaskSpec] = BLINK
     num_pixels = 16
 
     def render_frames(self) -> np.ndarray:
-        """Frames of the present state: (num_cameras, H, W, 3) uint8, upright; the step decides if the dot is there."""
+        """Frames of the current state: (num_cameras, H, W, 3) uint8, upright; the step decides if they show the dot."""
         if self._num_steps % PERIOD_STEPS == 0:
             return super().render_frames()
         with self.cue_hidden():
@@ -136,8 +136,8 @@ class BlinkEnv(SpeckEnv):
 class SpeckNoiseEnv(SpeckEnv):
     """A dot of four pixels; the noise is a function of the episode's seed, the control step and the camera.
 
-    It is independent for every pixel and colour, is added to the drawn frame, and the sum is rounded and cut to 0..255.
-    A stored state holds the episode's key to it, so that a state drawn again has the same noise.
+    It is independent for every pixel and colour, is added to the rendered frame, and the sum is rounded and clipped to
+    0..255. A stored state contains the episode's noise key, so that a state rendered again has the same noise.
     """
 
     task: ClassVar[TaskSpec] = SPECK_NOISE
@@ -156,7 +156,7 @@ class SpeckNoiseEnv(SpeckEnv):
         self._noise_key = int(state[-1])
 
     def render_frames(self) -> np.ndarray:
-        """Frames of the present state: (num_cameras, H, W, 3) uint8, upright, with this step's noise."""
+        """Frames of the current state: (num_cameras, H, W, 3) uint8, upright, with this step's noise."""
         return np.array(
             [
                 add_noise(frame, np.random.default_rng((self._noise_key, self._num_steps, camera)))
@@ -167,6 +167,6 @@ class SpeckNoiseEnv(SpeckEnv):
 
 
 def add_noise(frame: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A uint8 frame with noise of :data:`NOISE_SD_LEVELS`, rounded and cut to uint8 again."""
+    """A uint8 frame with noise of :data:`NOISE_SD_LEVELS`, rounded and clipped to uint8."""
     noisy = frame + rng.normal(0.0, NOISE_SD_LEVELS, frame.shape)
     return np.clip(np.rint(noisy), 0, 255).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""What a task declares of itself: its action, its horizon, its cameras. Imports no simulator."""
+"""A task's specification: its action, its horizon, its cameras. Imports no simulator."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ class TaskSpec:
         name: What users type, e.g. ``lift``.
         env_id: The versioned Gymnasium id.
         entry_point: ``module:Class`` of the environment.
-        summary: One line on what has to be done.
+        summary: The task in one line.
         horizon: Control steps after which an episode ends.
         action: The layout of the action vector.
         eef_state_names: Names, with units, of the end-effector state's components.
-        cameras: Cameras whose frames a policy sees by default.
+        cameras: Cameras that a policy sees by default.
         control_hz: Control steps per second of simulated time.
-        hold_steps: Consecutive successful steps that make an episode a success.
-        has_start_noise: Whether a reset's seed also drives where the robot starts; without, only the cue tells
-            episodes apart.
+        hold_steps: Consecutive successful steps required for success.
+        has_start_noise: Whether a reset's seed also varies the robot's start; if not, only the cue distinguishes
+            episodes.
         expert: ``module:Class`` of the scripted expert; empty where there is none. Nothing in this folder imports it.
     """
 

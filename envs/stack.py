@@ -18,11 +18,11 @@ LIFTED_M = 0.04
 
 
 class _StackSimulation(FrozenModel, RobosuiteStack):
-    """robosuite's Stack; both cubes' sizes are constants there."""
+    """robosuite's Stack; the cubes' sizes are constant."""
 
 
 class StackEnv(FreeObjectEnv):
-    """Two cubes lie at random within 8 cm of the table's centre, turned at random; the red one's place is the cue."""
+    """Two cubes lie within 8 cm of the table's centre at random yaws; the red one's pose is the cue."""
 
     task: ClassVar[TaskSpec] = STACK
     simulation_class = _StackSimulation
@@ -38,7 +38,7 @@ class StackEnv(FreeObjectEnv):
         self._base_geoms = geom_mask(self.model, self.simulation.cubeB.contact_geoms)
 
     def is_success(self) -> bool:
-        """Whether the red cube is above the table, touches the green one and is not in hand (robosuite's rule)."""
+        """Whether the red cube is above the table, touches the green one and is not grasped (robosuite's rule)."""
         lifted = self.data.xpos[self._object_body][2] > TABLE_HEIGHT_M + LIFTED_M
         touching = are_touching(self.data, self._object_geoms, self._base_geoms)
         return bool(lifted and touching and not self.is_grasped())
@@ -48,11 +48,11 @@ class StackEnv(FreeObjectEnv):
         return self.data.xpos[self.simulation.cubeB_body_id].copy()
 
     def goal_position_m(self) -> np.ndarray:
-        """(3,) where the red cube's centre is once it lies on the green one."""
+        """(3,) the red cube's centre when it lies on the green one."""
         return self.base_position_m() + np.array([0.0, 0.0, BASE_HALF_SIZE_M + CUBE_HALF_SIZE_M])
 
     def sample_cue_pose(self, rng: np.random.Generator) -> np.ndarray:
-        """Draws a place beside the green cube and a turn as resets do; the height is the present one."""
+        """Draws a position beside the green cube and a yaw as resets do; keeps the current height."""
         base = {self.simulation.cubeB.name: (self.base_position_m(), None, self.simulation.cubeB)}
         pose = sample_beside(self.simulation.placement_initializer, self.simulation.cubeA, base, rng)
         return np.concatenate([pose[:2], [self.cue_pose()[2]], pose[3:]])

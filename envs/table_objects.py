@@ -32,13 +32,13 @@ def are_touching(data: mujoco.MjData, some: np.ndarray, others: np.ndarray) -> b
 
 
 def sample_beside(sampler: Any, placed: Any, others: Mapping[str, Any], rng: np.random.Generator) -> np.ndarray:
-    """Draws a pose for one object as a reset would, clear of objects that stay where they are.
+    """Draws a pose for one object as a reset would, clear of objects that stay in place.
 
     Args:
         sampler: A robosuite ``UniformRandomSampler``.
         placed: The object's robosuite model.
         others: Placements to keep clear of, as robosuite writes them: name -> (position, quaternion, model).
-        rng: What to draw from.
+        rng: The generator to draw from.
 
     Returns:
         (7,) position in metres and unit quaternion (w, x, y, z).
@@ -53,16 +53,16 @@ def sample_beside(sampler: Any, placed: Any, others: Mapping[str, Any], rng: np.
 
 
 class ParkedObjects:
-    """Mixed into a robosuite environment: objects that a task leaves out rest on the floor, far from the camera.
+    """Mix-in for a robosuite environment: unused objects rest on the floor, far from the camera.
 
-    robosuite lets them fall from 10 m, one inside the other.
+    robosuite drops them from 10 m, one inside the other.
     """
 
     model: Any
     sim: Any
 
     def clear_objects(self, object_names: list[str]) -> None:
-        """Puts objects side by side where nothing else is."""
+        """Places objects side by side, away from everything else."""
         left_out = sorted((model for model in self.model.mujoco_objects if model.name in object_names), key=_name)
         for index, model in enumerate(left_out):
             height_m = -float(model.bottom_offset[2])
@@ -74,21 +74,21 @@ def _name(model: Any) -> str:
 
 
 class FreeObjectEnv(RobosuiteEnv):
-    """Adds what is known of the object: its pose, whether it is in hand, and where a reset could have put it."""
+    """Adds the object's pose, whether it is grasped, and the range of its pose at reset."""
 
     @property
     @abc.abstractmethod
     def manipulated_object(self) -> Any:
-        """robosuite's model of the object that is to be grasped."""
+        """robosuite's model of the object to grasp."""
 
     @property
     @abc.abstractmethod
     def object_rest_height_m(self) -> float:
-        """Height of the object's centre where it lies before it is grasped."""
+        """Height of the object's centre before it is grasped."""
 
     @abc.abstractmethod
     def goal_position_m(self) -> np.ndarray:
-        """(3,) where the object's centre has to go, in metres."""
+        """(3,) the goal of the object's centre, in metres."""
 
     def _after_build(self) -> None:
         grasped = self.manipulated_object
@@ -107,7 +107,7 @@ class FreeObjectEnv(RobosuiteEnv):
         return self.data.xpos[self._object_body].copy()
 
     def object_yaw_rad(self) -> float:
-        """How far the object is turned about the vertical, in (-pi, pi]."""
+        """The object's rotation about the vertical, in (-pi, pi]."""
         rotation = self.data.xmat[self._object_body]
         return float(np.arctan2(rotation[3], rotation[0]))
 
@@ -117,7 +117,7 @@ class FreeObjectEnv(RobosuiteEnv):
         Returns:
             ``eef_position_m`` (3,), ``eef_yaw_rad`` () from home, ``gripper_opening_m`` (), ``object_position_m`` (3,),
             ``object_yaw_rad`` (), ``object_rest_height_m`` () the object's height before it is grasped,
-            ``goal_position_m`` (3,) where its centre has to go, ``is_grasped`` () bool, ``is_success`` () bool.
+            ``goal_position_m`` (3,) the goal of its centre, ``is_grasped`` () bool, ``is_success`` () bool.
         """
         return {
             "eef_position_m": self.data.site_xpos[self._arm.site].copy(),
@@ -132,7 +132,7 @@ class FreeObjectEnv(RobosuiteEnv):
         }
 
     def is_success(self) -> bool:
-        """robosuite's own rule for this task."""
+        """robosuite's success rule for this task."""
         return bool(self.simulation._check_success())
 
     def cue_pose(self) -> np.ndarray:
@@ -140,7 +140,7 @@ class FreeObjectEnv(RobosuiteEnv):
         return self.data.qpos[self._object_qpos].copy()
 
     def set_cue_pose(self, pose: np.ndarray) -> None:
-        """Puts the object at a (7,) pose, as it is now in every other respect."""
+        """Moves the object to a (7,) pose and leaves everything else unchanged."""
         self.data.qpos[self._object_qpos] = pose
         mujoco.mj_forward(self.model, self.data)
 

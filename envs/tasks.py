@@ -1,6 +1,6 @@
-"""The registry of tasks, what each declares of itself, and the one way to make their environments.
+"""The registry of tasks and their specifications, and the factory of their environments.
 
-Imports no simulator: that happens when an environment is made, or a user's own task is named.
+Imports the simulator only when an environment is made or a user's task is loaded.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ TASKS: dict[str, TaskSpec] = {task.name: task for task in (*ROBOSUITE_TASKS, *SM
 
 
 def get_task(name: str) -> TaskSpec:
-    """Looks one of our tasks up by name, which may come out of a file.
+    """Looks up one of our tasks by name, which may come from a file.
 
     Raises:
-        UserError: If there is none of that name; the message lists the valid ones.
+        UserError: If there is no such task; the message lists the valid names.
     """
     if name not in TASKS:
         raise unknown_name("task", name, TASKS)
@@ -33,15 +33,15 @@ def get_task(name: str) -> TaskSpec:
 
 
 def named_task(spec: str) -> TaskSpec:
-    """What a command line or a caller names: one of our tasks, or a class of theirs, which is imported.
+    """Looks up a task given by a command line or a caller: one of ours, or a user's class, which is imported.
 
-    A name out of a file is for :func:`get_task`, which imports nothing.
+    For names from files use :func:`get_task`, which imports nothing.
 
     Args:
         spec: A name in :data:`TASKS`, or ``their.module:Class``.
 
     Raises:
-        UserError: If there is no such task, or the class cannot be a task's.
+        UserError: If there is no such task, or the class is not a valid task.
     """
     if is_class_spec(spec):
         task: TaskSpec = users_environment(spec).task
@@ -52,7 +52,7 @@ def named_task(spec: str) -> TaskSpec:
 
 
 def users_environment(spec: str) -> Any:
-    """The environment class of a user's task, checked; importing it imports the simulator.
+    """The validated environment class of a user's task; importing it imports the simulator.
 
     Raises:
         UserError: As :func:`smidgen.envs.user_tasks.load_task_class` raises it.
@@ -68,7 +68,7 @@ def make_env(task: str, **kwargs: Any) -> Any:
         **kwargs: As :class:`smidgen.envs.robosuite_env.RobosuiteEnv` takes them.
 
     Raises:
-        UserError: For an unknown task, a machine without the OpenGL backend that is asked for, or a user's class that
+        UserError: For an unknown task, a machine without the requested OpenGL backend, or a user's class that
             fails.
     """
     if is_class_spec(task):
@@ -83,7 +83,7 @@ def load_environment_class(task: TaskSpec) -> Any:
     """Imports a task's environment class, and with it the simulator.
 
     Raises:
-        UserError: On a machine without the OpenGL backend that is asked for, or with contradicting variables.
+        UserError: On a machine without the requested OpenGL backend, or with contradictory variables.
     """
     with simulator_imports():
         return load_env_creator(task.entry_point)

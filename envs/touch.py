@@ -1,4 +1,4 @@
-"""What the tasks made to be missed share: a bare table, a closed gripper as the pointing finger, a place to touch."""
+"""The base of the touch tasks: a bare table, a closed gripper as the pointing finger, and a place to touch."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from smidgen.envs.specs import TABLE_HEIGHT_M
 from smidgen.runtime.errors import UserError
 
 TABLE_SIZE_M = (0.8, 0.8, 0.05)
-# The closed fingers' tips reach 1 cm below the point that is controlled. Pressed on the table, they would stick to it
-# beside the goal; so touching is asked for at 2 mm above it, and counts up to 1 cm.
+# The closed fingertips reach 1 cm below the controlled point. Pressed onto the table, they would stick to it beside the
+# goal; so the target is 2 mm above it, and up to 1 cm counts as touching.
 TOUCH_HEIGHT_M = TABLE_HEIGHT_M + 0.012
 MAX_TOUCH_HEIGHT_M = TABLE_HEIGHT_M + 0.02
-# A target farther off pulls no harder than one at this distance (up to 0.6 m/s): else the arm would be thrown at the
-# table. So an expert may command the goal itself from the first step on.
+# A target farther away pulls no harder than one at this distance (up to 0.6 m/s); otherwise the arm would crash into
+# the table. So an expert can command the goal itself from the first step on.
 MAX_LEAD_M = 0.1
-# Unlike robosuite's ceramic: no texture and no highlight, so that the background is constant, and away from white, so
-# that noise added to it is not cut off.
+# Unlike robosuite's ceramic: no texture and no highlight, so that the background is constant, and far from white, so
+# that added noise is not clipped.
 TABLE_RGBA = "0.5 0.5 0.5 1"
 
 
@@ -47,42 +47,42 @@ class TouchSimulation(FrozenModel, ManipulationEnv):
         self.model = ManipulationTask(mujoco_arena=arena, mujoco_robots=[robot])
 
     def _furnish(self, arena: Any) -> None:
-        """Adds what shows the goal to the arena."""
+        """Adds the goal's marker to the arena."""
 
 
 def add_matt_material(arena: Any, name: str, rgba: str) -> str:
-    """Adds a material without highlights, whose colour does not depend on where it is seen; returns its name."""
+    """Adds a material without highlights, whose colour does not depend on the viewpoint; returns its name."""
     ET.SubElement(arena.asset, "material", {"name": name, "rgba": rgba, "specular": "0", "shininess": "0"})
     return name
 
 
 def add_picture(parent: ET.Element, name: str, **look: str) -> None:
-    """Adds a geom that is seen and never touched; ``look`` holds MuJoCo's attributes."""
+    """Adds a visual-only geom; ``look`` holds MuJoCo's attributes."""
     ET.SubElement(parent, "geom", {"name": name, "group": "1", "contype": "0", "conaffinity": "0", "mass": "0", **look})
 
 
 def as_attribute(*numbers: float) -> str:
-    """Numbers as MuJoCo's XML has them."""
+    """Formats numbers for MuJoCo's XML."""
     return " ".join(repr(float(number)) for number in numbers)
 
 
 class TouchEnv(RobosuiteEnv):
-    """The fingertips must touch the goal: at most the tolerance beside it and 1 cm above the table.
+    """The fingertips must touch the goal: within the tolerance horizontally and 1 cm above the table.
 
-    The robot's start is the same in every episode; seeds drive the goal alone.
+    The robot's start is the same in every episode; seeds vary only the goal.
     """
 
     def _after_build(self) -> None:
         if self.cameras and self.image_size[0] < self.min_image_height:
             raise UserError(
-                f"{self.task.name} shows its cue in frames of {self.min_image_height} rows or more, "
-                f"got image_size={self.image_size[0]}"
+                f"{self.task.name}: expected image_size of at least {self.min_image_height} rows to show the cue, "
+                f"got {self.image_size[0]}"
             )
         fingers = [self.model.joint(name) for name in self._robot.gripper["right"].joints]
         self._finger_qpos = [int(finger.qposadr[0]) for finger in fingers]
 
     def _after_reset(self) -> None:
-        # Nobody commands the gripper, and its actuators at rest close it: it starts as it will be.
+        # The gripper is not commanded, and its actuators at rest close it; so it starts closed.
         self.data.qpos[self._finger_qpos] = 0.0
         self._place_cue(self.sample_cue_pose(self.simulation.rng))
 
@@ -98,7 +98,7 @@ class TouchEnv(RobosuiteEnv):
 
     @property
     def goals(self) -> GoalRange:
-        """The range of goals, and how near counts."""
+        """The range of goals and their tolerance."""
         return GOAL_RANGES[self.task.name]
 
     @abc.abstractmethod
@@ -110,7 +110,7 @@ class TouchEnv(RobosuiteEnv):
         """Writes the cue's pose into the model."""
 
     def set_cue_pose(self, pose: np.ndarray) -> None:
-        """Puts the cue, and with it the goal, elsewhere; everything else is as it was."""
+        """Moves the cue, and with it the goal; everything else is unchanged."""
         self._place_cue(np.asarray(pose, dtype=np.float64))
         mujoco.mj_forward(self.model, self.data)
 

@@ -1,8 +1,8 @@
-"""Tasks of a user's own: an environment class named ``their.module:Class``, imported, checked and blamed.
+"""Users' tasks: an environment class named ``their.module:Class`` is imported and validated; its errors are reported.
 
-The class is a subclass of ``RobosuiteEnv``, or of one of our tasks' environments. It carries ``task``, its
-``TaskSpec``, and ``expert``, a subclass of ``Expert``, where demonstrations are wanted. Files hold a task's name and
-never a class: nothing is imported on the word of a manifest, card or record, only on that of a command line or caller.
+The class is a subclass of ``RobosuiteEnv``, or of one of our tasks' environments. It has the attributes ``task``, its
+``TaskSpec``, and, to collect demonstrations, ``expert``, a subclass of ``Expert``. Files store a task's name, never a
+class: only a command line or a caller can cause an import, never a manifest, card or record.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ _RESERVED_NAMES = ("all",)
 
 
 def load_task_class(spec: str, ours: Mapping[str, TaskSpec]) -> Any:
-    """Imports a user's environment class, and with it the simulator; it is as it is on the disk now.
+    """Imports a user's environment class from disk, and with it the simulator.
 
     Args:
         spec: ``their.module:Class``.
         ours: The registered tasks, by name.
 
     Raises:
-        UserError: If there is no such class, or it cannot be a task's; also as :func:`simulator_imports` raises it.
+        UserError: If there is no such class, or it is not a valid task; also as :func:`simulator_imports` raises it.
     """
     with simulator_imports():
-        # First, so that what keeps the simulator from loading is not taken for the user's mistake.
+        # First, so that a simulator that fails to load is not blamed on the user's code.
         from smidgen.envs.robosuite_env import RobosuiteEnv
     with fresh_import(spec.partition(":")[0]):
         found = load_class(spec, "task")
@@ -54,13 +54,13 @@ def load_task_class(spec: str, ours: Mapping[str, TaskSpec]) -> Any:
 
 
 def task_code(spec: str) -> dict[str, str]:
-    """Hashes of a user's task: of the module that is named and the modules of theirs that it imports.
+    """Hashes of a user's task: of its module and of the user's modules that it imports.
 
     Args:
         spec: ``their.module:Class``, or the name of one of our tasks.
 
     Returns:
-        SHA-256 by file; {} for one of ours, whose version stands in its environment's id.
+        SHA-256 by file; {} for ours, whose version is part of the environment's id.
     """
     return hash_modules(spec.partition(":")[0]) if is_class_spec(spec) else {}
 
@@ -71,35 +71,34 @@ def task_code_sha256(spec: str) -> str | None:
 
 
 def require_same_task_code(spec: str, before: Mapping[str, str]) -> None:
-    """Refuses a user's task whose code has changed since; called when an episode of it is complete.
+    """Refuses a user's task whose code has changed; called after each episode.
 
     Args:
         spec: As for :func:`task_code`.
-        before: What that function gave.
+        before: The earlier return value of that function.
 
     Raises:
-        UserError: Naming what has changed.
+        UserError: Naming the changed files.
     """
     if changed := changed_files(before, task_code(spec)):
         raise UserError(
-            f"{' and '.join(changed)} changed while episodes of the task {spec:.200} were being made; run the same "
-            "command again"
+            f"{' and '.join(changed)} changed while episodes of the task {spec:.200} were being collected; run "
+            "the same command again"
         )
 
 
 @contextlib.contextmanager
 def running_task(spec: str, doing: str) -> Iterator[None]:
-    """Runs a user's environment or expert: a bug in it becomes one line that blames their file, below the traceback.
+    """Runs a user's environment or expert: a bug in it becomes one line that names their file, below the traceback.
 
-    What counts as a failed episode (``SIMULATOR_ERRORS``) and every ``UserError`` pass, and so does all that one of our
-    tasks raises.
+    Failed episodes (``SIMULATOR_ERRORS``), every ``UserError`` and all exceptions from our own tasks pass unchanged.
 
     Args:
         spec: As for :func:`task_code`.
         doing: What is being done, e.g. ``"making its environment"``.
 
     Raises:
-        UserCodeError: For whatever else is raised.
+        UserCodeError: For any other exception.
     """
     with (
         blaming("task", spec, doing, passing=(UserError, *SIMULATOR_ERRORS), shows_trace=True)
@@ -110,20 +109,20 @@ def running_task(spec: str, doing: str) -> Iterator[None]:
 
 
 def check_made(env: Any, spec: str) -> None:
-    """Looks at a user's environment after a reset: what the rest relies on.
+    """Checks a user's environment after a reset.
 
     Args:
-        env: The environment; it has to be reset again before use.
+        env: The environment; it must be reset again before use.
         spec: ``their.module:Class``.
 
     Raises:
-        UserError: If a part of its state does not have the form that its ``TaskSpec`` declares.
+        UserError: If its state does not match its ``TaskSpec``.
     """
     env.reset(seed=0)
     num_names = len(env.task.eef_state_names)
     privileged = env.privileged()
     if not isinstance(privileged, Mapping) or "eef_position_m" not in privileged:
-        raise UserError(f"task {spec!r:.200}: expected privileged() to hold eef_position_m, got {privileged!r:.80}")
+        raise UserError(f"task {spec!r:.200}: expected privileged() to contain eef_position_m, got {privileged!r:.80}")
     arrays = {
         "eef_state()": (env.eef_state(), (num_names,), f"{num_names} numbers, as task.eef_state_names"),
         "privileged()['eef_position_m']": (privileged["eef_position_m"], (3,), "x, y, z"),
@@ -132,33 +131,33 @@ def check_made(env: Any, spec: str) -> None:
     for name, (value, shape, expected) in arrays.items():
         array = np.asarray(value)
         if array.dtype.kind not in "iuf" or array.ndim != 1 or (shape is not None and array.shape != shape):
-            raise UserError(f"task {spec!r:.200}: expected {name} to give {expected}, got {value!r:.80}")
+            raise UserError(f"task {spec!r:.200}: expected {name} to return {expected}, got {value!r:.80}")
 
 
 def _check_names(task: TaskSpec, spec: str, place: str, ours: Mapping[str, TaskSpec]) -> None:
     if not isinstance(task.name, str) or not _NAME.fullmatch(task.name):
-        raise _refused(spec, "name", "of letters, digits, '.', '_', '+' and '-'", task.name)
-    # Some file systems do not tell capitals apart.
+        raise _refused(spec, "name", "to consist of letters, digits, '.', '_', '+' and '-'", task.name)
+    # Some file systems are case-insensitive.
     if task.name.lower() in (*ours, *_RESERVED_NAMES):
-        raise _refused(spec, "name", "that is none of smidgen's", task.name)
+        raise _refused(spec, "name", "to differ from smidgen's tasks", task.name)
     if not isinstance(task.env_id, str) or not task.env_id.isprintable() or not task.env_id:
-        raise _refused(spec, "env_id", "such as 'me/Mine-v0'", task.env_id)
+        raise _refused(spec, "env_id", "like 'me/Mine-v0'", task.env_id)
     if task.env_id in {each.env_id for each in ours.values()}:
-        raise _refused(spec, "env_id", "of its own, such as 'me/Mine-v0'", task.env_id)
+        raise _refused(spec, "env_id", "to be unique, like 'me/Mine-v0'", task.env_id)
     if task.entry_point != place:
         raise _refused(spec, "entry_point", repr(place), task.entry_point)
 
 
 def _check_numbers(task: TaskSpec, spec: str) -> None:
     if not isinstance(task.action, ActionSpec) or len(task.action.position_indices) != 3:
-        raise _refused(spec, "action", "a smidgen.ActionSpec with three positions", task.action)
+        raise _refused(spec, "action", "to be a smidgen.ActionSpec with three positions", task.action)
     for field in ("horizon", "hold_steps", "control_hz"):
         if type(value := getattr(task, field)) is not int or value < 1:
-            raise _refused(spec, field, "a whole number from 1", value)
+            raise _refused(spec, field, "to be a whole number of at least 1", value)
     for field in ("cameras", "eef_state_names"):
         value = getattr(task, field)
         if not isinstance(value, tuple) or not value or not all(isinstance(name, str) for name in value):
-            raise _refused(spec, field, "a tuple of names", value)
+            raise _refused(spec, field, "to be a tuple of names", value)
 
 
 def _refused(spec: str, field: str, expected: str, got: object) -> UserError:

@@ -14,24 +14,24 @@ from smidgen.envs.simulator import RobosuiteWipe
 from smidgen.envs.specs import TaskSpec
 from smidgen.envs.table_objects import geom_mask
 
-# How far a piece of dirt may stand above the tool's lower face and still be wiped.
+# Largest height of a piece of dirt above the tool's lower face at which it is still wiped.
 WIPE_DEPTH_M = 0.02
 LIMIT_MARGIN_RAD = 0.1
 
 
 class _WipeSimulation(FrozenModel, RobosuiteWipe):
-    # A hundred cylinders, a millimetre high, take most of a frame's time at MuJoCo's 28 slices and 16 stacks.
+    # At MuJoCo's 28 slices and 16 stacks, a hundred cylinders, a millimetre high, would take most of a frame's time.
     cylinder_resolution = (20, 2)
 
 
 class WipeEnv(RobosuiteEnv):
-    """A hundred pieces of dirt lie along a random path on the table, which is the episode's cue; all have to go."""
+    """A hundred pieces of dirt lie along a random path, the episode's cue; all must be wiped off the table."""
 
     task: ClassVar[TaskSpec] = WIPE
     simulation_class = _WipeSimulation
 
     def _find_home_rotation(self) -> np.ndarray:
-        """The tool lies flat; robosuite's start holds it 7 degrees askew, which wipes with one edge."""
+        """A flat tool; robosuite's start tilts it by 7 degrees, so that only one edge wipes."""
         return np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, -1.0]])
 
     def _after_build(self) -> None:
@@ -45,20 +45,20 @@ class WipeEnv(RobosuiteEnv):
         self._corners = [self.model.geom(name).id for name in corners]
 
     def is_wiped(self) -> np.ndarray:
-        """(num_pieces,) bool, which pieces of dirt are gone; a piece that is gone is transparent."""
+        """(num_pieces,) bool, which pieces of dirt are wiped; wiped pieces are transparent."""
         return self.model.geom_rgba[self._dirt_geoms, 3] == 0.0
 
     def is_success(self) -> bool:
-        """Whether all dirt is gone (robosuite's rule)."""
+        """Whether all dirt is wiped (robosuite's rule)."""
         return bool(self.is_wiped().all())
 
     def _after_physics(self) -> None:
-        """Takes away the dirt that is wiped."""
+        """Removes wiped dirt."""
         if self.data.ncon and self.is_safe():
             self.model.geom_rgba[self._dirt_geoms[self.is_covered()], 3] = 0.0
 
     def is_safe(self) -> bool:
-        """Whether the arm touches nothing and keeps 0.1 rad from its joints' limits; else robosuite wipes nothing."""
+        """Whether the arm touches nothing and stays 0.1 rad from its joint limits; else robosuite wipes nothing."""
         angles_rad = self.data.qpos[self._arm.qpos]
         low_rad, high_rad = self._joint_range_rad
         if (angles_rad < low_rad).any() or (angles_rad > high_rad).any():
@@ -91,11 +91,11 @@ class WipeEnv(RobosuiteEnv):
         }
 
     def cue_pose(self) -> np.ndarray:
-        """(2 num_pieces,) x and y of each piece of dirt from the table's middle, in metres."""
+        """(2 num_pieces,) x and y of each piece of dirt relative to the table's centre, in metres."""
         return self.model.body_pos[self._dirt_bodies, :2].ravel()
 
     def set_cue_pose(self, pose: np.ndarray) -> None:
-        """Moves the dirt; what is wiped stays wiped."""
+        """Moves the dirt; wiped pieces stay wiped."""
         self.model.body_pos[self._dirt_bodies, :2] = pose.reshape(-1, 2)
         mujoco.mj_forward(self.model, self.data)
 

@@ -43,21 +43,21 @@ def task_configs(config: EvalConfig) -> dict[str, EvalConfig]:
         UserError: If the policy, or the demonstrations, are of one task only.
     """
     if config.demos is not None or config.train_demos is not None:
-        raise UserError("demos= and train_demos= hold demonstrations of one task; give task=..., or leave them out")
+        raise UserError("demos= and train_demos= hold demonstrations of one task; set task=... or omit them")
     plays_back = plays_back_demonstrations(config.policy)
     source = PolicySource(config.policy, ALL)
     if not plays_back:
         source.check()
     if plays_back or source.kind == "checkpoint":
         raise UserError(
-            f"policy {config.policy!r} is made from demonstrations of one task; give task=... or leave it out"
+            f"policy {config.policy!r} is built from demonstrations of one task; set task=... or choose another policy"
         )
     tasks = EXPERTS if config.policy == EXPERT else TASKS
     return {task: replace(config, task=task) for task in TASKS if task in tasks}
 
 
 def table_path(config: EvalConfig, records: Mapping[str, Record]) -> Path:
-    """Where the table stands: beside its records."""
+    """Path of the table, beside its records."""
     name = next(iter(records.values()))["policy"]["name"]
     return record_path(config.out, ALL, name).with_suffix(".md")
 

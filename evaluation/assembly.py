@@ -1,4 +1,4 @@
-"""From answers to a record: an evaluation's episodes, rates and measures of collapse, and what the host file holds."""
+"""Assembles a record from answers: an evaluation's episodes, rates and collapse measures, and the host file."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _one_environment(plan: Plan, answers: Iterable[dict[str, Any]]) -> dict[str,
     first, *others = [answer["environment"] for answer in answers]
     if any(other["ranked"] != first["ranked"] for other in others):
         folders = " or ".join(dict.fromkeys(str(shard_folder(plan, name)) for name in (plan.card["name"], EXPERT)))
-        raise UserError(f"{folders} holds episodes of another environment; delete that folder and run again")
+        raise UserError(f"{folders} contains episodes of another environment; delete that folder and run again")
     return dict(first)
 
 

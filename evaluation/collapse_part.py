@@ -1,4 +1,4 @@
-"""The record's collapse part, put together from what is known; what cannot be measured is null, with the reason."""
+"""Builds the record's collapse part; measures that cannot be computed are null, with the reason."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A record against its repetition: the verdict, how it was reached, and why.
+"""Compares a record with its repetition: verdict, method and reason.
 
-On the same kind of machine episodes are compared to the bit, on another one by their success rates."""
+On the same kind of machine episodes are compared bit for bit, otherwise by their success rates."""
 
 from __future__ import annotations
 

@@ -21,9 +21,9 @@ class EvalConfig:
     episodes: int = field(default=200, metadata={"help": "episodes, one per test seed; a full entry has 200"})
     split: str = field(default="test", metadata={"help": "seeds: test, or checkpoint for choosing (never ranked)"})
     seed_start: int = field(default=0, metadata={"help": "first seed, as an offset inside the split or absolute"})
-    workers: int = field(default=2, metadata={"help": "worker processes (0: this one); changes no byte"})
+    workers: int = field(default=2, metadata={"help": "worker processes (0: this one); does not affect results"})
     demos: PathText | None = field(
-        default=None, metadata={"help": "held-out demonstrations, for R^2, skills, cue slope"}
+        default=None, metadata={"help": "held-out demonstrations, for R^2, skills and cue slope"}
     )
     train_demos: PathText | None = field(default=None, metadata={"help": "training ones: baselines, time-mean skill"})
     twin: PathText | None = field(
@@ -33,11 +33,11 @@ class EvalConfig:
     videos: int = field(default=4, metadata={"help": "first episodes to film"})
     windows: int = field(default=512, metadata={"help": "held-out steps to predict, at most"})
     image_size: int = field(default=0, metadata={"help": "pixels; 0: the checkpoint's, the demos', else 64"})
-    name: str | None = field(default=None, metadata={"help": "the row's label; the policy's own by default"})
+    name: str | None = field(default=None, metadata={"help": "the row's label; by default the policy's name"})
     overwrite: bool = field(default=False, metadata={"help": "run every episode again and replace the record"})
-    keep_going: bool = field(default=False, metadata={"help": "count a policy's errors as failures; else stop at one"})
+    keep_going: bool = field(default=False, metadata={"help": "count a policy's errors as failures; else stop"})
     episode_limit_s: float = field(
-        default=EPISODE_LIMIT_S, metadata={"help": "a worker that takes longer for an episode is replaced; 0: no limit"}
+        default=EPISODE_LIMIT_S, metadata={"help": "replace a worker that takes longer for an episode; 0: no limit"}
     )
 
     def __post_init__(self) -> None:
@@ -56,5 +56,5 @@ def require_file_name(name: str) -> None:
     if name.lower().endswith(RESERVED_ENDINGS):
         ending = name[name.rindex(".") :]
         raise UserError(
-            f"name {name!r} ends with {ending!r}, as files beside a record do; give name=... another ending"
+            f"name {name!r} ends with {ending!r}, which is reserved for files beside a record; choose another name=..."
         )

@@ -1,4 +1,4 @@
-"""The demonstrations that an evaluation measures a policy on, and its twin that was trained with the cue hidden."""
+"""An evaluation's demonstrations, and the policy's twin that was trained with the cue hidden."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def open_twin(
     source = PolicySource(config.twin, config.task, transform=config.transform)
     source.check()
     if source.kind != "checkpoint" or demos is None:
-        raise UserError(f"expected twin= a checkpoint, beside demos=DIR, got twin={config.twin} demos={config.demos}")
+        raise UserError(f"expected a checkpoint as twin= and demos=DIR, got twin={config.twin} demos={config.demos}")
     trained_on = read_checkpoint_card(config.twin)["task"]
     if trained_on != task.name:
         raise UserError(
@@ -51,11 +51,9 @@ def open_demonstrations(directory: str | None, task: str) -> EpisodeStore | None
         return None
     store = EpisodeStore.open(directory)
     if store.manifest["task"] != task:
-        raise UserError(
-            f"{directory} holds task {store.manifest['task']!r}, expected {task!r}; use demonstrations of it"
-        )
+        raise UserError(f"{directory}: expected demonstrations of task {task!r}, got {store.manifest['task']!r}")
     if not store.training_seeds:
-        raise UserError(f"{directory} holds no successful episode; collect more")
+        raise UserError(f"{directory} has no successful episodes; collect more")
     return store
 
 

@@ -1,4 +1,4 @@
-"""A dry call: a policy is asked about a few observations before the first episode counts, as the evaluation will ask.
+"""A dry call: tries a policy on a few observations before the first episode, in the same way as the evaluation.
 
 Closed loop asks about batches of one, held-out measures about batches of several, and every worker builds a policy of
 its own. So a fresh instance, reset before, answers a batch of one and of several for two steps; reset again, and built
@@ -105,7 +105,7 @@ def dry_call(source: PolicySource, action: ActionSpec, rows: Rows, keep_going: b
         raise UserCodeError(f"{named}: {error}") from error
     except PolicyError as error:
         if not keep_going:
-            raise UserCodeError(f"{named}: {error}; mend it, or add keep_going=true", error.trace) from error
+            raise UserCodeError(f"{named}: {error}; fix it, or add keep_going=true", error.trace) from error
         print(f"{error.trace}warning: {named}: {error}", file=sys.stderr, flush=True)
 
 
@@ -163,22 +163,22 @@ def _check(source: PolicySource, action: ActionSpec, rows: Rows) -> None:
     alone_T1A, together_TRA = asked.answers(calls, all_R[:1]), asked.answers(calls, all_R)
     if not asked.are_close(asked.answers(calls, all_R), together_TRA, SAME_CALLS):
         raise ContractError(
-            "after the same reset(seed=0) it answers differently: forget the last episode in reset, and draw from "
+            "after the same reset(seed=0) it acts differently: clear the last episode's state in reset, and use only "
             "generators that reset seeds"
         )
     draws = not asked.are_close(asked.answers(calls, all_R, _OTHER_SEED), together_TRA, SAME_CALLS)
     if not draws:
         if not asked.are_close(asked.answers(calls, order_R), together_TRA[:, order_R], OTHER_BATCH):
-            raise ContractError("its answers do not go with the rows that it observes: in another order they differ")
+            raise ContractError("its actions do not match the rows that it observes: in another order they differ")
         if not asked.are_close(alone_T1A, together_TRA[:, :1], OTHER_BATCH):
             raise ContractError(
-                "it answers a row alone otherwise than beside others; is anything computed over the batch (BatchNorm "
+                "it acts differently on a row alone and in a batch; is anything computed over the batch (BatchNorm "
                 "in training mode)?"
             )
     # One at a time: a large policy may not fit twice.
     del calls
     if not asked.are_close(asked.answers(source.open(), all_R), together_TRA, SAME_CALLS):
         raise ContractError(
-            "a second instance answers differently, as it would in every worker process; make the same policy each "
-            "time (are its weights drawn from a generator without a seed?)"
+            "a second instance acts differently, as it would in every worker process; build the same policy each "
+            "time (are its weights drawn from an unseeded generator?)"
         )

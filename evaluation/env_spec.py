@@ -1,4 +1,4 @@
-"""The environment of an evaluation: which task and frames, where the command line leaves that open; how it is made."""
+"""The environment of an evaluation: task and frames, with defaults from checkpoint and demonstrations; its factory."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def find_env_spec(source: PolicySource, image_size: int = 0, demos: str | None =
         card = read_checkpoint_card(source.spec)
         if image_size and image_size != card["image_size"]:
             raise UserError(
-                f"{source.spec} was trained with image_size={card['image_size']}, got image_size={image_size}; leave "
-                "image_size out"
+                f"{source.spec} was trained with image_size={card['image_size']}, got image_size={image_size}; omit "
+                "image_size"
             )
         task = task_of_file(card["task"], source.task, f"{source.spec} was trained with")
         return EnvSpec(task, tuple(card["cameras"]), card["image_size"])
@@ -97,6 +97,6 @@ def task_of_file(name: str, given: str, who: str) -> str:
         raise UserError(f"{who} task={name!s:.60}, got task={given!s:.200}; {cure}")
     if not given and name not in TASKS:
         raise UserError(
-            f"{who} task={name!s:.60}, which is none of smidgen's; if it is your own, add task=their.module:Class"
+            f"{who} task={name!s:.60}, which is not a smidgen task; if it is yours, add task=their.module:Class"
         )
     return given or name

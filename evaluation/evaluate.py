@@ -2,7 +2,7 @@
 
 Closed-loop success and mean collapse of one policy over frozen test seeds, as one JSON record and a few videos.
 On a 2-core CPU, ``smidgen-eval policy=noop episodes=5 out=outputs/eval`` takes about half a minute and ends with a
-line like ``noop on lift: success 0/5``. Run again, it goes on where it was stopped, and does nothing when all is there.
+line like ``noop on lift: success 0/5``. Run it again to resume; it does nothing if everything is finished.
 ``smidgen-eval policy=expert task=all`` evaluates every task's expert on 200 seeds and prints one table.
 """
 
@@ -29,8 +29,8 @@ from smidgen.runtime.files import write_atomic
 USAGE = "smidgen-eval policy=POLICY out=DIR [key=value ...] | smidgen-eval verify RECORD"
 SUMMARY = f"""
 Does a policy see its cue ({CUE})?
-Closed loop over frozen test seeds, into OUT/<task>-<name>.json. Resumes; does nothing when all is
-there; refuses to replace another record without overwrite=true. Also: smidgen-eval saliency --help.
+Evaluates it in closed loop on frozen test seeds and writes OUT/<task>-<name>.json. Resumable; refuses to
+replace another record without overwrite=true. See also: smidgen-eval saliency --help.
 """
 
 
@@ -55,7 +55,7 @@ def _report(path: Path, was_run: bool) -> None:
     for label, count in record["errors"].items():
         if count:
             print(
-                f"warning: {count} of {len(record['episodes'])} episodes ended with {label}; all messages and "
+                f"warning: {count} of {len(record['episodes'])} episodes ended with {label}; messages and "
                 f"tracebacks are in {host_path(path)}",
                 file=sys.stderr,
             )

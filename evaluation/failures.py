@@ -1,8 +1,8 @@
-"""Why an episode failed, told from the simulator's state: one label per failed episode.
+"""Why an episode failed, derived from the simulator's state: one label per failed episode.
 
 The first that applies, in this order:
 
-1. ``simulator_error``, ``policy_error``: the episode was broken off (rollout.py).
+1. ``simulator_error``, ``policy_error``: the episode was aborted (rollout.py).
 2. ``not_held``: success is there at the end, and was not for long enough.
 3. ``out_of_bounds``: at the end, the gripper stands at the edge of the action's box, or the object has left it.
 4. ``collapsed``: the path is the mean path and not this episode's own. That is asked afterwards, of every failure but
@@ -13,7 +13,7 @@ The first that applies, in this order:
 8. ``stalled``: it stood still to the end.
 9. ``not_held``: success was there for a moment.
 10. ``never_reached``: it never came near.
-11. ``timeout``: none of these; it was still at it.
+11. ``timeout``: none of these; it was still active.
 
 A rule speaks only where the task's privileged state has what it reads: ``dropped`` and ``missed_grasp`` need a free
 object, one that has an ``object_rest_height_m``, and ``is_grasped``.

@@ -1,4 +1,4 @@
-"""Whether an evaluation has its record and videos already, and what tells another evaluation's record from it."""
+"""Whether an evaluation is already finished, and how another evaluation's record differs from it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def is_finished(plan: Plan) -> bool:
     record = read_record(path)
     if difference := _difference(record, plan.fixed):
         raise UserError(
-            f"{path} {difference}; overwrite=true runs every episode again, name=... or another out= keeps both"
+            f"{path} {difference}; overwrite=true runs every episode again; name=... or another out= keeps both"
         )
     if record["collapse"].get("detector_version") != DETECTOR_VERSION:
         return False
@@ -46,7 +46,7 @@ def _difference(record: Record, fixed: dict[str, Any]) -> str:
     films = [{"seed": video["seed"], "file": video["file"]} for video in record["videos"]]
     stored = {field: films if field == "videos" else dict(record)[field] for field in fixed}
     for each in differences(stored, fixed):
-        return f"is the record of another evaluation: {each.path} is {each.there!r:.60}, asked for {each.here!r:.60}"
+        return f"is the record of another evaluation: {each.path} is {each.there!r:.60}, requested {each.here!r:.60}"
     return ""
 
 

@@ -89,7 +89,7 @@ def read_curve(checkpoint: str) -> list[dict[str, Any]]:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise UserError(
-                f"{path}: line {number} is no JSON; a run still training? Evaluate when it has ended"
+                f"{path}: line {number} is not JSON; if the run is still training, evaluate it afterwards"
             ) from error
         if not isinstance(row, dict):
             raise UserError(f"{path}: line {number}: expected a JSON object, got {type(row).__name__}")

@@ -1,4 +1,4 @@
-"""Collapse measured offline: what a policy predicts on held-out demonstrations, with the cue moved, without its input.
+"""Offline collapse measures: a policy's predictions on held-out demonstrations, also with moved cue or without input.
 
 Every policy is measured on the action that it would command now (the first of a chunk), so that rows compare. One that
 has ``chunk`` is asked for that window by window; any other replays the stored observations through ``act``.
@@ -27,7 +27,7 @@ from smidgen.runtime.errors import UserCodeError, UserError
 BATCH = 16
 # Which answers an item gives: part of the name of its stored answer.
 ANSWERS_VERSION = 2
-# Every so-manieth measured step is also predicted from another episode's frames, and from blank ones.
+# Every PROBE_STRIDE-th measured step is also predicted from another episode's frames, and from blank ones.
 PROBE_STRIDE = 4
 BLANK = 128
 
@@ -110,8 +110,8 @@ def predict_episode(item: HeldOutItem) -> dict[str, Any]:
 
 def _failure(item: HeldOutItem, error: PolicyError) -> UserCodeError:
     return UserCodeError(
-        f"policy {item.source.spec!r:.200} failed on the held-out demonstration of seed {item.seed}: {error}; mend it, "
-        "or add keep_going=true to leave these measures out",
+        f"policy {item.source.spec!r:.200} failed on the held-out demonstration of seed {item.seed}: {error}; fix it, "
+        "or add keep_going=true to omit these measures",
         error.trace,
     )
 

@@ -1,4 +1,4 @@
-"""Units of work of an evaluation: one closed-loop episode, or one held-out demonstration.
+"""Work items of an evaluation: one closed-loop episode, or one held-out demonstration.
 
 Each is a pure function of itself. A worker keeps one environment and its policies open, and answers every item with a
 JSON object.
@@ -118,7 +118,7 @@ def _run_episode(item: EpisodeItem) -> dict[str, Any]:
     if row["label"] == POLICY_ERROR and not item.keep_going:
         raise UserCodeError(
             f"policy {item.source.spec!r:.200} failed in the episode of seed {item.seed}, at step {row['num_steps']}: "
-            f"{result.error}; mend it, or add keep_going=true to count such episodes as failed",
+            f"{result.error}; fix it, or add keep_going=true to count such episodes as failed",
             result.trace,
         )
     frames_hash = None

@@ -1,4 +1,4 @@
-"""From the settings to a plan: which policy, environment, seeds and held-out windows, all checked."""
+"""Turns settings into a validated plan: policy, environment, seeds and held-out windows."""
 
 from __future__ import annotations
 
@@ -105,4 +105,4 @@ def _require_own_record(path: Path) -> None:
     """Names that differ in capitals alone are one file on some file systems."""
     for other in find_records(path.parent):
         if other.name.lower() == path.name.lower() and other.name != path.name:
-            raise UserError(f"{path} and {other} are one file on some file systems; give name=... another name")
+            raise UserError(f"{path} and {other} are the same file on some file systems; choose another name=...")

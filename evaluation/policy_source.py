@@ -1,4 +1,4 @@
-"""What was written after ``policy=``: how a worker builds it, what identifies it, and its card in the record."""
+"""The policy given as ``policy=``: how a worker builds it, what identifies it, and its card in the record."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ class PolicySource:
             raise UserError(f"policy {self.spec!r} plays back training demonstrations; add train_demos=DIR")
         if self.transform is not None and self.kind != "checkpoint":
             raise UserError(
-                f"transform={self.transform:.200} says what a checkpoint was trained with, and policy {self.spec!r} is "
-                "none; leave transform out"
+                f"transform={self.transform:.200} applies only to checkpoints, and policy {self.spec!r} is not one; "
+                "omit transform"
             )
 
     def build(self) -> Policy:

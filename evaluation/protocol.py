@@ -1,4 +1,4 @@
-"""The frozen protocol: which episodes count, when one ends, how its outcome is called.
+"""The frozen protocol: which episodes count, when one ends, how outcomes are labelled.
 
 Changing anything here is a new protocol version: rows of different versions are never ranked together.
 """
@@ -10,7 +10,7 @@ from smidgen.runtime.errors import UserError, unknown_name
 
 PROTOCOL_VERSION = 1
 HOLD_STEPS = 10
-# Only test seeds are ranked; the others are for whoever chooses between policies or settings.
+# Only test seeds are ranked; the others are for choosing between policies or settings.
 TEST = "test"
 SPLITS = (TEST, "checkpoint")
 

@@ -121,7 +121,7 @@ def record_source(
         raise UserError(f"{record_path} is of {spec!r}, which plays back demonstrations; add --train-demos DIR")
     source = PolicySource(spec, task, None if train_demos is None else str(train_demos))
     if source.kind != kind:
-        raise UserError(f"{record_path}: field config.policy: expected an {kind}'s name, got {spec!r:.60}")
+        raise UserError(f"{record_path}: field config.policy: expected the name of a {kind}, got {spec!r:.60}")
     return source
 
 

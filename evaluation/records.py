@@ -91,7 +91,7 @@ def read_host(record: Path) -> dict[str, Any]:
     """The machine of a record, as its host file describes it; {} where there is none or it does not say.
 
     Raises:
-        UserError: If the file is no JSON object.
+        UserError: If the file is not a JSON object.
     """
     path = host_path(record)
     if not path.is_file():
@@ -121,7 +121,7 @@ def read_record(path: Path | str) -> Record:
     """Reads and validates a record.
 
     Raises:
-        UserError: If the file is missing, no JSON, or not a valid record; the message names file and field.
+        UserError: If the file is missing, not JSON, or not a valid record; the message names file and field.
     """
     record = read_json(path)
     validate_record(record, str(path))
@@ -145,7 +145,7 @@ def validate_record(record: object, source: str) -> None:
     _check_seeds(checked, source)
     for index, row in enumerate(checked["episodes"]):
         if row["success"] != (row["label"] == SUCCESS):
-            refuse(source, f"episodes[{index}].label", f"{SUCCESS!r} exactly where success is true", row["label"])
+            refuse(source, f"episodes[{index}].label", f"{SUCCESS!r} if and only if success is true", row["label"])
         check_outcome(row, checked["protocol"]["horizon"], source, f"episodes[{index}].")
     _check_counts(checked, source)
     _check_collapse(checked["collapse"], source)

@@ -1,4 +1,4 @@
-"""Episodes of a record run again, in the environment that it names, or the reason why they cannot be compared."""
+"""Runs episodes of a record again in its environment, or says why they cannot be compared."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def env_spec_of(record: Record, record_path: Path, source: PolicySource) -> EnvS
     Args:
         record: The record.
         record_path: Its file.
-        source: The policy that it names; a checkpoint's own word on what it sees goes before the record's.
+        source: The policy that it names; a checkpoint's own settings take precedence over the record's.
 
     Raises:
         UserError: If the record names none that could be made.

@@ -31,12 +31,12 @@ class Recorder(Protocol):
 
 @dataclass(frozen=True)
 class EpisodeResult:
-    """What came of one episode.
+    """The result of one episode.
 
     Attributes:
-        row: Its outcome, as the record holds it.
+        row: Its outcome, as stored in the record.
         path_S3: The end effector's position (m, world) at reset and after every step.
-        error: What the policy or the simulator failed with, or "".
+        error: The error of the policy or the simulator, or "".
         trace: The traceback of a policy's error.
     """
 

@@ -1,4 +1,4 @@
-"""Runs an evaluation's plan: answers what is not answered yet, and writes the record and the host file."""
+"""Runs an evaluation's plan: completes unfinished items, and writes the record and the host file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from smidgen.runtime.files import directory_lock, remove_leftovers, write_json_a
 
 
 def run_plan(plan: Plan) -> tuple[Path, bool]:
-    """Runs a plan unless its record is there.
+    """Runs a plan unless its record exists.
 
     Returns:
         The record's path, and whether anything had to be run.

@@ -1,7 +1,7 @@
 """smidgen-eval saliency policy=outputs/lift/raw out=outputs/saliency
 
-What a checkpoint looks at while it acts: for one success and one failure, the plain video and beside it the same
-episode under a heat map of the frames' pixels (policies/saliency.py), and a picture of a few moments.
+Shows what a checkpoint looks at while it acts: for one success and one failure, the plain video, the same episode under
+a heat map of the frames' pixels (policies/saliency.py), and a picture of a few moments.
 On a 2-core CPU a success and a failure of Lift take about a minute, ``seeds=[0] method=attention`` a quarter of it. It
 ends with a line per episode that says what share of the saliency lies on the cue.
 """
@@ -40,8 +40,8 @@ USAGE = "smidgen-eval saliency policy=CHECKPOINT out=DIR [key=value ...]"
 SUMMARY = """
 Films what a checkpoint looks at. For each episode it writes OUT/<task>-<name>-<seed>.mp4, the plain video;
 the same with -<method>.mp4, as long, under a heat map of the pixels; and -<method>.png, a few moments of both.
-Without seeds= it takes one success and one failure: out of record=, where a collapsed episode goes before
-any other failure, or by trying seeds of the split.
+Without seeds= it picks one success and one failure: from record=, preferring collapsed episodes to other
+failures, or by trying seeds of the split.
 """
 COLLAPSED = "collapsed"
 
@@ -50,7 +50,7 @@ COLLAPSED = "collapsed"
 class SaliencyConfig:
     """Which checkpoint to watch, in which episodes, and by which method."""
 
-    policy: PathText = field(metadata={"help": "a checkpoint, or the training run that it ended"})
+    policy: PathText = field(metadata={"help": "a checkpoint, or its training run"})
     out: PathText = field(metadata={"help": "directory of the videos and pictures"})
     task: str = field(default="", metadata={"help": "the checkpoint's, if it is your module:Class"})
     transform: str | None = field(default=None, metadata={"help": "the checkpoint's, if it is your module:Class"})
@@ -67,7 +67,7 @@ class SaliencyConfig:
         if self.method not in METHODS:
             raise unknown_name("saliency method", self.method, METHODS)
         if self.record is not None and self.seeds:
-            raise UserError("record= chooses the episodes, and so does seeds=; give one of the two")
+            raise UserError("record= and seeds= both choose the episodes; give only one of them")
         if self.scale is not None and not self.scale > 0:
             raise UserError(f"expected scale above 0, got {self.scale}; null takes it from the videos")
 
@@ -91,7 +91,7 @@ def watch(config: SaliencyConfig, make: Callable[..., Any] = make_simulator) -> 
         The overlay videos.
 
     Raises:
-        UserError: For a policy that is no checkpoint, a record of another one, a method that does not apply, or seeds
+        UserError: For a policy that is not a checkpoint, a record of another, a method that does not apply, or seeds
             outside the split.
     """
     sha256 = checkpoint_sha256(config.policy)

@@ -1,6 +1,6 @@
-"""Answers on disk, one file per item: a killed evaluation loses what was in flight, and no more.
+"""Answers on disk, one file per item: a killed evaluation loses only the items in progress.
 
-What a file holds may also have been put there by somebody: it is checked before it is used."""
+Files may have been edited, so their content is checked before use."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def run_items(
 
 
 def _tidy(items: Mapping[Path, Item]) -> None:
-    """Removes what killed processes left half-written beside shards and videos."""
+    """Removes partial files that killed processes left beside shards and videos."""
     for folder in {path.parent for path in items}:
         remove_leftovers(folder)
     for item in items.values():
@@ -132,7 +132,7 @@ def read_answer(path: Path, item: Item) -> dict[str, Any] | None:
         else:
             _check_held_out(answer, item, str(path))
     except UserError:
-        # Answers are written whole; one that is not as it was written was damaged since, and the item is run again.
+        # Answers are written atomically; an altered one was damaged later, and its item is run again.
         return None
     checked: dict[str, Any] = answer
     return checked

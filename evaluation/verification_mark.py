@@ -35,7 +35,7 @@ _FAILURES_EVERY = 4
 
 
 class Verification(TypedDict):
-    """What came of running episodes of one record again."""
+    """The result of running episodes of one record again."""
 
     schema_version: int
     record_sha256: str  # of the record file's bytes: any edit ends the mark
@@ -69,7 +69,7 @@ def read_verification(record: Path | str) -> Verification | None:
     """The mark beside a record; None where there is none.
 
     Raises:
-        UserError: If the file is no valid mark; the message names file and field.
+        UserError: If the file is not a valid mark; the message names file and field.
     """
     path = verification_path(record)
     if not path.exists():

@@ -1,8 +1,8 @@
 """smidgen-eval verify RECORD [--episodes K] [--checkpoint DIR] [--demos DIR] [--salt TEXT] [--workers N]
 
-Runs K episodes of a record again with the checkpoint that it names, and writes what came of it beside the record, as
-``RECORD.verification.json``: verified, differs (with the first episode that does) or not reproducible here. Run time on
-a 2-core CPU: about half a minute for 50 episodes of Lift.
+Runs K episodes of a record again with its checkpoint, and writes the result beside the record, as
+``RECORD.verification.json``: verified, differs (with the first such episode) or not reproducible here. Run time on a
+2-core CPU: about half a minute for 50 episodes of Lift.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def verify(arguments: list[str], make: Callable[..., Any] = make_simulator) -> N
         "reproducible here.",
     )
     parser.add_argument("record", type=user_path, metavar="RECORD", help="a record that smidgen-eval wrote")
-    parser.add_argument("--episodes", type=int, default=50, metavar="K", help="how many; most of them are successes")
+    parser.add_argument("--episodes", type=int, default=50, metavar="K", help="number of episodes, mostly successes")
     parser.add_argument(
         "--checkpoint", type=user_path, metavar="DIR", help="default: ../checkpoints/<name> of the record"
     )
@@ -141,8 +141,8 @@ def verify(arguments: list[str], make: Callable[..., Any] = make_simulator) -> N
         "--transform", metavar="MODULE:CLASS", help="the checkpoint's, if it is a user's; its code will run"
     )
     parser.add_argument("--task", metavar="MODULE:CLASS", help="the task, if it is a user's; its code will run")
-    parser.add_argument("--salt", metavar="TEXT", help="decides the draw with the record's hash; random by default")
-    parser.add_argument("--workers", type=int, default=2, metavar="N", help="worker processes; changes no outcome")
+    parser.add_argument("--salt", metavar="TEXT", help="determines the draw, with the record's hash; random by default")
+    parser.add_argument("--workers", type=int, default=2, metavar="N", help="worker processes; does not affect results")
     options = VerifyOptions(**vars(parser.parse_args(arguments)))
     mark, links, path = verify_record(options, make)
     print("\n".join(_report(options, mark, links)))

@@ -1,4 +1,4 @@
-"""Where a record's films stand, and whose a film is.
+"""Paths of a record's films, and which evaluation a film belongs to.
 
 A film is known by its frames: their hash stands in the record and, as a comment, in the MP4 file, whose own bytes
 differ from encoder to encoder. A saliency film carries the hash of the checkpoint that it shows. Records of version 1

@@ -1,1 +1,1 @@
-"""Whole experiments over the other folders: the demo, the benchmarks, the README's picture."""
+"""Complete experiments: the demo, and suites as grids of jobs."""

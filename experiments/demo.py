@@ -1,7 +1,7 @@
-"""``make demo``, or ``python -m smidgen.experiments.demo [key=value ...]``: the whole path on Lift, once.
+"""``make demo``, or ``python -m smidgen.experiments.demo [key=value ...]``: the complete pipeline on Lift.
 
-Demonstrations -> two Perceivers (raw pixels, and their 3-D Fourier transform) -> closed-loop evaluation beside the
-baselines -> leaderboard. Everything lands under ``outputs/demo``; a second call reuses what is there. A small variant:
+Demonstrations -> two Perceivers (raw pixels, and their 3-D Fourier transform) -> closed-loop evaluation with the
+baselines -> leaderboard. All output goes to ``outputs/demo``; a second run reuses it. A small variant:
 ``demonstrations=4 validation=2 steps=4 episodes=2``, about two minutes on 2 CPU cores.
 """
 
@@ -30,7 +30,7 @@ from smidgen.runtime.settings import PathText
 
 TASK = "lift"
 BASELINES = ("expert", "random", "noop", "mean_action", "time_mean", "persistence")
-# Only what the comparison is about differs between the two.
+# The two differ only in what is compared.
 RUNS: dict[str, tuple[str, ...]] = {
     "raw": ("transform=raw", "standardise_after=centre"),
     "dft3d": ("transform=dft3d", "standardise_after=centre"),
@@ -39,9 +39,9 @@ RUNS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class DemoConfig:
-    """How large the demonstration is."""
+    """Size of the demo."""
 
-    out: PathText = field(default="outputs/demo", metadata={"help": "directory of everything that is made"})
+    out: PathText = field(default="outputs/demo", metadata={"help": "output directory"})
     demonstrations: int = field(default=300, metadata={"help": "training episodes"})
     validation: int = field(default=20, metadata={"help": "held-out episodes for the offline measures"})
     steps: int = field(default=2500, metadata={"help": "optimiser steps of each Perceiver"})
@@ -52,22 +52,22 @@ class DemoConfig:
 
 
 def overview(config: DemoConfig) -> str:
-    """What will happen, before it does."""
+    """What the demo will do."""
     return f"""smidgen demo: does a policy notice a smidgen of change in its input, or does it play back the average?
 
   1. collect    {config.demonstrations} + {config.validation} scripted demonstrations of {TASK}, as 64 x 64 pixels
   2. train      two Perceivers on 12,288 tokens, side by side: {" and ".join(RUNS)}, {config.steps} steps each
-  3. evaluate   both and {len(BASELINES)} baselines, closed-loop, on {config.episodes} unseen episodes each
-  4. rank       a leaderboard here on the terminal, and a page with curves and videos
+  3. evaluate   both and {len(BASELINES)} baselines, in closed loop, on {config.episodes} unseen episodes each
+  4. rank       a leaderboard in this terminal, and a page with curves and videos
 
-Most of the time goes into training. On 2 CPU cores all of it takes about 11 minutes, after the set-up.
-Everything is written to {config.out}; stopped, the same command goes on where it was.
+Training takes most of the time. On 2 CPU cores everything takes about 11 minutes, after the set-up.
+All output goes to {config.out}; if interrupted, run the same command again to resume.
 """
 
 
 @contextmanager
 def stage(title: str) -> Iterator[None]:
-    """Announces a part of the demo, and how long it took."""
+    """Prints the name of a part of the demo, and how long it took."""
     print(f"\n== {title}", flush=True)
     started = time.monotonic()
     yield
@@ -126,14 +126,14 @@ def evaluate_policies(config: DemoConfig, training: Path, validation: Path, runs
 
 
 def closing_words(results: Path) -> str:
-    """What the table shows, in three sentences that follow from its records."""
+    """The table's conclusion in three sentences, computed from its records."""
     records = {name: read_record(record_path(results, TASK, f"perceiver-{name}")) for name in RUNS}
     rates = " and ".join(f"{name} succeeds in {_share(record)}" for name, record in records.items())
     verdicts = " and ".join(f"{name} {verdict_phrase(record['collapse'])}" for name, record in records.items())
     blind = read_record(record_path(results, TASK, "time_mean"))
     return (
-        f"Of the two Perceivers, {rates} episodes. By the slope that decides, {verdicts}. Success alone does not show "
-        f"that: time_mean plays the demonstrations' average back without looking, and succeeds in {_share(blind)}."
+        f"Of the two Perceivers, {rates} episodes. By the deciding slope, {verdicts}. Success alone does not show "
+        f"that: time_mean plays back the demonstrations' average without looking, and succeeds in {_share(blind)}."
     )
 
 
@@ -142,9 +142,9 @@ def _share(record: Record) -> str:
 
 
 def demo(arguments: list[str]) -> None:
-    """Runs the demonstration."""
+    """Runs the demo."""
     if wants_help(arguments):
-        summary = "The whole path on Lift: demonstrations, two Perceivers, evaluation, leaderboard. Resumes."
+        summary = "The complete pipeline on Lift: demonstrations, two Perceivers, evaluation, leaderboard. Resumable."
         print(command_help("python -m smidgen.experiments.demo [key=value ...]", summary, DemoConfig))
         return
     config = compose_config(DemoConfig, arguments)
@@ -159,7 +159,7 @@ def demo(arguments: list[str]) -> None:
     with stage("4. rank"):
         leaderboard([f"results={results}"])
     print(f"\n{closing_words(results)}")
-    print(f"\nall in {(time.monotonic() - started) / 60:.1f} minutes; page: {config.out}/leaderboard.html", flush=True)
+    print(f"\ndone in {(time.monotonic() - started) / 60:.1f} minutes; page: {config.out}/leaderboard.html", flush=True)
     print(f"videos: {video_folder(results)}; curves: tensorboard --logdir {config.out}/training")
 
 

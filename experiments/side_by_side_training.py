@@ -45,7 +45,7 @@ def train_side_by_side(runs: Mapping[str, Path], settings: Mapping[str, Sequence
 
 def _watch(runs: Mapping[str, Path], processes: dict[str, subprocess.Popen[bytes]], num_steps: int) -> None:
     shown = 0
-    with progress(num_steps * len(runs), f"training (steps of {' and '.join(runs)} together)") as advance:
+    with progress(num_steps * len(runs), f"training (total steps of {' and '.join(runs)})") as advance:
         while True:
             running = any(process.poll() is None for process in processes.values())
             rows = {name: _last_row(out / METRICS_NAME) for name, out in runs.items()}
@@ -58,16 +58,16 @@ def _watch(runs: Mapping[str, Path], processes: dict[str, subprocess.Popen[bytes
     for name, process in processes.items():
         if process.returncode != 0:
             print("\n".join(runs[name].with_suffix(".log").read_text().splitlines()[-LOG_LINES_SHOWN:]))
-            raise UserError(f"training {name} ended with exit code {process.returncode}; its last lines are above")
+            raise UserError(f"training {name} failed with exit code {process.returncode}; its last output is above")
 
 
 def _last_row(metrics: Path) -> dict[str, Any]:
-    """What a run last wrote down of itself; empty before its first validation."""
+    """The last row of a run's metrics; empty before its first validation."""
     lines = metrics.read_text().splitlines() if metrics.exists() else []
     return dict(json.loads(lines[-1])) if lines else {}
 
 
 def headline(name: str, row: dict[str, Any]) -> str:
-    """Where a training run stands, from the last row of its metrics, in the words of a verdict."""
+    """Status of a training run, from the last row of its metrics."""
     slope = row.get("cue_slope")
     return f"{name} starting" if slope is None else f"{name} {spoken(label_of(slope))} (cue slope {slope_text(slope)})"

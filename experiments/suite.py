@@ -1,8 +1,8 @@
 """``smidgen-suite [status] suite=their.module:NAME [key=value ...]``: a grid of jobs, each run once.
 
-``suite`` names an object that speaks :class:`SuiteOfJobs`; its module is looked for in the working directory as well,
-so the repository's own studies are ``suite=studies.claims:ROUND_TWO`` and the like. Kill it whenever you like: the same
-command goes on where it was. ``status`` lists what is done.
+``suite`` names an object that implements :class:`SuiteOfJobs`; its module is searched in the working directory as well,
+so the repository's own studies are ``suite=studies.claims:ROUND_TWO`` and the like. It can be killed at any time: the
+same command resumes. ``status`` lists finished jobs.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from smidgen.runtime.user_modules import is_class_spec, load_object
 
 USAGE = "smidgen-suite [status] suite=MODULE:NAME [key=value ...]"
 SUMMARY = """
-Runs the jobs of a suite that are not done yet, and writes each job's record as it finishes. Run the same command
-again after an interruption: it resumes where it stopped. `status` lists what is done.
+Runs the unfinished jobs of a suite and writes each job's record as it finishes. After an interruption, run the same
+command again to resume. `status` lists finished jobs.
 In a checkout of the repository: suite=studies.claims:ROUND_TWO, suite=studies.first_round:ROUND_ONE.
 """
 
 
 @dataclass(frozen=True)
 class SuiteConfig:
-    """Which suite, in which form, and where."""
+    """Which suite to run, in which form, and where."""
 
-    suite: str = field(metadata={"help": "which suite: MODULE:NAME, the module importable or in this directory"})
-    form: str = field(default="full", metadata={"help": "full, or a smaller form that the suite knows"})
-    out: PathText | None = field(default=None, metadata={"help": "folder of plan and records; null: the suite's own"})
+    suite: str = field(metadata={"help": "MODULE:NAME of the suite; the module is importable or in this directory"})
+    form: str = field(default="full", metadata={"help": "full, or a smaller form defined by the suite"})
+    out: PathText | None = field(default=None, metadata={"help": "folder of plan and records; null: suite's default"})
     scratch: PathText = field(default="outputs/claims", metadata={"help": "folder of unfinished runs"})
     workers: int = field(default=2, metadata={"help": "worker processes, one core each; 0: in this process"})
     arms: tuple[str, ...] = field(default=(), metadata={"help": "only these arms, e.g. [raw,dft1d]; empty: all"})
@@ -43,17 +43,17 @@ class SuiteConfig:
 
 @runtime_checkable
 class SuiteOfJobs(Protocol):
-    """A suite; it knows its own jobs and records."""
+    """A suite of jobs with their records."""
 
     def run(self, config: SuiteConfig) -> str:
-        """Runs what is not there yet; gives what to say at the end."""
+        """Runs unfinished jobs; returns the closing message."""
 
     def status(self, config: SuiteConfig) -> str:
-        """What is done and what is not."""
+        """Which jobs are finished and which are not."""
 
 
 def load_suite(config: SuiteConfig) -> SuiteOfJobs:
-    """The suite that a module holds.
+    """Loads a suite from its module.
 
     Raises:
         UserError: If there is no such module or name, or it is not a suite.
@@ -67,7 +67,7 @@ def load_suite(config: SuiteConfig) -> SuiteOfJobs:
 
 
 def suite(arguments: list[str]) -> None:
-    """The command."""
+    """Runs the command."""
     if wants_help(arguments):
         print(command_help(USAGE, SUMMARY.strip(), SuiteConfig))
         return

@@ -274,7 +274,7 @@ def verdict_phrase(collapse: Mapping[str, Any]) -> str:
     """A collapse part's verdict as a sentence goes on, with its slope, or that there is none."""
     label = collapse.get("verdict")
     if label is None:
-        return "is undecided (too few episodes, or a slope that is not known well enough)"
+        return "is undecided (too few episodes, or an uncertain slope)"
     words = {SEES: "sees", PARTLY_BLIND: "is partly blind", BLIND: "is blind"}[label]
     return f"{words} ({deciding_slope(dict(collapse))})"
 

@@ -61,7 +61,7 @@ def read_runs(directory: Path | str) -> list[Run]:
     """
     if not Path(directory).is_dir():
         raise UserError(
-            f"{directory} is no directory; pass results=DIR, the folder that smidgen-eval writes records to"
+            f"{directory} is not a directory; pass results=DIR, the folder that smidgen-eval writes records to"
         )
     paths = find_records(directory)
     if not paths:

@@ -84,7 +84,7 @@ def write_bundle(submission: Submission, out: Path) -> None:
         write_atomic(out, zip_bytes(files, submission.name))
         return
     if out.exists() and not (out / CARD).is_file():
-        raise UserError(f"{out} exists and is no bundle; choose another --out")
+        raise UserError(f"{out} exists and is not a bundle; choose another --out")
     with atomic_directory(out, replace=True) as temporary:
         for name, data in files.items():
             (temporary / name).parent.mkdir(parents=True, exist_ok=True)

@@ -1,13 +1,13 @@
-"""Cross-attention from a few latents to a long array of tokens, with everything that is linear folded together.
+"""Cross-attention from a few latents to a long array of tokens, with all linear maps folded together.
 
 The plain form (tokens with their position features, LayerNorm, keys, values, softmax) is what ``ByteCrossAttention``
-computes; none of those arrays is ever built. With q a query, W the keys' weights, D the LayerNorm's gain, and f a
-token's features of mean m and deviation 1 / g, the score is q W D g (f - m), linear in f, and the mean comes out by
-taking the mean off the map q W D itself. What adds the same to all tokens (the LayerNorm's bias on its way to the keys)
-leaves the softmax unchanged. The value side is the same fold from the left.
+computes, without building any of these arrays. With q a query, W the keys' weights, D the LayerNorm's gain, and f a
+token's features of mean m and deviation 1 / g, the score is q W D g (f - m), linear in f, and the mean is removed
+by subtracting the mean from the map q W D itself. A constant added to all tokens (the LayerNorm's bias, through the
+keys) leaves the softmax unchanged. The value side is folded in the same way from the left.
 
 Shape suffixes: B batch, L queries, H heads, R = L H rows, M tokens, C content channels, P position features, F = C + P,
-I and J rows and columns of the grid split in two, E width of the latents.
+I and J rows and columns of the grid folded to two axes, E width of the latents.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from smidgen.runtime.errors import UserError
 
 
 class CrossAttentionWeights(NamedTuple):
-    """Weights of a ``ByteCrossAttention``, read out once, and what it makes of them before it sees a token.
+    """Weights of a ``ByteCrossAttention``, read out once, and what it computes from them before seeing a token.
 
     Attributes:
         content_RC: Maps of a token's content to its scores.
-        rows_RI: Scores of the grid's rows; None where positions lie on one axis alone, or nowhere.
-        columns_RJ: Scores of the grid's columns; None where there are no positions.
-        norm_F: The LayerNorm's gain; None where there is none.
+        rows_RI: Scores of the grid's rows; None if positions lie on one axis only, or there are none.
+        columns_RJ: Scores of the grid's columns; None without positions.
+        norm_F: The LayerNorm's gain; None without a LayerNorm.
         value_HFE: Maps of the values, a matrix per head.
-        value_bias_E: What is added to the values' sums.
+        value_bias_E: Bias added to the sums of values.
         output_EE: Map of the result.
         output_bias_E: Its bias.
     """
@@ -50,7 +50,7 @@ class CrossAttentionWeights(NamedTuple):
 
     @property
     def score_maps(self) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """The maps of content, grid rows and grid columns, as the attentions take them."""
+        """The maps of content, grid rows and grid columns, as arguments of the attention functions."""
         return self.content_RC, self.rows_RI, self.columns_RJ
 
 
@@ -58,15 +58,15 @@ class ByteCrossAttention(nn.Module):
     """Multi-head attention whose queries are shared by all examples, over tokens of content and position features.
 
     Equal to LayerNorm over the concatenated features, linear keys and values, softmax of q k / sqrt(width of a head), a
-    weighted sum of values, and a linear output. Holds ``to_query``, ``to_key``, ``to_value`` and ``to_output`` as the
-    plain form would, so that an optimiser takes the same path.
+    weighted sum of values, and a linear output. Has the parameters ``to_query``, ``to_key``, ``to_value`` and
+    ``to_output`` of the plain form, so that optimisers behave the same.
 
     Args:
         width: Width E of the queries and of the output.
         channels: Content channels C of a token.
         positions: Position features of the tokens.
         num_heads: Number H of heads; must divide ``width``.
-        layer_norm: Whether a LayerNorm stands before keys and values.
+        layer_norm: Whether to apply a LayerNorm before keys and values.
     """
 
     def __init__(
@@ -74,14 +74,14 @@ class ByteCrossAttention(nn.Module):
     ) -> None:
         super().__init__()
         if width % num_heads:
-            raise UserError(f"expected a number of cross-attention heads that divides {width}, got {num_heads}")
+            raise UserError(f"expected num_cross_heads that divides {width}, got {num_heads}")
         self.channels = channels
         self.num_heads = num_heads
         self.positions = positions
         features = channels + positions.num_features
         self.norm = nn.LayerNorm(features) if layer_norm else None
         self.to_query = nn.Linear(width, width)
-        # A bias would add the same to all tokens' scores, which the softmax takes off again.
+        # No bias: it would shift all tokens' scores equally, which the softmax ignores.
         self.to_key = nn.Linear(features, width, bias=False)
         self.to_value = nn.Linear(features, width)
         self.to_output = nn.Linear(width, width)
@@ -95,8 +95,8 @@ class ByteCrossAttention(nn.Module):
         """Attends to tokens.
 
         Args:
-            queries: Queries, the same for every example, or what ``fold`` made of them.
-            x_BMC: Content of the tokens, or what ``prepare`` made of it.
+            queries: Queries, the same for every example, or the result of ``fold``.
+            x_BMC: Content of the tokens, or the result of ``prepare``.
         """
         with torch.autocast(self.to_key.weight.device.type, enabled=False):
             weights = queries if isinstance(queries, CrossAttentionWeights) else self.fold(queries)
@@ -105,7 +105,7 @@ class ByteCrossAttention(nn.Module):
             return functional.linear(self._values(*sums, weights), weights.output_EE, weights.output_bias_E)
 
     def fold(self, queries_LE: Float[Tensor, "queries width"]) -> CrossAttentionWeights:
-        """Computes once what ``forward`` needs of queries and weights that do not change."""
+        """Precomputes what ``forward`` needs from fixed queries and weights."""
         value, output, norm = self.to_value, self.to_output, self.norm
         with torch.autocast(value.weight.device.type, enabled=False):
             bias_E = value.bias if norm is None else value.bias + value.weight @ norm.bias
@@ -115,20 +115,20 @@ class ByteCrossAttention(nn.Module):
             return CrossAttentionWeights(*maps, gain_F, value_HFE, bias_E, output.weight, output.bias)
 
     def prepare(self, x_BMC: Float[Tensor, "batch tokens channels"]) -> PreparedTokens:
-        """Computes once what ``forward`` needs of tokens that do not change; nothing learned goes into it."""
+        """Precomputes what ``forward`` needs from fixed tokens; depends on no weights."""
         x_BCM = self._content(x_BMC)
         return PreparedTokens(x_BCM, self._scale(x_BCM))
 
     def attention_map(
         self, queries_LE: Float[Tensor, "queries width"], x_BMC: Float[Tensor, "batch tokens channels"] | PreparedTokens
     ) -> Float[Tensor, "batch heads queries tokens"]:
-        """The attention weights themselves, over tokens they sum to 1; for maps and entropies, B H L M numbers."""
+        """The attention weights, which sum to 1 over tokens; for maps and entropies, B H L M numbers."""
         tokens = x_BMC if isinstance(x_BMC, PreparedTokens) else self.prepare(x_BMC)
         weights_BRM = attention_map(tokens.x_BCN, tokens.g_BN, *self._score_maps(queries_LE))
         return self.positions.restore(weights_BRM).unflatten(1, (self.num_heads, -1))
 
     def _content(self, x_BMC: Tensor) -> Tensor:
-        """Channels first, and tokens in the order of their places, as everything here reads them."""
+        """Content with channels first and tokens in the order of their places on the grid."""
         return self.positions.arrange(x_BMC.to(self.to_key.weight.dtype).transpose(1, 2)).contiguous()
 
     def _score_maps(self, queries_LE: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
@@ -157,13 +157,13 @@ class ByteCrossAttention(nn.Module):
         sums_BRF = torch.cat([content_BRC, self.positions.collect(marginals)], -1) if marginals else content_BRC
         if weights.norm_F is not None:
             sums_BRF = (sums_BRF - sums_BRF.mean(-1, keepdim=True)) * weights.norm_F
-        # One product per head for all examples: the values' weights are not repeated for each.
+        # One product per head for all examples, without repeating the values' weights.
         sums_HBLF = sums_BRF.unflatten(1, (self.num_heads, -1)).transpose(0, 1)
         values_HBLE = (sums_HBLF.flatten(1, 2) @ weights.value_HFE).unflatten(1, sums_HBLF.shape[1:3])
         return values_HBLE.permute(1, 2, 0, 3).flatten(2) + weights.value_bias_E
 
     def _scale(self, x_BCM: Tensor) -> Tensor | None:
-        """One over each token's deviation, merged from those of content and positions without cancellation."""
+        """Inverse of each token's deviation, merged from those of content and positions without cancellation."""
         if self.norm is None:
             return None
         channels, features = self.channels, self.channels + self.positions.num_features
@@ -176,13 +176,13 @@ class ByteCrossAttention(nn.Module):
 
 
 def _balanced_split(lengths: tuple[int, ...]) -> int:
-    """How many leading axes make the grid's rows, so that rows and columns are about as many."""
+    """Number of leading axes that form the grid's rows, so that rows and columns are about equal in number."""
     sides = [max(math.prod(lengths[:k]), math.prod(lengths[k:])) for k in range(len(lengths))]
     return sides.index(min(sides)) if sides else 0
 
 
 def _joint_table(tables: list[Tensor]) -> Tensor | None:
-    """Adds up the tables of neighbouring axes to one over their product; None where there are no axes."""
+    """Combines the tables of neighbouring axes into one over their product; None without axes."""
     total = None
     for table in tables:
         total = table if total is None else (total[:, :, None] + table[:, None]).flatten(1)
@@ -190,7 +190,7 @@ def _joint_table(tables: list[Tensor]) -> Tensor | None:
 
 
 def _marginals(weights: Tensor | None, lengths: tuple[int, ...]) -> list[Tensor]:
-    """Sums weights over the product of neighbouring axes to each axis's own."""
+    """Marginals over each axis of weights over the product of neighbouring axes."""
     if weights is None or len(lengths) == 1:
         return [] if weights is None else [weights]
     on_grid = weights.unflatten(-1, lengths)

@@ -1,6 +1,6 @@
-"""Policies that look at nothing, or at their own arm alone: what a learned policy must beat before it counts as seeing.
+"""Policies that see nothing, or only their own arm: a learned policy must beat them before it counts as seeing.
 
-Letters: ``B`` episodes side by side, ``A`` action coordinates, ``S`` control steps, ``E`` end-effector state.
+Letters: ``B`` parallel episodes, ``A`` action coordinates, ``S`` control steps, ``E`` end-effector state.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from smidgen.runtime.action_spec import ActionSpec
 
 @dataclass(frozen=True, eq=False)
 class DemoStatistics:
-    """What blind baselines know of the demonstrations (successful training episodes only).
+    """What blind baselines know about the demonstrations (successful training episodes only).
 
     Attributes:
-        mean_action: (A,) mean of every target of every step.
+        mean_action: (A,) mean over all targets of all steps.
         time_mean_SA: (S, A) mean target at each control step, shorter episodes padded with their last target.
     """
 
@@ -33,11 +33,11 @@ class DemoStatistics:
 
 
 class Baseline:
-    """Common part of the baselines: the task's action, the number of episodes side by side and the step.
+    """Base class of the baselines: the task's action, the number of parallel episodes and the step.
 
     Args:
         action: The task's action.
-        statistics: Needed where ``needs_statistics``.
+        statistics: Required if ``needs_statistics``.
     """
 
     name: str
@@ -52,17 +52,17 @@ class Baseline:
 
     @property
     def statistics(self) -> DemoStatistics:
-        """The demonstrations' statistics, which whoever builds it has made sure are there."""
+        """The demonstrations' statistics; the caller that builds the baseline guarantees them."""
         assert self._statistics is not None
         return self._statistics
 
     def reset(self, num_episodes: int = 1, seed: int = 0) -> None:
-        """Starts episodes; ``seed`` is the first episode's, the others count on from it."""
+        """Starts episodes; ``seed`` is the first episode's, the others follow consecutively."""
         self.num_episodes = num_episodes
         self.step = 0
 
     def act(self, observations: Mapping[str, Any]) -> Float[np.ndarray, "B A"]:
-        """The next action of every episode, float64, in physical units and inside the box."""
+        """The next action of every episode, float64, in physical units and within bounds."""
         actions_BA = np.asarray(self._next_actions(observations), dtype=np.float64)
         self.step += 1
         return self.action.clip(np.broadcast_to(actions_BA, (self.num_episodes, self.action.size)))
@@ -75,13 +75,13 @@ class Baseline:
         if eef_state_BE.ndim != 2 or len(eef_state_BE) != self.num_episodes:
             raise ValueError(
                 f"expected eef_state of shape ({self.num_episodes}, E), got {eef_state_BE.shape}; "
-                "reset(num_episodes=...) with the number of rows"
+                "call reset(num_episodes=...) with the number of rows"
             )
         return eef_state_BE
 
 
 class RandomPolicy(Baseline):
-    """Uniform in the action's box; row b draws from the seed of its own episode, whatever runs beside it."""
+    """Uniform within the action's bounds; each row draws from its own episode's seed, whatever runs in parallel."""
 
     name = "random"
 
@@ -95,7 +95,7 @@ class RandomPolicy(Baseline):
 
 
 class NoopPolicy(Baseline):
-    """Holds the first end-effector position that it observed, gripper open."""
+    """Holds the first observed end-effector position, gripper open."""
 
     name = "noop"
     observes: tuple[str, ...] = ("eef_state",)
@@ -107,7 +107,7 @@ class NoopPolicy(Baseline):
 
 
 class MeanActionPolicy(Baseline):
-    """The mean target of the demonstrations, always: the plateau that mean collapse is named after."""
+    """Always the mean target of the demonstrations: the plateau that mean collapse is named after."""
 
     name = "mean_action"
     needs_statistics = True
@@ -117,7 +117,7 @@ class MeanActionPolicy(Baseline):
 
 
 class TimeMeanPolicy(Baseline):
-    """The mean trajectory of the demonstrations, step by step: the best that a blind policy with a clock can do."""
+    """The mean trajectory of the demonstrations, step by step: the best a blind policy with a clock can do."""
 
     name = "time_mean"
     needs_statistics = True
@@ -127,7 +127,7 @@ class TimeMeanPolicy(Baseline):
 
 
 class PersistencePolicy(Baseline):
-    """Commands the end-effector position that it observes at this moment, gripper open."""
+    """Commands the current end-effector position, gripper open."""
 
     name = "persistence"
     observes: tuple[str, ...] = ("eef_state",)

@@ -1,7 +1,7 @@
 """Checkpoints: ``model.safetensors`` beside ``checkpoint.json``. Loading reads numbers and text, never runs code.
 
-The card pins the model by its SHA-256, so the card's own hash identifies the checkpoint. The configuration is rebuilt
-field by field with its types checked, and every tensor's shape is compared before a network of that size exists.
+The card contains the model's SHA-256, so the card's own hash identifies the checkpoint. The configuration is rebuilt
+field by field with type checks, and every tensor's shape is compared before a network of that size is built.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ SCHEMA_VERSION = 1
 MODEL_NAME = "model.safetensors"
 CARD_NAME = "checkpoint.json"
 RUN_CHECKPOINT = Path("checkpoints") / "final"
-# Far above anything that trains, and low enough that a forged configuration cannot take the machine's memory or time.
+# Far above any trainable size, yet low enough that a forged configuration cannot exhaust memory or time.
 _MAX_COUNT = 2**16
 _MAX_LAYERS = 1024
 _MAX_TOKENS = 2**24
 _MAX_POSITION_NUMBERS = 2**28
 
 
-_Names = Annotated[list[str], Rule(lambda names: 0 < len(names) <= _MAX_COUNT, "one name or more")]
+_Names = Annotated[list[str], Rule(lambda names: 0 < len(names) <= _MAX_COUNT, "at least one name")]
 
 
 class Card(TypedDict):
@@ -56,19 +56,19 @@ class Card(TypedDict):
 
 
 def save_checkpoint(directory: Path | str, policy: LearnedPolicy, provenance: Mapping[str, Any]) -> None:
-    """Writes a checkpoint; the whole directory appears at once.
+    """Writes a checkpoint directory atomically.
 
     Args:
-        directory: Where; must not exist.
-        policy: What to save.
-        provenance: Where it comes from, as JSON: hash and seeds of the data set, training settings, step, versions.
+        directory: The directory; must not exist.
+        policy: The policy to save.
+        provenance: Its provenance, as JSON: hash and seeds of the data set, training settings, step, versions.
 
     Raises:
         UserError: If the directory exists or cannot be written.
     """
     directory = Path(directory)
     if directory.exists():
-        raise UserError(f"{directory} exists already; a checkpoint is never written over another")
+        raise UserError(f"{directory} already exists; checkpoints are never overwritten")
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in policy.state_dict().items()}
     model = save(tensors)
     card = {
@@ -84,14 +84,14 @@ def save_checkpoint(directory: Path | str, policy: LearnedPolicy, provenance: Ma
 
 
 def resolve_checkpoint(path: Path | str) -> Path:
-    """The checkpoint's own directory, given it or the training run that it ended.
+    """The checkpoint directory, given itself or the training run that produced it.
 
     Raises:
-        UserError: If neither is there.
+        UserError: If there is neither.
     """
     path = Path(path)
     for candidate in (path, path / RUN_CHECKPOINT):
-        # os.path's answer is False for a name that no file can have, where Path's raises.
+        # os.path returns False for an impossible file name, where Path raises.
         if os.path.isfile(candidate / CARD_NAME):
             return candidate
     if not os.path.exists(path):
@@ -99,40 +99,40 @@ def resolve_checkpoint(path: Path | str) -> Path:
             raise train_first(str(path))
         raise UserError(f"{path} does not exist; expected a checkpoint or a training run")
     if (path / "metrics.jsonl").is_file() or (path / "resume").is_dir():
-        raise UserError(f"{path}: the training run is not finished; run the same smidgen-train again")
-    raise UserError(f"{path} is no checkpoint: it has no {CARD_NAME}; smidgen-train makes one in OUT/{RUN_CHECKPOINT}")
+        raise UserError(f"{path}: the training run is unfinished; run the same smidgen-train again")
+    raise UserError(f"{path} is not a checkpoint: it has no {CARD_NAME}; smidgen-train makes OUT/{RUN_CHECKPOINT}")
 
 
 def checkpoint_sha256(path: Path | str) -> str:
-    """SHA-256 of the card, which holds the model's: the identity of a checkpoint, as 64 hexadecimal digits."""
+    """SHA-256 of the card, which contains the model's; identifies a checkpoint, as 64 hexadecimal digits."""
     return sha256_file(resolve_checkpoint(path) / CARD_NAME)
 
 
 def read_checkpoint_card(path: Path | str) -> Card:
-    """``checkpoint.json``, its fields checked; the model is not read.
+    """Reads and validates ``checkpoint.json``, without reading the model.
 
     Raises:
         UserError: If it is missing, damaged, or of another schema version; the message names the file.
     """
     card_path = resolve_checkpoint(path) / CARD_NAME
     card = read_json(card_path)
-    fix = "train it again, or use the smidgen that wrote it"
+    fix = "train it again, or use the smidgen version that wrote it"
     require_version(card, (SCHEMA_VERSION,), str(card_path), fix=fix)
     check_type(card, Card, str(card_path))
     return typing.cast(Card, card)
 
 
 def load_checkpoint(path: Path | str, expect_task: str | None = None, transform: str | None = None) -> LearnedPolicy:
-    """Loads a policy, ready to act. Runs no code but ours, and the transform's that you name.
+    """Loads a policy, ready to act. Runs no code except ours and that of the transform you name.
 
     Args:
-        path: A checkpoint, or the training run that it ended.
-        expect_task: Refuse a checkpoint of another task.
-        transform: ``their.module:Class`` of the input transform, where the policy was trained with one of yours.
+        path: A checkpoint, or the training run that produced it.
+        expect_task: Refuse checkpoints of other tasks.
+        transform: ``their.module:Class`` of the input transform, if the policy was trained with one of yours.
 
     Raises:
-        UserError: If it is no checkpoint, of another version or task, truncated or altered; the message names the file.
-            Also if it was trained with another transform than the one named, or with a user's and none is named.
+        UserError: If it is not a checkpoint, of another version or task, truncated or altered; the message names the
+            file. Also if it was trained with a different transform, or with a user's that is not named.
     """
     directory = resolve_checkpoint(path)
     card = read_checkpoint_card(directory)
@@ -153,12 +153,12 @@ def load_checkpoint(path: Path | str, expect_task: str | None = None, transform:
 
 
 def _require_named_transform(directory: Path, trained: object, named: str | None) -> None:
-    """A card may not decide which of the user's modules are imported: only who loads it may."""
+    """Only the caller may decide which user modules are imported, never a card."""
     if named is not None and trained != named:
         raise UserError(f"{directory} was trained with transform={trained!s:.200}, got transform={named:.200}")
     if named is None and isinstance(trained, str) and is_class_spec(trained):
         raise UserError(
-            f"{directory} was trained with transform={trained:.200}, code that is not smidgen's; to import and run it, "
+            f"{directory} was trained with transform={trained:.200}, code from outside smidgen; to import and run it, "
             f"add transform={trained:.200}"
         )
 
@@ -172,8 +172,8 @@ def _read_model(path: Path, sha256: str) -> dict[str, Tensor]:
     try:
         return load(content)
     except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        # RuntimeError is PyTorch's word for a shape that does not fit.
-        raise UserError(f"{path} is no readable safetensors file ({str(error)[:80]})") from error
+        # PyTorch raises RuntimeError for a shape that does not match.
+        raise UserError(f"{path} is not a readable safetensors file ({str(error)[:80]})") from error
 
 
 def _build_policy(card: Card, tensors: Mapping[str, Tensor], directory: Path) -> LearnedPolicy:
@@ -182,7 +182,7 @@ def _build_policy(card: Card, tensors: Mapping[str, Tensor], directory: Path) ->
     interface = Interface.from_json(card)
     _refuse_forged_sizes(config, interface)
     with torch.device("meta"):
-        # Has the right shapes and no memory: a network is only built for real once its tensors are there.
+        # The right shapes without memory: the real network is only built once its tensors are loaded.
         expected = LearnedPolicy(config, interface).state_dict()
     if set(expected) != set(tensors):
         differing = sorted(set(expected) ^ set(tensors))
@@ -190,11 +190,11 @@ def _build_policy(card: Card, tensors: Mapping[str, Tensor], directory: Path) ->
     for name, tensor in tensors.items():
         if (tensor.shape, tensor.dtype) != (expected[name].shape, expected[name].dtype):
             raise UserError(
-                f"{model_path}: tensor {name!r} should be {expected[name].dtype} {tuple(expected[name].shape)} "
-                f"by the card, is {tensor.dtype} {tuple(tensor.shape)}"
+                f"{model_path}: tensor {name!r}: expected {expected[name].dtype} {tuple(expected[name].shape)} "
+                f"from the card, got {tensor.dtype} {tuple(tensor.shape)}"
             )
         if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-            raise UserError(f"{model_path}: tensor {name!r} holds NaN or infinity")
+            raise UserError(f"{model_path}: tensor {name!r} contains NaN or infinity")
     with torch.random.fork_rng(devices=[]):
         return LearnedPolicy(config, interface)
 
@@ -204,11 +204,11 @@ def _refuse_forged_sizes(config: LearnedPolicyConfig, interface: Interface) -> N
     for key, value in counts.items():
         limit = _MAX_LAYERS if key == "num_layers" else _MAX_COUNT
         if isinstance(value, int) and not 0 <= value <= limit:
-            raise UserError(f"{key} should lie in 0..{limit}, is {str(value)[:20]}")
+            raise UserError(f"expected {key} in 0..{limit}, got {str(value)[:20]}")
     bytes_per_pixel = 3 * len(interface.cameras)
     axes = [config.num_frames, interface.image_size, interface.image_size, bytes_per_pixel]
     if math.prod(axes) > 3 * _MAX_TOKENS:
-        raise UserError(f"{math.prod(axes)} input bytes are more than the {3 * _MAX_TOKENS} that can be")
+        raise UserError(f"{math.prod(axes)} input bytes exceed the limit of {3 * _MAX_TOKENS}")
     if config.num_position_numbers(axes) > _MAX_POSITION_NUMBERS:
         raise UserError(f"num_bands {counts['num_bands']} is too large for a grid of {axes}")
 

@@ -1,4 +1,4 @@
-"""``auto``: choosing the input transform of a data set by a rule, before anything is trained.
+"""``auto``: a rule chooses the input transform for a data set, before training.
 
 A rule gives every candidate figures, the last word among them its ``score``; the highest score is chosen, and of equal
 ones the first. Rules take pooled training tokens x_BNC in [0, 1], labels y_BA, the tokens' grid and the network with
@@ -28,7 +28,7 @@ from smidgen.policies.transforms import TRANSFORMS, build_transform, transform_o
 from smidgen.runtime.errors import UserError, unknown_name
 
 SMALLEST = 1e-30
-# Untrained networks that kernel_alignment averages over, and the examples that it looks at.
+# Number of untrained networks that kernel_alignment averages over, and of examples that it uses.
 NUM_DRAWS = 4
 MAX_KERNEL_EXAMPLES = 64
 AUTO = "auto"
@@ -37,13 +37,13 @@ Figures = dict[str, float]
 # Takes x_BNC, y_BA, the grid of the tokens and the network with the candidate applied.
 Rule = Callable[[Tensor, Tensor, tuple[int, ...], PerceiverConfig], Figures]
 
-# Claim C7's rule, and the one of ours that did best on tuning seeds (docs/theory.md says how it was chosen).
+# Claim C7's rule, and the one of ours that did best on tuning seeds (see docs/theory.md).
 ORIGINAL_RULE = "between_token_variance"
 OUR_RULE = "token_alignment"
 
 EQUAL_WITHIN = 1e-9
 
-# Fields of a network that are options of some transforms only, under the transforms' names.
+# Fields of a network that only some transforms have as options, under the transforms' names.
 _TRANSFORM_OPTIONS = {"full_spectrum": "full", "drop_dc": "drop_dc", "transform_seed": "seed"}
 
 Network = TypeVar("Network", bound=PerceiverConfig)
@@ -54,13 +54,13 @@ def between_token_variance(
 ) -> dict[str, float]:
     """The originator's rule (claim C7): mean and variance of the inputs; what varies more between tokens wins.
 
-    Read of what leaves the transform, before any standardisation after it, with all N coefficients of a DFT: the
-    variance of an example's tokens about their mean, averaged over the data set (of a complex coefficient: of both
-    parts together). ``mean`` is the root of the mean square of that mean.
+    Computed on the transform's output, before any standardisation, with all N coefficients of a DFT: the variance of an
+    example's tokens about their mean, averaged over the data set (for a complex coefficient, of both parts together).
+    ``mean`` is the root mean square of that mean.
 
     Taken literally it detects the DC level: by Parseval the orthonormal DFT's variance minus the raw tokens' is
     mean^2 - x[0]^2 / N, so that the DFT wins for every image that is not nearly black. With ``transform_scale=none``
-    the Fourier side is N times larger by scale alone. No label enters.
+    the Fourier side is N times larger by scale alone. Labels are not used.
     """
     full = dataclasses.replace(network, full_spectrum=True, standardise_after="none")
     can_be_full = "full" in transform_options(network.transform)
@@ -75,28 +75,28 @@ def between_token_variance(
 def participation_ratio(
     x_BNC: Tensor, y_BA: Tensor, grid: tuple[int, ...], network: PerceiverConfig
 ) -> dict[str, float]:
-    """The share of the tokens over which label-relevant variance is spread: (sum s)^2 / (M sum s^2), in (0, 1]."""
+    """Fraction of tokens over which label-relevant variance is spread: (sum s)^2 / (M sum s^2), in (0, 1]."""
     relevant_M = label_relevant_variance(_pipeline_output(x_BNC, grid, network), y_BA).sum(1)
     count = effective_number(relevant_M)
     return {"score": count / len(relevant_M), "participation_ratio": count}
 
 
 def class_distance(x_BNC: Tensor, y_BA: Tensor, grid: tuple[int, ...], network: PerceiverConfig) -> dict[str, float]:
-    """Standardised distance of the classes: label-relevant variance over mean square, summed over tokens and channels.
+    """Standardised class distance: label-relevant variance over mean square, summed over tokens and channels.
 
-    Without a standardisation slot a token's mean counts in its mean square: what all examples share drowns the change.
+    Without a standardisation slot a token's mean counts in its mean square: what all examples share swamps the change.
     """
     alignment_MD, _ = token_alignments(x_BNC, y_BA, grid, network)
     return {"score": float(alignment_MD.sum()), "largest": float(alignment_MD.max())}
 
 
 def token_alignment(x_BNC: Tensor, y_BA: Tensor, grid: tuple[int, ...], network: PerceiverConfig) -> dict[str, float]:
-    """Our rule: root of the sum of squares, over tokens, of each one's alignment with the labels.
+    """Our rule: root of the sum over tokens of squared alignments with the labels.
 
-    An untrained attention prefers no token, so each one pulls by what it alone can tell: its kernel-target alignment.
-    Its square counts beside its channels, because attention weighs content by content: so a grating whose phase changes
-    is seen through its spectrum's power. The root of the sum of squares lies between the largest alignment (one token
-    tells all) and their sum (every token tells a little).
+    Untrained attention prefers no token, so each contributes what it alone reveals: its kernel-target alignment. Its
+    squared length counts in addition to its channels, because attention weights content by content: so a grating whose
+    phase changes is seen through its power spectrum. The root of the sum of squares lies between the largest alignment
+    (one token reveals all) and their sum (every token reveals a little).
     """
     linear_MD, square_M = token_alignments(x_BNC, y_BA, grid, network)
     alignments = torch.cat([linear_MD.flatten(), square_M])
@@ -108,14 +108,14 @@ def token_alignment(x_BNC: Tensor, y_BA: Tensor, grid: tuple[int, ...], network:
 
 
 def kernel_alignment(x_BNC: Tensor, y_BA: Tensor, grid: tuple[int, ...], network: PerceiverConfig) -> dict[str, float]:
-    """Kernel-target alignment at initialisation: of the latents that untrained networks make, mean of some draws.
+    """Kernel-target alignment at initialisation: of the latents of untrained networks, averaged over several draws.
 
     <K, Y> / (|K| |Y|) of the centred kernels (Cortes, Mohri and Rostamizadeh, Algorithms for learning kernels based on
     centered alignment, 2012), of at most 64 examples.
     """
     frame, channels = (grid[:-1], grid[-1]) if network.byte_tokens else (grid, x_BNC.shape[2])
     if len(frame) != 3:
-        raise ValueError(f"kernel_alignment builds a network, which takes a grid of frames, rows, columns; got {grid}")
+        raise ValueError(f"kernel_alignment expects a grid of frames, rows and columns for its network, got {grid}")
     x_BTHWC = x_BNC.float().reshape(len(x_BNC), *frame, channels)
     shown = torch.linspace(0, len(x_BNC) - 1, min(len(x_BNC), MAX_KERNEL_EXAMPLES)).round().long()
     scores = []
@@ -138,10 +138,10 @@ def centred_alignment(z_BF: Float[Tensor, "batch features"], y_BA: Float[Tensor,
 def token_alignments(
     x_BNC: Tensor, y_BA: Tensor, grid: tuple[int, ...], network: PerceiverConfig
 ) -> tuple[Float[Tensor, "tokens channels"], Float[Tensor, " tokens"]]:
-    """Label-relevant variance over mean square, of each channel of each token and of each token's squared length.
+    """Label-relevant variance over mean square, for each channel of each token and for each token's squared length.
 
-    1 where the labels decide it, and it has no mean. A mean square below that of a byte's rounding error, carried
-    through the pipeline, counts as that.
+    1 if the labels determine it and its mean is 0. The mean square has a floor: that of a byte's rounding error,
+    propagated through the pipeline.
     """
     pipeline = fitted_pipeline(x_BNC, grid, network)
     z_BMD = pipeline(x_BNC.double())
@@ -159,8 +159,8 @@ def label_relevant_variance(
 ) -> Float[Tensor, "tokens channels"]:
     """Variance of each channel of each token that a regression on the label explains.
 
-    What R regressors explain of noise by chance, R / (B - 1 - R) of the residual, is taken off; never below 0. Labels
-    that repeat (at least twice on average) are classes, each with a mean of its own; others enter linearly.
+    What R regressors explain of noise by chance, R / (B - 1 - R) of the residual, is subtracted; never below 0. Labels
+    that repeat (at least twice on average) are classes, each with its own mean; others enter linearly.
     """
     directions_BR = _label_directions(y_BA.double())
     num_examples, num_directions = directions_BR.shape
@@ -174,14 +174,14 @@ def label_relevant_variance(
 
 
 def effective_number(shares: Float[Tensor, " items"]) -> float:
-    """Participation ratio (sum s)^2 / sum s^2: how many items carry it, from 1 to all."""
+    """Participation ratio (sum s)^2 / sum s^2: how many items carry the sum, from 1 to all."""
     return float(shares.sum().square() / shares.square().sum().clamp(min=SMALLEST))
 
 
 def fitted_pipeline(
     x_BNC: Float[Tensor, "batch tokens channels"], grid: tuple[int, ...], network: PerceiverConfig
 ) -> InputPipeline:
-    """The network's input pipeline in float64, fitted on these tokens; what it learns by training is as at step 0."""
+    """The network's input pipeline in float64, fitted on these tokens; learned parts are in their initial state."""
     torch.manual_seed(0)
     pipeline = InputPipeline(
         build_transform(network.transform, grid, x_BNC.shape[2], **transform_settings(network)),
@@ -218,7 +218,7 @@ RULES: dict[str, Rule] = {
 
 @dataclass(frozen=True)
 class InputChoice:
-    """A candidate: an input transform, and the standardisation of what leaves it."""
+    """A candidate: an input transform, and the standardisation of its output."""
 
     transform: str = "raw"
     standardise_after: str = "none"
@@ -234,7 +234,7 @@ class InputChoice:
         """Reads ``raw`` or ``dft1d/token``.
 
         Args:
-            text: A transform's name, and after a slash the standardisation, where it is another than the default.
+            text: A transform's name, followed by a slash and the standardisation if it is not the default.
             standardise_after: The default.
 
         Raises:
@@ -245,11 +245,11 @@ class InputChoice:
 
     @property
     def name(self) -> str:
-        """What :meth:`parse` reads."""
+        """The text that :meth:`parse` reads."""
         return f"{self.transform}/{self.standardise_after}"
 
     def applied_to(self, network: Network) -> Network:
-        """The network with this input; options that this transform does not have go back to their default."""
+        """The network with this input; options that this transform does not have are reset to their defaults."""
         valid, default = transform_options(self.transform), PerceiverConfig()
         lost = {key: getattr(default, key) for key, option in _TRANSFORM_OPTIONS.items() if option not in valid}
         return dataclasses.replace(network, **dataclasses.asdict(self), **lost)
@@ -261,7 +261,7 @@ class Choice:
 
     Attributes:
         rule: One of ``RULES``.
-        candidates: What it chose from.
+        candidates: The candidates.
         figures: Each candidate's figures; ``score`` decides.
     """
 
@@ -271,9 +271,9 @@ class Choice:
 
     @property
     def index(self) -> int:
-        """Position of the chosen candidate: the highest score, and of equal ones the first."""
+        """Index of the chosen candidate: the highest score, the first one on a tie."""
         highest = max(self.scores)
-        # Two transforms of equal power must not be told apart by rounding, which differs between machines.
+        # Rounding, which differs between machines, must not decide between equal transforms.
         return next(place for place, score in enumerate(self.scores) if score >= highest - EQUAL_WITHIN * abs(highest))
 
     @property
@@ -295,7 +295,7 @@ class Choice:
         return {"rule": self.rule, "chosen": self.chosen.name, "candidates": rows}
 
     def table(self) -> str:
-        """Every candidate's figures, and which one was chosen, as text of a few lines."""
+        """Every candidate's figures, and which one was chosen, as lines of text."""
         heads = [f"auto by {self.rule}", *self.figures[0]]
         rows = [
             [candidate.name, *(f"{value:.4g}" for value in figures.values())]
@@ -322,18 +322,18 @@ def choose_transform(
     Args:
         rule: One of ``RULES``.
         x_BNC: Tokens of training examples, in [0, 1], as they enter the input pipeline.
-        y_BA: What is to be predicted from each.
-        candidates: What to choose from; at least one.
+        y_BA: The labels to predict from them.
+        candidates: The candidates; at least one.
         grid: Axis lengths of the tokens' grid; their product is N.
         network: Everything else about the network; its ``transform`` and ``standardise_after`` do not matter.
 
     Raises:
-        UserError: Unknown rule, no candidate, or tokens, labels and grid that do not fit together.
+        UserError: Unknown rule, no candidate, or tokens, labels and grid that do not match.
     """
     if rule not in RULES:
         raise unknown_name("rule", rule, RULES)
     if not candidates:
-        raise UserError("expected at least one candidate to choose from, got none")
+        raise UserError("expected at least one candidate, got none")
     if y_BA.ndim != 2 or len(x_BNC) != len(y_BA) or len(x_BNC) < 2:
         raise UserError(
             f"expected tokens and labels of the same 2 or more examples, got shapes {tuple(x_BNC.shape)} and "
@@ -345,7 +345,7 @@ def choose_transform(
             f"got shape {tuple(x_BNC.shape)}"
         )
     base = PerceiverConfig() if network is None else network
-    # Untrained networks and transforms that are learned draw their weights: always the same ones.
+    # Untrained networks and learned transforms draw their weights; the seed makes these reproducible.
     with torch.random.fork_rng(devices=[]):
         figures = [RULES[rule](x_BNC, y_BA, tuple(grid), candidate.applied_to(base)) for candidate in candidates]
     return Choice(rule, tuple(candidates), tuple(figures))

@@ -1,7 +1,7 @@
-"""Convolutional policies: what most people would train first, and what a Perceiver is measured against.
+"""Convolutional policies: what most people would train first, and the reference for a Perceiver.
 
-A small convolutional encoder with a spatial softmax: each of its last feature maps becomes the place where it is
-largest (Levine et al., End-to-end training of deep visuomotor policies, 2016), beside what it holds there. ``cnn`` sees
+A small convolutional encoder with a spatial softmax: each of its last feature maps is reduced to the location
+of its maximum (Levine et al., End-to-end training of deep visuomotor policies, 2016) and the value there. ``cnn`` sees
 its frames stacked in the channels; ``cnn_rnn`` encodes each alone and runs a GRU over them (BC-RNN of Mandlekar et al.,
 What matters in learning from offline human demonstrations, 2021).
 
@@ -29,11 +29,13 @@ class CnnConfig(LearnedPolicyConfig):
     """A convolutional network over stacked frames."""
 
     kind: ClassVar[str] = "cnn"
-    width: int = field(default=32, metadata={"help": "feature maps of the first convolution; later ones have twice it"})
+    width: int = field(
+        default=32, metadata={"help": "feature maps of the first convolution; later ones: twice as many"}
+    )
     hidden_dim: int = field(default=256, metadata={"help": "width of the layers after the convolutions"})
 
     def check(self) -> None:
-        """As every policy's, and the widths."""
+        """As for every policy, and checks the widths."""
         super().check()
         for name in ("width", "hidden_dim"):
             if getattr(self, name) < 1:
@@ -84,7 +86,7 @@ class ConvEncoder(nn.Module):
 
 
 def spatial_softmax(maps_BKHW: Float[Tensor, "B K H W"]) -> Float[Tensor, "B 3K"]:
-    """Each map's expected column and row, from -1 to 1, and its expected value, under the softmax over its places."""
+    """Each map's expected column and row, from -1 to 1, and its expected value, under its softmax."""
     rows, columns = maps_BKHW.shape[2:]
     weights_BKHW = functional.softmax(maps_BKHW.flatten(2), dim=2).view_as(maps_BKHW)
     column_W = torch.linspace(-1, 1, columns, dtype=maps_BKHW.dtype, device=maps_BKHW.device)
@@ -132,7 +134,7 @@ class CnnRnn(FrameNetwork):
 
 
 def chunk_head(num_inputs: int, hidden_dim: int, shapes: NetworkShapes) -> nn.Sequential:
-    """Two hidden layers, and the outputs of all steps of a chunk."""
+    """Two hidden layers, and the outputs for all steps of a chunk."""
     return nn.Sequential(
         nn.Linear(num_inputs, hidden_dim),
         nn.ReLU(),
@@ -143,7 +145,7 @@ def chunk_head(num_inputs: int, hidden_dim: int, shapes: NetworkShapes) -> nn.Se
 
 
 def chunk_of(head: nn.Module, features_BE: Tensor, state_BS: Tensor | None, shapes: NetworkShapes) -> Tensor:
-    """The chunk (B, O, F) that a head makes of features, and of the state where the network sees one.
+    """The chunk (B, O, F) that a head computes from features, and from the state if the network sees one.
 
     Raises:
         UserError: If the state is missing or of another width.

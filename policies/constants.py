@@ -1,4 +1,4 @@
-"""Constant tensors that modules compute with, made when first needed and kept out of the state dict."""
+"""Constant tensors used by modules, created on first use and kept out of the state dict."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from torch import Tensor
 
 
 class LazyConstant:
-    """A tensor made on demand, and kept in each type and on each device it was asked for.
+    """A tensor created on demand, and cached for each dtype and device.
 
-    Not a buffer: a module that was cast to float32 and back would have rounded it.
+    Not a buffer: casting the module to float32 and back would round it.
 
     Args:
-        make: Gives the tensor, in float64 where it has fractions; a function that can be pickled, so that the module
-            that holds the constant can be.
+        make: Returns the tensor, in float64 if it has fractions; a picklable function, so that modules that hold the
+            constant can be pickled.
     """
 
     def __init__(self, make: Callable[[], Tensor]) -> None:
@@ -23,14 +23,14 @@ class LazyConstant:
         self.kept: dict[tuple[torch.dtype, torch.device], Tensor] = {}
 
     def like(self, other: Tensor) -> Tensor:
-        """The tensor with the type and on the device of ``other``."""
+        """The tensor with the dtype and on the device of ``other``."""
         return self.of(other.dtype, other.device)
 
     def of(self, dtype: torch.dtype, device: torch.device) -> Tensor:
-        """The tensor with a type and on a device."""
+        """The tensor with the given dtype and device."""
         if (dtype, device) not in self.kept:
-            # Made under inference mode, it could not take part in a later training step; made under a meta device,
-            # it would hold nothing.
+            # Created in inference mode, it could not be used in later training; created on the meta device, it would
+            # have no data.
             with torch.inference_mode(False), torch.device("cpu"):
                 self.kept[dtype, device] = self.make().to(device, dtype)
         return self.kept[dtype, device]

@@ -1,7 +1,7 @@
-"""Softmax attention whose queries all examples share, over content and per-axis positions, without keys or values.
+"""Softmax attention with queries shared by all examples, over content and per-axis positions, without keys or values.
 
 With keys linear in a token, a query's score is one linear map of the token, and with values linear in it, the
-attention needs the weighted sum of tokens only. Let row r be one query of one head, A its map of the content x, P and Q
+attention needs only the weighted sum of tokens. Let row r be one query of one head, A its map of the content x, P and Q
 its maps of the positions (row and column of the grid), and g the token's own scale (one over its deviation):
 
     t[r, n] = A[r] x[n] + P[r, i] + Q[r, j]              with token n at row i, column j of the grid
@@ -10,12 +10,12 @@ its maps of the positions (row and column of the grid), and g the token's own sc
 
 Backwards, let w be the gradient of e, which has the form of t with the outputs' gradients as maps, and d[r] =
 sum_n e w, which is the inner product of the outputs and their gradients. Then the gradient of t is e (g w - d), and
-its sums over tokens are those of the forward pass. Scores are computed again instead of kept, a few examples at a
-time, so that they stay in cache. One softmax gives e up to a factor per row, of scores g t + log g; the factor is
+its sums over tokens are those of the forward pass. Scores are recomputed instead of stored, a few examples at
+a time, so that they stay in cache. One softmax gives e up to a factor per row, of scores g t + log g; the factor is
 the sum of that softmax over g.
 
-Under ``torch.vmap``, networks side by side become examples of one batch, each with maps of its own: maps then have a
-leading axis of examples, (B, R, ...) for (R, ...).
+Under ``torch.vmap``, several networks become examples of one batch, each with its own maps: maps then have a leading
+axis of examples, (B, R, ...) instead of (R, ...).
 
 Shape suffixes: B batch, b examples of a block, R rows (queries times heads), N tokens, C channels, I grid rows, J grid
 columns.
@@ -33,12 +33,12 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# Scores that are worked on at a time: on a CPU what stays in cache, on an accelerator what fits in memory.
+# Scores processed at a time: on a CPU as many as stay in cache, on an accelerator as many as fit in memory.
 CPU_BLOCK_SCORES = 2**19
 ACCELERATOR_BLOCK_SCORES = 2**28
 
-# A product of many rows and few features takes less time cut into groups of rows: the scores' up to so many features,
-# the weighted sums' up to so many channels, and only where there are threads to share the groups among.
+# A product of many rows and few features is faster when split into groups of rows: for scores up to this many features,
+# for weighted sums up to this many channels, and only with several threads to share the groups.
 GROUP_ROWS = 8
 MAX_GROUPED_FEATURES = 5
 MAX_GROUPED_CHANNELS = 3
@@ -47,11 +47,11 @@ _kept = threading.local()
 
 
 class PreparedTokens(NamedTuple):
-    """What the attention reads of its tokens.
+    """The tokens as the attention reads them.
 
     Attributes:
         x_BCN: Their content, in the order of the grid.
-        g_BN: Positive scale of each token; None stands for ones.
+        g_BN: Positive scale of each token; None means 1.
     """
 
     x_BCN: Float[Tensor, "batch channels tokens"]
@@ -80,16 +80,16 @@ def folded_attention(
 
     Args:
         x_BCN: Content of the tokens, best contiguous.
-        g_BN: Positive scale of each token; None stands for ones.
+        g_BN: Positive scale of each token; None means 1.
         a_RC: Content's part in the scores.
         p_RI: Scores of the grid's rows; None where positions lie on one axis alone, or nowhere.
         q_RJ: Scores of the grid's columns; None where there are no positions.
 
     Returns:
-        The weighted sum of contents, and the weights' marginals over grid rows and columns (None where these are).
+        The weighted sum of contents, and the weights' marginals over grid rows and columns (None if the maps are None).
     """
     if torch.is_inference_mode_enabled():
-        # Nothing is recorded there, and a call through autograd costs some latency.
+        # No gradient is needed here, and a call through autograd costs latency.
         sums, _ = _weighted_sums(x_BCN, g_BN, a_RC, p_RI, q_RJ)
         return sums
     content, rows, columns, _ = _FoldedAttention.apply(x_BCN, g_BN, a_RC, p_RI, q_RJ)
@@ -103,7 +103,7 @@ def attention_map(
     p_RI: Float[Tensor, "rows grid_rows"] | None,
     q_RJ: Float[Tensor, "rows grid_columns"] | None,
 ) -> Float[Tensor, "batch rows tokens"]:
-    """The softmax over tokens itself, differentiable: B R N numbers. Arguments as for ``folded_attention``."""
+    """The softmax over tokens, differentiable: B R N numbers. Arguments as for ``folded_attention``."""
     scores_BRN = a_RC @ x_BCN
     positions_RN = _position_scores(p_RI, q_RJ)
     if positions_RN is not None:
@@ -112,7 +112,7 @@ def attention_map(
 
 
 class _FoldedAttention(torch.autograd.Function):
-    """Beside the three sums it gives what the softmax lacks to e, per row, which the backward pass reads again."""
+    """Returns the three sums and the factor per row from the softmax to e, which the backward pass uses again."""
 
     @staticmethod
     def forward(
@@ -172,7 +172,7 @@ class _FoldedAttention(torch.autograd.Function):
 def _weighted_sums(
     x_BCN: Tensor, g_BN: Tensor | None, a_RC: Tensor, p_RI: Tensor | None, q_RJ: Tensor | None
 ) -> tuple[Sums, Tensor | None]:
-    """What ``folded_attention`` gives, and what the softmax lacks to e, per row."""
+    """The result of ``folded_attention``, and the factor per row from the softmax to e."""
     tokens = _Tokens(x_BCN, g_BN)
     score_maps_RF = tokens.score_maps(a_RC)
     blocks, (scratch,) = _blocks_and_scratch(x_BCN, a_RC, 1)
@@ -189,10 +189,10 @@ def _weighted_sums(
 
 
 class _Tokens:
-    """A batch of tokens, laid out as the products of the forward and the backward pass read them.
+    """A batch of tokens, laid out for the products of the forward and backward passes.
 
-    ``features_BFN`` holds g x, then log g, then ones (without g: x, then ones), so that whatever every score is shifted
-    by rides along in a product.
+    ``features_BFN`` holds g x, then log g, then ones (without g: x, then ones), so that a shift of the scores is part
+    of the product.
     """
 
     def __init__(self, x_BCN: Tensor, g_BN: Tensor | None) -> None:
@@ -209,18 +209,18 @@ class _Tokens:
         self.features_BFN[:, -1] = 1.0
 
     def score_maps(self, a_RC: Tensor) -> Tensor:
-        """Maps of the features that give g A x + log g, or A x."""
+        """Maps of the features to g A x + log g, or A x."""
         return a_RC if self.g_B1N is None else torch.cat([a_RC, torch.ones_like(a_RC[..., :1])], dim=-1)
 
     def gradient_maps(self, content_BRC: Tensor, inner_BR1: Tensor) -> Tensor:
-        """Maps of the features that give g times a map of x, less the inner product."""
+        """Maps of the features to g times a map of x, minus the inner product."""
         log_g = [] if self.g_B1N is None else [torch.zeros_like(inner_BR1)]
         return torch.cat([content_BRC, *log_g, -inner_BR1], dim=-1)
 
     def scores(
         self, block: slice, maps: Tensor, rows: Tensor | None, columns: Tensor | None, scratch: Tensor
     ) -> Tensor:
-        """g times the positions' scores, plus maps of the first features (as many as there are maps); into scratch."""
+        """g times the positions' scores, plus maps of the first features (as many as there are maps); in scratch."""
         features_bFN = self.features_BFN[block, : maps.shape[-1]]
         scores_bRN = scratch[: len(features_bFN)]
         positions = _position_scores(rows, columns, out=scores_bRN)
@@ -240,18 +240,18 @@ class _Tokens:
     def softmax(
         self, block: slice, maps_RF: Tensor, p_RI: Tensor | None, q_RJ: Tensor | None, scratch: Tensor
     ) -> Tensor:
-        """Softmax over tokens of g t + log g, or of t; into scratch."""
+        """Softmax over tokens of g t + log g, or of t; in scratch."""
         scores_bRN = self.scores(block, maps_RF, p_RI, q_RJ, scratch)
         return torch.softmax(scores_bRN, dim=-1, out=scores_bRN)
 
     def factor(self, block: slice, weights_bRN: Tensor) -> Tensor | None:
-        """What the softmax's result lacks to e, per row."""
+        """The factor per row from the softmax to e."""
         return None if self.inverse_g_BN1 is None else (weights_bRN @ self.inverse_g_BN1[block]).reciprocal_()
 
     def sums(
         self, block: slice, weights_bRN: Tensor, p_RI: Tensor | None, q_RJ: Tensor | None
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Weighted sums over tokens: of contents, and where there are maps, per grid row and per grid column."""
+        """Weighted sums over tokens: of contents, and, if there are maps, per grid row and per grid column."""
         x_bCN = self.x_BCN[block]
         is_grouped = x_bCN.shape[1] <= MAX_GROUPED_CHANNELS and not _is_compiling() and torch.get_num_threads() > 1
         groups = _num_groups(weights_bRN) if is_grouped else 1
@@ -272,7 +272,7 @@ class _Tokens:
         content_bRC: Tensor,
         inner_bR1: Tensor,
     ) -> tuple[Tensor, Tensor | None]:
-        """Gradients of content and scale: what only saliency and learned inputs need."""
+        """Gradients of content and scale, needed only by saliency and learned inputs."""
         d_scores_bCN = a_RC.mT @ d_t_bRN
         d_x_bCN = d_scores_bCN + content_bRC.transpose(1, 2) @ weights_bRN
         if self.g_B1N is None:
@@ -288,19 +288,19 @@ class _Tokens:
 def _gradient_maps(
     d_sums: tuple[Tensor | None, ...], sums: list[Tensor | None], factor: Tensor | None
 ) -> tuple[Any, ...]:
-    """Gradients of the outputs, then the inner product with the outputs, all times what the softmax lacks to e."""
+    """Gradients of the outputs, then the inner product with the outputs, all times the factor from the softmax to e."""
     pairs = [(grad, part) for grad, part in zip(d_sums, sums, strict=True) if grad is not None and part is not None]
     inner_BR1 = torch.cat([(grad * part).sum(-1, keepdim=True) for grad, part in pairs], dim=-1).sum(-1, keepdim=True)
     return tuple(part if part is None or factor is None else part * factor for part in (*d_sums, inner_BR1))
 
 
 def _maps_of(block: slice, maps: Tensor | None) -> Any:
-    """The maps of a block's examples: all of them where every example has the same."""
+    """The maps of a block's examples; shared maps are returned whole."""
     return maps if maps is None or maps.dim() == 2 else maps[block]
 
 
 def _add_maps(total: Tensor, block: slice, part_bRF: Tensor) -> None:
-    """Adds a block's gradients to those of the maps: of every example's own, or of those that all share."""
+    """Adds a block's gradients to those of the maps, per example or shared."""
     if total.dim() == 2:
         total += part_bRF.sum(0)
     else:
@@ -308,7 +308,7 @@ def _add_maps(total: Tensor, block: slice, part_bRF: Tensor) -> None:
 
 
 def _num_groups(rows_bRN: Tensor) -> int:
-    """How many groups of a few rows each a product of one example on a CPU can be cut into; else 1."""
+    """Number of groups of rows that a product of one example on a CPU can be split into; else 1."""
     batch, num_rows, _ = rows_bRN.shape
     return num_rows // GROUP_ROWS if batch == 1 and num_rows % GROUP_ROWS == 0 and rows_bRN.device.type == "cpu" else 1
 
@@ -318,7 +318,7 @@ def _in_groups(rows_bRF: Tensor, groups: int) -> Tensor:
 
 
 def _blocks_and_scratch(x_BCN: Tensor, a_RC: Tensor, count: int) -> tuple[list[slice], list[Tensor]]:
-    """Blocks of examples whose scores fit the limit, and memory for one's."""
+    """Blocks of examples whose scores fit the limit, and scratch memory for one block."""
     limit = CPU_BLOCK_SCORES if x_BCN.device.type == "cpu" else ACCELERATOR_BLOCK_SCORES
     num_examples, _, num_tokens = x_BCN.shape
     size = min(num_examples, max(1, limit // (a_RC.shape[-2] * num_tokens)))
@@ -327,11 +327,11 @@ def _blocks_and_scratch(x_BCN: Tensor, a_RC: Tensor, count: int) -> tuple[list[s
 
 
 def _scratch(like: Tensor, index: int, shape: tuple[int, ...]) -> Tensor:
-    """Memory that a thread keeps from call to call on a CPU, where new memory costs a page fault every 4 KiB."""
+    """Memory that a thread reuses between calls on a CPU, where new memory costs a page fault every 4 KiB."""
     size = math.prod(shape)
     key = (index, like.dtype, like.device)
     kept: dict[Any, Tensor] = _kept.__dict__
-    # Autograd may be off, on, or forbidden; what is kept belongs to none of these.
+    # The autograd mode may be any; cached memory must not depend on it.
     if like.device.type != "cpu" or _is_compiling():
         return like.new_empty(shape)
     if key not in kept or kept[key].numel() < size:
@@ -341,7 +341,7 @@ def _scratch(like: Tensor, index: int, shape: tuple[int, ...]) -> Tensor:
 
 
 def _is_compiling() -> bool:
-    """Whether ``torch.compile`` reads this: it plans memory itself, and cannot ask for the number of threads."""
+    """Whether ``torch.compile`` is tracing: it plans memory itself, and cannot query the number of threads."""
     return torch.compiler.is_compiling()
 
 
@@ -352,7 +352,7 @@ def _joined(blocks: Sequence[tuple[Tensor | None, ...]]) -> list[Any]:
 
 
 def _position_scores(rows: Tensor | None, columns: Tensor | None, out: Tensor | None = None) -> Tensor | None:
-    """(..., I) and (..., J) to (..., I J), into ``out`` where given; columns alone are given back as they are."""
+    """(..., I) and (..., J) to (..., I J), into ``out`` if given; columns alone are returned unchanged."""
     if rows is None or columns is None:
         return columns
     if out is None:

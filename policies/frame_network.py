@@ -1,4 +1,4 @@
-"""What every learned policy's network is, whatever its architecture: frames in, the action features of a chunk out.
+"""The interface of every learned policy's network: frames in, the action features of a chunk out.
 
 Letters: ``B`` examples, ``T`` frames, ``H W`` rows and columns (``H`` before an ``F`` is the horizon), ``C`` channels,
 ``S`` state coordinates, ``F`` action features.
@@ -22,13 +22,13 @@ Frames = UInt8[Tensor, "B T H W C"]
 
 @dataclass(frozen=True)
 class NetworkShapes:
-    """What goes into a policy's network and what comes out.
+    """Shapes of a network's inputs and outputs.
 
     Attributes:
         num_frames: Frames T of an example.
         image_size: Rows and columns of a frame.
         channels: Bytes C of a pixel, 3 per camera.
-        state_dim: Coordinates of the end-effector state that the network sees; 0 where it sees none.
+        state_dim: Coordinates of the end-effector state that the network sees; 0 if it sees none.
         horizon: Future steps that it predicts.
         action_features: Outputs F per step.
     """
@@ -57,7 +57,7 @@ class NetworkShapes:
 
 
 class FrameNetwork(nn.Module):
-    """What every policy's network is: frames, and a state where it sees one, to the action features of a chunk.
+    """Base class of policy networks: frames, and optionally a state, to the action features of a chunk.
 
     Attributes:
         frame_shape: Shape (T, H, W, C) of an example's frames.
@@ -66,30 +66,30 @@ class FrameNetwork(nn.Module):
     frame_shape: tuple[int, ...]
 
     def fit_input(self, batches: Iterable[Frames]) -> None:
-        """Takes the input's statistics from training frames; the batches can be gone through several times."""
+        """Fits input statistics on training frames; the batches can be iterated several times."""
 
     def check_transform(self, frames_BTHWC: Frames) -> None:
-        """Asks an input transform about a few frames, where there is one.
+        """Tries the input transform, if any, on a few frames.
 
         Raises:
-            UserCodeError: If what it gives is not what it says that it gives.
+            UserCodeError: If its output does not match its declaration.
         """
 
     def memorise(self, examples: Iterable[tuple[Frames, Float[Tensor, "B H F"]]]) -> None:
-        """Learns what needs no gradient from training examples: frames, and the chunk's features."""
+        """Learns without gradients from training examples: frames, and the chunk's features."""
 
     @property
     def num_memorised(self) -> int:
-        """Examples that ``memorise`` asks for; 0 where there is nothing to memorise."""
+        """Number of examples that ``memorise`` needs; 0 if none."""
         return 0
 
     @property
     def size_note(self) -> str:
-        """What a line about its size says besides the number of parameters; empty where nothing."""
+        """Text about its size besides the number of parameters; may be empty."""
         return ""
 
     def weights(self) -> Any:
-        """What follows from the weights alone and is worth computing once an episode; None where nothing is."""
+        """Precomputed values that depend on the weights only, worth computing once an episode; may be None."""
         return None
 
     def forward(
@@ -99,14 +99,14 @@ class FrameNetwork(nn.Module):
 
         Args:
             frames_BTHWC: Bytes, or floats in [0, 1]; oldest first.
-            state_BS: Standardised end-effector state, where the network sees one.
-            weights: What ``weights()`` gave, where they have not changed since.
+            state_BS: Standardised end-effector state, if the network sees one.
+            weights: The result of ``weights()``, if the weights have not changed since.
         """
         raise NotImplementedError
 
 
 def require_frames(frames_BTHWC: Tensor, frame_shape: tuple[int, ...]) -> None:
-    """Refuses frames of another shape than the network's.
+    """Refuses frames whose shape does not match the network's.
 
     Raises:
         UserError: Naming both shapes.

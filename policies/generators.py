@@ -1,4 +1,4 @@
-"""The process's global random generators: Python's, NumPy's and PyTorch's, which a policy may draw from unseeded."""
+"""The process's global random generators: Python's, NumPy's and PyTorch's, which a policy may use without seeding."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-# A policy may draw while it is built, and every process has to build the same one.
+# A policy may draw random numbers while it is built, and every process must build the same one.
 BUILD_SEED = 0
 _NUMPY_SEEDS = 2**32
 
 
 def seed_generators(seed: int) -> None:
-    """Seeds all three, CUDA's included, so that whoever draws from them draws the same whatever ran before."""
+    """Seeds all three, including CUDA's, so that draws do not depend on what ran before."""
     random.seed(seed)
     np.random.seed(seed % _NUMPY_SEEDS)  # noqa: NPY002
     torch.manual_seed(seed)
@@ -23,7 +23,7 @@ def seed_generators(seed: int) -> None:
 
 @contextlib.contextmanager
 def generators_kept() -> Iterator[None]:
-    """Whatever is seeded or drawn inside the block, the caller's own draws go on after it as if it had not been."""
+    """Restores the generators after the block, so that the caller's draws are unaffected by it."""
     pythons, numpys = random.getstate(), np.random.get_state()  # noqa: NPY002
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices=devices):

@@ -1,8 +1,8 @@
-"""What comes after the cross-attention: layers over the latents, and output queries that read them.
+"""The network after the cross-attention: layers over the latents, and output queries that read them.
 
-Every block is a module that holds its weights, and a function of these weights and the latents. ``weights`` reads a
-block's weights out once, so that a policy that predicts one observation after the other need not look them up each
-time: at one observation, that costs as much as the arithmetic.
+Every block is a module with weights, and a function of these weights and the latents. ``weights`` reads a block's
+weights out once, so that a policy that predicts one observation after another need not look them up each time: for a
+single observation, the lookup costs as much as the arithmetic.
 
 Shape suffixes: B batch, L latents, E their width, O output steps, A action features.
 """
@@ -43,7 +43,7 @@ class LayerWeights(NamedTuple):
 
 
 class DecoderWeights(NamedTuple):
-    """Weights of a ``Decoder``; its queries also as the attention reads them."""
+    """Weights of a ``Decoder``, with its queries also in projected form."""
 
     queries_OE: Tensor
     projected_queries_OE: Tensor
@@ -56,7 +56,7 @@ class DecoderWeights(NamedTuple):
 
 
 def affine(module: nn.Linear | nn.LayerNorm) -> Affine:
-    """Reads out a linear map or a LayerNorm."""
+    """Reads out the weights of a linear map or a LayerNorm."""
     return Affine(module.weight, module.bias)
 
 
@@ -102,7 +102,7 @@ class MLP(nn.Module):
 
     Args:
         width: Width E of a latent.
-        ratio: Width of the hidden layer, in widths of a latent.
+        ratio: Width of the hidden layer, as a multiple of ``width``.
     """
 
     def __init__(self, width: int, ratio: int) -> None:
@@ -116,7 +116,7 @@ class MLP(nn.Module):
         return MLPWeights(affine(self.norm), affine(self.expand), affine(self.contract))
 
     def forward(self, x_BLE: Float[Tensor, "*batch latents width"]) -> Float[Tensor, "*batch latents width"]:
-        """Maps every latent on its own."""
+        """Maps every latent separately."""
         return mlp(x_BLE, self.weights())
 
 
@@ -126,7 +126,7 @@ class SelfAttentionBlock(nn.Module):
     Args:
         width: Width E of a latent.
         num_heads: Number of heads; must divide ``width``.
-        mlp_ratio: Width of the MLP's hidden layer, in widths of a latent.
+        mlp_ratio: Width of the MLP's hidden layer, as a multiple of ``width``.
     """
 
     def __init__(self, width: int, num_heads: int, mlp_ratio: int) -> None:
@@ -143,7 +143,7 @@ class SelfAttentionBlock(nn.Module):
         return LayerWeights(self.num_heads, affine(self.norm), to_joint, to_output, self.mlp.weights())
 
     def forward(self, x_BLE: Float[Tensor, "batch latents width"]) -> Float[Tensor, "batch latents width"]:
-        """Lets latents attend to one another."""
+        """Self-attention between latents."""
         return self_attention_block(x_BLE, self.weights())
 
 
@@ -152,7 +152,7 @@ class Decoder(nn.Module):
 
     Args:
         width: Width E of a latent.
-        mlp_ratio: Width of the MLP's hidden layer, in widths of a latent.
+        mlp_ratio: Width of the MLP's hidden layer, as a multiple of ``width``.
         latent_scale: Deviation of the queries' initial values.
         horizon: Number O of output steps.
         action_features: Number A of outputs per step.

@@ -1,8 +1,8 @@
-"""A learned policy: frames of the last few moments -> network -> action chunk, of which a few steps are executed.
+"""A learned policy: the last few frames -> network -> action chunk, of which a few steps are executed.
 
 It owns everything between a camera's bytes and an action in physical units: history, input statistics, action
-normalisation, the box. Evaluation needs nothing else. Which network it has is its configuration's choice; training and
-evaluation do not ask.
+normalisation, action bounds. Evaluation needs nothing else. The configuration determines the network; training and
+evaluation are independent of it.
 
 Letters: ``B`` episodes or examples, ``T`` frames, ``H W`` rows and columns (``H`` before an ``A`` or ``F`` is the
 horizon), ``C`` channels (3 per camera), ``A`` action coordinates, ``F`` action features, ``E`` end-effector state.
@@ -35,7 +35,7 @@ MIN_EEF_DEVIATION_M = 1e-3
 
 @dataclass(frozen=True, kw_only=True)
 class LearnedPolicyConfig(ABC):
-    """What a policy sees and how it executes its chunks; a subclass adds its network's choices and builds it."""
+    """What a policy sees and how it executes its chunks; a subclass adds its network's settings and builds it."""
 
     kind: ClassVar[str]
     needs_training: ClassVar[bool] = True
@@ -43,15 +43,15 @@ class LearnedPolicyConfig(ABC):
     has_transform: ClassVar[bool] = False
     num_frames: int = field(default=3, metadata={"help": "frames that the policy sees, the newest included"})
     horizon: int = field(default=8, metadata={"help": "future steps predicted at once"})
-    num_executed: int = field(default=2, metadata={"help": "steps of a chunk that are executed before the next"})
+    num_executed: int = field(default=2, metadata={"help": "steps of a chunk executed before the next prediction"})
     use_eef_state: bool = field(default=False, metadata={"help": "also see the end-effector state (the name says so)"})
 
     @classmethod
     def from_flat(cls, **keys: Any) -> Self:
-        """Builds a policy's settings from its own keys and those of its parts, as they are typed.
+        """Builds a policy's settings from its keys and those of its parts.
 
         Raises:
-            TypeError: If a key is not one of them.
+            TypeError: If a key is not valid.
         """
         return nested(cls, keys)
 
@@ -62,11 +62,11 @@ class LearnedPolicyConfig(ABC):
 
     @property
     def transform(self) -> str:
-        """Name of the input transform; "" where the policy has none."""
+        """Name of the input transform; "" if the policy has none."""
         return ""
 
     def input_choices(self, names: Sequence[str]) -> list[InputChoice]:
-        """What ``transform=auto`` chooses from; nothing where the policy has no transform.
+        """Candidates of ``transform=auto``; empty if the policy has no transform.
 
         Raises:
             UserError: If a name is unknown.
@@ -86,16 +86,16 @@ class LearnedPolicyConfig(ABC):
             rule: One of ``choose_transform.RULES``.
             frames_BTHWC: Training frames.
             labels_BF: The normalised actions that follow them.
-            candidates: What to choose from.
+            candidates: The candidates.
         """
         raise NotImplementedError(f"{self.kind} has no input transform")
 
     def with_input(self, choice: InputChoice) -> Self:
-        """The same policy with an input that was chosen."""
+        """The same policy with the chosen input."""
         raise NotImplementedError(f"{self.kind} has no input transform")
 
     def num_position_numbers(self, axes: Sequence[int]) -> int:
-        """How many numbers the positions of an input with some axes are encoded in; 0 where there are none."""
+        """How many numbers encode the positions of an input with the given axes; 0 without positions."""
         return 0
 
     @abstractmethod
@@ -107,7 +107,7 @@ class LearnedPolicyConfig(ABC):
         """
 
     def check(self) -> None:
-        """Refuses what no policy can be built from.
+        """Refuses settings that no policy can be built from.
 
         Raises:
             UserError: If a count is out of range.
@@ -122,7 +122,7 @@ class LearnedPolicyConfig(ABC):
 
 @dataclass(frozen=True)
 class Interface:
-    """What a policy is connected to: the task's name, its action, and what is observed.
+    """A policy's interface to its task: the task's name, its action, and the observations.
 
     Attributes:
         task: The task's name, e.g. ``lift``.
@@ -140,7 +140,7 @@ class Interface:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Interface:
-        """Takes its fields out of a data set's manifest or a checkpoint's card, which may hold others as well."""
+        """Reads its fields from a data set's manifest or a checkpoint's card, which may have others as well."""
         return cls(
             task=value["task"],
             action=ActionSpec.from_json(value["action_spec"]),
@@ -161,26 +161,26 @@ class Interface:
 
 
 def cameras_to_channels(frames: UInt8[np.ndarray, "*leading cameras H W 3"]) -> UInt8[np.ndarray, "*leading H W C"]:
-    """Frames of several cameras side by side in the channel axis, camera by camera."""
+    """Concatenates the frames of several cameras along the channel axis, camera by camera."""
     moved = np.moveaxis(frames, -4, -2)
     return moved.reshape(*moved.shape[:-2], -1)
 
 
 class LearnedPolicy(nn.Module):
-    """A network with its normalisation, its history and its chunk execution; speaks the ``Policy`` protocol.
+    """A network with its normalisation, its history and its chunk execution; implements the ``Policy`` protocol.
 
     Args:
-        config: The policy's choices.
-        interface: What it is connected to.
+        config: The policy's settings.
+        interface: Its interface to the task.
 
     Attributes:
-        name: What a table calls it; it says where the end-effector state is seen.
+        name: Its name in tables; it tells whether the end-effector state is seen.
         observes: Parts of an observation that it reads.
-        batched_inference: Whether episodes side by side go through the network in one batch. Off by default: a row of
-            a batched product can differ in its last bits from the same row alone.
+        batched_inference: Whether parallel episodes go through the network in one batch. Off by default: a row of a
+            batched product can differ in its last bits from the same row alone.
 
     Raises:
-        UserError: If the configuration names or counts something impossible.
+        UserError: If the configuration is invalid.
     """
 
     eef_mean_E: Tensor
@@ -216,10 +216,10 @@ class LearnedPolicy(nn.Module):
         actions_NA: Float[Tensor, "N A"],
         eef_state_NE: Float[Tensor, "N E"],
     ) -> None:
-        """Takes every statistic (input, action, state) from the training split.
+        """Fits every statistic (input, action, state) on the training split.
 
         Args:
-            frames_batches: Training frames; gone through once per part that learns.
+            frames_batches: Training frames; iterated once per fitted part.
             actions_NA: Training targets in physical units.
             eef_state_NE: End-effector states of the same steps.
         """
@@ -235,7 +235,7 @@ class LearnedPolicy(nn.Module):
         *,
         weights: Any = None,
     ) -> Float[Tensor, "B H F"]:
-        """Action features as the network predicts them; what a loss compares with ``normaliser.encode``."""
+        """Action features predicted by the network; a loss compares them with ``normaliser.encode``."""
         if not self.config.use_eef_state:
             return self.network(frames_BTHWC, weights=weights)
         if eef_state_BE is None:
@@ -244,7 +244,7 @@ class LearnedPolicy(nn.Module):
         return self.network(frames_BTHWC, state_BE, weights=weights)
 
     def decode(self, features_BHF: Float[Tensor, "B H F"]) -> Float[np.ndarray, "B H A"]:
-        """Features to actions in physical units, inside the box, float64."""
+        """Features to actions in physical units, within bounds, float64."""
         return self.interface.action.clip(self.normaliser.decode(features_BHF.detach()).cpu().numpy())
 
     @torch.inference_mode()
@@ -259,10 +259,10 @@ class LearnedPolicy(nn.Module):
         Args:
             frames_BTHWC: Frames, the newest last.
             eef_state: End-effector states, for policies that see them.
-            weights: What ``network.weights()`` gave, where they have not changed since.
+            weights: The result of ``network.weights()``, if the weights have not changed since.
 
         Returns:
-            Actions in physical units, inside the box, float64.
+            Actions in physical units, within bounds, float64.
         """
         device = self.eef_mean_E.device
         frames = torch.from_numpy(np.ascontiguousarray(frames_BTHWC)).to(device)
@@ -271,22 +271,22 @@ class LearnedPolicy(nn.Module):
 
     @property
     def num_frames(self) -> int:
-        """Frames of history that :meth:`chunk` is shown."""
+        """Frames of history that :meth:`chunk` receives."""
         return self.config.num_frames
 
     def chunk(self, observations: Mapping[str, Any]) -> Float[np.ndarray, "B K A"]:
-        """The next ``horizon`` actions after each history of frames, as one batch; running episodes stay as they are.
+        """The next ``horizon`` actions after each history of frames, as one batch; running episodes are unaffected.
 
         Args:
-            observations: ``"frames"`` uint8 (B, T, cameras, H, W, 3), the newest last, and ``"eef_state"`` (B, E) where
-                it is seen.
+            observations: ``"frames"`` uint8 (B, T, cameras, H, W, 3), the newest last, and ``"eef_state"`` (B, E) if it
+                is seen.
         """
         return self.predict_chunk(cameras_to_channels(observations["frames"]), observations.get("eef_state"))
 
     def reset(self, num_episodes: int = 1, seed: int = 0) -> None:
-        """Starts episodes: forgets the history and the chunk, and reads the weights anew at their first step.
+        """Starts episodes: clears history and chunk, and reads the weights again at the first step.
 
-        Draws nothing, so the seed does not matter.
+        Deterministic, so the seed is ignored.
         """
         self._num_episodes = num_episodes
         self._weights: Any = None
@@ -295,19 +295,19 @@ class LearnedPolicy(nn.Module):
         self._num_executed = 0
 
     def act(self, observations: Mapping[str, Any]) -> Float[np.ndarray, "B A"]:
-        """The next action of every episode; the network runs once in ``num_executed`` steps.
+        """The next action of every episode; the network runs once every ``num_executed`` steps.
 
         Args:
-            observations: ``"frames"`` uint8 (B, cameras, H, W, 3), and ``"eef_state"`` (B, E) where it is seen.
+            observations: ``"frames"`` uint8 (B, cameras, H, W, 3), and ``"eef_state"`` (B, E) if it is seen.
 
         Raises:
-            ValueError: If the frames' shape or type is not the interface's.
+            ValueError: If the frames' shape or dtype does not match the interface.
         """
         self._remember(np.asarray(observations["frames"]))
         if self._chunk_BHA is None or self._num_executed == self.config.num_executed:
             self._chunk_BHA = self._predict(observations.get("eef_state"))
             self._num_executed = 0
-        # Of its own: whoever writes into it does not write into the chunk.
+        # A copy, so that writing to it does not change the chunk.
         actions_BA = self._chunk_BHA[:, self._num_executed].copy()
         self._num_executed += 1
         return actions_BA
@@ -339,7 +339,7 @@ class LearnedPolicy(nn.Module):
 
 @contextlib.contextmanager
 def one_thread() -> Iterator[None]:
-    """One PyTorch thread inside the block: how sums are split over threads decides their last bits."""
+    """One PyTorch thread inside the block: how sums are split over threads affects their last bits."""
     before = torch.get_num_threads()
     if before != 1:
         torch.set_num_threads(1)

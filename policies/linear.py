@@ -1,4 +1,4 @@
-"""The simplest policy that sees: its chunk is linear in the pixels."""
+"""The simplest sighted policy: its chunk is linear in the pixels."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""The policy that remembers: it plays the chunk of the training window whose frames are nearest to what it sees.
+"""A nearest-neighbour policy: it plays the chunk of the training window whose frames are closest to what it sees.
 
-Distances are Euclidean over all pixels of all frames, kept to about (2 / num_features)^0.5 by a fixed random projection
-(Johnson and Lindenstrauss, 1984), so that a checkpoint stays small. Nothing is trained: the examples are stored as they
-come (compare Pari et al., The surprising effectiveness of representation learning for visual imitation, 2022).
+Distances are Euclidean over all pixels of all frames, preserved to about (2 / num_features)^0.5 by a fixed random
+projection (Johnson and Lindenstrauss, 1984), so that a checkpoint stays small. Nothing is trained: the examples are
+stored unchanged (compare Pari et al., The surprising effectiveness of representation learning for visual imitation,
+2022).
 
 Shape suffixes: B batch, T frames, H rows, W columns, C channels, P pixels, N stored examples, D projected features, O
 output steps, F action features.
@@ -24,23 +25,23 @@ from smidgen.policies.frame_network import FrameNetwork, Frames, NetworkShapes, 
 from smidgen.policies.learned_policy import LearnedPolicyConfig
 from smidgen.runtime.errors import UserError
 
-# The projection is made anew from its seed: a forged checkpoint could ask for any size of it.
+# The projection is recomputed from its seed: a forged checkpoint could request any size.
 MAX_FEATURES = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
 class NearestConfig(LearnedPolicyConfig):
-    """How many examples are remembered, and how finely."""
+    """How many examples are stored, and at what resolution."""
 
     kind: ClassVar[str] = "nearest"
-    num_examples: int = field(default=16_384, metadata={"help": "training windows that are stored, evenly spaced"})
-    num_features: int = field(default=256, metadata={"help": "random projections of the pixels that are compared"})
+    num_examples: int = field(default=16_384, metadata={"help": "training windows to store, evenly spaced"})
+    num_features: int = field(default=256, metadata={"help": "random projections of the pixels to compare"})
 
     def check(self) -> None:
-        """As every policy's; it sees frames alone.
+        """As for every policy; only frames are supported.
 
         Raises:
-            UserError: If a count is out of range, or the end-effector state is asked for.
+            UserError: If a count is out of range, or the end-effector state is requested.
         """
         super().check()
         if self.num_examples < 1:
@@ -48,7 +49,7 @@ class NearestConfig(LearnedPolicyConfig):
         if not 1 <= self.num_features <= MAX_FEATURES:
             raise UserError(f"expected num_features in 1..{MAX_FEATURES}, got {self.num_features}")
         if self.use_eef_state:
-            raise UserError("policy=nearest compares frames alone; leave use_eef_state=false")
+            raise UserError("policy=nearest compares only frames; set use_eef_state=false")
 
     def build(self, shapes: NetworkShapes) -> FrameNetwork:
         """The network."""
@@ -75,7 +76,7 @@ class Nearest(FrameNetwork):
         return self.config.num_examples
 
     def memorise(self, examples: Iterable[tuple[Frames, Float[Tensor, "B O F"]]]) -> None:
-        """Stores examples; where there are fewer than ``num_examples``, they are repeated."""
+        """Stores examples; if there are fewer than ``num_examples``, they are repeated."""
         parts = [(self.project(frames), chunks) for frames, chunks in examples]
         features_ND, chunks_NOF = (torch.cat(column) for column in zip(*parts, strict=True))
         index_N = torch.arange(self.config.num_examples, device=features_ND.device) % len(features_ND)
@@ -83,14 +84,14 @@ class Nearest(FrameNetwork):
         self.chunks_NOF.copy_(chunks_NOF[index_N])
 
     def project(self, frames_BTHWC: Frames) -> Float[Tensor, "B D"]:
-        """Projections of the pixels that keep distances."""
+        """Distance-preserving projections of the pixels."""
         require_frames(frames_BTHWC, self.frame_shape)
         x_BP = centred_floats(frames_BTHWC).flatten(1)
         return x_BP @ self._projection_PD.like(x_BP)
 
     def forward(self, frames_BTHWC: Frames, state_BS: Tensor | None = None, *, weights: Any = None) -> Tensor:
-        """The nearest example's chunk (B, O, F); of equally near ones the first."""
-        # Through a matrix product, distances between neighbours would drown in rounding.
+        """The nearest example's chunk (B, O, F); the first one on a tie."""
+        # Not by a matrix product: rounding would swamp distances between neighbours.
         mode = "donot_use_mm_for_euclid_dist"
         distances_BN = torch.cdist(self.project(frames_BTHWC), self.features_ND, compute_mode=mode)
         return self.chunks_NOF[distances_BN.argmin(1)]

@@ -1,7 +1,7 @@
-"""Actions in physical units <-> features of about unit size that a network learns. The policy owns this, nobody else.
+"""Actions in physical units <-> features of about unit size that a network learns. Owned by the policy.
 
-A position is standardised by the training targets, a gripper stays as it is in [-1, 1], and a yaw becomes
-(cos 2 yaw, sin 2 yaw), because yaw and yaw + pi are the same grasp: so there can be more features than coordinates.
+A position is standardised by the training targets, a gripper stays in [-1, 1], and a yaw becomes (cos 2 yaw,
+sin 2 yaw), because yaw and yaw + pi are the same grasp; so there can be more features than coordinates.
 
 Letters: ``A`` action coordinates, ``F`` features, ``N`` targets, ``...`` any leading axes.
 """
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from smidgen.runtime.action_spec import ActionSpec
 
-# A coordinate that the demonstrations hardly use must not turn rounding into unit variance.
+# A coordinate that hardly varies in the demonstrations must not have its rounding scaled to unit variance.
 MIN_DEVIATION_M = 1e-3
 FEATURES_PER_KIND = {"position": 1, "gripper": 1, "yaw": 2}
 
@@ -37,10 +37,10 @@ class ActionNormaliser(nn.Module):
         self.register_buffer("deviation_A", torch.ones(action.size, dtype=torch.float64))
 
     def fit(self, actions_NA: Float[Tensor, "N A"]) -> None:
-        """Takes mean and deviation of each position from training targets (physical units).
+        """Computes mean and deviation of each position from training targets (physical units).
 
         Raises:
-            ValueError: If the targets are not (N, A), none at all, or not finite.
+            ValueError: If the targets are not (N, A), empty, or not finite.
         """
         fits = actions_NA.ndim == 2 and actions_NA.shape[1] == self.action.size and len(actions_NA) > 0
         if not fits or not bool(actions_NA.isfinite().all()):
@@ -62,7 +62,7 @@ class ActionNormaliser(nn.Module):
         return torch.stack(features, dim=-1).float()
 
     def decode(self, features: Float[Tensor, "... F"]) -> Float[Tensor, "... A"]:
-        """Features to physical units, float64; a yaw comes back in (-pi/2, pi/2]."""
+        """Features to physical units, float64; yaws are in (-pi/2, pi/2]."""
         features = features.double()
         values, column = [], 0
         for kind in self.action.kinds:

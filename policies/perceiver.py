@@ -1,6 +1,6 @@
 """The Perceiver: camera frames as one long byte array in, a chunk of normalised actions out.
 
-Perceiver IO's form (Jaegle et al., 2021): learned latents cross-attend to the byte array, attend to one another in a
+As in Perceiver IO (Jaegle et al., 2021), learned latents cross-attend to the byte array and attend to each other in a
 few layers, and learned output queries, one per future step, cross-attend to them.
 
 Shape suffixes: B batch, T frames, H rows, W columns, C channels, N tokens of the array, M tokens after the input
@@ -42,15 +42,15 @@ from smidgen.runtime.errors import UserError
 
 @dataclass(frozen=True)
 class PerceiverConfig:
-    """What decides a Perceiver, apart from the shapes of its input and output."""
+    """The settings of a Perceiver, apart from the shapes of its input and output."""
 
-    transform: str = field(default="raw", metadata={"help": "input transform, one of those above"})
+    transform: str = field(default="raw", metadata={"help": "input transform, see the list above"})
     transform_scale: str = field(default="ortho", metadata={"help": "ortho (isometry) or none (unnormalised)"})
     full_spectrum: bool = field(default=False, metadata={"help": "Fourier transforms: all coefficients, not half"})
-    drop_dc: bool = field(default=False, metadata={"help": "Fourier and their cousins: coefficient 0 (the mean) is 0"})
+    drop_dc: bool = field(default=False, metadata={"help": "Fourier and related: set coefficient 0 (the mean) to 0"})
     transform_seed: int = field(
         default=0,
-        metadata={"help": "random_orthogonal, learned_orthogonal: which rotation (learned starts at it; 0: identity)"},
+        metadata={"help": "random_orthogonal, learned_orthogonal: seed of the rotation (learned, 0: identity)"},
     )
     standardise_before: str = field(
         default="none", metadata={"help": "before the transform: none, global, example, centre, token"}
@@ -58,7 +58,7 @@ class PerceiverConfig:
     standardise_after: str = field(
         default="none", metadata={"help": "after the transform: none, global, example, centre, token"}
     )
-    floor_scale: float = field(default=1.0, metadata={"help": "floor under a deviation, in quantisation noises"})
+    floor_scale: float = field(default=1.0, metadata={"help": "floor under deviations, in units of quantisation noise"})
     byte_tokens: bool = field(default=False, metadata={"help": "one token per byte instead of one per pixel"})
     position_encoding: str = field(default="per_axis", metadata={"help": f"positions: {', '.join(POSITION_ENCODINGS)}"})
     num_bands: int | None = field(
@@ -67,15 +67,15 @@ class PerceiverConfig:
     input_layer_norm: bool = field(default=True, metadata={"help": "LayerNorm over the byte array's tokens"})
     num_latents: int = field(default=32, metadata={"help": "number of latents"})
     latent_dim: int = field(default=128, metadata={"help": "width of a latent"})
-    latent_scale: float = field(default=0.02, metadata={"help": "deviation of the latents' initial values"})
+    latent_scale: float = field(default=0.02, metadata={"help": "standard deviation of the latents' initial values"})
     num_cross_heads: int = field(default=1, metadata={"help": "heads of the cross-attention to the byte array"})
     num_layers: int = field(default=4, metadata={"help": "latent self-attention layers"})
     num_heads: int = field(default=4, metadata={"help": "heads of the latent self-attention"})
-    mlp_ratio: int = field(default=4, metadata={"help": "width of an MLP's hidden layer, in latent widths"})
+    mlp_ratio: int = field(default=4, metadata={"help": "width of an MLP's hidden layer, as a multiple of latent_dim"})
 
 
 def transform_settings(config: PerceiverConfig) -> dict[str, Any]:
-    """The transform's own options; what is at its default is left out, so that any transform can be built."""
+    """The transform's options; those at their default are omitted, so that any transform can be built."""
     given = {"full": config.full_spectrum, "drop_dc": config.drop_dc, "seed": config.transform_seed}
     return {"scale": config.transform_scale} | {name: value for name, value in given.items() if value}
 
@@ -89,7 +89,7 @@ class EncoderWeights(NamedTuple):
 
 
 class PerceiverWeights(NamedTuple):
-    """All weights of a Perceiver behind its input transform, read out once, and what follows from them alone."""
+    """All weights of a Perceiver after its input transform, read out once, and values computed from them alone."""
 
     encoder: EncoderWeights
     state_token: Affine | None
@@ -154,18 +154,18 @@ class Perceiver(FrameNetwork):
 
     @property
     def size_note(self) -> str:
-        """How many tokens there are."""
+        """The number of tokens."""
         return f", {self.num_tokens:,} tokens"
 
     def fit_input(self, batches: Tensor | Iterable[Tensor]) -> None:
         """Fits the input pipeline's statistics on training frames.
 
         Args:
-            batches: Frames as ``forward`` takes them: one tensor, or batches that can be gone through several times
-                (a list, or an object whose ``__iter__`` starts afresh).
+            batches: Frames as for ``forward``: one tensor, or batches that can be iterated several times (a list, or an
+                object whose ``__iter__`` restarts).
 
         Raises:
-            UserError: No frames, frames of another shape, or an iterator where several passes are needed.
+            UserError: No frames, frames of the wrong shape, or an iterator if several passes are needed.
         """
         if self.input_pipeline.needs_fit:
             single_use = isinstance(batches, Iterator)
@@ -180,7 +180,7 @@ class Perceiver(FrameNetwork):
         """Flattens frames to tokens in [0, 1], in the order time, row, column[, byte].
 
         Raises:
-            UserError: Frames of another shape than the network's.
+            UserError: If the frames' shape does not match the network's.
         """
         require_frames(frames_BTHWC, self.frame_shape)
         if not frames_BTHWC.is_floating_point():
@@ -197,12 +197,12 @@ class Perceiver(FrameNetwork):
         """Predicts the next steps' normalised actions.
 
         Args:
-            frames_BTHWC: Frames, oldest first: bytes, or floats in [0, 1]; or what ``prepare`` made of them.
-            state_BS: Low-dimensional state (normalised), where ``state_dim`` is above 0.
-            weights: What ``weights()`` gave, where the network's have not changed since.
+            frames_BTHWC: Frames, oldest first: bytes, or floats in [0, 1]; or the result of ``prepare``.
+            state_BS: Low-dimensional state (normalised), if ``state_dim`` is above 0.
+            weights: The result of ``weights()``, if the weights have not changed since.
 
         Raises:
-            UserError: Frames or state of another shape than the network's.
+            UserError: If the shape of frames or state does not match the network's.
         """
         weights = self.weights() if weights is None else weights
         if isinstance(frames_BTHWC, PreparedTokens):
@@ -216,7 +216,7 @@ class Perceiver(FrameNetwork):
         return decode(latents_BLE, weights.decoder)
 
     def weights(self) -> PerceiverWeights:
-        """Reads out all weights behind the input transform, and computes what follows from them alone."""
+        """Reads out all weights after the input transform, and precomputes values that depend on them alone."""
         return PerceiverWeights(
             self.encoder.weights(),
             None if self.state_token is None else affine(self.state_token),
@@ -225,13 +225,13 @@ class Perceiver(FrameNetwork):
         )
 
     def prepare(self, frames_BTHWC: UInt8[Tensor, "b t h w c"] | Float[Tensor, "b t h w c"]) -> PreparedTokens:
-        """Computes what ``forward`` needs of frames before the first weight: once, for frames that do not change."""
+        """Precomputes what ``forward`` needs from fixed frames, before the first weight."""
         return self.encoder.attention.prepare(self.input_pipeline(self.tokens(frames_BTHWC)))
 
     def attention_map(
         self, frames_BTHWC: UInt8[Tensor, "b t h w c"] | Float[Tensor, "b t h w c"]
     ) -> Float[Tensor, "b heads latents m"]:
-        """Attention weights of every latent over the tokens that the transform leaves (they sum to 1)."""
+        """Attention weights of every latent over the transform's output tokens (they sum to 1)."""
         return self.encoder.attention_map(self.input_pipeline(self.tokens(frames_BTHWC)))
 
     def _state_latent(self, state_BS: Tensor | None, weights: Affine | None) -> Tensor:
@@ -242,7 +242,7 @@ class Perceiver(FrameNetwork):
 
 
 class _Tokens:
-    """Training frames seen as tokens; can be gone through again where the frames can."""
+    """Training frames as tokens; can be iterated again if the frames can."""
 
     def __init__(self, network: Perceiver, batches: Tensor | Iterable[Tensor]) -> None:
         self.network = network

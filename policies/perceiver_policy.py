@@ -1,4 +1,4 @@
-"""The Perceiver as a policy: what sets it apart from other learned policies is its network."""
+"""The Perceiver as a policy; it differs from other learned policies only in its network."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from smidgen.runtime.user_modules import is_class_spec
 
 @dataclass(frozen=True, kw_only=True)
 class PerceiverPolicyConfig(LearnedPolicyConfig):
-    """A Perceiver's choices beside what every learned policy has."""
+    """A Perceiver's settings in addition to those of every learned policy."""
 
     kind: ClassVar[str] = "perceiver"
     has_transform: ClassVar[bool] = True
@@ -33,7 +33,7 @@ class PerceiverPolicyConfig(LearnedPolicyConfig):
 
     @property
     def label(self) -> str:
-        """The transform's name is the row's; of a user's transform the class alone, because files are named so."""
+        """The row is named after the transform; for a user's transform only the class, because it names files."""
         return f"perceiver-{self.network.transform.rpartition(':')[2]}" + ("+eef_state" if self.use_eef_state else "")
 
     @property
@@ -42,7 +42,7 @@ class PerceiverPolicyConfig(LearnedPolicyConfig):
         return self.network.transform
 
     def input_choices(self, names: Sequence[str]) -> list[InputChoice]:
-        """What ``transform=auto`` chooses from; a name without a standardisation gets the network's.
+        """Candidates of ``transform=auto``; a name without a standardisation gets the network's.
 
         Raises:
             UserError: If a name is unknown.
@@ -69,7 +69,7 @@ class PerceiverPolicyConfig(LearnedPolicyConfig):
         )
 
     def with_input(self, choice: InputChoice) -> Self:
-        """The same policy with an input that was chosen."""
+        """The same policy with the chosen input."""
         return dataclasses.replace(self, network=choice.applied_to(self.network))
 
     def num_position_numbers(self, axes: Sequence[int]) -> int:
@@ -78,7 +78,7 @@ class PerceiverPolicyConfig(LearnedPolicyConfig):
         return (self.network.num_bands or 0) * (math.prod(axes) if is_one_axis else max(axes))
 
     def check(self) -> None:
-        """As every policy's, and the names that the network goes by; ``auto`` stands for a transform yet to be chosen.
+        """As for every policy, and checks the network's names; ``auto`` is a transform yet to be chosen.
 
         Raises:
             UserError: If a name is unknown; the message lists the valid ones.
@@ -116,7 +116,7 @@ class PerceiverPolicyConfig(LearnedPolicyConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class ConvStemPerceiverConfig(PerceiverPolicyConfig):
-    """A Perceiver whose tokens a convolution makes, as practitioners do."""
+    """A Perceiver with tokens from a convolutional stem, as is common practice."""
 
     kind: ClassVar[str] = "perceiver_conv_stem"
     network: PerceiverConfig = part(lambda: PerceiverConfig(transform="conv_stem"))

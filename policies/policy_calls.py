@@ -1,10 +1,10 @@
-"""Every call of a policy: it gets arrays of its own, and what it answers is copied and checked before it acts again.
+"""All calls of a policy: it gets its own copies of arrays, and its return values are copied and checked at once.
 
-A policy is foreign code. It may keep, change or normalise in place what it was given; answer with one buffer that it
-writes into again; draw from global generators; leave NumPy and PyTorch set otherwise than it found them. None of that
-reaches anybody else, and whatever it raises, ``SystemExit`` included, is a :class:`PolicyError`.
+A policy is foreign code. It may keep or modify its arguments, return a buffer that it reuses, draw from global
+generators, or change NumPy's and PyTorch's settings. None of that affects other code, and any exception that it raises,
+``SystemExit`` included, becomes a :class:`PolicyError`.
 
-Letters: ``B`` episodes side by side, ``A`` action coordinates, ``K`` steps of a chunk, ``...`` any other axes.
+Letters: ``B`` parallel episodes, ``A`` action coordinates, ``K`` steps of a chunk, ``...`` any other axes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from smidgen.runtime.user_modules import is_ours, users_place, users_trace
 
 @dataclass
 class ProcessSettings:
-    """A set of settings; :meth:`installed` gives one to a piece of code and keeps what the code makes of it."""
+    """A set of settings; :meth:`installed` applies it to a block of code and keeps the block's changes."""
 
     numpy_errors: Any
     dtype: torch.dtype
@@ -40,7 +40,7 @@ class ProcessSettings:
 
     @classmethod
     def read(cls) -> ProcessSettings:
-        """Those of the process at this moment."""
+        """The process's current settings."""
         return cls(
             np.geterr(),
             torch.get_default_dtype(),
@@ -52,7 +52,7 @@ class ProcessSettings:
 
     @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
-        """Inside the block these settings hold, and its changes to them are kept; after it the process has its own."""
+        """Applies these settings inside the block and records its changes; restores the process's afterwards."""
         before = ProcessSettings.read()
         self._replace(before)
         try:
@@ -63,7 +63,7 @@ class ProcessSettings:
             self.__dict__.update(after.__dict__)
 
     def _replace(self, present: ProcessSettings) -> None:
-        """Makes them the process's, as far as the present ones differ."""
+        """Applies the settings that differ from the current ones."""
         if self.numpy_errors != present.numpy_errors:
             np.seterr(**self.numpy_errors)
         if self.dtype != present.dtype:
@@ -80,7 +80,7 @@ class ProcessSettings:
 
 
 def _working_directory() -> str | None:
-    """None where it was deleted."""
+    """None if it was deleted."""
     with contextlib.suppress(FileNotFoundError):
         return os.getcwd()
     return None
@@ -91,17 +91,17 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 
-# The documented types; privileged state keeps those that it has.
+# The documented dtypes; privileged state keeps its own.
 _TYPES: dict[str, Any] = {"frames": np.uint8, "eef_state": np.float64}
 
 
 class PolicyError(Exception):
-    """A call of a policy failed, or its answer cannot be used.
+    """A call of a policy failed, or its return value is invalid.
 
     Attributes:
-        summary: What went wrong, without anything of this machine: the exception's type, or what was wrong with the
-            answer. The exception itself says more.
-        trace: The traceback from the policy's own code on; "" where it raised nothing.
+        summary: What went wrong, independent of the machine: the exception's type, or what was wrong with the return
+            value. The exception's message has the details.
+        trace: The traceback from the policy's own code on; "" if it raised nothing.
     """
 
     def __init__(self, message: str, summary: str = "", trace: str = "") -> None:
@@ -111,15 +111,15 @@ class PolicyError(Exception):
 
 
 class PolicyCalls:
-    """A policy, and the only way to call it.
+    """Wraps a policy; all calls go through this class.
 
     Args:
-        policy: Speaks the policy protocol.
-        settings: The process's settings that the policy runs under; those of this moment by default. What it changes
-            in them holds for its own calls alone.
+        policy: Implements the policy protocol.
+        settings: The process settings that the policy runs under; the current ones by default. Its changes to them
+            apply only to its own calls.
 
     Attributes:
-        policy: As given.
+        policy: The wrapped policy.
     """
 
     def __init__(self, policy: Policy, settings: ProcessSettings | None = None) -> None:
@@ -130,12 +130,12 @@ class PolicyCalls:
 
     @classmethod
     def of(cls, policy: Policy | PolicyCalls) -> PolicyCalls:
-        """The calls of a policy; what is that already stays what it is."""
+        """Wraps a policy unless it is wrapped already."""
         return policy if isinstance(policy, PolicyCalls) else cls(policy)
 
     @classmethod
     def built(cls, make: Callable[[], Policy]) -> PolicyCalls:
-        """Builds a policy, the same in every process as far as it draws from global generators."""
+        """Builds a policy with seeded global generators, so that every process builds the same one."""
         settings = ProcessSettings.read()
         with generators_kept(), settings.installed():
             seed_generators(BUILD_SEED)
@@ -149,7 +149,7 @@ class PolicyCalls:
 
     @property
     def has_chunks(self) -> bool:
-        """Whether the policy predicts chunks; a class that overrides ``act`` alone acts otherwise than it predicts."""
+        """Whether the policy predicts chunks; not if a class overrides only ``act``, which differs from its chunks."""
         for part in type(self.policy).__mro__:
             if "chunk" in vars(part) or "act" in vars(part):
                 return callable(vars(part).get("chunk"))
@@ -157,7 +157,7 @@ class PolicyCalls:
 
     @property
     def num_frames(self) -> int:
-        """How many of the newest frames ``chunk`` is shown."""
+        """How many of the newest frames ``chunk`` receives."""
         num_frames = self.call(lambda: getattr(self.policy, "num_frames", 1))
         if type(num_frames) is not int or num_frames < 1:
             raise PolicyError(f"expected num_frames a whole number from 1, got {num_frames!r:.40}")
@@ -177,14 +177,14 @@ class PolicyCalls:
         """The next action of every episode.
 
         Args:
-            observations: As the ``Policy`` protocol has them; copied.
+            observations: As in the ``Policy`` protocol; copied.
             action_size: Number A of coordinates.
 
         Returns:
-            float64 (B, A), finite, in memory of its own.
+            float64 (B, A), finite, a copy.
 
         Raises:
-            PolicyError: If the policy fails, or answers with anything but numbers of that shape.
+            PolicyError: If the policy fails, or does not return numbers of that shape.
         """
         own = own_arrays(observations)
         actions_BA = self.call(lambda: numbers(self.policy.act(own), "act"))
@@ -197,17 +197,17 @@ class PolicyCalls:
         return actions_BA
 
     def chunk(self, observations: Mapping[str, Any], action_size: int) -> Float[np.ndarray, "B K A"]:
-        """The actions that the policy would take from now on; only where ``has_chunks``.
+        """The actions that the policy would take from now on; only if ``has_chunks``.
 
         Args:
-            observations: As the ``ChunkPolicy`` protocol has them; copied.
+            observations: As in the ``ChunkPolicy`` protocol; copied.
             action_size: Number A of coordinates.
 
         Returns:
-            float64 (B, K, A), finite, in memory of its own.
+            float64 (B, K, A), finite, a copy.
 
         Raises:
-            PolicyError: If the policy fails, or answers with anything but numbers of that shape.
+            PolicyError: If the policy fails, or does not return numbers of that shape.
         """
         own, policy = own_arrays(observations), cast("ChunkPolicy", self.policy)
         chunks_BKA = self.call(lambda: numbers(policy.chunk(own), "chunk"))
@@ -221,11 +221,11 @@ class PolicyCalls:
         return chunks_BKA
 
     def call(self, function: Callable[[], Answer]) -> Answer:
-        """Runs code of the policy's, under its own settings.
+        """Runs the policy's code, under its own settings.
 
         Raises:
-            PolicyError: For whatever it raises; but Ctrl-C, the signals that end a process and a :class:`UserError`
-                pass.
+            PolicyError: For any exception, except Ctrl-C, termination signals and :class:`UserError`, which pass
+                unchanged.
         """
         try:
             with self._settings.installed():
@@ -239,7 +239,7 @@ class PolicyCalls:
 
 
 def own_arrays(observations: Mapping[str, Any]) -> dict[str, Any]:
-    """Copies of observations that may be kept, written to and changed in type, in memory of their own."""
+    """Copies of observations that the policy may keep and modify."""
     return {
         name: own_arrays(value) if isinstance(value, Mapping) else np.array(value, dtype=_TYPES.get(name), order="C")
         for name, value in observations.items()
@@ -247,11 +247,11 @@ def own_arrays(observations: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def numbers(answer: Any, method: str = "act") -> np.ndarray:
-    """What a policy answered, as float64 in memory of its own.
+    """Converts a policy's return value to a new float64 array.
 
     Args:
-        answer: An array, a tensor of any device and floating-point type, or nested lists of numbers.
-        method: What it was asked by.
+        answer: An array, a tensor of any device and floating-point dtype, or nested lists of numbers.
+        method: The method that returned it.
 
     Raises:
         PolicyError: If it is anything else.
@@ -280,7 +280,7 @@ def _as_array(answer: Any) -> np.ndarray:
 
 
 def _from_torch(tensor: torch.Tensor) -> np.ndarray:
-    """NumPy knows neither bfloat16 nor gradients."""
+    """NumPy supports neither bfloat16 nor gradients."""
     exact = tensor.detach().cpu()
     return (exact.double() if exact.is_floating_point() else exact).numpy(force=True)
 
@@ -298,7 +298,7 @@ def _kind_name(answer: Any, dtype: np.dtype[Any]) -> str:
 
 
 def _hint(shape: tuple[int, ...], expected: tuple[int, int]) -> str:
-    """How to mend a shape that is often met."""
+    """How to fix a common wrong shape."""
     if shape == expected[1:]:
         return ": return a batch, one row for every row that is observed (actions[None] where there is one)"
     if shape[1:] == expected[1:]:
@@ -309,10 +309,10 @@ def _hint(shape: tuple[int, ...], expected: tuple[int, int]) -> str:
 
 
 def _ends_the_process(error: BaseException) -> bool:
-    """Whether it came from outside of the policy: Ctrl-C, or a signal whose handler of ours raised in its midst."""
+    """Whether it came from outside the policy: Ctrl-C, or one of our signal handlers that ran during the call."""
     if isinstance(error, KeyboardInterrupt | SystemExit) and is_ours(error):
         return True
-    # A worker leaves Ctrl-C to its parent: there it can only be the policy that raised.
+    # Workers ignore Ctrl-C, so in a worker only the policy can have raised it.
     return isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) != signal.SIG_IGN
 
 

@@ -1,8 +1,8 @@
-"""Fourier position features of a grid of tokens, held per axis, so that nobody builds a table of N tokens x P features.
+"""Fourier position features of a grid of tokens, stored per axis, so that no table of N tokens x P features is built.
 
-A token's features are its axes' features one after the other, each a function of that axis's index alone. What a linear
-map makes of them (attention scores) is then a sum of one small table per axis, and their weighted sum over tokens
-(attention values) needs the weights' marginals over each axis only.
+A token's features are the concatenated features of its axes, each a function of that axis's index alone. A linear map
+of them (attention scores) is then a sum of one small table per axis, and their weighted sum over tokens (attention
+values) needs only the weights' marginals over each axis.
 
 Shape suffixes: N tokens, P position features, K bands, R rows (any number of linear maps).
 """
@@ -23,21 +23,21 @@ from smidgen.runtime.errors import UserError, unknown_name
 POSITION_ENCODINGS = ("per_axis", "one_d", "permuted", "aliased", "none")
 ALIASED_BANDS = 16
 
-# An axis with every integer frequency is projected by FFT from this length on, where a table would not fit in memory.
+# From this length on, an axis with every integer frequency is projected by FFT: a table would not fit in memory.
 MIN_FFT_LENGTH = 1024
 
 
 class AxisFeatures:
     """Fourier features of one axis: sin(pi f x) for each frequency f, then cos(pi f x), then x itself.
 
-    The coordinate x goes evenly from -1 to 1 over the axis (0 where the axis has one index), and the K frequencies
-    evenly from 1 to the Nyquist frequency, length // 2 (Jaegle et al., Perceiver, 2021, section 3.2 and appendix D).
-    With K = length // 2 they are every integer up to it and tell all indices apart; with fewer, features repeat about
+    The coordinate x is evenly spaced from -1 to 1 over the axis (0 if the axis has one index), and the K frequencies
+    from 1 to the Nyquist frequency, length // 2 (Jaegle et al., Perceiver, 2021, section 3.2 and appendix D).
+    With K = length // 2 they are all integers up to it and distinguish all indices; with fewer, features repeat about
     every 2 (K - 1) indices.
 
     Args:
         length: Number of indices.
-        num_bands: Number K of frequencies; None stands for length // 2, and at least 1.
+        num_bands: Number K of frequencies; None means length // 2, at least 1.
     """
 
     def __init__(self, length: int, num_bands: int | None = None) -> None:
@@ -61,7 +61,7 @@ class AxisFeatures:
         return torch.cat([angle.sin(), angle.cos(), x], dim=1)
 
     def table(self, like: Tensor) -> Float[Tensor, "length features"]:
-        """The features of every index, with the type and on the device of ``like``."""
+        """The features of every index, with the dtype and on the device of ``like``."""
         return self._tables.like(like)
 
     def moments(self) -> tuple[Float[Tensor, " length"], Float[Tensor, " length"]]:
@@ -80,7 +80,7 @@ class AxisFeatures:
         return weights_RP @ self.table(weights_RP).T
 
     def collect(self, weights: Float[Tensor, "*rows length"]) -> Float[Tensor, "*rows features"]:
-        """Sums the features of all indices, weighted: ``weights @ table``; the adjoint of ``project``."""
+        """Weighted sum of the features of all indices: ``weights @ table``; the adjoint of ``project``."""
         if self.uses_fft:
             return _Collect.apply(weights, self._coordinates.like(weights))
         return weights @ self.table(weights)
@@ -133,13 +133,14 @@ class _Collect(torch.autograd.Function):
 def _project_by_fft(maps: Tensor, coordinate: Tensor) -> Tensor:
     """sum_k maps[k] sin(pi k x) + maps[K + k] cos(pi k x), plus the slope times x, at every coordinate x.
 
-    The waves repeat after length - 1 indices, so that an inverse real DFT of that length gives them. It holds the
-    frequencies up to half its length; on an axis of even length K is one more, and joins K - 1 as its conjugate.
+    The waves repeat after length - 1 indices, so an inverse real DFT of that length computes them. It covers the
+    frequencies up to half its length; on an axis of even length K is one more, and is merged with K - 1 as its
+    conjugate.
     """
     period, num_bands, num_bins, signs = _wave_layout(coordinate)
     sines, cosines, slope = maps.split([num_bands, num_bands, 1], dim=-1)
     spectrum = maps.new_zeros(*maps.shape[:-1], period // 2 + 1, 2)
-    # A real DFT counts paired bins twice; its middle bin, where it has one, stands alone.
+    # A real DFT counts paired bins twice, but not the middle bin, if there is one.
     torch.mul(cosines[..., :num_bins], signs[:num_bins] / 2, out=spectrum[..., 1:, 0])
     torch.mul(sines[..., :num_bins], -signs[:num_bins] / 2, out=spectrum[..., 1:, 1])
     if num_bins < num_bands:
@@ -154,7 +155,7 @@ def _project_by_fft(maps: Tensor, coordinate: Tensor) -> Tensor:
 def _collect_by_fft(weights: Tensor, coordinate: Tensor) -> Tensor:
     """Weighted sums over all coordinates x of sin(pi k x), of cos(pi k x) for k = 1..K, and of x itself."""
     _, num_bands, num_bins, signs = _wave_layout(coordinate)
-    # The first and the last coordinate, -1 and 1, carry the same waves.
+    # The waves are equal at the first and the last coordinate, -1 and 1.
     folded = weights[..., :-1].clone()
     folded[..., 0] += weights[..., -1]
     spectrum = torch.view_as_real(torch.fft.rfft(folded))
@@ -169,21 +170,21 @@ def _collect_by_fft(weights: Tensor, coordinate: Tensor) -> Tensor:
 
 
 def _wave_layout(coordinate: Tensor) -> tuple[int, int, int, Tensor]:
-    """Period of the waves, number K of bands, bins of a real DFT beside the mean, and (-1)^k, the phase of x = -1."""
+    """Period of the waves, number K of bands, bins of a real DFT besides the mean, and (-1)^k, the phase of x = -1."""
     length = len(coordinate)
     k = torch.arange(1, length // 2 + 1, device=coordinate.device)
     return length - 1, length // 2, (length - 1) // 2, (1 - 2 * (k % 2)).to(coordinate.dtype)
 
 
 class PositionEncoding:
-    """Position features of a grid: one ``AxisFeatures`` per encoded axis. Holds constants only, nothing learned.
+    """Position features of a grid: one ``AxisFeatures`` per encoded axis. Constants only, nothing is learned.
 
     Args:
-        name: ``per_axis`` encodes every axis of the grid; ``one_d`` the flattened index alone; ``none`` nothing;
+        name: ``per_axis`` encodes every axis of the grid; ``one_d`` only the flattened index; ``none`` nothing;
             ``permuted`` gives each token another token's ``per_axis`` features, by one fixed permutation; ``aliased``
-            is ``one_d`` with so few bands that features repeat, about every 2 (K - 1) tokens.
+            is ``one_d`` with too few bands, so that features repeat about every 2 (K - 1) tokens.
         grid: Axis lengths of the grid.
-        num_bands: Frequencies per axis; None stands for half of each axis's length (16 for ``aliased``).
+        num_bands: Frequencies per axis; None means half of each axis's length (16 for ``aliased``).
 
     Attributes:
         axes: The encoded axes; empty for ``none``.
@@ -191,7 +192,7 @@ class PositionEncoding:
         num_features: Number P of features of a token.
 
     Raises:
-        UserError: Unknown name, or less than one band.
+        UserError: Unknown name, or fewer than one band.
     """
 
     def __init__(self, name: str, grid: tuple[int, ...], num_bands: int | None = None) -> None:
@@ -216,11 +217,11 @@ class PositionEncoding:
         return table[self._places.of(torch.int64, like.device)] if self._is_permuted else table
 
     def arrange(self, x: Float[Tensor, "*leading tokens"]) -> Float[Tensor, "*leading tokens"]:
-        """Brings tokens into the order of their places on the grid, in which the other methods speak of them."""
+        """Sorts tokens by their places on the grid, the order that the other methods use."""
         return x.index_select(-1, self._tokens.of(torch.int64, x.device)) if self._is_permuted else x
 
     def restore(self, x: Float[Tensor, "*leading tokens"]) -> Float[Tensor, "*leading tokens"]:
-        """Undoes ``arrange``."""
+        """Inverts ``arrange``."""
         return x.index_select(-1, self._places.of(torch.int64, x.device)) if self._is_permuted else x
 
     def _place_of_token(self) -> Tensor:
@@ -230,16 +231,16 @@ class PositionEncoding:
         return self._place_of_token().argsort()
 
     def project(self, weights_RP: Float[Tensor, "rows features"]) -> list[Float[Tensor, "rows axis_length"]]:
-        """Applies linear maps to the features; the sum over axes is a token's share."""
+        """Applies linear maps to the features; a token's value is the sum over axes."""
         parts = weights_RP.split([axis.num_features for axis in self.axes], dim=-1) if self.axes else []
         return [axis.project(part) for axis, part in zip(self.axes, parts, strict=True)]
 
     def collect(self, marginals: list[Float[Tensor, "*rows axis_length"]]) -> Float[Tensor, "*rows features"]:
-        """Sums the features of all tokens, weighted, from the weights' marginals over each axis."""
+        """Weighted sum of the features of all tokens, from the weights' marginals over each axis."""
         return torch.cat([axis.collect(part) for axis, part in zip(self.axes, marginals, strict=True)], dim=-1)
 
     def token_moments(self, like: Tensor) -> tuple[Float[Tensor, " tokens"], Float[Tensor, " tokens"]]:
-        """Mean of each place's features and the sum of squares about it; both 0 where there are no features."""
+        """Mean of each place's features and the sum of squares about it; both 0 without features."""
         mean, sum_squares = self._moments.like(like)
         return mean, sum_squares
 

@@ -1,7 +1,7 @@
 """``POLICIES``: every policy of ours by its name, and the settings of those that are trained as JSON.
 
-Two kinds of entry stand side by side: baselines, made of a task's action and of demonstrations' means, and the
-configurations of policies that are trained. An entry says which it is by ``needs_training``.
+There are two kinds of entry, distinguished by ``needs_training``: baselines, built from a task's action and the
+demonstrations' means, and the configurations of trainable policies.
 """
 
 from __future__ import annotations
@@ -46,22 +46,22 @@ POLICIES: dict[str, type[Baseline] | type[LearnedPolicyConfig]] = {
     "linear": LinearConfig,
     "nearest": NearestConfig,
 }
-# Policies that must be trained, and those that need not be.
+# Policies that must be trained, and those that need no training.
 TRAINED = tuple(name for name, entry in POLICIES.items() if entry.needs_training)
 BASELINES = tuple(name for name in POLICIES if name not in TRAINED)
 DEFAULT = PerceiverPolicyConfig.kind
 _KIND = "policy"
-# Settings that came after the first checkpoints, and what was done before there were any.
+# Settings newer than the first checkpoints, with the value that older checkpoints imply.
 LATER_SETTINGS: dict[str, Any] = {"drop_dc": False, "transform_seed": 0}
-# What the first checkpoints hold and nobody sets: the width of the state input follows from use_eef_state.
+# In the first checkpoints but no longer a setting: the width of the state input follows from use_eef_state.
 _FIXED_SETTINGS = {"state_dim": 0}
 
 
 def architecture(name: str) -> type[LearnedPolicyConfig]:
-    """The configuration class of a policy that is trained.
+    """The configuration class of a trainable policy.
 
     Raises:
-        UserError: If there is none of that name.
+        UserError: If there is no such policy.
     """
     entry = POLICIES.get(name)
     if entry is None or not issubclass(entry, LearnedPolicyConfig):
@@ -70,17 +70,17 @@ def architecture(name: str) -> type[LearnedPolicyConfig]:
 
 
 def plays_back_demonstrations(name: str) -> bool:
-    """Whether a policy is made of demonstrations' means."""
+    """Whether a policy is built from the demonstrations' means."""
     return name in POLICIES and POLICIES[name].needs_statistics
 
 
 def build_baseline(name: str, action_spec: Mapping[str, Any], statistics: DemoStatistics | None = None) -> Baseline:
-    """Builds a policy that needs no training by its name.
+    """Builds a policy that needs no training, by name.
 
     Args:
         name: One of :data:`BASELINES`.
         action_spec: The task's action as JSON: ``{"names", "low", "high", "kinds"}``.
-        statistics: Of the demonstrations, for the baselines that play them back.
+        statistics: Statistics of the demonstrations, for the baselines that play them back.
 
     Raises:
         UserError: If the name is unknown, or the baseline needs statistics and there are none.
@@ -91,7 +91,7 @@ def build_baseline(name: str, action_spec: Mapping[str, Any], statistics: DemoSt
     spec = ActionSpec.from_json(action_spec)
     if entry.needs_statistics:
         if statistics is None:
-            raise UserError(f"policy {name!r} plays back the demonstrations' mean and got none; add demos=DIR")
+            raise UserError(f"policy {name!r} plays back the demonstrations' mean; add demos=DIR")
         if statistics.mean_action.shape != (spec.size,) or statistics.time_mean_SA.shape[1:] != (spec.size,):
             raise UserError(
                 f"policy {name!r}: expected demonstrations with {spec.size} action coordinates, "
@@ -101,13 +101,13 @@ def build_baseline(name: str, action_spec: Mapping[str, Any], statistics: DemoSt
 
 
 def train_first(name: str) -> UserError:
-    """An error for where a policy that is trained is named in the place of a trained one."""
+    """The error for naming a kind of trainable policy instead of a trained one."""
     command = f"smidgen-train policy={name} demos=DIR out=DIR"
     return UserError(f"policy {name!r} must be trained first: {command}, then policy=DIR")
 
 
 def policy_to_json(config: LearnedPolicyConfig) -> dict[str, Any]:
-    """A policy's settings, flat, as checkpoints and run directories hold them."""
+    """A policy's settings, flat, as stored in checkpoints and run directories."""
     values = flat_values(config)
     if config.kind == DEFAULT:
         return values | _FIXED_SETTINGS
@@ -115,15 +115,15 @@ def policy_to_json(config: LearnedPolicyConfig) -> dict[str, Any]:
 
 
 def policy_from_json(value: Mapping[str, Any], source: str = "policy", field: str = "") -> LearnedPolicyConfig:
-    """Reads what :func:`policy_to_json` wrote; every type is checked exactly.
+    """Reads the output of :func:`policy_to_json`, with exact type checks.
 
     Args:
         value: Parsed JSON.
         source: The file's name, for the message.
-        field: Where in the file it stands.
+        field: Its location in the file.
 
     Raises:
-        UserError: If a setting is missing, unknown or of another type; the message names source and field.
+        UserError: If a setting is missing, unknown or of the wrong type; the message names source and field.
     """
     settings = dict(value)
     kind = settings.pop(_KIND, DEFAULT)

@@ -1,18 +1,18 @@
-"""What a policy looks at: how much every pixel of its frames matters to the chunk that it predicts.
+"""Saliency: how much every pixel of a policy's frames affects the chunk that it predicts.
 
-Whatever stands between bytes and attention (standardisation, input transform) is differentiable, so that gradients
-come back through it to the pixels: a policy that reads Fourier coefficients gets a map as sharp as one that reads
-pixels. Attention weights belong to tokens; they come back through the adjoint of that same map.
+Everything between bytes and attention (standardisation, input transform) is differentiable, so gradients propagate
+back to the pixels: a policy that reads Fourier coefficients gets a map as sharp as one that reads pixels. Attention
+weights belong to tokens; they are mapped back through the adjoint of the same map.
 
     gradient      |d chunk / d pixel|: Simonyan, Vedaldi and Zisserman, Deep inside convolutional networks (2014)
     input         the gradient times how far the pixel is from the training mean: gradient x input of Shrikumar et al.,
-                  Not just a black box (2016), with the input measured from what the attention reads as zeros
+                  Not just a black box (2016), with the input measured from what the attention reads as 0
     smooth        the gradient, averaged over noisy copies of the frames: Smilkov et al., SmoothGrad (2017)
     attention     the functional of the pixels that the attention weights are
 
-A gradient alone says where a change would matter, also where there is nothing; times the input it says what of the
-present frames matters, and is what videos show by default. Neither says what a policy would do were the object gone or
-elsewhere: that is what the cue slope measures.
+A gradient alone shows where a change would matter, even where there is nothing; times the input it shows what in the
+current frames matters, and videos show it by default. Neither shows what a policy would do if the object were gone or
+elsewhere; the cue slope measures that.
 
 Shape suffixes: K outputs (steps of a chunk times action features), T frames, H rows, W columns, C channels (N cameras
 of C / N each), R attention rows (heads times latents), M tokens of the transform.
@@ -34,7 +34,7 @@ Frames = UInt8[Tensor, "t h w c"] | Float[Tensor, "t h w c"]
 Predict = Callable[[Tensor], Tensor]
 
 SMOOTH_SAMPLES = 8
-# Of the range of a pixel; Smilkov et al. find 10 to 20 % best.
+# Fraction of a pixel's range; Smilkov et al. find 10 to 20 % best.
 SMOOTH_DEVIATION = 0.1
 
 
@@ -43,10 +43,10 @@ def chunk_jacobian(predict: Predict, frames_THWC: Frames) -> Float[Tensor, "outp
 
     Args:
         predict: Maps a batch of frames (1, T, H, W, C) in [0, 1] to outputs of any shape, differentiably.
-        frames_THWC: The frames to stand at: bytes, or floats in [0, 1].
+        frames_THWC: The frames to differentiate at: bytes, or floats in [0, 1].
 
     Returns:
-        Outputs in the order of ``flatten``, per unit of a pixel in [0, 1]; zeros where nothing depends on the frames.
+        Outputs in the order of ``flatten``, per unit of a pixel in [0, 1]; 0 if nothing depends on the frames.
     """
     x_1THWC = unit_floats(frames_THWC).detach()[None].clone().requires_grad_()
     with torch.enable_grad():
@@ -62,7 +62,7 @@ def gradient_saliency(predict: Predict, frames_THWC: Frames, num_cameras: int = 
 
     Args:
         predict: As for ``chunk_jacobian``.
-        frames_THWC: The frames to stand at.
+        frames_THWC: The frames to differentiate at.
         num_cameras: Number N of cameras that share the channel axis, camera by camera.
     """
     return _per_pixel(chunk_jacobian(predict, frames_THWC), num_cameras).square().sum((0, -1)).sqrt()
@@ -77,9 +77,9 @@ def input_saliency(
 
     Args:
         predict: As for ``chunk_jacobian``.
-        frames_THWC: The frames to stand at.
+        frames_THWC: The frames to differentiate at.
         num_cameras: Number N of cameras that share the channel axis.
-        baseline_THWC: What an input is measured from, in [0, 1]; None stands for black.
+        baseline_THWC: The reference of the input, in [0, 1]; None means black.
     """
     x_THWC = unit_floats(frames_THWC)
     offset_THWC = x_THWC if baseline_THWC is None else x_THWC - baseline_THWC
@@ -88,9 +88,9 @@ def input_saliency(
 
 
 def mean_frames(network: Perceiver) -> Float[Tensor, "t h w c"]:
-    """The frames that the attention reads as zeros: the training mean where the inputs are standardised, or black.
+    """The frames that the attention reads as 0: the training mean if the inputs are standardised, otherwise black.
 
-    Black also where the transform cannot be inverted.
+    Black also if the transform cannot be inverted.
     """
     pipeline = network.input_pipeline
     zeros_1MD = next(network.parameters()).new_zeros(1, pipeline.num_tokens, pipeline.channels)
@@ -109,15 +109,15 @@ def smooth_saliency(
     deviation: float = SMOOTH_DEVIATION,
     seed: int = 0,
 ) -> Float[Tensor, "t h w cameras"]:
-    """As ``gradient_saliency``, of derivatives averaged over copies of the frames in white noise.
+    """As ``gradient_saliency``, with derivatives averaged over copies of the frames with white noise.
 
     Args:
         predict: As for ``chunk_jacobian``.
-        frames_THWC: The frames to stand at.
+        frames_THWC: The frames to differentiate at.
         num_cameras: Number N of cameras that share the channel axis.
         num_samples: Number of noisy copies.
-        deviation: The noise's, per channel, for pixels in [0, 1]; nothing is clipped.
-        seed: The noise's.
+        deviation: Standard deviation of the noise, per channel, for pixels in [0, 1]; nothing is clipped.
+        seed: Seed of the noise.
     """
     generator = torch.Generator().manual_seed(seed)
     x_THWC = unit_floats(frames_THWC)
@@ -141,27 +141,27 @@ def attention_to_pixels(
     """Maps weights over tokens back to pixels.
 
     Weights a over tokens z = F x are a linear functional of the pixels, sum_m a[m] z[m] = <F^T a, x>, with F the input
-    pipeline; F^T a says with what weight each pixel goes into what is read, and its sign is lost in the norm over the
-    tokens' channels. Where tokens are pixels and none has a scale of its own, these are the weights themselves. Each
-    token's own scale inside the attention (the LayerNorm's) is left out.
+    pipeline; F^T a is the weight with which each pixel is read, and its sign is lost in the norm over the tokens'
+    channels. If tokens are pixels without individual scales, these are the weights themselves. Each token's scale
+    inside the attention (the LayerNorm's) is ignored.
 
     Args:
         network: The network that the weights belong to.
-        weights_RM: Weights over the tokens that the transform leaves, any number of rows.
+        weights_RM: Weights over the transform's output tokens, any number of rows.
         frames_THWC: The frames; only their shape matters.
         num_cameras: Number N of cameras that share the channel axis.
 
     Returns:
-        Root mean square over a pixel's channels of the length over the tokens' channels.
+        Root mean square over a pixel's channels of the norm over the tokens' channels.
 
     Raises:
-        UserError: If the input transform is not linear, so that weights belong to no functional of the pixels.
+        UserError: If the input transform is not linear, so that weights are not a functional of the pixels.
     """
     transform = network.input_pipeline.transform
     if not transform.is_linear:
         raise UserError(
-            f"attention over the tokens of {network.config.transform!r} belongs to no pixels: expected a linear "
-            "input transform; use another method, e.g. gradient"
+            f"attention over the tokens of {network.config.transform!r} cannot be mapped to pixels: expected a "
+            "linear input transform; use another method, e.g. gradient"
         )
     x_RTHWC = unit_floats(frames_THWC).detach().expand(len(weights_RM), *frames_THWC.shape).clone().requires_grad_()
     with torch.enable_grad():
@@ -211,7 +211,7 @@ def policy_saliency(
     eef_state_E: Float[Tensor, " e"] | None = None,
     method: str = "input",
 ) -> Float[Tensor, "t h w cameras"]:
-    """What a policy looks at in the frames that it predicts a chunk from.
+    """Saliency of a policy's frames for the chunk that it predicts.
 
     Args:
         policy: The policy.
@@ -220,7 +220,7 @@ def policy_saliency(
         method: One of ``METHODS``.
 
     Returns:
-        At least 0; for the gradients in normalised action units per unit of a pixel in [0, 1].
+        Non-negative; gradients are in normalised action units per unit of a pixel in [0, 1].
 
     Raises:
         UserError: Unknown method, or one that does not apply to the policy.
@@ -231,7 +231,7 @@ def policy_saliency(
 
 
 def unit_floats(frames: Tensor) -> Tensor:
-    """Bytes to floats in [0, 1], as the network converts them; floats stay."""
+    """Converts bytes to floats in [0, 1], as the network does; floats are unchanged."""
     return frames if frames.is_floating_point() else frames.to(torch.float32) / 255.0
 
 

@@ -1,7 +1,7 @@
-"""Standardisation: the choices for the slots before and after an input transform.
+"""Standardisation: the options for the slots before and after an input transform.
 
-Every statistic comes from the training split, is accumulated in float64, and lives in a buffer, so that it travels in
-the state dict. Means and deviations are those of the population (divided by the count).
+Every statistic is computed on the training split in float64 and stored in a buffer, so that it is part of the state
+dict. Means and deviations are those of the population (divided by the count).
 
 Shape suffixes: B batch, N or M tokens, C or D channels.
 """
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from smidgen.runtime.errors import UserError, unknown_name
 
-# Deviation of the rounding error of a byte, in units of [0, 1].
+# Standard deviation of a byte's rounding error, in units of [0, 1].
 QUANTISATION_NOISE = 1.0 / (255.0 * math.sqrt(12.0))
 
 TokenBatches = Tensor | Iterable[Tensor]
@@ -33,7 +33,7 @@ class RunningMoments:
         self.sum_squares = torch.zeros((), dtype=torch.float64)
 
     def update(self, x: Tensor) -> None:
-        """Takes in the samples along the first dimension of ``x``."""
+        """Adds the samples along the first dimension of ``x``."""
         num_new = x.shape[0]
         if num_new == 0:
             return
@@ -53,12 +53,12 @@ class RunningMoments:
 
 
 class Standardiser(nn.Module):
-    """Base class, and the choice ``none``: tokens pass unchanged.
+    """Base class, and the option ``none``: tokens pass unchanged.
 
     Args:
         num_tokens: Number M of tokens.
         channels: Number D of channels.
-        floor: Least deviation that is divided by, above 0: a token that never varies has none of its own.
+        floor: Smallest deviation to divide by, above 0, for tokens that never vary.
 
     Raises:
         UserError: If the floor is not finite and above 0.
@@ -77,7 +77,7 @@ class Standardiser(nn.Module):
 
     @property
     def gain(self) -> float:
-        """Factor by which white noise grows: the root mean square of what tokens are multiplied by."""
+        """Amplification of white noise: the root mean square of the tokens' multipliers."""
         return 1.0
 
     def fit(self, batches: TokenBatches) -> None:
@@ -88,14 +88,14 @@ class Standardiser(nn.Module):
         return x_BMD
 
     def inverse(self, z_BMD: Float[Tensor, "batch tokens channels"]) -> Float[Tensor, "batch tokens channels"]:
-        """Undoes ``forward``."""
+        """Inverts ``forward``."""
         return z_BMD
 
 
 class _Fitted(Standardiser):
     """(x - mean) / max(deviation, floor), with statistics of a shape that the subclass chooses.
 
-    Statistics are kept channels first, (1 or D, 1 or M): the memory order in which transforms leave their tokens.
+    Statistics are stored channels first, (1 or D, 1 or M), the memory order of the transforms' output.
     """
 
     needs_fit = True
@@ -114,17 +114,17 @@ class _Fitted(Standardiser):
 
     def _store(self, mean: Tensor, variance: Tensor) -> None:
         self.mean.copy_(mean.T)
-        # The root is taken in float64, where a variance of rounding errors alone stays far below the floor.
+        # Computed in float64, where a variance that is only rounding errors stays far below the floor.
         self.deviation.copy_(variance.sqrt().clamp(min=self.floor).T)
         self.fitted.fill_(True)
 
     def _require_fitted(self) -> None:
         if not self.fitted:
-            raise RuntimeError("standardiser without statistics: call fit with training tokens, or load a state dict")
+            raise RuntimeError("no statistics to standardise by: call fit with training tokens, or load a state dict")
 
     @property
     def gain(self) -> float:
-        """Factor by which white noise grows: the root mean square of 1 / deviation."""
+        """Amplification of white noise: the root mean square of 1 / deviation."""
         self._require_fitted()
         return float(self.deviation.double().reciprocal().square().mean().sqrt())
 
@@ -133,12 +133,12 @@ class _Fitted(Standardiser):
         self._require_fitted()
         mean, deviation = self.mean.T, self.deviation.T
         if x_BMD.is_contiguous():
-            # Laid out as the tokens are, or every channel of the statistics would be a leap in memory.
+            # Same layout as the tokens; otherwise every channel of the statistics would be a jump in memory.
             mean, deviation = mean.contiguous(), deviation.contiguous()
         return (x_BMD - mean).div_(deviation)
 
     def inverse(self, z_BMD: Float[Tensor, "batch tokens channels"]) -> Float[Tensor, "batch tokens channels"]:
-        """Undoes ``forward``."""
+        """Inverts ``forward``."""
         self._require_fitted()
         return z_BMD * self.deviation.T + self.mean.T
 
@@ -171,7 +171,7 @@ class CentreStandardiser(_Fitted):
     """Each token's own mean over the training examples, and one scale for all tokens and channels.
 
     The scale is the root of the variance about those means, averaged over tokens and channels: the output has unit
-    variance, and tokens that vary more keep their larger share.
+    variance, and tokens that vary more stay larger.
     """
 
     statistics_per_token = True
@@ -189,10 +189,10 @@ class CentreStandardiser(_Fitted):
 
 
 class ExampleStandardiser(_Fitted):
-    """Takes off each example's own mean over its tokens, per channel; nothing is divided.
+    """Subtracts each example's mean over its tokens, per channel, without dividing.
 
-    ``forward`` needs no statistics. The example's mean is lost, so ``inverse`` puts the training examples' average
-    mean in its place: exact up to one constant per channel.
+    ``forward`` needs no statistics. The example's mean is lost, so ``inverse`` adds the training examples' average
+    mean instead: exact up to one constant per channel.
     """
 
     def fit(self, batches: TokenBatches) -> None:
@@ -203,7 +203,7 @@ class ExampleStandardiser(_Fitted):
         self._store(moments.mean[None], torch.ones(1, self.channels, dtype=torch.float64))
 
     def forward(self, x_BMD: Float[Tensor, "batch tokens channels"]) -> Float[Tensor, "batch tokens channels"]:
-        """Takes off each example's own mean."""
+        """Subtracts each example's mean."""
         return x_BMD - x_BMD.mean(1, keepdim=True)
 
     def inverse(self, z_BMD: Float[Tensor, "batch tokens channels"]) -> Float[Tensor, "batch tokens channels"]:
@@ -229,15 +229,15 @@ def build_standardiser(name: str, num_tokens: int, channels: int, floor: float =
 
 
 def in_pieces(batches: TokenBatches) -> Iterable[Tensor]:
-    """Batches as they are, or one tensor in pieces: a whole data set would be copied to float64 at once."""
+    """Yields batches unchanged, or one tensor in pieces, so that a data set is not copied to float64 at once."""
     return batches.split(64) if isinstance(batches, Tensor) else batches
 
 
 def as_batches(batches: TokenBatches, num_tokens: int, channels: int) -> Iterator[Tensor]:
-    """Goes through batches of tokens and checks each one's shape.
+    """Iterates over batches of tokens and checks each one's shape.
 
     Raises:
-        UserError: A batch of another shape than (any, num_tokens, channels), or no example at all.
+        UserError: A batch whose shape is not (any, num_tokens, channels), or no examples.
     """
     num_examples = 0
     for x_BMD in in_pieces(batches):
@@ -249,4 +249,4 @@ def as_batches(batches: TokenBatches, num_tokens: int, channels: int) -> Iterato
         num_examples += x_BMD.shape[0]
         yield x_BMD
     if num_examples == 0:
-        raise UserError("expected training tokens to fit on, got none; check that the data set has episodes")
+        raise UserError("expected training tokens, got none; check that the data set has episodes")

@@ -23,13 +23,13 @@ class VitConfig(LearnedPolicyConfig):
     """A transformer over patches."""
 
     kind: ClassVar[str] = "vit"
-    patch_size: int = field(default=8, metadata={"help": "rows and columns of a patch; divides the frames' size"})
+    patch_size: int = field(default=8, metadata={"help": "side of a patch in pixels; must divide the frame size"})
     width: int = field(default=128, metadata={"help": "width of a token"})
     num_layers: int = field(default=4, metadata={"help": "transformer layers"})
     num_heads: int = field(default=4, metadata={"help": "heads of the self-attention"})
 
     def check(self) -> None:
-        """As every policy's, and the sizes."""
+        """As for every policy, and checks the sizes."""
         super().check()
         for name in ("patch_size", "width", "num_layers", "num_heads"):
             if getattr(self, name) < 1:
@@ -49,7 +49,7 @@ class VitConfig(LearnedPolicyConfig):
 
 
 class Vit(FrameNetwork):
-    """Patches of all frames and one token to read out from -> transformer -> chunk."""
+    """Patches of all frames and one readout token -> transformer -> chunk."""
 
     def __init__(self, config: VitConfig, shapes: NetworkShapes) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class Vit(FrameNetwork):
         num_patches = shapes.num_frames * (shapes.image_size // config.patch_size) ** 2
         self.positions_NE = nn.Parameter(0.02 * torch.randn(num_patches, config.width))
         self.readout_E = nn.Parameter(0.02 * torch.randn(config.width))
-        # Built one by one: nn.TransformerEncoder copies one layer's initial weights into all.
+        # Built one by one: nn.TransformerEncoder copies one layer's initial weights to all.
         self.layers = nn.ModuleList(
             nn.TransformerEncoderLayer(
                 config.width,

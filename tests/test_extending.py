@@ -93,7 +93,7 @@ def test_the_command_says_what_to_add(arguments: list[str], here: Path, capsys: 
 
 def test_a_transform_belongs_to_a_checkpoint(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate(["policy=noop", f"transform={SPEC}", "out=results", "episodes=1"]) == 2
-    assert "policy 'noop' is none; leave transform out" in capsys.readouterr().err
+    assert "policy 'noop' is not one; omit transform" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_a_run_goes_on_with_the_code_that_it_was_begun_with(here: Path, capsys: 
     module = here / "my_transform.py"
     text = module.read_text(encoding="utf-8")
     assert run_command(train, arguments) == 0
-    assert "is finished already" in capsys.readouterr().out
+    assert "is already finished" in capsys.readouterr().out
     try:
         module.write_text(text + "\nCHANGED = True\n", encoding="utf-8")
         assert run_command(train, arguments) == 2
@@ -146,11 +146,11 @@ def test_a_run_goes_on_with_the_code_that_it_was_begun_with(here: Path, capsys: 
 @pytest.mark.parametrize(
     ("new", "complaint", "is_raised"),
     [
-        ("return frames[:, 1:].flatten(1, 2)", r"expected forward to give \(2, \d+, 3\), .* set self.grid", False),
+        ("return frames[:, 1:].flatten(1, 2)", r"expected forward to return \(2, \d+, 3\), .* set self.grid", False),
         ("return torch.ct(frames)", r"training with it failed at broken_transform.py:\d+: AttributeError", True),
-        ("return x_BNC.log()", "forward gives NaN or infinity", False),
-        ("return x_BNC.long()", "expected forward to give a floating-point tensor, got torch.int64", False),
-        ("return None", "expected forward to give a floating-point tensor, got NoneType", False),
+        ("return x_BNC.log()", "forward returns NaN or infinity", False),
+        ("return x_BNC.long()", "expected a floating-point tensor from forward, got torch.int64", False),
+        ("return None", "expected a floating-point tensor from forward, got NoneType", False),
         ("raise SystemExit(3)", r"training with it failed at broken_transform.py:\d+: sys.exit\(3\)", True),
         ("return x_BNC if not self.training else 1 / 0", r"broken_transform.py:\d+: ZeroDivisionError", True),
     ],
@@ -274,12 +274,12 @@ def test_a_change_of_a_tasks_code_is_noticed(at_task: Path, capsys: pytest.Captu
     ("old", "new", "complaint"),
     [
         ("class WideLift(LiftEnv)", "class WideLift", "expected a subclass of smidgen.RobosuiteEnv"),
-        ('name="wide_lift"', 'name="stack"', "expected task.name that is none of smidgen's, got 'stack'"),
-        ('name="wide_lift"', 'name="Lift"', "expected task.name that is none of smidgen's, got 'Lift'"),
-        ('name="wide_lift"', 'name="a:b"', "expected task.name of letters"),
-        ('env_id="me/WideLift-v0"', 'env_id="smidgen/Lift-v0"', "expected task.env_id of its own"),
+        ('name="wide_lift"', 'name="stack"', "expected task.name to differ from smidgen's tasks, got 'stack'"),
+        ('name="wide_lift"', 'name="Lift"', "expected task.name to differ from smidgen's tasks, got 'Lift'"),
+        ('name="wide_lift"', 'name="a:b"', "expected task.name to consist of letters"),
+        ('env_id="me/WideLift-v0"', 'env_id="smidgen/Lift-v0"', "expected task.env_id to be unique"),
         ('entry_point="broken_task:WideLift"', 'entry_point="a:B"', "task.entry_point 'broken_task:WideLift', got"),
-        ("summary=", "horizon=0, summary=", "expected task.horizon a whole number from 1, got 0"),
+        ("summary=", "horizon=0, summary=", "expected task.horizon to be a whole number of at least 1, got 0"),
         ("    expert = LiftExpert", "", "has no expert; set expert"),
         ("    expert = LiftExpert", "    expert = LiftEnv", "expected expert to be a subclass of smidgen.Expert"),
         ("np.array([x", "np.arry([x", r"failed at broken_task.py:\d+: AttributeError"),
@@ -338,7 +338,7 @@ def test_the_command_asks_for_the_class_of_a_run(
     arguments: list[str], at_task: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert evaluate([*arguments, "policy=outputs/wide-run", "out=results"]) == 2
-    assert "if it is your own, add task=their.module:Class" in capsys.readouterr().err
+    assert "if it is yours, add task=their.module:Class" in capsys.readouterr().err
     assert evaluate([*arguments, "policy=outputs/wide-run", "task=stack", "out=results"]) == 2
     assert "got task=stack; give the class of that task" in capsys.readouterr().err
 
@@ -347,7 +347,7 @@ def test_nothing_is_imported_on_the_word_of_a_file(tmp_path: Path, monkeypatch: 
     (tmp_path / "my_task.py").write_text("raise AssertionError('imported')", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
-    with pytest.raises(UserError, match=r"is none of smidgen's; if it is your own, add task=their\.module:Class"):
+    with pytest.raises(UserError, match=r"is not a smidgen task; if it is yours, add task=their\.module:Class"):
         task_of_file(TASK, "", "the run was trained with")
     with pytest.raises(UserError, match=r"got task=lift; give the class of that task"):
         task_of_file(TASK, "lift", "the run was trained with")

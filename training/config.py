@@ -1,4 +1,4 @@
-"""Every setting of a training run: the policy's own, and beside them the data, the optimisation and the measuring."""
+"""All settings of a training run: the policy's, and those of data, optimisation and validation."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from smidgen.runtime.settings import PathText
 from smidgen.training.optimiser import OPTIMISERS, SCHEDULES
 
 DEVICES = ("cpu", "cuda", "auto")
-# Where data and results lie, and how often a run looks at itself on screen or saves, decide nothing about its result.
+# Paths, and how often a run reports or saves, do not affect its result.
 KEYS_WITHOUT_INFLUENCE = ("demos", "validation", "out", "save_every", "plot_every")
-# Decide the last bits only, and are recorded as they turned out on the machine.
+# These affect only the last bits; their actual values on the machine are recorded.
 PLATFORM_KEYS = ("device", "num_threads")
 
 
@@ -31,19 +31,19 @@ class AutoInput:
         default=OUR_RULE, metadata={"help": f"how transform=auto chooses: {OUR_RULE}, {ORIGINAL_RULE} (claim C7), ..."}
     )
     auto_candidates: tuple[str, ...] = field(
-        default=("raw", "dft1d"), metadata={"help": "and out of which; raw/token: with a standardise_after of its own"}
+        default=("raw", "dft1d"), metadata={"help": "its candidates; raw/token: with its own standardise_after"}
     )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "auto_candidates", tuple(self.auto_candidates))
         _require_name("rule", self.auto_rule, RULES)
         if not self.auto_candidates:
-            raise UserError("expected auto_candidates to choose from, got none; for example [raw,dft1d]")
+            raise UserError("expected at least one of auto_candidates, got none; for example [raw,dft1d]")
 
 
 @dataclass(frozen=True)
 class NoInput:
-    """In the place of :class:`AutoInput` where a policy has no transform to choose."""
+    """Replaces :class:`AutoInput` for policies that have no transform to choose."""
 
     auto_rule: ClassVar[str] = ""
     auto_candidates: ClassVar[tuple[str, ...]] = ()
@@ -51,65 +51,65 @@ class NoInput:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """A training run, whole: with the data set's hash it decides the resulting weights.
+    """A complete training run: together with the data set's hash it determines the resulting weights.
 
-    The keys of its parts (the policy's, and their own parts') stand among its own on the command line.
+    On the command line, the keys of its parts (the policy's, and their parts') are merged with its own.
     """
 
-    demos: PathText = field(metadata={"help": "data set to learn from (smidgen-collect makes one)"})
-    out: PathText = field(metadata={"help": "directory of the run; the same command takes it up again"})
+    demos: PathText = field(metadata={"help": "data set to train on (made by smidgen-collect)"})
+    out: PathText = field(metadata={"help": "directory of the run; the same command resumes it"})
     validation: PathText = field(
-        default="", metadata={"help": "data set to measure on; empty: the last of the demos' seeds"}
+        default="", metadata={"help": "data set for validation; empty: the last seeds of demos"}
     )
     validation_fraction: float = field(
-        default=0.1, metadata={"help": "share of the demos held out where that is empty"}
+        default=0.1, metadata={"help": "share of demos to hold out if validation is empty"}
     )
     steps: int = field(default=1500, metadata={"help": "optimiser steps"})
     batch_size: int = field(default=16, metadata={"help": "windows per step"})
     lr: float = field(default=1e-3, metadata={"help": "(peak) learning rate"})
     betas: tuple[float, float] = field(
-        default=(0.9, 0.999), metadata={"help": "Adam's betas; no schedule touches them"}
+        default=(0.9, 0.999), metadata={"help": "Adam's betas; schedules do not change them"}
     )
     optimiser: str = field(default="adam", metadata={"help": "adam, adamw, lamb"})
     weight_decay: float = field(default=0.0, metadata={"help": "decoupled with adamw, L2 with adam"})
     schedule: str = field(default="onecycle", metadata={"help": "onecycle (rise, then fall) or constant"})
     warmup_steps: int = field(
-        default=0, metadata={"help": "steps of rising rate; 0: none with constant, 30 % of steps with onecycle"}
+        default=0, metadata={"help": "warm-up steps; 0: none with constant, 30 % of steps with onecycle"}
     )
     clip_norm: float = field(default=1.0, metadata={"help": "largest gradient norm; 0: no clipping"})
-    fit_windows: int = field(default=1024, metadata={"help": "training windows that input statistics are fitted on"})
+    fit_windows: int = field(default=1024, metadata={"help": "training windows for fitting input statistics"})
     eval_every: int = field(default=100, metadata={"help": "steps between validations"})
-    validation_windows: int = field(default=128, metadata={"help": "held-out windows to measure on"})
+    validation_windows: int = field(default=128, metadata={"help": "held-out windows for validation"})
     counterfactual_pairs: int = field(default=64, metadata={"help": "held-out moved-cue pairs for the cue slope"})
     save_every: int = field(default=250, metadata={"help": "steps between resume points"})
     plot_every: int = field(default=500, metadata={"help": "steps between prediction plots"})
-    seed: int = field(default=0, metadata={"help": "decides initial weights and order of windows"})
+    seed: int = field(default=0, metadata={"help": "seed of initial weights and order of windows"})
     device: str = field(default="cpu", metadata={"help": "cpu, cuda, auto"})
     num_threads: int = field(default=0, metadata={"help": "CPU threads; 0: PyTorch's choice (recorded)"})
     auto: AutoInput | NoInput = part(AutoInput)
     policy: LearnedPolicyConfig = part(architecture(DEFAULT))
 
     def __post_init__(self) -> None:
-        # Hydra hands lists over; a frozen config shall hold nothing that can change.
+        # Hydra passes lists; a frozen config must not contain mutable values.
         object.__setattr__(self, "betas", tuple(self.betas))
         self.check()
 
     @classmethod
     def from_flat(cls, policy: str = DEFAULT, **values: Any) -> TrainConfig:
-        """Builds a run from keys as they are typed.
+        """Builds a run from command-line keys.
 
         Args:
-            policy: The kind of policy, one of ``TRAINED``; its own keys are valid beside a run's.
+            policy: The kind of policy, one of ``TRAINED``; its keys are valid in addition to a run's.
             values: Any other keys.
 
         Raises:
             UserError: If a name is unknown or a number is out of range.
-            TypeError: If there is no such key for this kind of policy.
+            TypeError: If a key is not valid for this kind of policy.
         """
         return nested(cls, values, **parts_of(policy))
 
     def check(self) -> None:
-        """Refuses what no run can be started from.
+        """Refuses settings that no run can start from.
 
         Raises:
             UserError: If a name is unknown (the message lists the valid ones) or a number is out of range.
@@ -140,11 +140,11 @@ class TrainConfig:
             raise UserError(f"expected validation_fraction between 0 and 1, got {self.validation_fraction}")
 
     def candidates(self) -> list[InputChoice]:
-        """What ``transform=auto`` chooses from; nothing where the policy has no transform to choose."""
+        """Candidates of ``transform=auto``; empty if the policy has no transform to choose."""
         return self.policy.input_choices(self.auto.auto_candidates)
 
     def settings(self) -> dict[str, Any]:
-        """What decides the result, as JSON: everything but paths and what only the reader notices."""
+        """The settings that determine the result, as JSON: all but paths and reporting."""
         dropped = {*flat_fields(type(self.policy)), *KEYS_WITHOUT_INFLUENCE, *PLATFORM_KEYS}
         own = {key: value for key, value in flat_values(self).items() if key not in dropped}
         lists = {key: list(value) for key, value in own.items() if isinstance(value, tuple)}
@@ -152,7 +152,7 @@ class TrainConfig:
 
 
 def parts_of(kind: str) -> dict[str, type[Any]]:
-    """The parts of a run that trains a kind of policy.
+    """The parts of a run, given the kind of policy it trains.
 
     Raises:
         UserError: If there is no such kind.

@@ -1,7 +1,8 @@
-"""The training loop: sample a batch, predict, compare, step; measure now and then; save so that a kill costs little.
+"""The training loop: sample a batch, predict, compute the loss, step; validate and save at intervals.
 
-What the next step depends on is in the resume point (weights, optimiser, step) or a pure function of the step (batch,
-learning rate), so on one machine a resumed run ends in the same weights, bit for bit, as an uninterrupted one.
+Everything that the next step depends on is in the resume point (weights, optimiser, step) or a pure function of the
+step (batch, learning rate), so on one machine a resumed run ends with the same weights, bit for bit, as an
+uninterrupted one.
 """
 
 from __future__ import annotations
@@ -50,14 +51,14 @@ LOG_EVERY = 10
 
 
 class TrainingDiverged(UserError):
-    """A loss or gradient is no longer a number; what was saved before is untouched."""
+    """A loss or gradient is no longer finite; earlier resume points are unaffected."""
 
 
 class TrainingStopped(Exception):
-    """The process was asked to stop; the run is saved and the same command goes on.
+    """The process received a stop signal; the run is saved and the same command resumes it.
 
     Args:
-        signal_number: The signal that asked.
+        signal_number: The signal.
     """
 
     def __init__(self, signal_number: int) -> None:
@@ -66,7 +67,7 @@ class TrainingStopped(Exception):
 
 
 def train(config: TrainConfig) -> Path:
-    """Trains a policy, or takes an interrupted run up again, or does nothing where it is finished.
+    """Trains a policy; resumes an interrupted run; does nothing if the run is finished.
 
     Returns:
         The final checkpoint's directory.
@@ -77,7 +78,7 @@ def train(config: TrainConfig) -> Path:
     """
     require_outside(config.out, itself=False)
     if printable_path(config.out) != config.out:
-        raise UserError(f"out={config.out} is not UTF-8, and TensorBoard writes to no other path; choose another out=")
+        raise UserError(f"out={config.out} is not UTF-8, which TensorBoard requires; choose another out=")
     with (
         reproducible_torch(config.num_threads),
         stop_signal() as stop,
@@ -89,9 +90,9 @@ def train(config: TrainConfig) -> Path:
         notes = {"paths": paths, **prepared.measured()}
         with RunDirectory.open(config.out, prepared.settings(), prepared.platform, notes) as run:
             if run.is_finished:
-                # Only a run that was killed between its last two acts still has any.
+                # Left only if the run was killed between its last two actions.
                 run.remove_resume_points()
-                print(f"{config.out} is finished already; delete it to train again")
+                print(f"{config.out} is already finished; delete it to train again")
             else:
                 Trainer(prepared, run).run(stop)
     return Path(config.out) / FINAL_CHECKPOINT
@@ -99,7 +100,7 @@ def train(config: TrainConfig) -> Path:
 
 @contextlib.contextmanager
 def _full_disk_named(out: str) -> Iterator[None]:
-    """Our own files say so themselves; TensorBoard's do not, and its thread prints a traceback besides."""
+    """Names a full disk when TensorBoard hits it, whose thread would only print a traceback."""
     print_traceback = threading.excepthook
     threading.excepthook = lambda thread: None if _is_full_disk(thread.exc_value) else print_traceback(thread)
     try:
@@ -121,7 +122,7 @@ class Trainer:
 
     Args:
         prepared: Data, policy and settings.
-        run: Its directory; where it holds a resume point, the trainer goes on from there.
+        run: Its directory; the trainer continues from its resume point, if any.
     """
 
     def __init__(self, prepared: Preparation, run: RunDirectory) -> None:
@@ -129,7 +130,7 @@ class Trainer:
         self.prepared, self.run_directory, self.config = prepared, run, config
         self.policy = prepared.policy
         self.parameters = list(self.policy.network.parameters())
-        # A policy that only remembers has nothing to step, and PyTorch's optimisers refuse to have nothing.
+        # A policy without parameters has nothing to optimise, and PyTorch's optimisers refuse an empty list.
         self.num_steps = config.steps if self.parameters else 0
         stepped = self.parameters or [torch.nn.Parameter(torch.zeros(0))]
         self.optimiser = build_optimiser(
@@ -139,7 +140,7 @@ class Trainer:
         self.monitor = CollapseMonitor()
         self.step = 0
         self.rows: list[dict[str, Any]] = []
-        # Since the last row, for its means.
+        # Values since the last row, for its means.
         self.recent: dict[str, list[float]] = {"loss": [], "grad_norm": []}
         self.stepping_s = 0.0
         self._start_or_resume()
@@ -149,12 +150,12 @@ class Trainer:
 
         Raises:
             TrainingDiverged: If a loss or a gradient is not finite.
-            TrainingStopped: When asked to stop; the run is saved before.
+            TrainingStopped: After a stop signal; the run is saved first.
         """
         started, first_step = time.monotonic(), self.step
         coordinates = self.policy.interface.action
         names = [coordinates.names[index] for index in coordinates.position_indices]
-        # What was logged at the step of a resume point stands; nobody logs it again.
+        # The step of a resume point was already logged and is not logged again.
         first_logged = first_step + 1 if self.rows else 0
         log = TensorBoardLog(self.run_directory.path / "tensorboard", names, first_logged)
         label = f"training {self.policy.name}"
@@ -216,7 +217,7 @@ class Trainer:
         self.recent = {"loss": [], "grad_norm": []}
 
     def _measure(self, log: TensorBoardLog) -> None:
-        """Measures on the held-out data, says where the run stands, and writes the metrics."""
+        """Validates on the held-out data, reports the status, and writes the metrics."""
         self.policy.eval()
         row = self.prepared.validation.measure(self.policy, self.monitor, self.step)
         self._require_finite("validation loss", row["loss"])
@@ -233,7 +234,7 @@ class Trainer:
         if not math.isfinite(value):
             raise TrainingDiverged(
                 f"{what} is {value} at step {self.step}: training diverged; lower lr (now {self.config.lr}) or set "
-                f"clip_norm, with another out=; what {self.config.out} holds was saved before and is whole"
+                f"clip_norm, with another out=; the resume point in {self.config.out} is intact"
             )
 
     def _save(self) -> None:
@@ -248,8 +249,8 @@ class Trainer:
             print(self.prepared.choice.table())
         print(
             f"{self.policy.name}: {sum(parameter.numel() for parameter in self.parameters):,} parameters"
-            f"{self.policy.network.size_note}; learns from {len(split.seeds)} episodes "
-            f"({len(self.prepared.windows):,} windows), measured on {len(split.validation_seeds)}"
+            f"{self.policy.network.size_note}; trains on {len(split.seeds)} episodes "
+            f"({len(self.prepared.windows):,} windows), validates on {len(split.validation_seeds)}"
         )
         if point is None:
             self.prepared.fit()
@@ -258,7 +259,7 @@ class Trainer:
         self.step = point.step
         self.rows, self.recent = restore(self.run_directory.path, point, self.policy, self.optimiser, self.monitor)
         self.run_directory.write_metrics(self.rows)
-        print(f"taken up again at step {self.step} of {config.steps}")
+        print(f"resumed at step {self.step} of {config.steps}")
 
     def _require_fitting_transform(self) -> None:
         batch = self.prepared.windows.gather(self.sampler.indices(0)[:2])
@@ -266,7 +267,7 @@ class Trainer:
         require_fitting_output(self.config, self.policy, frames_BTHWC)
 
     def _finish(self) -> None:
-        """Writes the final checkpoint, whose appearance is what makes a run finished."""
+        """Writes the final checkpoint, which marks the run as finished."""
         provenance = {
             **self.prepared.split.provenance(),
             "training_config": self.config.settings(),

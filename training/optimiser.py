@@ -1,7 +1,7 @@
-"""Optimisers, learning rate schedules and the tensors that an exact resume needs of them.
+"""Optimisers, learning rate schedules, and the optimiser state for an exact resume.
 
-A learning rate is a pure function of the training step, so there is no scheduler to save, and none that could cycle the
-betas under test (PyTorch's OneCycleLR does, unless told not to).
+The learning rate is a pure function of the training step, so there is no scheduler to save, and none that could cycle
+the betas under test (PyTorch's OneCycleLR does so by default).
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _GROUP = "group"
 def _lamb(parameters: list[nn.Parameter], **options: Any) -> torch.optim.Optimizer:
     """LAMB (You et al., "Large Batch Optimization for Deep Learning", 2020), in the third version of the paper.
 
-    That has no bias correction, and weight decay inside the trust ratio.
+    It has no bias correction, and applies weight decay inside the trust ratio.
     """
-    # Loading the library takes seconds, which only those who ask for it shall wait.
+    # Imported here: loading the library takes seconds.
     from pytorch_optimizer import Lamb
 
     # Without adam_debias the library divides the learning rate by 1 - beta1^t.
@@ -64,7 +64,7 @@ def _cosine(start: float, end: float, fraction: float) -> float:
 def onecycle(step: int, num_steps: int, warmup_steps: int) -> float:
     """One-cycle factor: rises by a cosine from 1/25 to 1, then falls by a cosine to 1/250,000.
 
-    Equal to PyTorch's OneCycleLR with ``cycle_momentum=False``; its rise takes ``warmup_steps`` where that is not 0.
+    Equal to PyTorch's OneCycleLR with ``cycle_momentum=False``; its rise takes ``warmup_steps`` unless that is 0.
 
     Source: L. N. Smith and N. Topin, "Super-convergence", 2018.
     """
@@ -76,7 +76,7 @@ def onecycle(step: int, num_steps: int, warmup_steps: int) -> float:
 
 
 def constant(step: int, num_steps: int, warmup_steps: int) -> float:
-    """Constant factor 1 after a linear warm-up: what a comparison of betas needs."""
+    """Constant factor 1 after a linear warm-up, for comparing betas."""
     return min(1.0, (step + 1) / (warmup_steps + 1))
 
 
@@ -93,15 +93,15 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
     """State of an optimiser as named tensors.
 
     Returns:
-        ``"<index of the parameter>.<name of the state>"``, and ``"group<index>.step"`` where an optimiser counts its
+        ``"<index of the parameter>.<name of the state>"``, and ``"group<index>.step"`` if an optimiser counts its
         steps per group of parameters.
     """
     state = optimiser.state_dict()
     tensors = {}
     for index, values in state["state"].items():
         for name, value in values.items():
-            assert isinstance(value, Tensor), f"optimiser state {name!r} is no tensor; teach this function to keep it"
-            # Several values may be views of one tensor, which a file cannot hold.
+            assert isinstance(value, Tensor), f"optimiser state {name!r} is not a tensor; make this function save it"
+            # Several values may be views of one tensor, which safetensors cannot store.
             is_part = value.untyped_storage().nbytes() > value.nbytes
             tensors[f"{index}.{name}"] = value.clone() if is_part else value
     for index, group in enumerate(state["param_groups"]):
@@ -111,7 +111,7 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def load_optimiser_tensors(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """Restores what :func:`optimiser_tensors` gave, into an optimiser built in the same way."""
+    """Restores the result of :func:`optimiser_tensors` into an optimiser built in the same way."""
     state: dict[int, dict[str, Tensor]] = {}
     groups = [dict(group) for group in optimiser.state_dict()["param_groups"]]
     for key, value in tensors.items():

@@ -35,7 +35,7 @@ MAX_WINDOWS = 128
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Which episodes are learned from and which are held out."""
+    """Which episodes are for training and which are held out."""
 
     store: EpisodeStore
     seeds: tuple[int, ...]
@@ -54,16 +54,16 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Preparation:
-    """Everything that a training loop works with.
+    """Everything that the training loop needs.
 
     Attributes:
         config: The run's settings.
         split: Its data.
         windows: Windows of the training episodes.
-        validation: What it is measured on.
+        validation: The held-out windows and pairs.
         policy: With initial weights; its statistics are not fitted yet.
-        platform: Device, threads and versions, which decide the last bits.
-        choice: What ``transform=auto`` measured and chose; None where the settings name a transform.
+        platform: Device, threads and versions, which affect the last bits.
+        choice: What ``transform=auto`` measured and chose; None if the settings name a transform.
         transform_code: Hashes of the code of a user's transforms, as settings; {} for ours.
     """
 
@@ -77,13 +77,13 @@ class Preparation:
     transform_code: dict[str, str] = field(default_factory=dict)
 
     def settings(self) -> dict[str, Any]:
-        """What decides the result: the configuration without its paths, hashes of data and code, auto's choice."""
+        """Everything that determines the result: settings without paths, hashes of data and code, auto's choice."""
         hashes = {key: value for key, value in self.split.provenance().items() if key.endswith("sha256")}
         chosen = {} if self.choice is None else {"auto_chosen": self.choice.chosen.name}
         return {**self.config.settings(), **hashes, **chosen, **self.transform_code}
 
     def measured(self) -> dict[str, Any]:
-        """What ``transform=auto`` measured, as JSON; empty where the settings name a transform."""
+        """What ``transform=auto`` measured, as JSON; empty if the settings name a transform."""
         return {} if self.choice is None else {"auto": self.choice.to_json()}
 
     def fit(self) -> None:
@@ -98,7 +98,7 @@ class Preparation:
 
 
 class _FrameBatches:
-    """Training frames in batches, spread over all episodes; can be gone through again."""
+    """Training frames in batches, spread over all episodes; can be iterated repeatedly."""
 
     def __init__(self, windows: Windows, count: int, device: str) -> None:
         self._windows, self._count, self._device = windows, count, device
@@ -167,10 +167,10 @@ def prepare(config: TrainConfig) -> Preparation:
 
 
 def split_episodes(config: TrainConfig) -> Split:
-    """Opens and verifies the data sets, and decides which successful episodes are learned from.
+    """Opens and verifies the data sets, and splits their successful episodes.
 
     Raises:
-        UserError: If a file is damaged, there are too few episodes, or the two sets do not belong together.
+        UserError: If a file is damaged, there are too few episodes, or the two data sets are incompatible.
     """
     store = EpisodeStore.open(config.demos, verify=True)
     seeds = tuple(store.training_seeds)
@@ -179,7 +179,7 @@ def split_episodes(config: TrainConfig) -> Split:
         _require_same_kind(store, other)
         if shared := sorted(set(seeds) & set(other.training_seeds)):
             raise UserError(
-                f"validation {config.validation} shares seed {shared[0]} with {config.demos}; collect others"
+                f"validation {config.validation} shares seed {shared[0]} with {config.demos}; collect other seeds"
             )
         if not seeds or not other.training_seeds:
             raise UserError(f"{config.demos} or {config.validation} has no successful episode; collect more")
@@ -197,15 +197,15 @@ def _require_same_kind(store: EpisodeStore, other: EpisodeStore) -> None:
         if store.manifest[key] != other.manifest[key]:
             raise UserError(
                 f"{other.directory}: {key} is {str(other.manifest[key])[:60]}, but {str(store.manifest[key])[:60]} in "
-                f"{store.directory}; measure on a data set of the same kind"
+                f"{store.directory}; validate on a compatible data set"
             )
 
 
 def resolve_device(name: str) -> str:
-    """The device to compute on.
+    """Resolves the device to compute on.
 
     Raises:
-        UserError: If CUDA is asked for and missing.
+        UserError: If CUDA is requested but missing.
     """
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
@@ -214,7 +214,7 @@ def resolve_device(name: str) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what computes."""
+    """Versions of the numerical libraries."""
     return {"python": platform.python_version(), **{name: version(name) for name in ("numpy", "smidgen", "torch")}}
 
 
@@ -223,9 +223,9 @@ def reproducible_torch(num_threads: int) -> Iterator[None]:
     """Deterministic algorithms and a fixed number of threads inside the block.
 
     Args:
-        num_threads: CPU threads; 0 leaves PyTorch's choice.
+        num_threads: CPU threads; 0 keeps PyTorch's choice.
     """
-    # cuBLAS is deterministic only with a workspace of fixed size, read when CUDA starts.
+    # cuBLAS is deterministic only with a fixed workspace size, which it reads when CUDA starts.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True)
@@ -246,7 +246,7 @@ def choose_input(config: TrainConfig, windows: Windows, interface: Interface) ->
     Args:
         config: The run's settings.
         windows: Windows of the training episodes.
-        interface: What the policy is connected to.
+        interface: The policy's inputs and outputs.
     """
     if config.policy.transform != AUTO:
         return None
@@ -259,13 +259,13 @@ def choose_input(config: TrainConfig, windows: Windows, interface: Interface) ->
 
 
 def users_transform(config: TrainConfig) -> str | None:
-    """The class of the user's, ``their.module:Class``, that a run transforms its input with; None for one of ours."""
+    """A run's input transform if it is a user's class, ``their.module:Class``; None for one of ours."""
     name = config.policy.transform
     return name if is_class_spec(name) else None
 
 
 def transform_code(config: TrainConfig) -> dict[str, str]:
-    """Hashes of its module and of those of the user's that it imports: by ``transform_code.FILE``, as settings."""
+    """Hashes of its module and of the user's modules that it imports, as settings named ``transform_code.FILE``."""
     spec = users_transform(config)
     hashes = {} if spec is None else hash_modules(spec.partition(":")[0])
     return {f"transform_code.{file}": digest for file, digest in hashes.items()}
@@ -273,10 +273,10 @@ def transform_code(config: TrainConfig) -> dict[str, str]:
 
 @contextlib.contextmanager
 def running_transform(config: TrainConfig) -> Iterator[None]:
-    """Trains: what comes out of a user's transform is one line that blames their file, below the traceback.
+    """In training, an exception from a user's transform becomes one line that names their file, below the traceback.
 
     Raises:
-        UserCodeError: For whatever it raises.
+        UserCodeError: For any exception that it raises.
     """
     spec = users_transform(config)
     try:
@@ -291,16 +291,16 @@ def running_transform(config: TrainConfig) -> Iterator[None]:
 
 
 def require_fitting_output(config: TrainConfig, policy: LearnedPolicy, frames_BTHWC: Tensor) -> None:
-    """Asks a user's transform about a few frames before the first step.
+    """Tries a user's transform on a few frames before the first step.
 
     Args:
         config: The run's settings.
         policy: The policy; its statistics are fitted.
-        frames_BTHWC: Frames as the policy's network takes them, on its device.
+        frames_BTHWC: Frames in the network's input format, on its device.
 
     Raises:
-        UserCodeError: If the transform's output has another shape than its ``grid`` and ``channels`` say, is no
-            floating-point tensor, or is not finite.
+        UserCodeError: If the transform's output does not match its ``grid`` and ``channels``, is not a floating-point
+            tensor, or is not finite.
     """
     if users_transform(config) is not None:
         policy.network.check_transform(frames_BTHWC)

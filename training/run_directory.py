@@ -1,8 +1,8 @@
-"""A training run on disk: what it was asked for, its metrics, its last resume point, its final checkpoint.
+"""A training run on disk: its settings, its metrics, its last resume point, its final checkpoint.
 
-``config.json`` is written first and decides for ever what this directory holds; a run with other settings is refused,
-and one on another platform (threads, versions) as well, as long as there are steps left that it would take otherwise.
-A resume point is a directory of its own that appears whole; the older one goes only then. Nothing here is pickled.
+``config.json`` is written first and binds the directory to its settings: a run with other settings is refused, and so
+is one on another platform (threads, versions) while there are steps left to train. A resume point is a directory that
+is created atomically; only then is the previous one removed. Nothing here is pickled.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class _Hashes(TypedDict):
 class _State(TypedDict):
     schema_version: int
     step: int
-    sha256: _Hashes  # of the files of tensors
+    sha256: _Hashes  # of the tensor files
     memory: dict[str, Any]
 
 
@@ -68,8 +68,8 @@ class ResumePoint:
 
     Attributes:
         step: Optimiser steps taken.
-        tensors: Per file name (``model``, ``optimiser``) its named tensors.
-        memory: What else the loop remembers, as JSON: metrics so far, losses since the last row, the monitor's state.
+        tensors: Named tensors by file name (``model``, ``optimiser``).
+        memory: The rest of the loop's state, as JSON: metrics so far, losses since the last row, the monitor's state.
     """
 
     step: int
@@ -78,7 +78,7 @@ class ResumePoint:
 
 
 class RunDirectory:
-    """The directory of one run, held by this process alone while open.
+    """The directory of one run, locked by this process while open.
 
     Args:
         path: The directory.
@@ -92,16 +92,16 @@ class RunDirectory:
     def open(
         cls, path: Path | str, settings: Mapping[str, Any], platform: Mapping[str, Any], notes: Mapping[str, Any]
     ) -> Iterator[RunDirectory]:
-        """Creates a run's directory, or opens the one that is there for the same run.
+        """Creates a run's directory, or opens an existing one of the same run.
 
         Args:
             path: The directory.
-            settings: Every setting that decides the result, flat.
-            platform: What decides its last bits: device, threads, versions.
-            notes: For the reader only, under names of their own: where the data lay, what ``transform=auto`` measured.
+            settings: Every setting that determines the result, flat.
+            platform: What affects its last bits: device, threads, versions.
+            notes: Information for the reader, by name: paths of the data, what ``transform=auto`` measured.
 
         Raises:
-            UserError: If the directory holds something else, a run with other settings, or another process has it.
+            UserError: If the directory holds other files or a run with other settings, or is locked by another process.
         """
         path = Path(path)
         asked = {"schema_version": SCHEMA_VERSION, "settings": dict(settings), "platform": dict(platform)}
@@ -109,7 +109,7 @@ class RunDirectory:
         with directory_lock(path):
             for directory in (path, path / RESUME_NAME, path / FINAL_CHECKPOINT.parent):
                 remove_leftovers(directory)
-            # Once more: between the first look and the lock another process may have been quicker.
+            # Checked again: another process may have been quicker between the first check and the lock.
             require_free_or_same(path, asked)
             if not (path / CONFIG_NAME).exists():
                 write_json_atomic(path / CONFIG_NAME, {**asked, **notes})
@@ -117,19 +117,19 @@ class RunDirectory:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the final checkpoint is there."""
+        """Whether the final checkpoint exists."""
         return (self.path / FINAL_CHECKPOINT).is_dir()
 
     def write_metrics(self, rows: list[dict[str, Any]]) -> None:
-        """Replaces ``metrics.jsonl`` by these rows, so that what a killed run wrote too much is gone."""
+        """Replaces ``metrics.jsonl`` by these rows, dropping later ones from a killed run."""
         write_atomic(self.path / METRICS_NAME, b"".join(_json_line(row) for row in rows))
 
     def write_host(self, facts: Mapping[str, Any]) -> None:
-        """Writes what depends on machine and moment: never part of a hash."""
+        """Writes facts that depend on machine and time; never part of a hash."""
         write_json_atomic(self.path / HOST_NAME, facts)
 
     def save_resume_point(self, point: ResumePoint) -> None:
-        """Writes a resume point, then removes the ones before it."""
+        """Writes a resume point, then removes earlier ones."""
         target = self.path / RESUME_NAME / _point_name(point.step)
         if target.exists():
             return
@@ -146,7 +146,7 @@ class RunDirectory:
                 shutil.rmtree(older)
 
     def load_resume_point(self) -> ResumePoint | None:
-        """The latest resume point, or None where there is none.
+        """The latest resume point, or None if there is none.
 
         Raises:
             UserError: If it was truncated or altered; the message names the file.
@@ -172,14 +172,14 @@ class RunDirectory:
 
 
 def require_free_or_same(path: Path, asked: Mapping[str, Any]) -> None:
-    """Refuses a directory that is not free for this run.
+    """Refuses a directory that this run cannot use.
 
     Args:
         path: The directory; need not exist.
-        asked: ``config.json`` as this run would write it, without the paths.
+        asked: The content of this run's ``config.json``, without paths.
 
     Raises:
-        UserError: If the directory holds something else, or a run that differs; the message names the keys.
+        UserError: If the directory holds other files, or a different run; the message names the keys.
     """
     if not path.exists():
         return
@@ -189,18 +189,18 @@ def require_free_or_same(path: Path, asked: Mapping[str, Any]) -> None:
         names = sorted(entry.name for entry in path.iterdir())
         others = [name for name in names if name not in LOCK_NAMES and not name.startswith(TEMPORARY_PREFIX)]
         if others:
-            raise UserError(f"{path} holds {others[0]!r} and is no training run; choose an empty directory as out=")
+            raise UserError(f"{path} contains {others[0]!r} and is not a training run; choose an empty out=")
         return
     found = read_json(path / CONFIG_NAME)
     check_type(found, dict[str, Any], str(path / CONFIG_NAME))
     require_version(found, (SCHEMA_VERSION,), str(path / CONFIG_NAME), fix="choose another out=")
     is_finished = (path / FINAL_CHECKPOINT).is_dir()
     for part in ("settings",) if is_finished else ("settings", "platform"):
-        # A trip through JSON, so that a tuple equals the list that it became.
+        # Round-tripped through JSON, so that a tuple equals the list that it became.
         there = found.get(part)
         changed = differences(there if isinstance(there, dict) else {}, json.loads(canonical_json(asked[part])))
         if changed:
-            values = [f"{each.path} (there {each.there!r:.80}, asked {each.here!r:.80})" for each in changed]
+            values = [f"{each.path} (there {each.there!r:.80}, requested {each.here!r:.80})" for each in changed]
             raise UserError(
                 f"{path} holds a run with other {part}: {'; '.join(values)}; choose another out= or delete it"
             )
@@ -216,7 +216,7 @@ def _read_tensors(path: Path, sha256: str) -> dict[str, Tensor]:
     except UserError as error:
         raise _damaged(path) from error
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        # RuntimeError is PyTorch's word for a shape that does not fit.
+        # PyTorch raises RuntimeError for a shape that does not match.
         raise _damaged(path) from error
 
 
@@ -238,7 +238,7 @@ def _damaged(path: Path) -> UserError:
 
 
 def _again(path: Path) -> str:
-    return f"delete {path.parent.parent} to train again from the start"
+    return f"delete {path.parent.parent} to train from the start"
 
 
 def _json_line(row: Mapping[str, Any]) -> bytes:
@@ -259,20 +259,20 @@ class _Memory(TypedDict):
 def restore(
     run: Path, point: ResumePoint, policy: LearnedPolicy, optimiser: torch.optim.Optimizer, monitor: CollapseMonitor
 ) -> tuple[list[dict[str, Any]], dict[str, list[float]]]:
-    """Puts a resume point back.
+    """Restores a resume point.
 
     Args:
         run: The run's directory, for the message.
-        point: As it was loaded.
-        policy: Gets its weights.
-        optimiser: Gets its state; built in the same way as the one that was saved.
-        monitor: Gets its state.
+        point: The loaded resume point.
+        policy: Receives its weights.
+        optimiser: Receives its state; built in the same way as the saved one.
+        monitor: Receives its state.
 
     Returns:
         The rows so far, and the losses and gradient norms since the last one.
 
     Raises:
-        UserError: If the point does not fit.
+        UserError: If the point does not match.
     """
     try:
         memory: Any = point.memory
@@ -284,13 +284,13 @@ def restore(
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RuntimeError, OverflowError) as error:
         reason = " ".join(str(error).split())[:120]
         raise UserError(
-            f"{run / RESUME_NAME} does not fit this run ({reason}); delete {run} to train again from the start"
+            f"{run / RESUME_NAME} does not match this run ({reason}); delete {run} to train from the start"
         ) from error
     return memory["rows"], memory["recent"]
 
 
 def _check_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """PyTorch loads a state of any shape, and falls over it at the next step."""
+    """Checks shapes: PyTorch loads a state of any shape, and fails at the next step."""
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     names: dict[str, set[str]] = {}
     for key, value in tensors.items():
@@ -302,4 +302,4 @@ def _check_optimiser(optimiser: torch.optim.Optimizer, tensors: Mapping[str, Ten
         if not is_groups:
             names.setdefault(owner, set()).add(name)
     if len({frozenset(each) for each in names.values()}) > 1:
-        raise ValueError("optimiser: one parameter's state lacks what another's has")
+        raise ValueError("optimiser: the parameters' states have different entries")

@@ -1,4 +1,4 @@
-"""A run for TensorBoard: scalars, prediction plots, and its row of the hyperparameter table, all in one event file."""
+"""A run's TensorBoard log: scalars, prediction plots, and its row of the hyperparameter table, in one event file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SUMMARY_METRICS = ("loss", "r2_mean", "skill_time_mean", "skill_persistence", "c
 
 
 def _wait_for_a_later_second(directory: Path) -> None:
-    """Event files are read in the order of their names, which count whole seconds: a resumed run's has to come last."""
+    """Event files are read in the order of their names, which count whole seconds: a resumed run's must come last."""
     stamps = [path.name.split(".")[3] for path in directory.glob("events.out.tfevents.*")]
     newest_s = max((int(stamp) for stamp in stamps if stamp.isdecimal()), default=0)
     time.sleep(min(1.0, max(0.0, newest_s + 1 - time.time())))
@@ -29,9 +29,9 @@ class TensorBoardLog:
     """Writes one run's events.
 
     Args:
-        directory: Where the event files lie.
+        directory: Directory of the event files.
         coordinates: Names of the position coordinates, for R^2 per coordinate.
-        first_step: What an earlier, killed process logged from this step on is hidden.
+        first_step: Events that an earlier, killed process logged from this step on are hidden.
     """
 
     def __init__(self, directory: Path, coordinates: Sequence[str], first_step: int) -> None:
@@ -40,13 +40,13 @@ class TensorBoardLog:
         self._writer = SummaryWriter(str(directory), purge_step=first_step)
 
     def scalars(self, split: str, step: int, values: Mapping[str, float | int | None]) -> None:
-        """Adds scalars under ``split/name``; None is left out."""
+        """Adds scalars under ``split/name``; None is skipped."""
         for name, value in values.items():
             if value is not None:
                 self._writer.add_scalar(f"{split}/{name}", value, step)
 
     def validation(self, row: Mapping[str, Any]) -> None:
-        """Adds a validation row, R^2 by coordinate."""
+        """Adds a validation row, with R^2 per coordinate."""
         flat = {name: value for name, value in row.items() if not isinstance(value, list | str) and name != "step"}
         for name in ("r2", "explained_variance", "prediction_variance_ratio"):
             flat |= {
@@ -61,7 +61,7 @@ class TensorBoardLog:
         self._writer.add_image("validation/first_target_of_chunk", figure, step, dataformats="HWC")
 
     def hyperparameters(self, settings: Mapping[str, Any], row: Mapping[str, Any]) -> None:
-        """Adds the run's row of the table; SummaryWriter.add_hparams would make a second run for it."""
+        """Adds the run's row of the table; SummaryWriter.add_hparams would create a second run for it."""
         values = {
             key: value if isinstance(value, bool | int | float | str) else str(value) for key, value in settings.items()
         }

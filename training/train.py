@@ -1,9 +1,9 @@
 """``smidgen-train demos=DIR out=DIR [key=value ...]``: behaviour cloning of a policy, watched for mean collapse.
 
 A small run, under a minute on one CPU core: ``smidgen-train demos=outputs/demo/demonstrations out=outputs/small
-steps=100 num_latents=8 latent_dim=32 batch_size=8``. It prints where the run stands at each validation, and leaves
-``config.json``, ``metrics.jsonl``, ``tensorboard/`` and ``checkpoints/final/``; ``smidgen-eval policy=outputs/small``
-takes it from there.
+steps=100 num_latents=8 latent_dim=32 batch_size=8``. It prints the run's status at each validation, and writes
+``config.json``, ``metrics.jsonl``, ``tensorboard/`` and ``checkpoints/final/``; evaluate it with
+``smidgen-eval policy=outputs/small``.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from smidgen.training.config import TrainConfig, command_line_schema
 
 USAGE = "smidgen-train demos=DIR out=DIR [key=value ...]"
 SUMMARY = f"""
-Learns end-effector positions from demonstrations and watches whether the policy sees its cue
+Trains a policy on demonstrations and monitors whether it sees its cue
 ({CUE}): tensorboard --logdir OUT.
-Killed or stopped, the same command goes on where it was; finished, it does nothing.
+Run the same command again to resume an interrupted run; for a finished one it does nothing.
 """
 TRANSFORMS_NOTE = textwrap.fill(f"Input transforms: {', '.join([*TRANSFORMS, AUTO])}.", 115)
 
@@ -33,20 +33,20 @@ def read_config(arguments: Sequence[str]) -> TrainConfig:
     """A run's settings from the command line.
 
     Raises:
-        UserError: If a key is not one of this kind of policy's, or a value is not valid.
+        UserError: If a key is not valid for this kind of policy, or a value is invalid.
     """
     flat = compose_config(command_line_schema(kind_of(arguments)), arguments)
     return TrainConfig.from_flat(**{each.name: getattr(flat, each.name) for each in dataclasses.fields(flat)})
 
 
 def kind_of(arguments: Sequence[str]) -> str:
-    """The kind of policy that a command line asks for: which other keys are valid depends on it."""
+    """The kind of policy on a command line; it determines which other keys are valid."""
     given = [argument.partition("=")[2] for argument in arguments if argument.startswith("policy=")]
     return given[-1] if given else DEFAULT
 
 
 def help_text(kind: str = DEFAULT) -> str:
-    """What ``--help`` prints for a kind of policy."""
+    """The ``--help`` text for a kind of policy."""
     schema = command_line_schema(kind)
     has_transform = "transform" in {each.name for each in dataclasses.fields(schema)}
     return command_help(USAGE, SUMMARY + TRANSFORMS_NOTE * has_transform, schema)
@@ -57,7 +57,7 @@ def _body(arguments: list[str]) -> None:
         print(help_text(kind_of(arguments)))
         return
     config = read_config(arguments)
-    # Imported here: matplotlib and TensorBoard take a second, for which a mistyped key should not wait.
+    # Imported here: matplotlib and TensorBoard take a second, which a mistyped key should not cost.
     from smidgen.training.loop import TrainingStopped, train
 
     try:

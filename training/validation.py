@@ -1,7 +1,7 @@
-"""What a run is measured on, fixed before it starts: held-out windows, blind references for them, moved-cue pairs.
+"""A run's validation data, fixed before it starts: held-out windows, blind references for them, moved-cue pairs.
 
-Loss, R^2, explained variance and skills are over held-out windows; the cue slope over stored pairs of one state seen
-twice, the second time with the cue elsewhere. Everything but the loss is about end-effector positions in metres.
+Loss, R^2, explained variance and skills are computed on held-out windows; the cue slope on stored pairs of one state
+rendered twice, the second time with the cue moved. All but the loss refer to end-effector positions in metres.
 
 Letters: ``N`` windows, ``K`` pairs, ``T`` frames, ``H W C`` rows, columns, channels (``H`` before an ``A`` or ``P`` is
 the horizon), ``A`` action coordinates, ``P`` position coordinates, ``E`` end-effector state.
@@ -29,7 +29,7 @@ from smidgen.training.windows import WindowBatch, Windows
 
 @dataclass(frozen=True, eq=False)
 class CuePairs:
-    """K states, each seen as it was and with the cue elsewhere, and how the expert's target differs."""
+    """K states, each as recorded and with the cue moved, and the difference in the expert's target."""
 
     frames_KTHWC: np.ndarray
     frames_moved_KTHWC: np.ndarray
@@ -40,16 +40,16 @@ class CuePairs:
     def load(
         cls, store: EpisodeStore, seeds: Sequence[int], action: ActionSpec, num_frames: int, count: int
     ) -> CuePairs:
-        """Takes at most ``count`` pairs, spread over those of some episodes.
+        """Loads at most ``count`` pairs, spread over the given episodes.
 
         Raises:
-            UserError: If the stored pairs hold fewer frames of history than the policy sees.
+            UserError: If the stored pairs have fewer frames of history than the policy sees.
         """
         pairs = store.counterfactuals(seeds)
         history = pairs["frames"].shape[1]
         if num_frames > history:
             raise UserError(
-                f"{store.directory}: its counterfactual pairs hold {history} frames, the policy sees num_frames="
+                f"{store.directory}: its counterfactual pairs have {history} frames, but the policy sees num_frames="
                 f"{num_frames}; lower num_frames, collect with a longer history, or set counterfactual_pairs=0"
             )
         total = len(pairs["step"])
@@ -68,7 +68,7 @@ class CuePairs:
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What a policy predicts for some windows, beside the truth and the blind time-mean (physical units)."""
+    """A policy's predictions for some windows, with the targets and the blind time-mean (physical units)."""
 
     predicted_NHA: np.ndarray
     targets_NHA: np.ndarray
@@ -81,10 +81,10 @@ class ValidationSet:
 
     Args:
         windows: Windows of the held-out episodes.
-        count: Number of them to measure on.
+        count: Number of windows to use.
         pairs: Moved-cue pairs of the held-out episodes, or None.
         statistics: Of the training episodes, for the blind references.
-        batch_size: Windows that go through the network at once.
+        batch_size: Windows per forward pass.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class ValidationSet:
         """Measures a policy and updates the monitor.
 
         Returns:
-            A row for ``metrics.jsonl``; a measure that is undefined is None.
+            A row for ``metrics.jsonl``; undefined measures are None.
         """
         action = policy.interface.action
         positions, grippers = action.position_indices, action.indices("gripper")

@@ -1,8 +1,8 @@
-"""Episodes -> windows -> batches: which frames a policy sees and which targets it must predict, at every step.
+"""Episodes -> windows -> batches: the frames that a policy sees and the targets that it must predict, at every step.
 
-A window stands at each control step of each episode (stride 1). Frames before the first are padded with the first,
-targets after the last with the last. Which windows a batch holds is a pure function of (seed, training step), so a
-resumed run sees exactly what an uninterrupted one does.
+There is a window at each control step of each episode (stride 1). Frames before the first are padded with the first,
+targets after the last with the last. The windows of a batch are a pure function of (seed, training step), so a resumed
+run sees exactly the same batches as an uninterrupted one.
 
 ``smidgen-train`` gathers whole batches, in an order that a resumed run repeats; :class:`WindowDataset` serves any other
 PyTorch loop.
@@ -30,14 +30,14 @@ from smidgen.data_collection.store import EpisodeStore
 from smidgen.policies.learned_policy import cameras_to_channels
 from smidgen.runtime.errors import UserError
 
-# Every open memory map holds a file descriptor, of which a process has about a thousand.
+# Every open memory map uses a file descriptor, of which a process has about a thousand.
 MAX_OPEN_EPISODES = 256
 WindowItem = dict[str, Tensor]
 
 
 @dataclass(frozen=True, eq=False)
 class WindowBatch:
-    """What a policy sees at B moments, and what the expert did from there on (physical units)."""
+    """What a policy sees at B steps, and what the expert did from there on (physical units)."""
 
     frames_BTHWC: UInt8[np.ndarray, "B T H W C"]
     eef_state_BE: Float[np.ndarray, "B E"]
@@ -46,11 +46,11 @@ class WindowBatch:
 
 
 class Windows:
-    """Every window of some episodes of a store; frames stay on disk, memory-mapped.
+    """All windows of the given episodes of a store; frames stay on disk, memory-mapped.
 
     Args:
         store: The data set.
-        seeds: Its episodes to take, each at least one step long.
+        seeds: Episodes to use, each with at least one step.
         num_frames: Frames T that a policy sees, the newest last.
         horizon: Targets H that it predicts, the first for the newest frame.
 
@@ -60,7 +60,7 @@ class Windows:
 
     def __init__(self, store: EpisodeStore, seeds: Sequence[int], num_frames: int, horizon: int) -> None:
         if not seeds:
-            raise UserError("no successful episode to take windows from; collect more demonstrations")
+            raise UserError("no successful episodes to make windows from; collect more demonstrations")
         self._store = store
         self._seeds = tuple(seeds)
         self._past = np.arange(1 - num_frames, 1)
@@ -84,11 +84,11 @@ class Windows:
         return len(self.actions_NA)
 
     def __getstate__(self) -> dict[str, Any]:
-        # A process that gets a copy maps the frames itself; pickled, a memory map is all of its bytes.
+        # A copy in another process maps the frames itself; pickling a memory map would copy all of its bytes.
         return {**vars(self), "_open_frames": OrderedDict()}
 
     def gather(self, indices_B: Int[np.ndarray, " B"]) -> WindowBatch:
-        """The windows at some positions of 0..len-1."""
+        """The windows at the given positions in 0..len-1."""
         first_B, last_B = self._first_N[indices_B], self._last_N[indices_B]
         past_BT = np.maximum(indices_B[:, None] + self._past, first_B[:, None]) - first_B[:, None]
         future_BH = np.minimum(indices_B[:, None] + self._future, last_B[:, None])
@@ -103,16 +103,16 @@ class Windows:
         )
 
     def evenly_spaced(self, count: int) -> Int[np.ndarray, " count"]:
-        """At most ``count`` positions, spread over all episodes and all moments."""
+        """At most ``count`` positions, spread over all episodes and steps."""
         return np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(np.int64))
 
     def first_episode(self) -> Int[np.ndarray, " steps"]:
-        """Positions of the first episode's windows, in time's order."""
+        """Positions of the first episode's windows, in time order."""
         return np.flatnonzero(self._episode_N == 0)
 
     def _frames(self, episode: int) -> np.ndarray:
         if episode not in self._open_frames:
-            # Indexing a plain array costs a fraction of what indexing NumPy's memmap class does.
+            # Indexing a plain array is much faster than indexing NumPy's memmap class.
             self._open_frames[episode] = np.asarray(self._store.episode(self._seeds[episode]).frames)
             if len(self._open_frames) > MAX_OPEN_EPISODES:
                 self._open_frames.popitem(last=False)
@@ -121,12 +121,12 @@ class Windows:
 
 
 class EpochSampler:
-    """Window positions for every training step: one permutation of all windows per epoch, batches run on across epochs.
+    """Window positions for every training step: one permutation of all windows per epoch, with batches spanning epochs.
 
     Args:
         num_windows: Number of windows to draw from.
         batch_size: Positions per step.
-        seed: Together with the step it decides everything; nothing is remembered between calls.
+        seed: Seed and step determine the result; there is no state between calls.
     """
 
     def __init__(self, num_windows: int, batch_size: int, seed: int) -> None:
@@ -143,7 +143,7 @@ class EpochSampler:
 
     def _permutation(self, epoch: int) -> np.ndarray:
         if epoch not in self._permutations:
-            # A cache, not a memory: what it holds follows from (seed, epoch) alone.
+            # A cache, not state: it depends only on (seed, epoch).
             self._permutations[epoch] = np.random.default_rng([self._seed, epoch]).permutation(self._num_windows)
             if len(self._permutations) > 2:
                 self._permutations.popitem(last=False)
@@ -151,14 +151,14 @@ class EpochSampler:
 
 
 class WindowDataset(Dataset[WindowItem]):
-    """A window at every control step of some episodes; frames stay on disk, memory-mapped, in every worker.
+    """A window at every control step of the given episodes; frames stay on disk, memory-mapped in every worker.
 
         loader = DataLoader(WindowDataset("outputs/lift", num_frames=2, horizon=4), batch_size=64, shuffle=True)
         for batch in loader:
             batch["frames"], batch["actions"]  # uint8 (B, 2, H, W, C), float32 (B, 4, A)
 
-    Frames before an episode's first are padded with the first, actions after its last with the last. Item ``i`` is a
-    dict of tensors in units of the task:
+    Frames before an episode's start are padded with its first frame, actions after its end with its last action. Item
+    ``i`` is a dict of tensors in the task's units:
 
     - ``frames`` uint8 (T, H, W, C), the newest last; C is 3 per camera, camera by camera;
     - ``eef_state`` float32 (E,), of the newest frame;
@@ -167,12 +167,12 @@ class WindowDataset(Dataset[WindowItem]):
 
     Args:
         store: A data set, or the directory of one, which is opened and verified.
-        seeds: Its episodes to take; the successful ones by default.
-        num_frames: Frames T that are seen.
-        horizon: Actions H that are asked for.
+        seeds: Episodes to use; the successful ones by default.
+        num_frames: Number of frames T.
+        horizon: Number of actions H.
 
     Raises:
-        UserError: If the data set is damaged, has no such episode, or there is no step to take.
+        UserError: If the data set is damaged, has no such episode, or the episodes have no steps.
     """
 
     def __init__(
@@ -188,7 +188,7 @@ class WindowDataset(Dataset[WindowItem]):
                 raise UserError(f"expected {name} of at least 1, got {value}")
         self.store = store if isinstance(store, EpisodeStore) else EpisodeStore.open(store)
         wanted = self.store.training_seeds if seeds is None else seeds
-        # An attempt that the simulator broke off has no step, and so no window.
+        # An attempt aborted by the simulator has no steps, so no windows.
         self.seeds = tuple(seed for seed in wanted if self.store.episode(seed).num_steps)
         self._windows = Windows(self.store, self.seeds, num_frames, horizon)
 
@@ -199,7 +199,7 @@ class WindowDataset(Dataset[WindowItem]):
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[WindowItem]:
-        """Several items; a ``DataLoader`` asks for a batch's at once.
+        """Several items; a ``DataLoader`` requests a whole batch at once.
 
         Raises:
             IndexError: If there is no such item.

@@ -1,6 +1,6 @@
 """Mean collapse, measured: does a policy's output follow its input, or does it play back the average?
 
-A leaf package (PyTorch, NumPy and SciPy alone), so that any training loop can watch itself in three lines::
+A leaf package (only PyTorch, NumPy and SciPy), so that any training loop can monitor itself in three lines::
 
     monitor = CollapseMonitor(writer=SummaryWriter("runs/mine"))  # TensorBoard's writer, or none
     monitor.update(step, prediction, target)                      # tensors (..., A), best of held-out data
@@ -88,7 +88,7 @@ __all__ = [
     "spread_ratio",
 ]
 
-# Where each name lives. Loaded when asked for: who only reads records shall not wait for PyTorch.
+# The module of each name. Loaded on first access, so that reading records does not import PyTorch.
 _HOMES = {
     "closed_loop": (
         "goal_information_bits",

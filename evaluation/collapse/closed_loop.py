@@ -1,10 +1,10 @@
 """Measures of closed-loop paths: does where the arm goes depend on where the cue lies?
 
-The cue's place is drawn at reset, so whatever of a policy's path goes with the expert's on the same seed, the robot's
-start apart, can only have come through what the policy saw.
+The cue's place is drawn at reset, so any correlation of a policy's path with the expert's on the same seed, beyond the
+robot's start, can only come from what the policy saw.
 
 Letters: ``E`` episodes, ``S`` control steps, ``D`` coordinates of a path (metres), ``G`` of a goal. A path is (S_e, D);
-shorter ones stand at their last point. Undefined is NaN.
+shorter ones are padded with their last point. Undefined is NaN.
 """
 
 import math

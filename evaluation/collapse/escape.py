@@ -8,7 +8,7 @@ ESCAPE_ABOVE = 0.5
 
 
 def held_since(since: int | None, step: int, holds: bool) -> int | None:
-    """The first step of the unbroken run of measurements in which a condition holds.
+    """The first step of the current run of consecutive measurements in which a condition holds.
 
     Args:
         since: The answer up to the measurement before; None where it did not hold then.

@@ -1,4 +1,4 @@
-"""Watches a training run for mean collapse, in anybody's loop: tensors or arrays in, scalars and a warning out."""
+"""Monitors any training loop for mean collapse: tensors or arrays in, scalars and a warning out."""
 
 import math
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ from smidgen.evaluation.collapse.values import ArrayLike, as_float64, as_step, f
 
 STATE_VERSION = 1
 SCALAR_PREFIX = "collapse"
-# Blind updates in a row after which the monitor says, once, where to look.
+# Consecutive blind updates after which the monitor prints advice, once.
 LONG_PLATEAU = 5
 ADVICE = "docs/my-policy-is-blind.md says what to check and what to change"
 _PER_COORDINATE = ("r2", "explained_variance", "prediction_variance_ratio")

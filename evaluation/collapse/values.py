@@ -1,4 +1,4 @@
-"""Whatever a training loop holds its numbers in, as float64 tensors on the CPU; what cannot be that is named."""
+"""Converts the number types of training loops to float64 tensors on the CPU; names what cannot be converted."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ Two experiments can show that a policy sees. The pairs move the cue in a stored 
 paths let it act on many cues drawn at random (`path_slope`). Either has slope a for a mixture
 a * expert + (1 - a) * mean, and no policy gets a high slope without seeing; but a policy may fail one of them for
 another reason: in mid-motion its own arm gives the old goal away, or it sees and then loses its way. So the higher
-slope counts. A slope that is not known to within 0.2 is not heard at all: noise is no sight.
+slope counts. A slope that is not known to within 0.2 is ignored: noise is not sight.
 
 The numbers below are frozen: another number is another `DETECTOR_VERSION`. How often the verdict is wrong is measured
 on policies whose slope is known, in docs/collapse.md.
@@ -27,7 +27,7 @@ from smidgen.evaluation.collapse.labels import (
 )
 
 MIN_EPISODES = 10
-# Half-width of an interval up to which its slope is heard.
+# Largest half-width of an interval at which its slope counts.
 PRECISE_WITHIN = 0.2
 AT_THE_MEAN_UP_TO = 0.25
 NUM_RESAMPLES = 2000

@@ -1,8 +1,8 @@
-"""What every input transform is: a map of tokens on one grid to tokens on another.
+"""The base class of input transforms: a map of tokens on one grid to tokens on another.
 
 A transform takes tokens ``x_BNC`` whose N tokens lie on a grid (time, row, column[, byte]) in row-major order, and
-gives tokens ``z_BMD`` on a grid of its own, over which the positions are encoded. A linear transform mixes tokens only:
-every channel goes through the same map.
+returns tokens ``z_BMD`` on a grid of its own, over which the positions are encoded. A linear transform mixes only
+tokens: every channel goes through the same map.
 
 Shape suffixes: B batch, N tokens in, C channels in, M tokens out, D channels out, G... the grid's axes.
 """
@@ -26,25 +26,25 @@ SCALES = ("ortho", "none")
 class InputTransform(nn.Module):
     """Base class: an invertible map of tokens on one grid to tokens on another.
 
-    A subclass sets ``grid`` and ``channels`` to those of its output, and ``factor`` where it changes the scale. One
-    that learns from data sets ``needs_fit`` and overrides ``fit``.
+    A subclass sets ``grid`` and ``channels`` to those of its output, and ``factor`` if it changes the scale. One that
+    is fitted to data sets ``needs_fit`` and overrides ``fit``.
 
     Args:
         grid: Axis lengths of the input's grid; their product is N.
         channels: Number C of channels of a token.
-        scale: ``ortho`` keeps lengths (an isometry where the transform is linear and orthogonal); ``none`` leaves
-            the transform unnormalised: the same times the root of the number of tokens that it mixes.
+        scale: ``ortho`` preserves lengths (an isometry if the transform is linear and orthogonal); ``none`` leaves the
+            transform unnormalised: the same times the square root of the number of tokens that it mixes.
 
     Attributes:
         grid: Axis lengths of the output's grid; their product is M.
         channels: Number D of channels of an output token.
-        factor: What the transform multiplies its orthonormal form by.
-        floor: Least deviation that a transform which divides by deviations divides by, above 0: the quantisation noise
-            of a byte, until the input pipeline sets it.
-        needs_fit: Whether it learns from the training tokens before training, by ``fit``.
-        num_fit_passes: How often ``fit`` goes through the training tokens, where it does.
-        is_bijection: Whether ``inverse`` gives back every input.
-        is_orthonormal: Whether it keeps inner products with scale ``ortho``.
+        factor: Scale relative to the orthonormal form.
+        floor: Smallest deviation that a transform may divide by, above 0: the quantisation noise of a byte, until the
+            input pipeline sets it.
+        needs_fit: Whether it is fitted to the training tokens before training.
+        num_fit_passes: Number of passes over the training tokens in ``fit``.
+        is_bijection: Whether ``inverse`` recovers every input.
+        is_orthonormal: Whether it preserves inner products with scale ``ortho``.
         is_linear: Whether every output is a weighted sum of inputs.
         is_learned: Whether it has parameters, which training changes.
     """
@@ -85,23 +85,23 @@ class InputTransform(nn.Module):
 
     @property
     def gain(self) -> float:
-        """Factor by which the transform multiplies the deviation of white noise."""
+        """Amplification of white noise by the transform."""
         return self.factor
 
     def fit(self, batches: Tensor | Iterable[Tensor]) -> None:
-        """Learns from training tokens x_BNC (one tensor, or batches); fixed transforms learn nothing."""
+        """Fits to training tokens x_BNC (one tensor, or batches); does nothing for fixed transforms."""
 
     def forward(self, x_BNC: Float[Tensor, "batch tokens channels"]) -> Float[Tensor, "batch tokens_out channels_out"]:
         """Transforms tokens."""
         raise NotImplementedError
 
     def inverse(self, z_BMD: Float[Tensor, "batch tokens_out channels_out"]) -> Float[Tensor, "batch tokens channels"]:
-        """Gives back the tokens that ``forward`` would map to ``z_BMD``.
+        """Returns the tokens that ``forward`` would map to ``z_BMD``.
 
         Raises:
-            UserError: If the transform is no bijection.
+            UserError: If the transform is not a bijection.
         """
-        raise UserError(f"{type(self).__name__} has no inverse: it is no bijection")
+        raise UserError(f"{type(self).__name__} has no inverse: it is not a bijection")
 
     def extra_repr(self) -> str:
         """Grid and channels, for ``repr``."""
@@ -112,31 +112,31 @@ class InputTransform(nn.Module):
 
 
 class Raw(InputTransform):
-    """The identity: tokens as they come.
+    """The identity.
 
     Args:
         grid: Axis lengths of the grid.
         channels: Number of channels of a token.
-        scale: Changes nothing here.
+        scale: Ignored.
     """
 
     def forward(self, x_BNC: Float[Tensor, "batch tokens channels"]) -> Float[Tensor, "batch tokens channels"]:
-        """Gives the tokens back unchanged."""
+        """Returns the tokens unchanged."""
         return x_BNC
 
     def inverse(self, z_BMD: Float[Tensor, "batch tokens channels"]) -> Float[Tensor, "batch tokens channels"]:
-        """Gives the tokens back unchanged."""
+        """Returns the tokens unchanged."""
         return z_BMD
 
 
 def on_grid(x_BNC: Tensor, grid: tuple[int, ...]) -> Tensor:
-    """Tokens (B, N, C) to (B, C, *grid), at least float32: half-precision FFTs want powers of two."""
+    """Tokens (B, N, C) to (B, C, *grid), at least float32: half-precision FFTs require powers of two."""
     x_BNC = x_BNC if x_BNC.dtype == torch.float64 else x_BNC.float()
     return x_BNC.transpose(1, 2).unflatten(2, grid)
 
 
 def as_tokens(z: Tensor) -> Tensor:
-    """(B, D, *grid) to tokens (B, M, D), the channels slowest in memory, as the attention reads them."""
+    """(B, D, *grid) to tokens (B, M, D), with channels slowest in memory, as the attention reads them."""
     return z.flatten(2).transpose(1, 2)
 
 

@@ -1,8 +1,8 @@
-"""Transforms that are fitted to the training split: principal axes and whitening, one small rotation per axis.
+"""Transforms fitted to the training split: principal axes and whitening, one small rotation per axis.
 
-A rotation of all 12,288 tokens would take 600 MB and more examples than there are. With one per axis (time, row,
-column), the training tokens are modelled as a Kronecker product. Channels are not mixed: every channel goes through the
-same rotations, and counts as one more sample for their covariances.
+A rotation of all 12,288 tokens would take 600 MB and more examples than exist. With one per axis (time, row, column),
+the training tokens are modelled as a Kronecker product. Channels are not mixed: every channel goes through the same
+rotations, and counts as another sample for their covariances.
 
 Shape suffixes: B batch, N tokens in and out, C channels, L length of an axis.
 """
@@ -25,8 +25,8 @@ class PCA(PerAxis):
     """Principal axes of time, row and column: multilinear PCA (Lu, Plataniotis and Venetsanopoulos, 2008) in full.
 
     The covariance of an axis is that of its fibres (the values along it at one place of the other axes, in one channel
-    of one example) about their mean over the training examples; its eigenvectors, by falling eigenvalue, are the rows
-    of the axis's rotation. A rotation alone: no mean is taken off, which is a standardisation slot's part.
+    of one example) about their mean over the training examples; its eigenvectors, by decreasing eigenvalue, are the
+    rows of the axis's rotation. Only a rotation: subtracting the mean is left to a standardisation slot.
 
     Args:
         grid: Axis lengths of the grid; the first three are rotated.
@@ -41,7 +41,7 @@ class PCA(PerAxis):
         super().__init__(grid, channels, scale=scale)
         require_matrix_length(self.lengths)
         for axis, length in enumerate(self.lengths):
-            # float64, so that the transpose stays an inverse beyond float32.
+            # float64, so that the transpose is an inverse beyond float32 precision.
             self.register_buffer(f"rotation_{axis}", torch.eye(length, dtype=torch.float64))
         self.register_buffer("fitted", torch.zeros((), dtype=torch.bool))
 
@@ -53,7 +53,7 @@ class PCA(PerAxis):
             batches: Training tokens x_BNC, one tensor or batches.
 
         Raises:
-            UserError: No tokens, or tokens of another shape.
+            UserError: No tokens, or tokens of the wrong shape.
         """
         for axis, covariance in enumerate(self._covariances(batches)):
             self.get_buffer(f"rotation_{axis}").copy_(_principal_axes(covariance))
@@ -65,7 +65,7 @@ class PCA(PerAxis):
         shift, total, num_examples = None, torch.zeros((), dtype=torch.float64), 0
         for x_BNC in as_batches(batches, self.num_tokens, self.input_channels):
             x = on_grid(x_BNC.detach().to("cpu", torch.float64), self.grid)
-            # Taken off before squaring, or the mean example would swallow the digits of what differs.
+            # Subtracted before squaring; otherwise the mean example would dominate the precision of the differences.
             shift = x.mean(0, keepdim=True) if shift is None else shift
             x = x - shift
             total, num_examples = total + x.sum(0, keepdim=True), num_examples + len(x)
@@ -77,17 +77,17 @@ class PCA(PerAxis):
 
     def _mix(self, z: Tensor, axis: int, *, inverse: bool) -> Tensor:
         if not self.fitted:
-            raise RuntimeError("transform without a fit: call fit with training tokens, or load a state dict")
+            raise RuntimeError("the transform is not fitted: call fit with training tokens, or load a state dict")
         rotation = self.get_buffer(f"rotation_{axis}").to(z.dtype)
         return multiply(rotation.T if inverse else rotation, z, axis + 2)
 
 
 class ZCA(PCA):
-    """Whitening that stays as close to the input as it can: rotate as ``pca`` does, divide, rotate back.
+    """Whitening that stays as close to the input as possible: rotate as ``pca`` does, divide, rotate back.
 
-    Every coefficient in the principal axes, per channel, is divided by its own deviation over the training examples, or
-    by the floor where that is larger (Kessy, Lewin and Strimmer, Optimal whitening and decorrelation, 2018, with
-    the eigenbasis of the Kronecker model as George et al., 2018). White up to what the rotations leave correlated.
+    Every coefficient in the principal axes, per channel, is divided by its deviation over the training examples, or by
+    the floor if that is larger (Kessy, Lewin and Strimmer, Optimal whitening and decorrelation, 2018, with
+    the eigenbasis of the Kronecker model as George et al., 2018). White up to correlations left by the rotations.
 
     Args:
         grid: Axis lengths of the grid; the first three are rotated.
@@ -105,7 +105,7 @@ class ZCA(PCA):
 
     @property
     def gain(self) -> float:
-        """Factor by which white noise grows: the root mean square of 1 / deviation, times the scale's factor."""
+        """Amplification of white noise: the root mean square of 1 / deviation, times the scale's factor."""
         return self.factor * float(self.deviation.double().reciprocal().square().mean().sqrt())
 
     @torch.no_grad()
@@ -113,10 +113,10 @@ class ZCA(PCA):
         """Learns rotations and then deviations, in two passes over the training tokens.
 
         Args:
-            batches: Training tokens x_BNC: one tensor, or batches that can be gone through twice.
+            batches: Training tokens x_BNC: one tensor, or batches that can be iterated twice.
 
         Raises:
-            UserError: No tokens, tokens of another shape, or a generator.
+            UserError: No tokens, tokens of the wrong shape, or a generator.
         """
         if isinstance(batches, Iterator):
             raise UserError("fitting zca takes 2 passes over the training tokens, got an iterator; pass a list")
@@ -128,7 +128,7 @@ class ZCA(PCA):
 
     def _mix_all(self, z: Tensor, *, inverse: bool) -> Tensor:
         rotated = super()._mix_all(z, inverse=False)
-        # A rotation of no axis gives back z itself, which stays the caller's.
+        # Rotating no axis returns z itself, which belongs to the caller.
         rotated = rotated.clone() if rotated is z else rotated
         deviation = self.deviation.to(z.dtype)
         return super()._mix_all(rotated.mul_(deviation) if inverse else rotated.div_(deviation), inverse=True)
@@ -141,7 +141,7 @@ def _gram(z: Tensor, dim: int) -> Float[Tensor, "length length"]:
 
 
 def _principal_axes(covariance: Tensor) -> Float[Tensor, "length length"]:
-    """Eigenvectors as rows, by falling eigenvalue; each one's largest entry is positive, so that fits agree in sign."""
+    """Eigenvectors as rows, by decreasing eigenvalue; each one's largest entry is positive, which fixes the sign."""
     vectors = torch.linalg.eigh(covariance).eigenvectors.flip(1).T
     largest = vectors.gather(1, vectors.abs().argmax(1, keepdim=True))
     return vectors * largest.sign()

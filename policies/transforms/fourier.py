@@ -21,12 +21,12 @@ class _Fourier(InputTransform):
 
     X[f] = s * sum_n x[n] exp(-2 pi i f.n / N), with s = 1/sqrt(N) for scale ``ortho`` and 1 for ``none``, N the product
     of the transformed axes' lengths. A complex coefficient becomes 2C real channels: C real parts, then C imaginary
-    parts. The half spectrum leaves out the conjugate half of the last transformed axis, and multiplies what stands
-    for a pair (every bin of that axis but 0 and, for an even length, the last) by sqrt 2, so that ``ortho`` is an
-    isometry; ``none`` differs from it by the factor sqrt(N) alone. Frequencies keep the order of ``numpy.fft``.
+    parts. The half spectrum omits the conjugate half of the last transformed axis, and multiplies bins that represent a
+    pair (every bin of that axis but 0 and, for an even length, the last) by sqrt 2, so that ``ortho`` is an isometry;
+    ``none`` differs from it only by the factor sqrt(N). Frequencies are in the order of ``numpy.fft``.
 
-    With ``drop_dc`` the coefficient of frequency 0 (one per frame where single frames are transformed) is 0, and
-    ``inverse`` gives the input less its mean: a projection, no bijection.
+    With ``drop_dc`` the coefficient of frequency 0 (one per frame if single frames are transformed) is 0, and
+    ``inverse`` returns the input minus its mean: a projection, not a bijection.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class _Fourier(InputTransform):
         self.channels = 2 * channels
 
     def forward(self, x_BNC: Float[Tensor, "batch tokens channels"]) -> Float[Tensor, "batch tokens_out channels_out"]:
-        """Transforms in float32 (float64 stays), also under autocast: half-precision FFTs want powers of two."""
+        """Transforms in float32 (or float64), even under autocast: half-precision FFTs require powers of two."""
         with torch.autocast(x_BNC.device.type, enabled=False):
             transform: Any = torch.fft.fftn if self.full else torch.fft.rfftn
             spectrum = transform(on_grid(x_BNC, self.working_grid), dim=self.dims, norm=self.norm)
@@ -66,7 +66,7 @@ class _Fourier(InputTransform):
             return as_tokens(z.flatten(1, 2))
 
     def inverse(self, z_BMD: Float[Tensor, "batch tokens_out channels_out"]) -> Float[Tensor, "batch tokens channels"]:
-        """Inverts exactly on the range of ``forward``; elsewhere it projects onto real inputs first."""
+        """Exact inverse on the range of ``forward``; elsewhere it first projects onto real inputs."""
         with torch.autocast(z_BMD.device.type, enabled=False):
             z = on_grid(z_BMD, self.grid).unflatten(1, (2, -1)).clone()
             self._paired(z).mul_(math.sqrt(0.5))
@@ -76,7 +76,7 @@ class _Fourier(InputTransform):
             return as_tokens(torch.fft.irfftn(spectrum, s=self.lengths, dim=self.dims, norm=self.norm))
 
     def _paired(self, z: Tensor) -> Tensor:
-        """The part of (B, re/im, C, grid) that stands for two bins; empty in a full spectrum."""
+        """The part of (B, re/im, C, grid) that represents two bins; empty for a full spectrum."""
         return z.narrow(self.dims[-1] + 1, 1 if self.num_paired else 0, self.num_paired)
 
 
@@ -88,7 +88,7 @@ class DFT1D(_Fourier):
         channels: Number of channels of a token.
         scale: ``ortho`` or ``none``.
         full: All N complex coefficients, instead of the N // 2 + 1 that a real input needs.
-        drop_dc: Leave the mean out: the coefficient of frequency 0 is 0.
+        drop_dc: Omit the mean: the coefficient of frequency 0 is 0.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class DFT2D(_Fourier):
         channels: Number of channels of a token.
         scale: ``ortho`` or ``none``.
         full: The full spectrum, instead of the half over columns that a real input needs.
-        drop_dc: Leave each frame's mean out: its coefficient of frequency 0 is 0.
+        drop_dc: Omit each frame's mean: its coefficient of frequency 0 is 0.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class DFT3D(_Fourier):
         channels: Number of channels of a token.
         scale: ``ortho`` or ``none``.
         full: The full spectrum, instead of the half over columns that a real input needs.
-        drop_dc: Leave the mean over the three axes out: the coefficient of frequency 0 is 0.
+        drop_dc: Omit the mean over the three axes: the coefficient of frequency 0 is 0.
     """
 
     def __init__(
@@ -135,17 +135,17 @@ class DFT3D(_Fourier):
 
 
 class Hartley(InputTransform):
-    """Hartley transform over the first three axes: real, its own inverse, as many tokens as before.
+    """Hartley transform over the first three axes: real, self-inverse, with the same number of tokens.
 
-    H[f] = s * sum_n x[n] cas(2 pi f.n / N) with cas = cos + sin, of the three axes' joint phase: the multidimensional
-    transform proper, Re X - Im X of the Fourier coefficients (Bracewell, The Hartley Transform, 1986), not the product
-    of one-dimensional ones. The two coefficients of f and -f hold what X[f] holds as a complex pair.
+    H[f] = s * sum_n x[n] cas(2 pi f.n / N) with cas = cos + sin, of the three axes' joint phase: the true
+    multidimensional transform, Re X - Im X of the Fourier coefficients (Bracewell, The Hartley Transform, 1986), not
+    the product of one-dimensional ones. The coefficients of f and -f together hold the information of the complex X[f].
 
     Args:
         grid: Axis lengths of the input's grid; with fewer than three axes all are transformed.
         channels: Number of channels of a token.
         scale: ``ortho`` (s = 1 / sqrt N) or ``none`` (s = 1).
-        drop_dc: Leave the mean out: the coefficient of frequency 0 is 0.
+        drop_dc: Omit the mean: the coefficient of frequency 0 is 0.
     """
 
     def __init__(self, grid: tuple[int, ...], channels: int, *, scale: str = "ortho", drop_dc: bool = False) -> None:
@@ -155,7 +155,7 @@ class Hartley(InputTransform):
         self._set_factor(math.prod(self.grid[: len(self.dims)]))
 
     def forward(self, x_BNC: Float[Tensor, "batch tokens channels"]) -> Float[Tensor, "batch tokens channels"]:
-        """Transforms in float32 (float64 stays), also under autocast."""
+        """Transforms in float32 (or float64), even under autocast."""
         with torch.autocast(x_BNC.device.type, enabled=False):
             z = hartley(on_grid(x_BNC, self.grid), self.dims, "ortho" if self.scale == "ortho" else "backward")
             if self.drop_dc:
@@ -172,14 +172,14 @@ class Hartley(InputTransform):
 def hartley(z: Tensor, dims: tuple[int, ...], norm: str) -> Tensor:
     """Hartley transform over neighbouring dimensions: Re X - Im X at f, which is Re X + Im X at -f.
 
-    A real FFT gives half of the last dimension; the rest are the other half's negative frequencies.
+    A real FFT computes half of the last dimension; the rest are the other half's negative frequencies.
     """
     last = dims[-1]
     spectrum = torch.fft.rfftn(z, dim=dims, norm=norm)
     num_mirrored = (z.shape[last] - 1) // 2
     mirrored = spectrum.narrow(last, 1 if num_mirrored else 0, num_mirrored)
     negative = (mirrored.real + mirrored.imag).flip(dims)
-    # Frequency 0 is its own negative: it stays first on every axis that is there in full.
+    # Frequency 0 is its own negative: it stays first on every full axis.
     if len(dims) > 1:
         negative = negative.roll([1] * (len(dims) - 1), dims[:-1])
     return torch.cat([spectrum.real - spectrum.imag, negative], dim=last)

@@ -1,4 +1,4 @@
-"""Transforms with parameters of their own, which training changes with the rest of the network.
+"""Transforms with learned parameters, trained with the rest of the network.
 
 Shape suffixes: B batch, N tokens in, C channels in, M tokens out, D channels out, P pixels and channels of a patch.
 """
@@ -21,16 +21,16 @@ STEM_WIDTHS = (8, 16)
 
 
 class LearnedOrthogonal(PerAxis):
-    """A learned rotation of time, of row and of column: the upper bound of what an orthonormal mix per axis can do.
+    """A learned rotation of time, row and column: an upper bound on orthonormal maps per axis.
 
     Each rotation is the Cayley transform (I + A)^-1 (I - A) of a skew-symmetric A = G - G^T, with G the parameter
-    (Helfrich, Willmott and Ye, 2018): a rotation whatever the optimiser does to G. Channels are not mixed.
+    (Helfrich, Willmott and Ye, 2018): a rotation for any G. Channels are not mixed.
 
     Args:
         grid: Axis lengths of the grid; the first three are rotated.
         channels: Number of channels of a token.
         scale: ``ortho``, or ``none`` for sqrt(N) times that.
-        seed: 0 starts at the identity, any other at a random rotation that it decides.
+        seed: 0 starts at the identity, any other value at a random rotation.
     """
 
     is_learned = True
@@ -46,7 +46,7 @@ class LearnedOrthogonal(PerAxis):
                 self.generators[str(axis)] = nn.Parameter(torch.zeros(length, length) + torch.as_tensor(start).float())
 
     def rotation(self, axis: int) -> Float[Tensor, "length length"]:
-        """The present rotation of an axis."""
+        """The current rotation of an axis."""
         parameter = self.generators[str(axis)]
         skew = parameter - parameter.T
         identity = torch.eye(len(skew), dtype=skew.dtype, device=skew.device)
@@ -58,7 +58,7 @@ class LearnedOrthogonal(PerAxis):
 
 
 class _Embedding(InputTransform):
-    """Base class of what embeds single frames with weights of their own scale."""
+    """Base class of embeddings of single frames, whose scale is that of their weights."""
 
     is_orthonormal = False
     is_learned = True
@@ -66,7 +66,7 @@ class _Embedding(InputTransform):
     def __init__(self, grid: tuple[int, ...], channels: int, *, scale: str = "ortho") -> None:
         super().__init__(grid, channels, scale=scale)
         if scale != "ortho":
-            raise UserError(f"a learned embedding has the scale of its weights: expected scale 'ortho', got {scale!r}")
+            raise UserError(f"a learned embedding has no scale option: expected scale 'ortho', got {scale!r}")
         self.frame_axes = frame_axes(self.grid)
 
 
@@ -74,7 +74,7 @@ class Patches(_Embedding):
     """Patches of 4 x 4 pixels as tokens, linearly embedded (Dosovitskiy et al., An image is worth 16x16 words, 2021).
 
     The embedding is square (a patch's pixels and channels to as many channels), has no bias, and starts as a random
-    rotation, so that nothing is lost and lengths are kept at the start.
+    rotation, so that initially nothing is lost and lengths are preserved.
 
     Args:
         grid: Axis lengths of the input's grid; patches cover rows and columns (grids of one or two axes: all).
@@ -106,12 +106,12 @@ class Patches(_Embedding):
             split, inside = self._split_axes()
             x = on_grid(x_BNC, split).to(self.weight.dtype)
             kept = [dim for dim in range(2, x.ndim) if dim not in inside]
-            # Pixels and channels last, as a frame has them in memory: the copy moves whole lines of a patch.
+            # Pixels and channels last, as in a frame's memory: the copy moves whole lines of a patch.
             patches_BMP = x.permute(0, *kept, *inside, 1).flatten(-1 - len(inside)).flatten(1, -2)
             return patches_BMP @ self.weight.T
 
     def inverse(self, z_BMD: Float[Tensor, "batch tokens_out channels_out"]) -> Float[Tensor, "batch tokens channels"]:
-        """Solves for the patches, and puts them together."""
+        """Solves for the patches and reassembles the frames."""
         with torch.autocast(z_BMD.device.type, enabled=False):
             _, inside = self._split_axes()
             patches_BPM = torch.linalg.solve(self.weight, z_BMD.to(self.weight.dtype).transpose(1, 2))
@@ -133,9 +133,9 @@ class Patches(_Embedding):
 
 
 class ConvStem(_Embedding):
-    """Two 3 x 3 convolutions of stride 2 over every frame, a ReLU between: 1/16 of the tokens, 16 channels each.
+    """Two 3 x 3 convolutions of stride 2 over every frame, with a ReLU between: 1/16 of the tokens, 16 channels each.
 
-    A small form of the stem of Xiao et al., Early convolutions help transformers see better (2021). No bijection.
+    A small form of the stem of Xiao et al., Early convolutions help transformers see better (2021). Not a bijection.
 
     Args:
         grid: Axis lengths of the input's grid: at least rows and columns.
@@ -143,7 +143,7 @@ class ConvStem(_Embedding):
         scale: Only ``ortho``.
 
     Raises:
-        UserError: If the grid has one axis only.
+        UserError: If the grid has only one axis.
     """
 
     is_bijection = False
@@ -162,7 +162,7 @@ class ConvStem(_Embedding):
         self.second = nn.Conv2d(hidden, self.channels, 3, stride=2, padding=1)
 
     def forward(self, x_BNC: Float[Tensor, "batch tokens channels"]) -> Float[Tensor, "batch tokens_out channels_out"]:
-        """Convolves every frame on its own."""
+        """Convolves every frame separately."""
         with torch.autocast(x_BNC.device.type, enabled=False):
             row, column = (axis + 2 for axis in self.frame_axes)
             # (B, C, time, row, column, rest) -> (B, time, rest, C, row, column)

@@ -1,4 +1,4 @@
-"""Transforms that are one orthonormal map per axis: the base class, the cosine and the Walsh-Hadamard transform.
+"""Transforms with one orthonormal map per axis: the base class, the cosine and the Walsh-Hadamard transform.
 
 Shape suffixes: B batch, N tokens in and out, C channels.
 """
@@ -17,31 +17,31 @@ from smidgen.policies.transforms.base import InputTransform, as_tokens, on_grid,
 from smidgen.policies.transforms.fourier import at_zero, hartley
 from smidgen.runtime.errors import UserError
 
-# Longest axis that has a matrix of its own, where nothing faster than a product with it is known.
+# Longest axis for maps that need a full matrix.
 MAX_LEARNED_LENGTH = 4096
 # Up to this length a product with the matrix is faster than an FFT.
 MAX_MATRIX_LENGTH = 512
-# Widest factor of a Hadamard matrix that is multiplied as it stands, in bits.
+# Largest factor of a Hadamard matrix to multiply by directly, in bits.
 MAX_FACTOR_BITS = 4
 
 
 def require_matrix_length(lengths: tuple[int, ...]) -> None:
-    """Refuses axes whose matrix would not fit.
+    """Refuses axes whose matrix would be too large.
 
     Raises:
         UserError: If an axis is longer than 4,096.
     """
     if max(lengths) > MAX_LEARNED_LENGTH:
         raise UserError(
-            f"expected axes of at most {MAX_LEARNED_LENGTH} for a transform that holds a matrix per axis, got "
+            f"expected axes of at most {MAX_LEARNED_LENGTH} for a transform with a matrix per axis, got "
             f"{max(lengths)}; give the grid its axes (time, row, column), or choose another transform"
         )
 
 
 class PerAxis(InputTransform):
-    """Base class: an orthonormal map of each of the first three axes (all of fewer); the grid stays as it is.
+    """Base class: an orthonormal map of each of the first three axes (all, if fewer); the grid is unchanged.
 
-    A subclass maps one axis in ``_mix``, and sets ``drop_dc`` where index 0 of its axes is the mean.
+    A subclass maps one axis in ``_mix``, and may set ``drop_dc`` if index 0 of its axes is the mean.
 
     Args:
         grid: Axis lengths of the grid.
@@ -56,7 +56,7 @@ class PerAxis(InputTransform):
         self._set_factor(math.prod(self.lengths))
 
     def forward(self, x_BNC: Float[Tensor, "batch tokens channels"]) -> Float[Tensor, "batch tokens channels"]:
-        """Maps every axis, in float32 (float64 stays), also under autocast."""
+        """Maps every axis, in float32 (or float64), even under autocast."""
         with torch.autocast(x_BNC.device.type, enabled=False):
             z = self._mix_all(on_grid(x_BNC, self.grid), inverse=False)
             z = z if self.factor == 1 else z * self.factor
@@ -71,7 +71,7 @@ class PerAxis(InputTransform):
             return as_tokens(x if self.factor == 1 else x / self.factor)
 
     def _mix_all(self, z: Tensor, *, inverse: bool) -> Tensor:
-        # The last axis first: its product takes tokens whose channels are the fastest in memory.
+        # The last axis first: its product accepts tokens whose channels are fastest in memory.
         for axis in reversed(range(len(self.lengths))):
             if self.lengths[axis] > 1:
                 z = self._mix(z, axis, inverse=inverse)
@@ -83,7 +83,7 @@ class PerAxis(InputTransform):
 
 
 class DCT(PerAxis):
-    """Cosine transform (DCT-II) of every axis: real, as many tokens as before, no wrap-around at the borders.
+    """Cosine transform (DCT-II) of every axis: real, with the same number of tokens, no wrap-around at the borders.
 
     z[k] = s[k] * sum_n x[n] cos(pi (2 n + 1) k / (2 L)) per axis of length L, with s[0] = 1 / sqrt L and s[k] =
     sqrt(2 / L) (Ahmed, Natarajan and Rao, 1974).
@@ -92,7 +92,7 @@ class DCT(PerAxis):
         grid: Axis lengths of the grid.
         channels: Number of channels of a token.
         scale: ``ortho``, or ``none`` for sqrt(N) times that: coefficient 0 is then the plain sum.
-        drop_dc: Leave the mean over the axes out: coefficient 0 is 0.
+        drop_dc: Omit the mean over the axes: coefficient 0 is 0.
     """
 
     def __init__(self, grid: tuple[int, ...], channels: int, *, scale: str = "ortho", drop_dc: bool = False) -> None:
@@ -120,7 +120,7 @@ def _dct_by_fft(z: Tensor) -> Tensor:
     """DCT-II of the last dimension by one real FFT (Makhoul, A fast cosine transform in one and two dimensions, 1980).
 
     With v the even entries and then the odd ones backwards, coefficient k is the real part of V[k] exp(-i pi k / 2 L),
-    and coefficient L - k less its imaginary part.
+    and coefficient L - k its negative imaginary part.
     """
     length = z.shape[-1]
     spectrum = torch.fft.rfft(torch.cat([z[..., ::2], z[..., 1::2].flip(-1)], dim=-1)) * _quarter_turns(z)
@@ -154,17 +154,17 @@ def _dct_weights(z: Tensor) -> Tensor:
 
 
 class Hadamard(PerAxis):
-    """Walsh-Hadamard transform of every axis, in natural order: spreads a token over all others without frequencies.
+    """Walsh-Hadamard transform of every axis, in natural order: spreads a token over all others, without frequencies.
 
     An axis of 2^k indices gets Sylvester's matrix. No Hadamard matrix of order 3 exists, so an axis of m 2^k indices, m
-    odd, gets the Kronecker product of the Hartley matrix of order m and Sylvester's: orthonormal, symmetric (hence its
-    own inverse), first row constant and no entry 0, so that every output still depends on every input.
+    odd, gets the Kronecker product of the Hartley matrix of order m and Sylvester's: orthonormal, symmetric (hence
+    self-inverse), with a constant first row and no zero entries, so that every output depends on every input.
 
     Args:
         grid: Axis lengths of the grid.
         channels: Number of channels of a token.
-        scale: ``ortho``, or ``none`` for sqrt(N) times that: entries of 1 and -1 where all lengths are powers of two.
-        drop_dc: Leave the mean over the axes out: coefficient 0 is 0.
+        scale: ``ortho``, or ``none`` for sqrt(N) times that: entries of 1 and -1 if all lengths are powers of two.
+        drop_dc: Omit the mean over the axes: coefficient 0 is 0.
     """
 
     def __init__(self, grid: tuple[int, ...], channels: int, *, scale: str = "ortho", drop_dc: bool = False) -> None:
@@ -179,8 +179,8 @@ class Hadamard(PerAxis):
 class Spread:
     """Orthonormal symmetric map of a grid: per axis of m 2^k indices, m odd, Hartley of order m (x) Sylvester of 2^k.
 
-    Applied one Kronecker factor at a time, in O(N log N). Sylvester's matrices multiply to one another, so that those
-    of neighbouring axes are joined and cut into factors of at most 16, which are the fastest to multiply by.
+    Applied one Kronecker factor at a time, in O(N log N). Kronecker products of Sylvester's matrices are Sylvester's
+    again, so those of neighbouring axes are merged and split into factors of at most 16, the fastest to multiply by.
     """
 
     def __init__(self, lengths: tuple[int, ...]) -> None:
@@ -197,7 +197,7 @@ class Spread:
         self.matrices = [LazyConstant(functools.partial(_factor_matrix, size)) for size in self.factors]
 
     def __call__(self, z: Tensor, dim: int) -> Tensor:
-        """Maps the dimensions from ``dim`` on that hold the grid."""
+        """Maps the grid's dimensions, which start at ``dim``."""
         if not self.factors:
             return z
         shape = z.shape
@@ -211,7 +211,7 @@ class Spread:
 
 
 def _powers_of_two(bits: int) -> list[int]:
-    """Factors of 2^bits, about equal and each of at most 2^MAX_FACTOR_BITS."""
+    """Factors of 2^bits, about equal and each at most 2^MAX_FACTOR_BITS."""
     num_parts = -(-bits // MAX_FACTOR_BITS)
     return [2 ** (bits // num_parts + (part < bits % num_parts)) for part in range(num_parts)]
 
@@ -230,7 +230,7 @@ def _factor_matrix(size: int) -> Tensor:
 def multiply(matrix: Tensor, z: Tensor, dim: int) -> Tensor:
     """Maps dimension ``dim`` of ``z`` by a matrix (outputs, inputs).
 
-    Written as products of whole blocks: matmul would copy ``z`` where the matrix has a gradient.
+    Written as products of whole blocks: matmul would copy ``z`` if the matrix has a gradient.
     """
     if dim == z.ndim - 1:
         return (z.reshape(-1, z.shape[-1]) @ matrix.T).unflatten(0, z.shape[:-1])

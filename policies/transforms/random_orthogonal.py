@@ -1,4 +1,4 @@
-"""A fast random rotation of the whole token axis: the control that spreads a change without any structure.
+"""A fast random rotation of the whole token axis: a control that spreads a change without structure.
 
 Shape suffixes: B batch, N tokens in and out, C channels.
 """
@@ -17,15 +17,15 @@ from smidgen.policies.transforms.per_axis import Spread
 class RandomOrthogonal(InputTransform):
     """Random signs, Hadamard, random signs, Hadamard over the flat token axis, per channel: O(N log N).
 
-    Two rounds, because after one round tokens still differ by a pattern of signs that Walsh functions can undo (Ailon
-    and Chazelle, 2009; Yu et al., Orthogonal random features, 2016). Where N is no power of two, the odd part of N is a
-    Kronecker factor of its own (see ``Spread``).
+    Two rounds, because after one round tokens still differ by a pattern of signs that Walsh functions invert (Ailon
+    and Chazelle, 2009; Yu et al., Orthogonal random features, 2016). If N is not a power of two, its odd part is a
+    separate Kronecker factor (see ``Spread``).
 
     Args:
         grid: Axis lengths of the grid.
         channels: Number of channels of a token.
         scale: ``ortho``, or ``none`` for sqrt(N) times that.
-        seed: Decides the signs, which are kept in a buffer.
+        seed: Seed of the signs, which are stored in a buffer.
     """
 
     signs: Tensor
@@ -39,11 +39,11 @@ class RandomOrthogonal(InputTransform):
         self.spread = Spread((num_tokens,))
 
     def forward(self, x_BNC: Float[Tensor, "batch tokens channels"]) -> Float[Tensor, "batch tokens channels"]:
-        """Rotates in float32 (float64 stays), also under autocast."""
+        """Rotates in float32 (or float64), even under autocast."""
         with torch.autocast(x_BNC.device.type, enabled=False):
             x = on_grid(x_BNC, (self.num_tokens,))
             first, second = self.signs.to(x.dtype)
-            # Signs laid out like the result decide its memory order: one pass instead of two.
+            # Signs with the result's layout determine its memory order: one pass instead of two.
             z = first.expand(self.channels, -1).contiguous() * x
             z = self.spread(self.spread(z, 2).mul_(second), 2)
             return as_tokens(z if self.factor == 1 else z * self.factor)

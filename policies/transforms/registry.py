@@ -37,13 +37,13 @@ TRANSFORMS: dict[str, type[InputTransform]] = {
 
 
 def find_transform(name: str) -> type[InputTransform]:
-    """Looks a transform up; a module is imported only because its name is given here.
+    """Looks up a transform; a module is imported only if it is named here.
 
     Args:
         name: One of ``TRANSFORMS``, or ``their.module:Class``.
 
     Raises:
-        UserError: If there is no such transform, or the class is no ``InputTransform``.
+        UserError: If there is no such transform, or the class is not an ``InputTransform``.
     """
     if name in TRANSFORMS:
         return TRANSFORMS[name]
@@ -57,7 +57,7 @@ def find_transform(name: str) -> type[InputTransform]:
 
 
 def transform_options(name: str) -> list[str]:
-    """Names of a transform's own options.
+    """Names of a transform's options.
 
     Raises:
         UserError: Unknown transform.
@@ -85,14 +85,14 @@ def build_transform(name: str, grid: tuple[int, ...], channels: int, **options: 
         name: One of ``TRANSFORMS``, or ``their.module:Class``.
         grid: Axis lengths of the input's grid: (T, H, W), (T, H, W, 3) for tokens of single bytes, or any other.
         channels: Number of channels of a token.
-        **options: The transform's own, such as ``scale="none"`` or ``full=True``.
+        **options: The transform's options, such as ``scale="none"`` or ``full=True``.
 
     Raises:
-        UserError: Unknown name or option, an empty grid, or one that the transform cannot take.
+        UserError: Unknown name or option, an empty grid, or one that the transform does not support.
     """
     require_options(name, options)
     kind = find_transform(name)
     if name in TRANSFORMS:
         return kind(tuple(grid), channels, **options)
-    with blaming("transform", name, "making it"):
+    with blaming("transform", name, "constructing it"):
         return kind(tuple(grid), channels, **options)

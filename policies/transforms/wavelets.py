@@ -1,4 +1,4 @@
-"""Orthogonal wavelet transforms of every frame: local, and on several scales.
+"""Orthogonal wavelet transforms of every frame: local, at several scales.
 
 Shape suffixes: B batch, N tokens in and out, C channels.
 """
@@ -25,8 +25,8 @@ class _Wavelet(InputTransform):
     """Multi-level wavelet transform over rows and columns, periodic at the borders, in Mallat's layout.
 
     One level splits rows and columns into averages (first half) and details (second half); the next level does the same
-    to the quarter that holds averages of both, and so on (Mallat, 1989). The grid keeps its shape, and coarse
-    coefficients come first on both axes. There are as many levels as the filter fits into and both sides can be halved.
+    to the quarter with averages of both, and so on (Mallat, 1989). The grid keeps its shape, and coarse coefficients
+    come first on both axes. Levels continue while the filter fits and both sides can be halved.
 
     Args:
         grid: Axis lengths of the grid; with fewer than three axes all are transformed.
@@ -34,7 +34,7 @@ class _Wavelet(InputTransform):
         scale: ``ortho``, or ``none`` for sqrt(N) times that, N the number of tokens in a frame.
 
     Raises:
-        UserError: If the sides of a frame cannot be halved once, where the transform would not be exact.
+        UserError: If the sides of a frame cannot be halved at least once, so that the transform would not be exact.
     """
 
     averaging: ClassVar[tuple[float, ...]]
@@ -74,7 +74,7 @@ class _Wavelet(InputTransform):
             return as_tokens(z if self.factor == 1 else z * self.factor)
 
     def inverse(self, z_BMD: Float[Tensor, "batch tokens channels"]) -> Float[Tensor, "batch tokens channels"]:
-        """Puts the averages together again, level by level from the coarsest."""
+        """Reassembles the averages, level by level from the coarsest."""
         with torch.autocast(z_BMD.device.type, enabled=False):
             x = on_grid(z_BMD, self.grid) / self.factor
             for level in reversed(range(self.num_levels)):
@@ -86,14 +86,14 @@ class _Wavelet(InputTransform):
             return as_tokens(x)
 
     def _averages(self, z: Tensor, level: int) -> Tensor:
-        """The part that ``level`` levels leave to the next, as a view."""
+        """The averages after ``level`` levels, as a view."""
         for dim in self.dims:
             z = z.narrow(dim, 0, z.shape[dim] >> level)
         return z
 
 
 class Haar(_Wavelet):
-    """Haar wavelet: sums and differences of neighbours, down to one average per frame where sides are powers of two.
+    """Haar wavelet: sums and differences of neighbours, down to one average per frame if sides are powers of two.
 
     Args:
         grid: Axis lengths of the grid; with fewer than three axes all are transformed.
@@ -105,7 +105,7 @@ class Haar(_Wavelet):
 
 
 class Daubechies(_Wavelet):
-    """Daubechies' wavelet with two vanishing moments (four taps, ``db2``): no details where brightness is linear.
+    """Daubechies' wavelet with two vanishing moments (four taps, ``db2``): no details for linear brightness.
 
     Filter from Daubechies, Orthonormal bases of compactly supported wavelets (1988), table 1.
 
@@ -121,8 +121,8 @@ class Daubechies(_Wavelet):
 def wavelet_matrix(averaging: tuple[float, ...], length: int) -> Float[Tensor, "length length"]:
     """One level of an orthogonal wavelet transform of a periodic signal: averages, then details; float64.
 
-    Average k weighs the samples 2 k + j - (taps / 2 - 1), counted round, by tap j; details weigh them by the taps
-    backwards with alternating signs (the quadrature mirror filter).
+    Average k weights the samples 2 k + j - (taps / 2 - 1), periodically, by tap j; details weight them by the reversed
+    taps with alternating signs (the quadrature mirror filter).
     """
     num_taps = len(averaging)
     matrix = torch.zeros(length, length, dtype=torch.float64)
@@ -135,6 +135,6 @@ def wavelet_matrix(averaging: tuple[float, ...], length: int) -> Float[Tensor, "
 
 
 def _replaced(z: Tensor, block: Tensor, mixed: Tensor) -> Tensor:
-    """Writes a block's new values over it."""
+    """Overwrites a block with new values."""
     block.copy_(mixed)
     return z

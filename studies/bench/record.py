@@ -101,7 +101,7 @@ def machine() -> str:
 
 @functools.cache
 def commit() -> str:
-    """The commit of the sources, or ``unknown`` where they are no git checkout."""
+    """The commit of the sources, or ``unknown`` outside a git checkout."""
     try:
         head = _git("rev-parse", "--short=12", "HEAD").strip()
         changed = _git("status", "--porcelain", "--", "*.py")

@@ -1,6 +1,6 @@
-"""Stock robosuite as a user would run it: its own controller, its own renderer. What smidgen is measured against.
+"""Stock robosuite as a user would run it, with its own controller and renderer: the reference for our speed.
 
-The controller is told to take absolute targets in the world frame, as our tasks do; nothing else is changed. numba's
+The controller is configured for absolute targets in the world frame, as our tasks use; nothing else is changed. numba's
 compiler is off, as everywhere in smidgen (see :mod:`smidgen.envs.backend`).
 """
 
@@ -23,7 +23,7 @@ class StockLift:
     Args:
         image_size: Rows and columns of a frame.
         cameras: Names of the cameras.
-        seed: Of robosuite's generator; episodes draw from it one after the other.
+        seed: Seed of robosuite's generator, which all episodes draw from.
     """
 
     def __init__(self, image_size: int, cameras: tuple[str, ...] = LIFT.cameras, seed: int = 0) -> None:
@@ -55,7 +55,7 @@ class StockLift:
             return self._frames(self._env.reset())
 
     def step(self, action_A: np.ndarray) -> tuple[np.ndarray, bool]:
-        """Moves towards (4,) x, y, z in metres and a gripper in [-1, 1].
+        """Moves towards (4,) x, y, z in metres and a gripper command in [-1, 1].
 
         Returns:
             The frames, and whether the cube is lifted.
@@ -68,5 +68,5 @@ class StockLift:
         return np.stack([observation[f"{name}_image"][::-1] for name in self.cameras])
 
     def close(self) -> None:
-        """Gives the renderer back."""
+        """Closes the renderer."""
         self._env.close()

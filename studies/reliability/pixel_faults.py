@@ -1,6 +1,6 @@
-"""Ways in which a renderer breaks in the middle of a run, done to a real one: what the watch's figures rest on.
+"""Renderer faults injected in the middle of a run: the detection figures of the pixel watch are measured with them.
 
-The first five happen to the OpenGL context itself, the others to what it hands back.
+The first five affect the OpenGL context, the others the frames that it returns.
 """
 
 from __future__ import annotations
@@ -18,35 +18,35 @@ from smidgen.envs.tasks import make_env
 
 
 def lose_context(env: RobosuiteEnv) -> None:
-    """The context is destroyed under the process's hands."""
+    """The context is destroyed while in use."""
     env._frame_renderer()._gl.free()
 
 
 def release_context(env: RobosuiteEnv) -> None:
-    """No context is current any more, and making it current does nothing."""
+    """No context is current, and making one current has no effect."""
     gl = env._frame_renderer()._gl
     _make_nothing_current()
     gl.make_current = lambda: None
 
 
 def switch_context(env: RobosuiteEnv) -> None:
-    """Another task's context is current, and stays so: nobody makes one's own current before drawing."""
+    """Another task's context is current and stays so: the environment does not make its own current before drawing."""
     other = make_env("wipe" if env.task.name != "wipe" else "door", observe_pixels=False)
     other.reset(seed=1)
     other.render_frames()
     renderer: Any = env._frame_renderer()
     renderer._gl.make_current = other._frame_renderer()._gl.make_current
-    # A context that is freed is no longer current, which is another fault: this one stays as long as who draws into it.
+    # A freed context is no longer current, which is another fault; so this one is kept alive with the environment.
     weakref.finalize(renderer, other.close)
 
 
 def terminate_display(env: RobosuiteEnv) -> None:
-    """The driver's connection ends; the context that is current would live on until another one had been current."""
+    """The driver's connection ends; the current context would otherwise survive until another one is made current."""
     from mujoco import egl
 
     egl.EGL.eglTerminate(egl.EGL_DISPLAY)
     egl.EGL.eglReleaseThread()
-    # Whoever makes a context after this opens a connection of its own.
+    # A context created after this opens its own connection.
     egl.EGL_DISPLAY = None
 
 
@@ -69,13 +69,13 @@ def _make_nothing_current() -> None:
 
 
 def freeze(env: RobosuiteEnv) -> None:
-    """Every frame is the last good one."""
+    """Every frame repeats the last good one."""
     last = env._frame_renderer()._draw()
     _replace_drawing(env, lambda _: last.copy())
 
 
 def draw_a_stale_state(env: RobosuiteEnv) -> None:
-    """The renderer goes on drawing a copy of the simulation that nobody steps."""
+    """The renderer keeps drawing a copy of the simulation that is never stepped."""
     renderer = env._frame_renderer()
     renderer._data = copy.copy(renderer._data)
 
@@ -86,7 +86,7 @@ def blacken(env: RobosuiteEnv) -> None:
 
 
 def darken(env: RobosuiteEnv) -> None:
-    """A light is lost: every frame follows the arm, in other colours."""
+    """A light fails: frames still follow the arm, in other colours."""
     _replace_drawing(env, lambda frames: frames // 2)
 
 

@@ -90,7 +90,7 @@ def read_pictures(path: Path) -> RobotPictures:
         if not isinstance(provenance, dict):
             raise ValueError(f"provenance is {type(provenance).__name__}, expected an object")
     except _UNREADABLE as error:
-        raise UserError(f"{path} is no file of robot pictures ({str(error)[:80]}): truncated or altered?") from error
+        raise UserError(f"{path} is not a file of robot pictures ({str(error)[:80]}): truncated or altered?") from error
     return RobotPictures(arrays["pictures"], arrays["cue_m"], provenance)
 
 

@@ -159,7 +159,7 @@ def test_a_simulator_that_was_imported_first_is_named(tmp_path: Path, monkeypatc
     for name in ("MUJOCO_GL", "DISPLAY"):
         monkeypatch.delenv(name, raising=False)
     last_line = run(tmp_path, "import mujoco\ndrawn()").stderr.strip().splitlines()[-1]
-    assert "MuJoCo was imported before smidgen.envs and draws with glfw" in last_line
+    assert "MuJoCo was imported before smidgen.envs and renders with glfw" in last_line
     assert "set MUJOCO_GL=egl before Python starts" in last_line
 
 

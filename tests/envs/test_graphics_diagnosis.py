@@ -33,7 +33,7 @@ def test_an_id_that_does_not_exist_is_named_with_those_that_do(chosen: str, monk
         with pytest.raises(GraphicsError) as raised:
             told("egl")
         assert f"MUJOCO_EGL_DEVICE_ID={chosen!r}" in str(raised.value)
-        assert "ids that exist: 0, 1" in str(raised.value)
+        assert "existing ids: 0, 1" in str(raised.value)
         assert "apt-get" not in str(raised.value)
     require_consistent_variables("osmesa")
 
@@ -41,10 +41,10 @@ def test_an_id_that_does_not_exist_is_named_with_those_that_do(chosen: str, monk
 @pytest.mark.parametrize(
     ("chosen", "visible", "fix"),
     [
-        ("0", "3", "or set CUDA_VISIBLE_DEVICES to an id that exists"),
+        ("0", "3", "or set CUDA_VISIBLE_DEVICES to an existing id"),
         ("0", "1,3", "or set it to 1"),
-        ("1", "GPU-7f", "or set CUDA_VISIBLE_DEVICES to an id that exists"),
-        ("1", "-2", "or set CUDA_VISIBLE_DEVICES to an id that exists"),
+        ("1", "GPU-7f", "or set CUDA_VISIBLE_DEVICES to an existing id"),
+        ("1", "-2", "or set CUDA_VISIBLE_DEVICES to an existing id"),
     ],
 )
 def test_ids_that_contradict_each_other_are_named(
@@ -55,8 +55,8 @@ def test_ids_that_contradict_each_other_are_named(
     with pytest.raises(GraphicsError) as raised:
         require_consistent_variables("egl")
     message = str(raised.value)
-    assert message.startswith(f"MUJOCO_EGL_DEVICE_ID={chosen} is not among CUDA_VISIBLE_DEVICES={visible}")
-    assert "ids that exist: 0, 1; unset MUJOCO_EGL_DEVICE_ID" in message
+    assert message.startswith(f"MUJOCO_EGL_DEVICE_ID={chosen} is not in CUDA_VISIBLE_DEVICES={visible}")
+    assert "existing EGL device ids: 0, 1; unset MUJOCO_EGL_DEVICE_ID" in message
     assert message.endswith(fix)
     with pytest.raises(GraphicsError, match="which MUJOCO_GL=osmesa does not read"):
         require_consistent_variables("osmesa")

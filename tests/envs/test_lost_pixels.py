@@ -42,19 +42,19 @@ sys.exit(main(sys.argv[1:]))
     ("command", "variables", "message"),
     [
         (COLLECT, {"MUJOCO_GL": "nonsense"}, "unknown OpenGL backend in MUJOCO_GL 'nonsense'; valid: egl, glx, osmesa"),
-        (COLLECT, {"PYOPENGL_PLATFORM": "nonsense"}, "does not go with MUJOCO_GL=egl; unset PYOPENGL_PLATFORM"),
+        (COLLECT, {"PYOPENGL_PLATFORM": "nonsense"}, "contradicts MUJOCO_GL=egl; unset PYOPENGL_PLATFORM"),
         (("-c", COLLECT_WITHOUT_EGL), {"MUJOCO_GL": "egl"}, "apt-get install -y libegl1"),
         (
             COLLECT,
             {"__EGL_VENDOR_LIBRARY_FILENAMES": "/nonexistent"},
             "unset __EGL_VENDOR_LIBRARY_FILENAMES=/nonexistent (/nonexistent does not exist)",
         ),
-        (COLLECT, {"MUJOCO_EGL_DEVICE_ID": ""}, "MUJOCO_EGL_DEVICE_ID='' is not the id of an EGL device; ids that"),
-        (COLLECT, {"MUJOCO_EGL_DEVICE_ID": "99"}, "MUJOCO_EGL_DEVICE_ID='99' is not the id of an EGL device; ids"),
+        (COLLECT, {"MUJOCO_EGL_DEVICE_ID": ""}, "MUJOCO_EGL_DEVICE_ID='' is not the id of an EGL device; existing"),
+        (COLLECT, {"MUJOCO_EGL_DEVICE_ID": "99"}, "MUJOCO_EGL_DEVICE_ID='99' is not the id of an EGL device; existing"),
         (
             COLLECT,
             {"MUJOCO_EGL_DEVICE_ID": "0", "CUDA_VISIBLE_DEVICES": "3"},
-            "MUJOCO_EGL_DEVICE_ID=0 is not among CUDA_VISIBLE_DEVICES=3",
+            "MUJOCO_EGL_DEVICE_ID=0 is not in CUDA_VISIBLE_DEVICES=3",
         ),
         (COLLECT, {"MUJOCO_GL": "glx", "DISPLAY": ""}, "DISPLAY is not set"),
     ],
@@ -171,11 +171,11 @@ def test_every_way_of_breaking_a_renderer_is_noticed(broken) -> None:
     assert len(noticed) == 9
     assert all(said.startswith("this process's frames cannot be trusted: ") for said in noticed.values()), noticed
     for fault, reason in {
-        "context destroyed": "hands back no pixels",
-        "same frame for ever": "the same picture",
-        "stale simulation": "the same picture",
-        "black frames": "one colour",
-        "lost light": "a known picture comes out otherwise",
+        "context destroyed": "returned no pixels",
+        "same frame for ever": "the same frame",
+        "stale simulation": "the same frame",
+        "black frames": "single colour",
+        "lost light": "a known state's frame differs",
         "drawing raises": "FatalError",
     }.items():
         assert reason in noticed[fault], fault

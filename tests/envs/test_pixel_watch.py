@@ -50,7 +50,7 @@ def test_a_picture_that_stays_while_the_arm_moves_is_refused_with_the_distance()
     hand.see([0, 0, 0], 1)
     for step in range(1, 10):
         hand.see([0, 0.001 * step, 0], 1)
-    with pytest.raises(PixelError, match=r"'front' still shows the same picture, the arm having moved 0\.011 m; run"):
+    with pytest.raises(PixelError, match=r"'front' still shows the same frame after the arm moved 0\.011 m; run"):
         hand.see([0, 0.011, 0], 1)
     with pytest.raises(PixelError, match="moved"):
         hand.see([0, 0.011, 0], 1)
@@ -106,7 +106,7 @@ def test_the_alarm_is_raised_when_the_move_since_the_last_change_passes_the_limi
 
 def test_a_picture_of_one_colour_is_refused() -> None:
     hand = Hand()
-    with pytest.raises(PixelError, match="camera 'front' shows one colour and nothing else"):
+    with pytest.raises(PixelError, match="camera 'front' shows a single colour"):
         hand.see([0, 0, 0], 0)
 
 
@@ -129,5 +129,5 @@ def fail(item: int) -> None:
 
 
 def test_the_error_comes_whole_out_of_a_worker() -> None:
-    with pytest.raises(PixelError, match=r"one colour.*run smidgen-doctor, then the same command again"):
+    with pytest.raises(PixelError, match=r"single colour.*run smidgen-doctor, then the same command again"):
         list(map_unordered(fail, [1], 1))

@@ -34,7 +34,7 @@ def test_there_is_nothing_to_prove_without_cameras() -> None:
     [
         (lambda frames, _: np.zeros_like(frames), "blank"),
         (lambda frames, count: frames // 2 + count, "twice"),
-        (lambda frames, _: 255 - frames, "grey levels from the recorded"),
+        (lambda frames, _: 255 - frames, "differs from the recorded one"),
     ],
 )
 def test_the_proof_fails_on_a_broken_renderer(

@@ -163,7 +163,7 @@ def test_the_camera_is_the_one_that_sizes_are_computed_for(environment_of: Calla
 @pytest.mark.simulator
 @pytest.mark.parametrize("name", ["speck_1", "speck_16", "stripes"])
 def test_frames_too_small_for_the_cue_are_refused(name: str) -> None:
-    with pytest.raises(UserError, match="rows or more"):
+    with pytest.raises(UserError, match="expected image_size of at least"):
         make_env(name, image_size=15)
 
 

@@ -129,8 +129,8 @@ def test_every_task_with_an_expert_is_asked_for() -> None:
     ("arguments", "message"),
     [
         (["policy=expert", "demos=somewhere"], "hold demonstrations of one task"),
-        (["policy=time_mean"], "is made from demonstrations of one task; give task="),
-        (["policy=."], "is made from demonstrations of one task; give task="),
+        (["policy=time_mean"], "is built from demonstrations of one task; set task="),
+        (["policy=."], "is built from demonstrations of one task; set task="),
         (["policy=nope"], "unknown policy 'nope'"),
     ],
 )

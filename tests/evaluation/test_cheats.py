@@ -74,7 +74,7 @@ def hide_errors(record: dict[str, Any]) -> None:
 CHEATS: list[tuple[Callable[[dict[str, Any]], None], str]] = [
     (edit_successes, "field success.k: expected 20 (recomputed from episodes), got 25"),
     (edit_an_episode, "field success.k: expected 21 (recomputed from episodes), got 20"),
-    (edit_an_outcome_alone, "field episodes[0].label: expected 'success' exactly where success is true"),
+    (edit_an_outcome_alone, "field episodes[0].label: expected 'success' if and only if success is true"),
     (drop_a_seed, "field episodes: expected 30 rows (protocol.episodes)"),
     (drop_a_seed_and_say_so, "field episodes[3].seed: expected 3000003 (consecutive seeds), got 3000004"),
     (put_a_good_seed_twice, "field episodes: expected every seed once, got 'seed 3000001 twice'"),

@@ -309,7 +309,7 @@ def test_episodes_of_another_environment_are_refused(tmp_path: Path) -> None:
     (tmp_path / "results" / "lift-noop.json").unlink()
     with pytest.raises(UserError, match="another environment; delete that folder"):
         run("noop", tmp_path, Other, episodes=6)
-    with pytest.raises(UserError, match=r"lift-expert holds episodes of another environment"):
+    with pytest.raises(UserError, match=r"lift-expert contains episodes of another environment"):
         run("noop", tmp_path, Other, name="only-the-experts-are-old")
 
 
@@ -367,7 +367,7 @@ def test_success_at_reset_is_in_the_record(tmp_path: Path) -> None:
         (["policy=noop", "demos=/nonexistent"], "/nonexistent does not exist"),
         (["policy=fake_lift:Nope"], "has no 'Nope'"),
         (["policy=no_such_module:Nope"], "no module 'no_such_module'"),
-        (["policy=."], "is no checkpoint"),
+        (["policy=."], "is not a checkpoint"),
         ([], "missing policy=..."),
     ],
 )

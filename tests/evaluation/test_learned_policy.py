@@ -132,7 +132,7 @@ def test_a_twin_is_held_to_the_same_rules(run_directory: Path, demos: EpisodeSto
     leaking = save_run(tmp_path / "leak", demos, seeds=list(demos.seeds[:2]))
     with pytest.raises(UserError, match="expected held-out demonstrations"):
         make_plan(settings(run_directory, tmp_path, demos, twin=str(leaking)))
-    with pytest.raises(UserError, match="expected twin= a checkpoint"):
+    with pytest.raises(UserError, match="expected a checkpoint as twin="):
         make_plan(settings(run_directory, tmp_path, demos, twin="noop"))
 
 

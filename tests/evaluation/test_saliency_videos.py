@@ -174,9 +174,9 @@ def test_mistakes_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     record, _ = evaluate(settings, ShortLift)
     mistakes = {
         "unknown saliency method 'gaze'": [f"policy={policy}", "method=gaze"],
-        "record= chooses the episodes, and so does seeds=": [f"policy={policy}", f"record={record}", "seeds=[1]"],
+        "record= and seeds= both choose the episodes": [f"policy={policy}", f"record={record}", "seeds=[1]"],
         "is the record of another policy": [f"policy={other}", f"record={record}"],
-        "'conv_stem' belongs to no pixels": [f"policy={other}", "method=attention"],
+        "'conv_stem' cannot be mapped to pixels": [f"policy={other}", "method=attention"],
         "expected episodes >= 1 and seeds inside 2000000..2999999": [f"policy={policy}", "seeds=[5000000]"],
         "time_mean does not exist; expected a checkpoint or a training run": ["policy=time_mean"],
         "expected scale above 0, got 0": [f"policy={policy}", "scale=0"],

@@ -144,7 +144,7 @@ def test_an_evaluation_that_was_filmed_by_an_earlier_one_alone_is_filmed_again(t
 
 @pytest.mark.parametrize("name", ["x.host", "x.HOST", "x.verification", "x.Verification", "perceiver-1.5.host"])
 def test_names_that_end_as_our_own_files_do_are_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"as files beside a record do; give"):
+    with pytest.raises(UserError, match=r"which is reserved for files beside a record; choose"):
         EvalConfig(policy="noop", out=str(tmp_path), name=name)
 
 
@@ -159,7 +159,9 @@ def test_names_like_ours_that_collide_with_nothing_keep_their_records(tmp_path: 
 
 def test_names_that_differ_in_capitals_alone_are_refused(tmp_path: Path) -> None:
     run(tmp_path / "results", videos=0, name="Mine")
-    with pytest.raises(UserError, match=r"lift-mine\.json and .*lift-Mine\.json are one file on some file systems"):
+    with pytest.raises(
+        UserError, match=r"lift-mine\.json and .*lift-Mine\.json are the same file on some file systems"
+    ):
         run(tmp_path / "results", videos=0, name="mine")
     assert make_plan(EvalConfig(policy="noop", out=str(tmp_path / "results"), name="Mine"), FakeLift)
 

@@ -47,7 +47,7 @@ def test_the_demo_goes_from_nothing_to_a_leaderboard_and_reuses_it(
 def test_a_training_that_fails_is_shown_with_its_last_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = demo.DemoConfig(out=str(tmp_path), steps=2)
     nowhere = tmp_path / "nowhere"
-    with pytest.raises(UserError, match="training raw ended with exit code 2"):
+    with pytest.raises(UserError, match="training raw failed with exit code 2"):
         demo.train_runs(config, nowhere, nowhere)
     assert str(nowhere) in capsys.readouterr().out
 

@@ -28,11 +28,11 @@ class TestPolicy:
         [
             (LONG_NAME, "unknown policy"),
             (f"{LONG_NAME}/x", "unknown policy"),
-            ("builtins:int", "made with action_spec= or nothing"),
-            ("string:Template", "made with action_spec= or nothing"),
+            ("builtins:int", "constructed with action_spec= or nothing"),
+            ("string:Template", "constructed with action_spec= or nothing"),
             ("collections.abc:Mapping", "abstract"),
             ("pathlib:Path", "lacks"),
-            ("strange_policy:Numbered", "a string, and observes, a tuple"),
+            ("strange_policy:Numbered", "a string as name and a tuple as observes"),
             ("strange_policy:Unhashable", "observes"),
         ],
     )
@@ -98,7 +98,7 @@ class TestResume:
     def test_a_memory_that_does_not_fit(self, change: Callable[[dict[str, Any]], Any], tmp_path: Path) -> None:
         folder = planted("resume point", tmp_path)
         alter(folder / POINT / "state.json", lambda state: change(state["memory"]))
-        with pytest.raises(UserError, match="does not fit this run"):
+        with pytest.raises(UserError, match="does not match this run"):
             self.restore(folder)
 
     @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ class TestResume:
         folder, content = planted("resume point", tmp_path), save(tensors)
         (folder / POINT / "optimiser.safetensors").write_bytes(content)
         alter(folder / POINT / "state.json", lambda state: state["sha256"].update(optimiser=sha256_bytes(content)))
-        with pytest.raises(UserError, match="does not fit this run"):
+        with pytest.raises(UserError, match="does not match this run"):
             self.restore(folder)
 
     def restore(self, folder: Path) -> None:

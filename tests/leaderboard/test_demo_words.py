@@ -20,9 +20,9 @@ def test_the_demo_closes_with_what_its_table_shows_whichever_way_it_comes_out(tm
     path = judged(0.1, "blind", "path_slope", path_slope=0.1, cue_slope=-0.01)
     one = closing_words(demo_results(tmp_path / "one", judged(0.9, "sees"), path))
     assert one == (
-        "Of the two Perceivers, raw succeeds in 9 of 10 and dft3d succeeds in 2 of 10 episodes. By the slope that "
-        "decides, raw sees (cue slope 0.90) and dft3d is blind (path slope 0.10). Success alone does not show that: "
-        "time_mean plays the demonstrations' average back without looking, and succeeds in 4 of 10."
+        "Of the two Perceivers, raw succeeds in 9 of 10 and dft3d succeeds in 2 of 10 episodes. By the deciding "
+        "slope, raw sees (cue slope 0.90) and dft3d is blind (path slope 0.10). Success alone does not show that: "
+        "time_mean plays back the demonstrations' average without looking, and succeeds in 4 of 10."
     )
     other = closing_words(demo_results(tmp_path / "other", path, judged(0.5, "partly_blind")))
     assert "raw is blind (path slope 0.10) and dft3d is partly blind (cue slope 0.50)" in other

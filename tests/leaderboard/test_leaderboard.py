@@ -351,7 +351,7 @@ def test_a_page_that_was_never_built_has_not_drifted_unless_it_is_named(tmp_path
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["results={folder}/none"], "is no directory"),
+        (["results={folder}/none"], "is not a directory"),
         (["results={folder}"], "no record"),
         (["result={folder}"], "unknown key 'result'"),
         (["results={folder}/results", "readme={folder}/none.md"], "none.md does not exist"),

@@ -133,7 +133,7 @@ def test_a_maintainer_verifies_from_the_bundle_alone(root: Path) -> None:
 
 
 def test_a_directory_that_is_no_bundle_is_left_alone(root: Path) -> None:
-    with pytest.raises(UserError, match="exists and is no bundle"):
+    with pytest.raises(UserError, match="exists and is not a bundle"):
         write_bundle(open_submission(records(root), runs(root)), root / "results")
     assert records(root)[0].exists()
 

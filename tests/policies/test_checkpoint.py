@@ -99,7 +99,7 @@ def test_a_run_directory_stands_for_its_final_checkpoint(tmp_path):
 
 def test_nothing_is_written_over(checkpoint):
     before = checkpoint_sha256(checkpoint)
-    with pytest.raises(UserError, match="exists already"):
+    with pytest.raises(UserError, match="already exists"):
         save_checkpoint(checkpoint, build(transform="dft3d"), {})
     assert checkpoint_sha256(checkpoint) == before
 
@@ -122,7 +122,7 @@ def test_no_checkpoint_is_said_so(tmp_path):
     with pytest.raises(UserError, match="no checkpoint"):
         load_checkpoint(tmp_path)
     (tmp_path / "metrics.jsonl").write_text("")
-    with pytest.raises(UserError, match="not finished"):
+    with pytest.raises(UserError, match="is unfinished"):
         load_checkpoint(tmp_path)
 
 
@@ -151,7 +151,7 @@ def forge_model(checkpoint: Path, content: bytes) -> None:
 )
 def test_a_forged_header_is_refused(checkpoint, content):
     forge_model(checkpoint, content)
-    with pytest.raises(UserError, match=r"no readable safetensors file"):
+    with pytest.raises(UserError, match=r"not a readable safetensors file"):
         load_checkpoint(checkpoint)
 
 

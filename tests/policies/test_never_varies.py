@@ -105,7 +105,7 @@ def test_every_transform_and_pipeline_stays_finite_and_inverts(name: str, kind: 
 def test_no_floor_is_refused(floor: float) -> None:
     with pytest.raises(UserError, match="floor above 0"):
         build_standardiser("token", 4, 1, floor)
-    with pytest.raises(UserError, match="floor_scale must be finite and above 0"):
+    with pytest.raises(UserError, match="expected a finite floor_scale above 0"):
         InputPipeline(build_transform("raw", GRID, 1), floor_scale=floor)
 
 

@@ -194,7 +194,7 @@ def test_fit_input_takes_a_tensor_a_list_or_anything_that_starts_afresh() -> Non
         (lambda: build(standardise_after="mean"), "unknown standardisation 'mean'"),
         (lambda: build(position_encoding="rotary"), "unknown position encoding 'rotary'"),
         (lambda: build(num_heads=3), "num_heads that divides latent_dim 16, got 3"),
-        (lambda: build(num_cross_heads=3), "cross-attention heads that divides 16, got 3"),
+        (lambda: build(num_cross_heads=3), "num_cross_heads that divides 16, got 3"),
         (lambda: build(horizon=0), "horizon of at least 1, got 0"),
         (lambda: build(state_dim=-1), "state_dim of at least 0, got -1"),
         (lambda: build()(frames()[:, :1]), r"shape \(batch, 2, 6, 8, 3\), got \(3, 1, 6, 8, 3\)"),

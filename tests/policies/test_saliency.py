@@ -168,7 +168,7 @@ def test_is_linear_tells_the_truth(name: str) -> None:
 
 
 def test_attention_over_tokens_of_a_nonlinear_transform_is_refused() -> None:
-    with pytest.raises(UserError, match="'conv_stem' belongs to no pixels: expected a linear"):
+    with pytest.raises(UserError, match="'conv_stem' cannot be mapped to pixels: expected a"):
         attention_saliency(network("conv_stem"), frames())
 
 

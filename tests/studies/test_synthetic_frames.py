@@ -151,7 +151,7 @@ def test_a_truncated_file_is_refused(picture_file, tmp_path, cut):
     content = picture_file.read_bytes()
     damaged = tmp_path / "damaged.npz"
     damaged.write_bytes(content[: int(cut * len(content))])
-    with pytest.raises(UserError, match=r"damaged\.npz is no file of robot pictures"):
+    with pytest.raises(UserError, match=r"damaged\.npz is not a file of robot pictures"):
         read_pictures(damaged)
 
 
@@ -188,5 +188,5 @@ def test_a_file_that_holds_something_else_is_refused(tmp_path, spoiled):
     write_zip(path, **good)
     read_pictures(path)
     write_zip(path, **{name: array for name, array in (good | spoiled).items() if array is not None})
-    with pytest.raises(UserError, match="is no file of robot pictures"):
+    with pytest.raises(UserError, match="is not a file of robot pictures"):
         read_pictures(path)

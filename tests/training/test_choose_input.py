@@ -99,7 +99,7 @@ def test_another_choice_is_another_run(auto_run, tiny_config, monkeypatch):
     monkeypatch.setattr("smidgen.policies.choose_transform.Choice.index", 1)
     chosen = read_checkpoint_card(auto_run)["provenance"]["auto"]["chosen"]
     assert chosen != "dft1d/token"
-    with pytest.raises(UserError, match=f"auto_chosen \\(there '{chosen}', asked 'dft1d/token'\\)"):
+    with pytest.raises(UserError, match=f"auto_chosen \\(there '{chosen}', requested 'dft1d/token'\\)"):
         train(tiny_config(auto_run, **AUTO))
 
 
@@ -127,7 +127,7 @@ def test_the_default_is_raw_against_the_originators_dft():
         ("auto_rule=variance", "unknown rule 'variance'; valid: between_token_variance"),
         ("auto_candidates=[raw,dft]", "unknown transform 'dft'"),
         ("auto_candidates=[raw/tokn]", "unknown standardisation 'tokn' .did you mean 'token'"),
-        ("auto_candidates=[]", "auto_candidates to choose from"),
+        ("auto_candidates=[]", "expected at least one of auto_candidates"),
         ("transform=automatic", "unknown transform 'automatic' .did you mean 'auto'"),
     ],
 )

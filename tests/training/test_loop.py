@@ -155,7 +155,7 @@ def test_a_finished_run_is_left_as_it_is(finished_run, tiny_config, capsys):
 
 
 def test_other_settings_in_the_same_directory_are_refused(finished_run, tiny_config):
-    with pytest.raises(UserError, match=r"lr \(there 0.001, asked 0.01\); steps \(there 12, asked 13\)"):
+    with pytest.raises(UserError, match=r"lr \(there 0.001, requested 0.01\); steps \(there 12, requested 13\)"):
         train(tiny_config(finished_run, lr=0.01, steps=13))
 
 

@@ -72,7 +72,7 @@ def test_other_settings_are_refused_by_key(tmp_path):
     with open_run(tmp_path / "run"):
         pass
     with (
-        pytest.raises(UserError, match=r"settings: betas .*; lr \(there 0.1, asked 0.2\)"),
+        pytest.raises(UserError, match=r"settings: betas .*; lr \(there 0.1, requested 0.2\)"),
         open_run(tmp_path / "run", settings={"lr": 0.2, "betas": (0.9, 0.9)}),
     ):
         pass
@@ -82,7 +82,7 @@ def test_another_platform_is_refused_only_while_steps_are_left(tmp_path):
     with open_run(tmp_path / "run"):
         pass
     with (
-        pytest.raises(UserError, match=r"platform: num_threads \(there 1, asked 2\)"),
+        pytest.raises(UserError, match=r"platform: num_threads \(there 1, requested 2\)"),
         open_run(tmp_path / "run", platform={"num_threads": 2}),
     ):
         pass

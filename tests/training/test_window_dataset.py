@@ -63,7 +63,7 @@ def test_chosen_episodes_alone_are_taken(data_set: Path) -> None:
     [
         ({"num_frames": 0}, "expected num_frames of at least 1, got 0"),
         ({"horizon": 0}, "expected horizon of at least 1, got 0"),
-        ({"seeds": []}, "no successful episode"),
+        ({"seeds": []}, "no successful episodes"),
         ({"seeds": [999]}, "has no episode of seed 999"),
     ],
 )

@@ -48,7 +48,7 @@ def test_few_episodes_stay_open(data_set, monkeypatch):
 
 
 def test_no_episode_is_the_users_error(data_set):
-    with pytest.raises(UserError, match="no successful episode"):
+    with pytest.raises(UserError, match="no successful episodes"):
         Windows(EpisodeStore.open(data_set), [], num_frames=3, horizon=8)
 
 
