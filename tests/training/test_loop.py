@@ -147,7 +147,7 @@ def test_a_finished_run_is_left_as_it_is(finished_run, tiny_config, capsys):
         path: path.stat().st_mtime_ns for path in finished_run.rglob("*") if path.is_file() and path.name != ".lock"
     }
     train(tiny_config(finished_run))
-    assert "finished already" in capsys.readouterr().out
+    assert "already finished" in capsys.readouterr().out
     after = {
         path: path.stat().st_mtime_ns for path in finished_run.rglob("*") if path.is_file() and path.name != ".lock"
     }
