@@ -94,12 +94,13 @@ def episode_maps(policy: LearnedPolicy, film: EpisodeFilm, method: str) -> np.nd
     the policy's history are merged by their norm.
     """
     frames_SHWC = cameras_to_channels(np.stack(film.frames))
-    num_seen, num_executed = policy.config.num_frames, policy.config.num_executed
+    num_executed = policy.config.num_executed
+    past_T = policy.config.frame_stride * np.arange(1 - policy.config.num_frames, 1)
     num_actions = max(1, len(frames_SHWC) - 1)
     looks = []
     with one_thread():
         for step in range(0, num_actions, num_executed):
-            window_T = np.maximum(step + np.arange(1 - num_seen, 1), 0)
+            window_T = np.maximum(step + past_T, 0)
             state = torch.from_numpy(film.eef_states[step]) if policy.config.use_eef_state else None
             maps_THWN = policy_saliency(policy, torch.from_numpy(frames_SHWC[window_T]), state, method)
             looks.append(maps_THWN.square().sum(0).sqrt().movedim(-1, 0).float().cpu().numpy())

@@ -55,7 +55,8 @@ class CrossAttentionWeights(NamedTuple):
 
 
 class ByteCrossAttention(nn.Module):
-    """Multi-head attention whose queries are shared by all examples, over tokens of content and position features.
+    """Multi-head attention over tokens of content and position features; its queries are cheapest when all examples
+    share them.
 
     Equal to LayerNorm over the concatenated features, linear keys and values, softmax of q k / sqrt(width of a head), a
     weighted sum of values, and a linear output. Has the parameters ``to_query``, ``to_key``, ``to_value`` and
@@ -89,13 +90,13 @@ class ByteCrossAttention(nn.Module):
 
     def forward(
         self,
-        queries: Float[Tensor, "queries width"] | CrossAttentionWeights,
+        queries: Float[Tensor, "*batch queries width"] | CrossAttentionWeights,
         x_BMC: Float[Tensor, "batch tokens channels"] | PreparedTokens,
     ) -> Float[Tensor, "batch queries width"]:
         """Attends to tokens.
 
         Args:
-            queries: Queries, the same for every example, or the result of ``fold``.
+            queries: Queries, the same for every example or each example's own, or the result of ``fold``.
             x_BMC: Content of the tokens, or the result of ``prepare``.
         """
         with torch.autocast(self.to_key.weight.device.type, enabled=False):
@@ -104,7 +105,7 @@ class ByteCrossAttention(nn.Module):
             sums = folded_attention(tokens.x_BCN, tokens.g_BN, *weights.score_maps)
             return functional.linear(self._values(*sums, weights), weights.output_EE, weights.output_bias_E)
 
-    def fold(self, queries_LE: Float[Tensor, "queries width"]) -> CrossAttentionWeights:
+    def fold(self, queries_LE: Float[Tensor, "*batch queries width"]) -> CrossAttentionWeights:
         """Precomputes what ``forward`` needs from fixed queries and weights."""
         value, output, norm = self.to_value, self.to_output, self.norm
         with torch.autocast(value.weight.device.type, enabled=False):
@@ -133,14 +134,14 @@ class ByteCrossAttention(nn.Module):
 
     def _score_maps(self, queries_LE: Tensor) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """Folds queries, keys and LayerNorm into maps of the content and of the grid's rows and columns."""
-        head_width = queries_LE.shape[1] // self.num_heads
-        queries_HLE = self.to_query(queries_LE).unflatten(1, (self.num_heads, head_width)).transpose(0, 1)
+        head_width = queries_LE.shape[-1] // self.num_heads
+        queries_HLE = self.to_query(queries_LE).unflatten(-1, (self.num_heads, head_width)).transpose(-3, -2)
         keys_HEF = self.to_key.weight.unflatten(0, (self.num_heads, head_width))
-        maps_RF = (queries_HLE @ keys_HEF).flatten(0, 1) / math.sqrt(head_width)
+        maps_RF = (queries_HLE @ keys_HEF).flatten(-3, -2) / math.sqrt(head_width)
         if self.norm is not None:
             maps_RF = maps_RF * self.norm.weight
-            maps_RF = maps_RF - maps_RF.mean(1, keepdim=True)
-        content_RC, position_RP = maps_RF.split([self.channels, self.positions.num_features], dim=1)
+            maps_RF = maps_RF - maps_RF.mean(-1, keepdim=True)
+        content_RC, position_RP = maps_RF.split([self.channels, self.positions.num_features], dim=-1)
         tables = self.positions.project(position_RP)
         return content_RC, _joint_table(tables[: self.split]), _joint_table(tables[self.split :])
 
@@ -185,7 +186,7 @@ def _joint_table(tables: list[Tensor]) -> Tensor | None:
     """Combines the tables of neighbouring axes into one over their product; None without axes."""
     total = None
     for table in tables:
-        total = table if total is None else (total[:, :, None] + table[:, None]).flatten(1)
+        total = table if total is None else (total[..., :, None] + table[..., None, :]).flatten(-2)
     return total
 
 

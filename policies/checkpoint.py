@@ -207,8 +207,10 @@ def _refuse_forged_sizes(config: LearnedPolicyConfig, interface: Interface) -> N
             raise UserError(f"expected {key} in 0..{limit}, got {str(value)[:20]}")
     bytes_per_pixel = 3 * len(interface.cameras)
     axes = [config.num_frames, interface.image_size, interface.image_size, bytes_per_pixel]
-    if math.prod(axes) > 3 * _MAX_TOKENS:
-        raise UserError(f"{math.prod(axes)} input bytes exceed the limit of {3 * _MAX_TOKENS}")
+    # What a policy keeps while it acts, the frames between those that it sees included.
+    num_bytes = config.history * math.prod(axes[1:])
+    if num_bytes > 3 * _MAX_TOKENS:
+        raise UserError(f"{num_bytes} input bytes exceed the limit of {3 * _MAX_TOKENS}")
     if config.num_position_numbers(axes) > _MAX_POSITION_NUMBERS:
         raise UserError(f"num_bands {counts['num_bands']} is too large for a grid of {axes}")
 

@@ -163,7 +163,7 @@ class _FoldedAttention(torch.autograd.Function):
         x_SBCN, g_SBN, *maps = networks
         assert x_SBCN is not None
         batch = x_SBCN.shape[1]
-        own = (None if part is None else part[:, None].expand(-1, batch, -1, -1).flatten(0, 1) for part in maps)
+        own = (None if part is None else _maps_of_examples(part, batch) for part in maps)
         output = _FoldedAttention.apply(x_SBCN.flatten(0, 1), None if g_SBN is None else g_SBN.flatten(0, 1), *own)
         output = tuple(None if part is None else part.unflatten(0, (-1, batch)) for part in output)
         return output, tuple(None if part is None else 0 for part in output)
@@ -297,6 +297,12 @@ def _gradient_maps(
 def _maps_of(block: slice, maps: Tensor | None) -> Any:
     """The maps of a block's examples; shared maps are returned whole."""
     return maps if maps is None or maps.dim() == 2 else maps[block]
+
+
+def _maps_of_examples(maps: Tensor, batch: int) -> Tensor:
+    """Each network's maps, (S, R, F), or (S, B, R, F) where its examples have their own, as (S B, R, F)."""
+    own = maps if maps.dim() == 4 else maps[:, None].expand(-1, batch, -1, -1)
+    return own.flatten(0, 1)
 
 
 def _add_maps(total: Tensor, block: slice, part_bRF: Tensor) -> None:

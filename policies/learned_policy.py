@@ -11,6 +11,7 @@ horizon), ``C`` channels (3 per camera), ``A`` action coordinates, ``F`` action 
 from __future__ import annotations
 
 import contextlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,11 +22,12 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from smidgen.policies.ensembling import ChunkEnsemble
 from smidgen.policies.frame_network import FrameNetwork, NetworkShapes
 from smidgen.policies.normaliser import ActionNormaliser
 from smidgen.runtime.action_spec import ActionSpec
 from smidgen.runtime.errors import UserError
-from smidgen.runtime.flat_config import nested
+from smidgen.runtime.flat_config import later, nested
 
 if TYPE_CHECKING:
     from smidgen.policies.choose_transform import Choice, InputChoice
@@ -41,10 +43,15 @@ class LearnedPolicyConfig(ABC):
     needs_training: ClassVar[bool] = True
     needs_statistics: ClassVar[bool] = False
     has_transform: ClassVar[bool] = False
+    has_weights: ClassVar[bool] = True
     num_frames: int = field(default=3, metadata={"help": "frames that the policy sees, the newest included"})
     horizon: int = field(default=8, metadata={"help": "future steps predicted at once"})
     num_executed: int = field(default=2, metadata={"help": "steps of a chunk executed before the next prediction"})
     use_eef_state: bool = field(default=False, metadata={"help": "also see the end-effector state (the name says so)"})
+    frame_stride: int = later(1, "control steps from one of the frames that the policy sees to the next")
+    temporal_ensembling: float | None = later(
+        None, "act on the mean of overlapping chunks; weights exp(-VALUE i), i = 0 the oldest"
+    )
 
     @classmethod
     def from_flat(cls, **keys: Any) -> Self:
@@ -54,6 +61,11 @@ class LearnedPolicyConfig(ABC):
             TypeError: If a key is not valid.
         """
         return nested(cls, keys)
+
+    @property
+    def history(self) -> int:
+        """Frames from the oldest that the policy sees to the newest, those between them included."""
+        return (self.num_frames - 1) * self.frame_stride + 1
 
     @property
     def label(self) -> str:
@@ -112,12 +124,19 @@ class LearnedPolicyConfig(ABC):
         Raises:
             UserError: If a count is out of range.
         """
-        if self.num_frames < 1:
-            raise UserError(f"expected num_frames of at least 1, got {self.num_frames}")
-        if self.horizon < 1:
-            raise UserError(f"expected horizon of at least 1, got {self.horizon}")
+        for name in ("num_frames", "frame_stride", "horizon"):
+            if getattr(self, name) < 1:
+                raise UserError(f"expected {name} of at least 1, got {getattr(self, name)}")
         if not 1 <= self.num_executed <= self.horizon:
             raise UserError(f"expected num_executed in 1..horizon ({self.horizon}), got {self.num_executed}")
+        if self.temporal_ensembling is not None:
+            if not math.isfinite(self.temporal_ensembling):
+                raise UserError(f"expected a finite temporal_ensembling or null, got {self.temporal_ensembling}")
+            if self.num_executed == self.horizon:
+                raise UserError(
+                    f"temporal_ensembling averages chunks that overlap, and with num_executed=horizon={self.horizon} "
+                    "none do; lower num_executed"
+                )
 
 
 @dataclass(frozen=True)
@@ -264,15 +283,19 @@ class LearnedPolicy(nn.Module):
         Returns:
             Actions in physical units, within bounds, float64.
         """
+        return self.decode(self._features(frames_BTHWC, eef_state, weights))
+
+    def _features(self, frames_BTHWC: np.ndarray, eef_state: Any, weights: Any) -> Tensor:
         device = self.eef_mean_E.device
         frames = torch.from_numpy(np.ascontiguousarray(frames_BTHWC)).to(device)
         state = None if eef_state is None else torch.from_numpy(np.asarray(eef_state, dtype=np.float64)).to(device)
-        return self.decode(self(frames, state, weights=weights))
+        features_BHF: Tensor = self(frames, state, weights=weights)
+        return features_BHF
 
     @property
     def num_frames(self) -> int:
-        """Frames of history that :meth:`chunk` receives."""
-        return self.config.num_frames
+        """Frames of history that :meth:`chunk` receives; it sees every ``frame_stride``-th of them."""
+        return self.config.history
 
     def chunk(self, observations: Mapping[str, Any]) -> Float[np.ndarray, "B K A"]:
         """The next ``horizon`` actions after each history of frames, as one batch; running episodes are unaffected.
@@ -281,7 +304,8 @@ class LearnedPolicy(nn.Module):
             observations: ``"frames"`` uint8 (B, T, cameras, H, W, 3), the newest last, and ``"eef_state"`` (B, E) if it
                 is seen.
         """
-        return self.predict_chunk(cameras_to_channels(observations["frames"]), observations.get("eef_state"))
+        frames_BTNHWC = observations["frames"][:, :: self.config.frame_stride]
+        return self.predict_chunk(cameras_to_channels(frames_BTNHWC), observations.get("eef_state"))
 
     def reset(self, num_episodes: int = 1, seed: int = 0) -> None:
         """Starts episodes: clears history and chunk, and reads the weights again at the first step.
@@ -293,9 +317,13 @@ class LearnedPolicy(nn.Module):
         self._history_BTHWC: np.ndarray | None = None
         self._chunk_BHA: np.ndarray | None = None
         self._num_executed = 0
+        rate = self.config.temporal_ensembling
+        self._ensemble = None if rate is None else ChunkEnsemble(rate, self.config.num_executed)
 
     def act(self, observations: Mapping[str, Any]) -> Float[np.ndarray, "B A"]:
         """The next action of every episode; the network runs once every ``num_executed`` steps.
+
+        With ``temporal_ensembling``, what is executed of a chunk is its mean with the earlier ones that overlap it.
 
         Args:
             observations: ``"frames"`` uint8 (B, cameras, H, W, 3), and ``"eef_state"`` (B, E) if it is seen.
@@ -319,22 +347,24 @@ class LearnedPolicy(nn.Module):
             raise ValueError(f"expected uint8 frames of shape {expected}, got {frames.dtype} {frames.shape}")
         newest_B1HWC = cameras_to_channels(frames)[:, None]
         if self._history_BTHWC is None:
-            self._history_BTHWC = np.repeat(newest_B1HWC, self.config.num_frames, axis=1)
+            self._history_BTHWC = np.repeat(newest_B1HWC, self.config.history, axis=1)
         else:
             self._history_BTHWC = np.concatenate([self._history_BTHWC[:, 1:], newest_B1HWC], axis=1)
 
     def _predict(self, eef_state: Any) -> np.ndarray:
         assert self._history_BTHWC is not None
+        seen_BTHWC = self._history_BTHWC[:, :: self.config.frame_stride]
         size = self._num_episodes if self.batched_inference else 1
         rows = [slice(start, start + size) for start in range(0, self._num_episodes, size)]
         states = [None if eef_state is None else np.asarray(eef_state)[row] for row in rows]
         with one_thread(), torch.inference_mode():
             self._weights = self.network.weights() if self._weights is None else self._weights
             chunks = [
-                self.predict_chunk(self._history_BTHWC[row], state, self._weights)
-                for row, state in zip(rows, states, strict=True)
+                self._features(seen_BTHWC[row], state, self._weights) for row, state in zip(rows, states, strict=True)
             ]
-        return np.concatenate(chunks)
+            if self._ensemble is not None:
+                return self.decode(self._ensemble.add(torch.cat(chunks)))
+            return np.concatenate([self.decode(chunk) for chunk in chunks])
 
 
 @contextlib.contextmanager

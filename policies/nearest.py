@@ -34,6 +34,7 @@ class NearestConfig(LearnedPolicyConfig):
     """How many examples are stored, and at what resolution."""
 
     kind: ClassVar[str] = "nearest"
+    has_weights: ClassVar[bool] = False
     num_examples: int = field(default=16_384, metadata={"help": "training windows to store, evenly spaced"})
     num_features: int = field(default=256, metadata={"help": "random projections of the pixels to compare"})
 

@@ -36,6 +36,11 @@ class ActionNormaliser(nn.Module):
         self.register_buffer("mean_A", torch.zeros(action.size, dtype=torch.float64))
         self.register_buffer("deviation_A", torch.ones(action.size, dtype=torch.float64))
 
+    def features_of(self, kind: str) -> list[int]:
+        """Indices of the features of all coordinates of a kind."""
+        owners = [each for each in self.action.kinds for _ in range(FEATURES_PER_KIND[each])]
+        return [index for index, owner in enumerate(owners) if owner == kind]
+
     def fit(self, actions_NA: Float[Tensor, "N A"]) -> None:
         """Computes mean and deviation of each position from training targets (physical units).
 

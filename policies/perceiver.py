@@ -35,6 +35,7 @@ from smidgen.policies.latent_stack import (
     mlp,
     self_attention_block,
 )
+from smidgen.policies.latent_start import LOCATED, PLAIN_LOOK, LookConfig, locate
 from smidgen.policies.positions import POSITION_ENCODINGS, PositionEncoding
 from smidgen.policies.transforms import build_transform
 from smidgen.runtime.errors import UserError
@@ -107,9 +108,10 @@ class Perceiver(FrameNetwork):
         action_features: Number A of outputs per future step.
         horizon: Number O of future steps predicted at once.
         state_dim: Number S of coordinates of the state input; 0: frames only.
+        look: Where the latents start looking, and how often they look.
 
     Raises:
-        UserError: An unknown name or an impossible size in ``config``.
+        UserError: An unknown name or an impossible size in ``config`` or ``look``.
     """
 
     def __init__(
@@ -121,9 +123,11 @@ class Perceiver(FrameNetwork):
         action_features: int,
         horizon: int = 1,
         state_dim: int = 0,
+        look: LookConfig = PLAIN_LOOK,
     ) -> None:
         super().__init__()
         _check_sizes({**vars(config), "horizon": horizon, "state_dim": state_dim})
+        check_look(look, config)
         self.config = config
         self.state_dim = state_dim
         self.frame_shape = (*grid, channels)
@@ -134,7 +138,7 @@ class Perceiver(FrameNetwork):
             after=config.standardise_after,
             floor_scale=config.floor_scale,
         )
-        self.encoder = _Encoder(config, self.input_pipeline)
+        self.encoder = _Encoder(config, self.input_pipeline, look)
         self.state_token = nn.Linear(state_dim, config.latent_dim) if state_dim else None
         self.layers = nn.ModuleList(
             SelfAttentionBlock(config.latent_dim, config.num_heads, config.mlp_ratio) for _ in range(config.num_layers)
@@ -145,6 +149,11 @@ class Perceiver(FrameNetwork):
             latent_scale=config.latent_scale,
             horizon=horizon,
             action_features=action_features,
+        )
+        # By the layer that each stands before.
+        later_looks = range(1, look.num_cross_attentions)
+        self.later_looks = nn.ModuleDict(
+            {str(k * config.num_layers // look.num_cross_attentions): _Look(config, self.encoder) for k in later_looks}
         )
 
     @property
@@ -205,13 +214,13 @@ class Perceiver(FrameNetwork):
             UserError: If the shape of frames or state does not match the network's.
         """
         weights = self.weights() if weights is None else weights
-        if isinstance(frames_BTHWC, PreparedTokens):
-            latents_BLE = self.encoder(frames_BTHWC, weights.encoder)
-        else:
-            latents_BLE = self.encoder(self.input_pipeline(self.tokens(frames_BTHWC)), weights.encoder)
+        tokens = frames_BTHWC if isinstance(frames_BTHWC, PreparedTokens) else self.prepare(frames_BTHWC)
+        latents_BLE = self.encoder(tokens, weights.encoder)
         if weights.state_token is not None or state_BS is not None:
             latents_BLE = torch.cat([latents_BLE, self._state_latent(state_BS, weights.state_token)], dim=1)
-        for layer in weights.layers:
+        for index, layer in enumerate(weights.layers):
+            if str(index) in self.later_looks:
+                latents_BLE = self.later_looks[str(index)](latents_BLE, tokens)
             latents_BLE = self_attention_block(latents_BLE, layer)
         return decode(latents_BLE, weights.decoder)
 
@@ -256,7 +265,7 @@ class _Tokens:
 class _Encoder(nn.Module):
     """Latents that cross-attend to the byte array, and an MLP."""
 
-    def __init__(self, config: PerceiverConfig, pipeline: InputPipeline) -> None:
+    def __init__(self, config: PerceiverConfig, pipeline: InputPipeline, look: LookConfig) -> None:
         super().__init__()
         width = config.latent_dim
         self.latents = nn.Parameter(torch.randn(config.num_latents, width) * config.latent_scale)
@@ -269,6 +278,9 @@ class _Encoder(nn.Module):
             layer_norm=config.input_layer_norm,
         )
         self.mlp = MLP(width, config.mlp_ratio)
+        nn.init.constant_(self.query_norm.weight, look.query_gain)
+        if look.latent_start == LOCATED:
+            locate(self.attention, self.query_norm(self.latents), look)
 
     def weights(self) -> EncoderWeights:
         return EncoderWeights(self.latents, self.attention.fold(self.query_norm(self.latents)), self.mlp.weights())
@@ -279,6 +291,39 @@ class _Encoder(nn.Module):
 
     def attention_map(self, x_BMD: Tensor | PreparedTokens) -> Tensor:
         return self.attention.attention_map(self.query_norm(self.latents), x_BMD)
+
+
+class _Look(nn.Module):
+    """Another look at the byte array, by latents that have seen it: cross-attention and MLP, both residual."""
+
+    def __init__(self, config: PerceiverConfig, encoder: _Encoder) -> None:
+        super().__init__()
+        self.query_norm = nn.LayerNorm(config.latent_dim)
+        self.attention = ByteCrossAttention(
+            config.latent_dim,
+            encoder.attention.channels,
+            encoder.attention.positions,
+            num_heads=config.num_cross_heads,
+            layer_norm=config.input_layer_norm,
+        )
+        self.mlp = MLP(config.latent_dim, config.mlp_ratio)
+
+    def forward(self, latents_BLE: Tensor, tokens: PreparedTokens) -> Tensor:
+        return cast(Tensor, self.mlp(latents_BLE + self.attention(self.query_norm(latents_BLE), tokens)))
+
+
+def check_look(look: LookConfig, config: PerceiverConfig) -> None:
+    """Refuses a look that does not fit the rest of a Perceiver.
+
+    Raises:
+        UserError: If a name is unknown, a number is out of range, or the latents cannot be located.
+    """
+    look.check(
+        position_encoding=config.position_encoding,
+        num_latents=config.num_latents,
+        head_width=config.latent_dim // max(1, config.num_cross_heads),
+        num_layers=config.num_layers,
+    )
 
 
 def _check_sizes(sizes: Mapping[str, Any]) -> None:

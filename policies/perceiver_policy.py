@@ -13,8 +13,9 @@ from torch import Tensor
 
 from smidgen.policies.choose_transform import AUTO, Choice, InputChoice, choose_transform
 from smidgen.policies.frame_network import NetworkShapes
+from smidgen.policies.latent_start import LookConfig
 from smidgen.policies.learned_policy import LearnedPolicyConfig
-from smidgen.policies.perceiver import Perceiver, PerceiverConfig, transform_settings
+from smidgen.policies.perceiver import Perceiver, PerceiverConfig, check_look, transform_settings
 from smidgen.policies.positions import POSITION_ENCODINGS
 from smidgen.policies.standardise import STANDARDISERS
 from smidgen.policies.transforms import SCALES, TRANSFORMS, require_options
@@ -30,6 +31,7 @@ class PerceiverPolicyConfig(LearnedPolicyConfig):
     kind: ClassVar[str] = "perceiver"
     has_transform: ClassVar[bool] = True
     network: PerceiverConfig = part(PerceiverConfig)
+    look: LookConfig = part(LookConfig)
 
     @property
     def label(self) -> str:
@@ -93,6 +95,7 @@ class PerceiverPolicyConfig(LearnedPolicyConfig):
         ):
             if name not in valid:
                 raise unknown_name(kind, name, valid)
+        check_look(self.look, network)
         if network.transform != AUTO:
             if not is_class_spec(network.transform) and network.transform not in TRANSFORMS:
                 raise unknown_name("transform", network.transform, (*TRANSFORMS, AUTO, "their.module:Class"))
@@ -111,6 +114,7 @@ class PerceiverPolicyConfig(LearnedPolicyConfig):
             action_features=shapes.action_features,
             horizon=shapes.horizon,
             state_dim=shapes.state_dim,
+            look=self.look,
         )
 
 

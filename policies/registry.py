@@ -29,7 +29,7 @@ from smidgen.policies.perceiver_policy import ConvStemPerceiverConfig, Perceiver
 from smidgen.policies.vit import VitConfig
 from smidgen.runtime.action_spec import ActionSpec
 from smidgen.runtime.errors import UserError, unknown_name
-from smidgen.runtime.flat_config import flat_fields, flat_values, nested
+from smidgen.runtime.flat_config import flat_fields, is_later, nested, stored_values
 from smidgen.runtime.schemas import check_type, within
 
 POLICIES: dict[str, type[Baseline] | type[LearnedPolicyConfig]] = {
@@ -108,7 +108,7 @@ def train_first(name: str) -> UserError:
 
 def policy_to_json(config: LearnedPolicyConfig) -> dict[str, Any]:
     """A policy's settings, flat, as stored in checkpoints and run directories."""
-    values = flat_values(config)
+    values = stored_values(config)
     if config.kind == DEFAULT:
         return values | _FIXED_SETTINGS
     return {_KIND: config.kind} | values
@@ -131,8 +131,15 @@ def policy_from_json(value: Mapping[str, Any], source: str = "policy", field: st
     config = architecture(kind)
     if kind == DEFAULT:
         settings = LATER_SETTINGS | settings
+    settings = later_defaults(config) | settings
     check_type(settings, _schema(config), source, field)
     return nested(config, {name: each for name, each in settings.items() if name not in _FIXED_SETTINGS})
+
+
+@functools.cache
+def later_defaults(config: type[LearnedPolicyConfig]) -> dict[str, Any]:
+    """Settings that a file leaves out where they are at their defaults, with these."""
+    return {name: each.default for name, (_, each) in flat_fields(config).items() if is_later(each)}
 
 
 @functools.cache

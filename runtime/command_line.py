@@ -9,6 +9,7 @@ import dataclasses
 import errno
 import signal
 import sys
+import textwrap
 import traceback
 import typing
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,7 @@ from importlib.metadata import version
 from typing import Any, TypeVar
 
 from smidgen.runtime.errors import UserCodeError, UserError
+from smidgen.runtime.flat_config import is_later
 from smidgen.runtime.interrupt import StopRequested, unwinding_signals
 from smidgen.runtime.settings import MAX_SETTING_CHARACTERS, how_to_write, read_value, unknown_key
 from smidgen.runtime.streams import hold_streams, lost_output
@@ -23,6 +25,8 @@ from smidgen.runtime.streams import hold_streams, lost_output
 Config = TypeVar("Config")
 
 EXIT_OK, EXIT_OURS, EXIT_USER, EXIT_INTERRUPTED = 0, 1, 2, 130
+HELP_ALL = "--help-all"
+HELP_WIDTH = 118
 _MAX_LINE_CHARACTERS = 1500
 _HOW_READ = "Text is taken literally (~ is your home); lists are [a,b]; if a key is repeated, the last one wins."
 # Errors caused by the path that the user typed, not by what we do with it.
@@ -188,28 +192,34 @@ def _build(schema: type[Config], given: dict[str, Any]) -> Config:
     return schema(**values)
 
 
-def command_help(usage: str, summary: str, schema: type[Any]) -> str:
+def command_help(usage: str, summary: str, schema: type[Any], *, everything: bool = False) -> str:
     """Text for ``--help``: usage, what the command does, and every key with its default and meaning.
 
     Args:
         usage: The command line, e.g. ``"smidgen-train demos=DIR [key=value ...]"``.
         summary: What it does, in a few lines.
         schema: The dataclass; each field's ``metadata["help"]`` is its meaning.
+        everything: Whether to explain the later fields too (``flat_config.later``), not only to name them.
     """
-    rows = _help_rows(schema, "")
-    width = max(len(left) for left, _ in rows)
-    lines = [f"  {left:<{width}}  {text}" for left, text in rows]
+    named = [] if everything else [each.name for each in dataclasses.fields(schema) if is_later(each)]
+    rows = [(key, left, text) for key, left, text in _help_rows(schema, "") if key not in named]
+    width = max(len(left) for _, left, _ in rows)
+    lines = [f"  {left:<{width}}  {text}" for _, left, text in rows]
+    if named:
+        lines += textwrap.wrap(f"More ({HELP_ALL}): {', '.join(named)}.", HELP_WIDTH)
     return "\n".join([f"usage: {usage}", "", summary.strip(), *lines, _HOW_READ])
 
 
-def _help_rows(schema: type[Any], prefix: str) -> list[tuple[str, str]]:
-    rows: list[tuple[str, str]] = []
+def _help_rows(schema: type[Any], prefix: str) -> list[tuple[str, str, str]]:
+    """Key, key with its default, and meaning of each field."""
+    rows: list[tuple[str, str, str]] = []
     hints = typing.get_type_hints(schema)
     for field in dataclasses.fields(schema):
+        key = f"{prefix}{field.name}"
         if dataclasses.is_dataclass(hints[field.name]):
-            rows += _help_rows(typing.cast(type, hints[field.name]), f"{prefix}{field.name}.")
+            rows += _help_rows(typing.cast(type, hints[field.name]), f"{key}.")
             continue
-        rows.append((f"{prefix}{field.name}={_default_text(field)}", str(field.metadata.get("help", ""))))
+        rows.append((key, f"{key}={_default_text(field)}", str(field.metadata.get("help", ""))))
     return rows
 
 
@@ -226,7 +236,7 @@ def _default_text(field: dataclasses.Field[Any]) -> str:
 
 def wants_help(arguments: Sequence[str]) -> bool:
     """Whether a command line asks for help."""
-    return any(argument in ("-h", "--help") for argument in arguments)
+    return any(argument in ("-h", "--help", HELP_ALL) for argument in arguments)
 
 
 def wants_version(arguments: Sequence[str]) -> bool:

@@ -27,6 +27,21 @@ def part(factory: Callable[[], Any]) -> Any:
     return dataclasses.field(default_factory=factory, metadata=_IS_PART)
 
 
+def later(default: Any, text: str) -> Any:
+    """A field that came after the first files were written; they hold it only where it differs from its default.
+
+    Args:
+        default: What was done before there was a choice.
+        text: Its help; ``--help`` lists the field by its name alone, ``--help-all`` explains it.
+    """
+    return dataclasses.field(default=default, metadata={"help": text, "is_later": True})
+
+
+def is_later(each: dataclasses.Field[Any]) -> bool:
+    """Whether a field was made by :func:`later`."""
+    return bool(each.metadata.get("is_later"))
+
+
 def flat_fields(schema: type[Any], **chosen: type[Any]) -> dict[str, tuple[Any, Any]]:
     """Type and field of each key, parts included; a part's fields have the defaults that the owner sets.
 
@@ -73,6 +88,18 @@ def flat_values(config: Any) -> dict[str, Any]:
     for each in dataclasses.fields(config):
         value = getattr(config, each.name)
         values |= flat_values(value) if is_part(each) else {each.name: value}
+    return values
+
+
+def stored_values(config: Any) -> dict[str, Any]:
+    """The values that files hold: all but those of later fields at their default."""
+    values: dict[str, Any] = {}
+    for each in dataclasses.fields(config):
+        value = getattr(config, each.name)
+        if is_part(each):
+            values |= stored_values(value)
+        elif not (is_later(each) and value == each.default):
+            values[each.name] = value
     return values
 
 

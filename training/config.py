@@ -12,9 +12,10 @@ from smidgen.policies.choose_transform import ORIGINAL_RULE, OUR_RULE, RULES, In
 from smidgen.policies.learned_policy import LearnedPolicyConfig
 from smidgen.policies.registry import DEFAULT, TRAINED, architecture, policy_to_json
 from smidgen.runtime.errors import UserError, unknown_name
-from smidgen.runtime.flat_config import flat_fields, flat_values, nested, part
+from smidgen.runtime.flat_config import flat_fields, nested, part, stored_values
 from smidgen.runtime.settings import PathText
 from smidgen.training.optimiser import OPTIMISERS, SCHEDULES
+from smidgen.training.recipe import NoRecipe, Recipe
 
 DEVICES = ("cpu", "cuda", "auto")
 # Paths, and how often a run reports or saves, do not affect its result.
@@ -87,6 +88,7 @@ class TrainConfig:
     device: str = field(default="cpu", metadata={"help": "cpu, cuda, auto"})
     num_threads: int = field(default=0, metadata={"help": "CPU threads; 0: PyTorch's choice (recorded)"})
     auto: AutoInput | NoInput = part(AutoInput)
+    recipe: Recipe | NoRecipe = part(Recipe)
     policy: LearnedPolicyConfig = part(architecture(DEFAULT))
 
     def __post_init__(self) -> None:
@@ -115,6 +117,7 @@ class TrainConfig:
             UserError: If a name is unknown (the message lists the valid ones) or a number is out of range.
         """
         self.policy.check()
+        self.recipe.check(use_eef_state=self.policy.use_eef_state)
         self.candidates()
         _require_name("optimiser", self.optimiser, OPTIMISERS)
         _require_name("schedule", self.schedule, SCHEDULES)
@@ -146,7 +149,7 @@ class TrainConfig:
     def settings(self) -> dict[str, Any]:
         """The settings that determine the result, as JSON: all but paths and reporting."""
         dropped = {*flat_fields(type(self.policy)), *KEYS_WITHOUT_INFLUENCE, *PLATFORM_KEYS}
-        own = {key: value for key, value in flat_values(self).items() if key not in dropped}
+        own = {key: value for key, value in stored_values(self).items() if key not in dropped}
         lists = {key: list(value) for key, value in own.items() if isinstance(value, tuple)}
         return own | lists | policy_to_json(self.policy)
 
@@ -158,7 +161,11 @@ def parts_of(kind: str) -> dict[str, type[Any]]:
         UserError: If there is no such kind.
     """
     policy = architecture(kind)
-    return {"policy": policy, "auto": AutoInput if policy.has_transform else NoInput}
+    return {
+        "policy": policy,
+        "auto": AutoInput if policy.has_transform else NoInput,
+        "recipe": Recipe if policy.has_weights else NoRecipe,
+    }
 
 
 def command_line_schema(kind: str) -> type[Any]:

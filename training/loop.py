@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn import functional
 from torch.nn.utils import clip_grad_norm_
 
 from smidgen.evaluation.collapse import CollapseMonitor
@@ -32,6 +31,7 @@ from smidgen.runtime.progress import progress
 from smidgen.training.config import TrainConfig
 from smidgen.training.optimiser import (
     SCHEDULES,
+    WeightAverage,
     build_optimiser,
     optimiser_tensors,
     set_learning_rate,
@@ -137,6 +137,8 @@ class Trainer:
             config.optimiser, stepped, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay
         )
         self.sampler = EpochSampler(len(prepared.windows), config.batch_size, config.seed)
+        decay = config.recipe.ema_decay
+        self.average = WeightAverage(self.parameters, decay) if decay else None
         self.monitor = CollapseMonitor()
         self.step = 0
         self.rows: list[dict[str, Any]] = []
@@ -183,7 +185,8 @@ class Trainer:
     def _take_step(self, log: TensorBoardLog) -> float:
         """One optimiser step on one batch; returns the loss before it."""
         started = time.monotonic()
-        batch = self.prepared.windows.gather(self.sampler.indices(self.step))
+        indices_B = self.sampler.indices(self.step)
+        batch = self.prepared.augmentation.apply(self.prepared.windows.gather(indices_B), self.step)
         device = self.prepared.platform["device"]
         frames_BTHWC = torch.from_numpy(batch.frames_BTHWC).to(device)
         state_BE = torch.from_numpy(batch.eef_state_BE).to(device)
@@ -191,7 +194,7 @@ class Trainer:
         lr = self.config.lr * SCHEDULES[self.config.schedule](self.step, self.config.steps, self.config.warmup_steps)
         set_learning_rate(self.optimiser, lr)
 
-        loss = functional.mse_loss(self.policy(frames_BTHWC, state_BE), target_BHF)
+        loss = self.prepared.objective(self.policy(frames_BTHWC, state_BE), target_BHF, indices_B)
         self._require_finite("loss", loss.item())
         self.optimiser.zero_grad()
         loss.backward()
@@ -200,6 +203,8 @@ class Trainer:
         self.optimiser.step()
 
         self.step += 1
+        if self.average is not None:
+            self.average.update(self.step)
         self.recent["loss"].append(loss.item())
         self.recent["grad_norm"].append(grad_norm)
         elapsed_s = time.monotonic() - started
@@ -219,16 +224,21 @@ class Trainer:
     def _measure(self, log: TensorBoardLog) -> None:
         """Validates on the held-out data, reports the status, and writes the metrics."""
         self.policy.eval()
-        row = self.prepared.validation.measure(self.policy, self.monitor, self.step)
-        self._require_finite("validation loss", row["loss"])
-        self.rows.append(row)
-        self.run_directory.write_metrics(self.rows)
-        log.validation(row)
-        if self.step % self.config.plot_every == 0 or self.step == self.num_steps:
-            predictions = self.prepared.validation.predict_episode(self.policy)
-            log.prediction_plot(self.step, self.policy.interface.action.names, predictions)
+        with self._final_weights():
+            row = self.prepared.validation.measure(self.policy, self.monitor, self.step)
+            self._require_finite("validation loss", row["loss"])
+            self.rows.append(row)
+            self.run_directory.write_metrics(self.rows)
+            log.validation(row)
+            if self.step % self.config.plot_every == 0 or self.step == self.num_steps:
+                predictions = self.prepared.validation.predict_episode(self.policy)
+                log.prediction_plot(self.step, self.policy.interface.action.names, predictions)
         self.policy.train()
         print(self.monitor.status, flush=True)
+
+    def _final_weights(self) -> contextlib.AbstractContextManager[None]:
+        """Inside its block the policy has the weights that its checkpoint would hold."""
+        return contextlib.nullcontext() if self.average is None else self.average.in_place()
 
     def _require_finite(self, what: str, value: float) -> None:
         if not math.isfinite(value):
@@ -239,6 +249,8 @@ class Trainer:
 
     def _save(self) -> None:
         tensors = {"model": self.policy.state_dict(), "optimiser": optimiser_tensors(self.optimiser)}
+        if self.average is not None:
+            tensors["average"] = self.average.tensors()
         memory = {"rows": self.rows, "recent": self.recent, "monitor": self.monitor.state_dict()}
         self.run_directory.save_resume_point(ResumePoint(self.step, tensors, memory))
 
@@ -257,7 +269,9 @@ class Trainer:
             self._require_fitting_transform()
             return
         self.step = point.step
-        self.rows, self.recent = restore(self.run_directory.path, point, self.policy, self.optimiser, self.monitor)
+        self.rows, self.recent = restore(
+            self.run_directory.path, point, self.policy, self.optimiser, self.monitor, self.average
+        )
         self.run_directory.write_metrics(self.rows)
         print(f"resumed at step {self.step} of {config.steps}")
 
@@ -278,7 +292,8 @@ class Trainer:
             **self.prepared.platform,
         }
         target = self.run_directory.path / FINAL_CHECKPOINT
-        save_checkpoint(target, self.policy, provenance)
+        with self._final_weights():
+            save_checkpoint(target, self.policy, provenance)
         self.run_directory.remove_resume_points()
         print(f"checkpoint: {target}")
 

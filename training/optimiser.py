@@ -6,8 +6,9 @@ the betas under test (PyTorch's OneCycleLR does so by default).
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -87,6 +88,61 @@ def set_learning_rate(optimiser: torch.optim.Optimizer, lr: float) -> None:
     """Sets one learning rate for every parameter."""
     for group in optimiser.param_groups:
         group["lr"] = lr
+
+
+class WeightAverage:
+    """An exponential moving average of weights (Polyak and Juditsky, 1992; the decay as in diffusion models' training).
+
+    After step t the average is d A + (1 - d) w with d = min(decay, (t - 1) / t): the plain mean of all weights so far,
+    until that is as long as the decay's memory. So the initial weights are not in it.
+
+    Args:
+        parameters: What is averaged.
+        decay: Share of the average that stays at a step.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], decay: float) -> None:
+        self._parameters = list(parameters)
+        self._average = [parameter.detach().clone() for parameter in self._parameters]
+        self._decay = decay
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Takes in the weights after a step, counted from 1."""
+        kept = min(self._decay, (step - 1) / step)
+        for average, parameter in zip(self._average, self._parameters, strict=True):
+            average.lerp_(parameter, 1 - kept)
+
+    @contextlib.contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Inside the block the parameters hold the average."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The average as named tensors: by the parameter's index."""
+        return {str(index): average for index, average in enumerate(self._average)}
+
+    @torch.no_grad()
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
+        """Restores what :meth:`tensors` gave.
+
+        Raises:
+            ValueError: If it is not of these parameters.
+        """
+        if {name: tensor.shape for name, tensor in tensors.items()} != {
+            name: tensor.shape for name, tensor in self.tensors().items()
+        }:
+            raise ValueError("average: tensors missing, unknown or of another shape")
+        for name, average in self.tensors().items():
+            average.copy_(tensors[name])
+
+    def _swap(self) -> None:
+        for index, parameter in enumerate(self._parameters):
+            parameter.data, self._average[index] = self._average[index], parameter.data
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:

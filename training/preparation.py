@@ -26,6 +26,7 @@ from smidgen.runtime.errors import UserError
 from smidgen.runtime.user_code import hash_modules
 from smidgen.runtime.user_modules import blaming, comes_from, is_class_spec
 from smidgen.training.config import TrainConfig
+from smidgen.training.recipe import Augmentation, Objective
 from smidgen.training.validation import CuePairs, ValidationSet
 from smidgen.training.windows import WindowBatch, Windows
 
@@ -62,6 +63,8 @@ class Preparation:
         windows: Windows of the training episodes.
         validation: The held-out windows and pairs.
         policy: With initial weights; its statistics are not fitted yet.
+        augmentation: What training changes about frames and states.
+        objective: The loss.
         platform: Device, threads and versions, which affect the last bits.
         choice: What ``transform=auto`` measured and chose; None if the settings name a transform.
         transform_code: Hashes of the code of a user's transforms, as settings; {} for ours.
@@ -72,6 +75,8 @@ class Preparation:
     windows: Windows
     validation: ValidationSet
     policy: LearnedPolicy
+    augmentation: Augmentation
+    objective: Objective
     platform: dict[str, Any]
     choice: Choice | None = None
     transform_code: dict[str, str] = field(default_factory=dict)
@@ -137,13 +142,14 @@ def prepare(config: TrainConfig) -> Preparation:
     split = split_episodes(config)
     code = transform_code(config)
     interface = Interface.from_json(split.store.manifest)
-    windows = Windows(split.store, split.seeds, config.policy.num_frames, config.policy.horizon)
+    shape = (config.policy.num_frames, config.policy.horizon, config.policy.frame_stride)
+    windows = Windows(split.store, split.seeds, *shape)
     choice = choose_input(config, windows, interface)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         chosen = config.policy if choice is None else config.policy.with_input(choice.chosen)
         policy = LearnedPolicy(chosen, interface)
-    held_out = Windows(split.validation_store, split.validation_seeds, config.policy.num_frames, config.policy.horizon)
+    held_out = Windows(split.validation_store, split.validation_seeds, *shape)
     pairs = None
     if config.counterfactual_pairs:
         pairs = CuePairs.load(
@@ -152,14 +158,18 @@ def prepare(config: TrainConfig) -> Preparation:
             interface.action,
             config.policy.num_frames,
             config.counterfactual_pairs,
+            config.policy.frame_stride,
         )
     statistics = split.store.statistics(split.seeds)
+    objective = Objective(config.recipe, policy.normaliser, windows)
     return Preparation(
         config=config,
         split=split,
         windows=windows,
-        validation=ValidationSet(held_out, config.validation_windows, pairs, statistics, config.batch_size),
+        validation=ValidationSet(held_out, config.validation_windows, pairs, statistics, config.batch_size, objective),
         policy=policy.to(device),
+        augmentation=Augmentation(config.recipe, config.seed, windows.eef_state_NE.mean(axis=0)),
+        objective=objective,
         platform={"device": device, "num_threads": torch.get_num_threads(), "versions": versions()},
         choice=choice,
         transform_code=code,

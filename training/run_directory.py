@@ -40,7 +40,7 @@ from smidgen.runtime.files import (
     write_json_atomic,
 )
 from smidgen.runtime.schemas import Sha256, check_type, refuse, require_version
-from smidgen.training.optimiser import load_optimiser_tensors
+from smidgen.training.optimiser import WeightAverage, load_optimiser_tensors
 
 SCHEMA_VERSION = 1
 CONFIG_NAME = "config.json"
@@ -53,6 +53,7 @@ FINAL_CHECKPOINT = Path("checkpoints") / "final"
 class _Hashes(TypedDict):
     model: Sha256
     optimiser: Sha256
+    average: typing.NotRequired[Sha256]  # where weights are averaged
 
 
 class _State(TypedDict):
@@ -68,7 +69,7 @@ class ResumePoint:
 
     Attributes:
         step: Optimiser steps taken.
-        tensors: Named tensors by file name (``model``, ``optimiser``).
+        tensors: Named tensors by file name (``model``, ``optimiser``, and ``average`` if weights are averaged).
         memory: The rest of the loop's state, as JSON: metrics so far, losses since the last row, the monitor's state.
     """
 
@@ -257,7 +258,12 @@ class _Memory(TypedDict):
 
 
 def restore(
-    run: Path, point: ResumePoint, policy: LearnedPolicy, optimiser: torch.optim.Optimizer, monitor: CollapseMonitor
+    run: Path,
+    point: ResumePoint,
+    policy: LearnedPolicy,
+    optimiser: torch.optim.Optimizer,
+    monitor: CollapseMonitor,
+    average: WeightAverage | None = None,
 ) -> tuple[list[dict[str, Any]], dict[str, list[float]]]:
     """Restores a resume point.
 
@@ -267,6 +273,7 @@ def restore(
         policy: Receives its weights.
         optimiser: Receives its state; built in the same way as the saved one.
         monitor: Receives its state.
+        average: Receives its weights, if weights are averaged.
 
     Returns:
         The rows so far, and the losses and gradient norms since the last one.
@@ -281,6 +288,8 @@ def restore(
         policy.load_state_dict(point.tensors["model"])
         _check_optimiser(optimiser, point.tensors["optimiser"])
         load_optimiser_tensors(optimiser, point.tensors["optimiser"])
+        if average is not None:
+            average.load(point.tensors["average"])
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RuntimeError, OverflowError) as error:
         reason = " ".join(str(error).split())[:120]
         raise UserError(

@@ -17,7 +17,7 @@ from smidgen.evaluation.collapse.labels import CUE
 from smidgen.policies.choose_transform import AUTO
 from smidgen.policies.registry import DEFAULT
 from smidgen.policies.transforms import TRANSFORMS
-from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
+from smidgen.runtime.command_line import HELP_ALL, command_help, compose_config, run_command, wants_help
 from smidgen.training.config import TrainConfig, command_line_schema
 
 USAGE = "smidgen-train demos=DIR out=DIR [key=value ...]"
@@ -45,16 +45,16 @@ def kind_of(arguments: Sequence[str]) -> str:
     return given[-1] if given else DEFAULT
 
 
-def help_text(kind: str = DEFAULT) -> str:
-    """The ``--help`` text for a kind of policy."""
+def help_text(kind: str = DEFAULT, *, everything: bool = False) -> str:
+    """The ``--help`` text for a kind of policy, or with everything that of ``--help-all``."""
     schema = command_line_schema(kind)
     has_transform = "transform" in {each.name for each in dataclasses.fields(schema)}
-    return command_help(USAGE, SUMMARY + TRANSFORMS_NOTE * has_transform, schema)
+    return command_help(USAGE, SUMMARY + TRANSFORMS_NOTE * has_transform, schema, everything=everything)
 
 
 def _body(arguments: list[str]) -> None:
     if wants_help(arguments):
-        print(help_text(kind_of(arguments)))
+        print(help_text(kind_of(arguments), everything=HELP_ALL in arguments))
         return
     config = read_config(arguments)
     # Imported here: matplotlib and TensorBoard take a second, which a mistyped key should not cost.

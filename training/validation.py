@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from smidgen.data_collection.store import EpisodeStore
 from smidgen.evaluation.collapse import CollapseMonitor, CollapseReading
@@ -24,6 +23,7 @@ from smidgen.policies.learned_policy import LearnedPolicy, cameras_to_channels
 from smidgen.runtime.action_spec import ActionSpec
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import finite_or_none
+from smidgen.training.recipe import Objective
 from smidgen.training.windows import WindowBatch, Windows
 
 
@@ -38,7 +38,13 @@ class CuePairs:
 
     @classmethod
     def load(
-        cls, store: EpisodeStore, seeds: Sequence[int], action: ActionSpec, num_frames: int, count: int
+        cls,
+        store: EpisodeStore,
+        seeds: Sequence[int],
+        action: ActionSpec,
+        num_frames: int,
+        count: int,
+        frame_stride: int = 1,
     ) -> CuePairs:
         """Loads at most ``count`` pairs, spread over the given episodes.
 
@@ -47,17 +53,20 @@ class CuePairs:
         """
         pairs = store.counterfactuals(seeds)
         history = pairs["frames"].shape[1]
-        if num_frames > history:
+        needed = (num_frames - 1) * frame_stride + 1
+        if needed > history:
+            strided = f" at frame_stride={frame_stride}, {needed} in all" if frame_stride > 1 else ""
             raise UserError(
                 f"{store.directory}: its counterfactual pairs have {history} frames, but the policy sees num_frames="
-                f"{num_frames}; lower num_frames, collect with a longer history, or set counterfactual_pairs=0"
+                f"{num_frames}{strided}; lower num_frames, collect with a longer history, or set counterfactual_pairs=0"
             )
+        seen = slice(history - needed, None, frame_stride)
         total = len(pairs["step"])
         chosen = np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(np.int64))
         positions = action.position_indices
         return cls(
-            frames_KTHWC=cameras_to_channels(pairs["frames"][chosen, -num_frames:]),
-            frames_moved_KTHWC=cameras_to_channels(pairs["frames_moved"][chosen, -num_frames:]),
+            frames_KTHWC=cameras_to_channels(pairs["frames"][chosen, seen]),
+            frames_moved_KTHWC=cameras_to_channels(pairs["frames_moved"][chosen, seen]),
             eef_state_KE=pairs["eef_state"][chosen],
             delta_target_KP=(pairs["target_moved"] - pairs["target"])[chosen][:, positions],
         )
@@ -85,16 +94,24 @@ class ValidationSet:
         pairs: Moved-cue pairs of the held-out episodes, or None.
         statistics: Of the training episodes, for the blind references.
         batch_size: Windows per forward pass.
+        objective: The loss; all targets have the same weight here.
     """
 
     def __init__(
-        self, windows: Windows, count: int, pairs: CuePairs | None, statistics: DemoStatistics, batch_size: int
+        self,
+        windows: Windows,
+        count: int,
+        pairs: CuePairs | None,
+        statistics: DemoStatistics,
+        batch_size: int,
+        objective: Objective,
     ) -> None:
         self._batch = windows.gather(windows.evenly_spaced(count))
         self._episode = windows.gather(windows.first_episode())
         self._pairs = pairs if pairs is not None and len(pairs) else None
         self._statistics = statistics
         self._batch_size = batch_size
+        self._objective = objective
 
     def measure(self, policy: LearnedPolicy, monitor: CollapseMonitor, step: int) -> dict[str, Any]:
         """Measures a policy and updates the monitor.
@@ -143,7 +160,7 @@ class ValidationSet:
             predicted_NHA=policy.decode(features),
             targets_NHA=batch.targets_BHA,
             time_mean_NHA=self._statistics.time_mean_at(ahead_NH),
-            loss=float(functional.mse_loss(features, encoded)),
+            loss=float(self._objective(features, encoded)),
         )
 
     def _cue_deltas(self, policy: LearnedPolicy, positions: list[int]) -> dict[str, torch.Tensor]:

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -53,24 +53,28 @@ class Windows:
         seeds: Episodes to use, each with at least one step.
         num_frames: Frames T that a policy sees, the newest last.
         horizon: Targets H that it predicts, the first for the newest frame.
+        frame_stride: Steps from one frame to the next.
 
     Raises:
         UserError: If there is no episode.
     """
 
-    def __init__(self, store: EpisodeStore, seeds: Sequence[int], num_frames: int, horizon: int) -> None:
+    def __init__(
+        self, store: EpisodeStore, seeds: Sequence[int], num_frames: int, horizon: int, frame_stride: int = 1
+    ) -> None:
         if not seeds:
             raise UserError("no successful episodes to make windows from; collect more demonstrations")
         self._store = store
         self._seeds = tuple(seeds)
-        self._past = np.arange(1 - num_frames, 1)
+        self._past = frame_stride * np.arange(1 - num_frames, 1)
         self._future = np.arange(horizon)
         self._open_frames: OrderedDict[int, np.ndarray] = OrderedDict()
-        actions, eef_states = [], []
+        actions, eef_states, phases = [], [], []
         for index, seed in enumerate(self._seeds):
             episode = store.episode(seed)
             actions.append(episode.actions)
             eef_states.append(episode.eef_state)
+            phases.append(episode.phase)
             if index < MAX_OPEN_EPISODES:
                 self._open_frames[index] = np.asarray(episode.frames)
         lengths = np.array([len(episode_actions) for episode_actions in actions])
@@ -79,6 +83,7 @@ class Windows:
         self._episode_N = np.repeat(np.arange(len(actions)), lengths)
         self.actions_NA = np.concatenate(actions)
         self.eef_state_NE = np.concatenate(eef_states)
+        self._phase_N = np.concatenate(phases)
 
     def __len__(self) -> int:
         return len(self.actions_NA)
@@ -89,18 +94,31 @@ class Windows:
 
     def gather(self, indices_B: Int[np.ndarray, " B"]) -> WindowBatch:
         """The windows at the given positions in 0..len-1."""
-        first_B, last_B = self._first_N[indices_B], self._last_N[indices_B]
+        first_B = self._first_N[indices_B]
         past_BT = np.maximum(indices_B[:, None] + self._past, first_B[:, None]) - first_B[:, None]
-        future_BH = np.minimum(indices_B[:, None] + self._future, last_B[:, None])
         frames = [
             self._frames(episode)[past_T] for episode, past_T in zip(self._episode_N[indices_B], past_BT, strict=True)
         ]
         return WindowBatch(
             frames_BTHWC=cameras_to_channels(np.stack(frames)),
             eef_state_BE=self.eef_state_NE[indices_B],
-            targets_BHA=self.actions_NA[future_BH],
+            targets_BHA=self.actions_NA[self.future(indices_B)],
             step_B=indices_B - first_B,
         )
+
+    def future(self, indices_B: Int[np.ndarray, " B"]) -> Int[np.ndarray, "B H"]:
+        """Steps, as positions of 0..len-1, whose actions are the windows' targets."""
+        return np.minimum(indices_B[:, None] + self._future, self._last_N[indices_B][:, None])
+
+    def near_phase_change(self, within: int) -> Bool[np.ndarray, " N"]:
+        """Which steps lie within so many of a step at which the expert begins another phase."""
+        is_change_N = (np.diff(self._phase_N, prepend=self._phase_N[0]) != 0) & (np.arange(len(self)) != self._first_N)
+        change_K = np.flatnonzero(is_change_N)
+        near_KW = change_K[:, None] + np.arange(-within, within + 1)
+        is_inside_KW = (near_KW >= self._first_N[change_K][:, None]) & (near_KW <= self._last_N[change_K][:, None])
+        is_near_N = np.zeros(len(self), bool)
+        is_near_N[near_KW[is_inside_KW]] = True
+        return is_near_N
 
     def evenly_spaced(self, count: int) -> Int[np.ndarray, " count"]:
         """At most ``count`` positions, spread over all episodes and steps."""

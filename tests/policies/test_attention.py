@@ -26,7 +26,7 @@ def plain_attention(attention: ByteCrossAttention, queries: Tensor, x: Tensor) -
     if attention.norm is not None:
         tokens = attention.norm(tokens)
     heads = (attention.num_heads, -1)
-    query = attention.to_query(queries).unflatten(-1, heads).transpose(0, 1)
+    query = attention.to_query(queries).unflatten(-1, heads).transpose(-3, -2)
     key = attention.to_key(tokens).unflatten(-1, heads).transpose(1, 2)
     value = attention.to_value(tokens).unflatten(-1, heads).transpose(1, 2)
     weights = torch.softmax(query @ key.transpose(2, 3) / math.sqrt(query.shape[-1]), dim=-1)
@@ -43,9 +43,10 @@ def cases(draw: st.DrawFn) -> Case:
     positions = PositionEncoding(encoding, grid, bands)
     attention = ByteCrossAttention(6, channels, positions, num_heads=heads, layer_norm=draw(st.booleans()))
     randomise(attention)
-    queries = torch.randn(draw(st.integers(1, 4)), 6)
+    batch, num_queries = draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    queries = torch.randn(*draw(st.sampled_from([(), (batch,)])), num_queries, 6)
     scale, offset = draw(st.sampled_from([(1.0, 0.0), (0.1, 0.5), (3.0, -2.0)]))
-    x = torch.randn(draw(st.integers(1, 4)), math.prod(grid), channels) * scale + offset
+    x = torch.randn(batch, math.prod(grid), channels) * scale + offset
     return attention, queries, x
 
 

@@ -7,6 +7,7 @@ import pytest
 from smidgen.policies.cnn import CnnConfig
 from smidgen.policies.registry import TRAINED
 from smidgen.runtime.errors import UserError
+from smidgen.runtime.flat_config import is_later
 from smidgen.training.config import KEYS_WITHOUT_INFLUENCE, PLATFORM_KEYS, command_line_schema
 from smidgen.training.train import read_config
 
@@ -68,7 +69,9 @@ def test_settings_hold_every_key_that_decides_the_result(kind):
     keys = {key.name for key in dataclasses.fields(command_line_schema(kind))} | {"state_dim"}
     settings = read_config([*PLACES, f"policy={kind}"]).settings()
     hidden = {*KEYS_WITHOUT_INFLUENCE, *PLATFORM_KEYS, "policy" if kind == "perceiver" else "state_dim"}
-    assert set(settings) == keys - hidden
+    at_default = {key.name for key in dataclasses.fields(command_line_schema(kind)) if is_later(key)}
+    assert set(settings) == keys - hidden - at_default
+    assert read_config([*PLACES, f"policy={kind}", "frame_stride=2"]).settings() == {**settings, "frame_stride": 2}
     assert settings.get("policy", "perceiver") == kind
 
 

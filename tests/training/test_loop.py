@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from training_runs import hashed_files, stop_at
 
 from smidgen.policies.checkpoint import load_checkpoint, read_checkpoint_card
 from smidgen.runtime.errors import UserError
@@ -35,12 +36,6 @@ sys.exit(main())
 """
 
 
-def hashed_files(run: Path) -> dict[str, str]:
-    """Everything that must not depend on when, where and in how many pieces a run was trained."""
-    names = ("metrics.jsonl", "checkpoints/final/model.safetensors", "checkpoints/final/checkpoint.json")
-    return {name: sha256_file(run / name) for name in names}
-
-
 def curves(run: Path) -> dict[str, list[tuple[int, float]]]:
     """What TensorBoard shows of a run, speeds apart."""
     events = EventAccumulator(str(run / "tensorboard"))
@@ -53,17 +48,6 @@ def as_arguments(config) -> list[str]:
     pairs = {name: list(value) if isinstance(value, tuple) else value for name, value in flat_values(config).items()}
     spelled = {key: "null" if value is None else str(value).replace(" ", "") for key, value in pairs.items()}
     return [f"{key}={value}" for key, value in spelled.items()]
-
-
-def stop_at(monkeypatch, step: int, number: int) -> None:
-    take_step = Trainer._take_step
-
-    def take_step_and_signal(self, log):
-        if self.step == step:
-            os.kill(os.getpid(), number)
-        return take_step(self, log)
-
-    monkeypatch.setattr(Trainer, "_take_step", take_step_and_signal)
 
 
 def test_a_run_leaves_what_it_promises(finished_run, data_set):

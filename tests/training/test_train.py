@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import dataclasses
 import signal
 
 import pytest
 
+from smidgen.runtime.flat_config import is_later
 from smidgen.training import loop, train
+from smidgen.training.config import command_line_schema
 from smidgen.training.train import help_text, main
 
 
@@ -19,6 +22,17 @@ def test_help_fits_a_screen(monkeypatch, capsys):
     assert 24 <= len(lines) <= 58
     assert max(map(len, lines)) <= 120
     assert "state_dim" not in help_text()
+
+
+def test_help_names_every_key_and_help_all_explains_it(monkeypatch, capsys):
+    assert run(monkeypatch, "--help-all") == 0
+    explained = capsys.readouterr().out
+    assert explained == help_text(everything=True) + "\n"
+    assert max(map(len, explained.splitlines())) <= 120
+    for key in dataclasses.fields(command_line_schema("perceiver")):
+        assert f"  {key.name}=" in explained
+        assert (f"  {key.name}=" in help_text()) != is_later(key)
+        assert key.name in help_text()
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,17 @@ def test_pairs_with_too_short_a_history_are_refused(data_set, prepared):
     assert len(CuePairs.load(store, [0, 1], layout, num_frames=4, count=3)) == 3
     with pytest.raises(UserError, match="pairs hold 4 frames, the policy sees num_frames=5"):
         CuePairs.load(store, [0, 1], layout, num_frames=5, count=3)
+    with pytest.raises(UserError, match="num_frames=3 at frame_stride=2, 5 in all; lower num_frames"):
+        CuePairs.load(store, [0, 1], layout, num_frames=3, count=3, frame_stride=2)
+
+
+def test_pairs_are_seen_at_the_policys_stride(data_set, prepared):
+    store = EpisodeStore.open(data_set)
+    layout = prepared.policy.interface.action
+    whole = CuePairs.load(store, [0, 1], layout, num_frames=4, count=3)
+    strided = CuePairs.load(store, [0, 1], layout, num_frames=2, count=3, frame_stride=3)
+    np.testing.assert_array_equal(strided.frames_KTHWC, whole.frames_KTHWC[:, [0, 3]])
+    np.testing.assert_array_equal(strided.frames_moved_KTHWC, whole.frames_moved_KTHWC[:, [0, 3]])
 
 
 def test_an_own_validation_set(tmp_path, tiny_config, write_data_set):

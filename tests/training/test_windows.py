@@ -9,22 +9,24 @@ from smidgen.training import windows as windows_module
 from smidgen.training.windows import EpochSampler, Windows
 
 
-def reference_windows(store, seeds, num_frames, horizon):
+def reference_windows(store, seeds, num_frames, horizon, stride=1):
     """The definition, step by step: what :class:`Windows` gathers must equal this."""
     for seed in seeds:
         episode = store.episode(seed)
         for step in range(episode.num_steps):
-            frames = [episode.frames[max(step - back, 0)] for back in reversed(range(num_frames))]
+            frames = [episode.frames[max(step - stride * back, 0)] for back in reversed(range(num_frames))]
             frames = [np.concatenate(list(cameras), axis=-1) for cameras in frames]
             targets = [episode.actions[min(step + ahead, episode.num_steps - 1)] for ahead in range(horizon)]
             yield np.stack(frames), episode.eef_state[step], np.stack(targets), step
 
 
-@pytest.mark.parametrize(("num_cameras", "num_frames", "horizon"), [(1, 3, 8), (2, 1, 1), (1, 15, 20)])
-def test_windows_equal_the_plain_loop(tmp_path, write_data_set, num_cameras, num_frames, horizon):
+@pytest.mark.parametrize(
+    ("num_cameras", "num_frames", "horizon", "stride"), [(1, 3, 8, 1), (2, 1, 1, 1), (1, 15, 20, 1), (1, 3, 2, 4)]
+)
+def test_windows_equal_the_plain_loop(tmp_path, write_data_set, num_cameras, num_frames, horizon, stride):
     store = EpisodeStore.open(write_data_set(tmp_path / "set", num_episodes=3, num_cameras=num_cameras))
-    windows = Windows(store, store.training_seeds, num_frames, horizon)
-    expected = list(reference_windows(store, store.training_seeds, num_frames, horizon))
+    windows = Windows(store, store.training_seeds, num_frames, horizon, stride)
+    expected = list(reference_windows(store, store.training_seeds, num_frames, horizon, stride))
     assert len(windows) == len(expected)
     order = np.random.default_rng(0).permutation(len(windows))
     batch = windows.gather(order)
