@@ -359,12 +359,10 @@ class LearnedPolicy(nn.Module):
         states = [None if eef_state is None else np.asarray(eef_state)[row] for row in rows]
         with one_thread(), torch.inference_mode():
             self._weights = self.network.weights() if self._weights is None else self._weights
-            chunks = [
-                self._features(seen_BTHWC[row], state, self._weights) for row, state in zip(rows, states, strict=True)
-            ]
-            if self._ensemble is not None:
-                return self.decode(self._ensemble.add(torch.cat(chunks)))
-            return np.concatenate([self.decode(chunk) for chunk in chunks])
+            inputs = [(seen_BTHWC[row], state, self._weights) for row, state in zip(rows, states, strict=True)]
+            if self._ensemble is None:
+                return np.concatenate([self.predict_chunk(*each) for each in inputs])
+            return self.decode(self._ensemble.add(torch.cat([self._features(*each) for each in inputs])))
 
 
 @contextlib.contextmanager

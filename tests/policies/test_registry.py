@@ -136,7 +136,7 @@ def test_a_kind_that_does_not_exist_lists_those_that_do():
         ("vit", {"num_heads": 3}, "divides width 8"),
         ("vit", {"patch_size": 5}, "divides the frames' 16"),
         ("nearest", {"num_features": 10**9}, "num_features in 1..4096"),
-        ("nearest", {"use_eef_state": True}, "frames alone"),
+        ("nearest", {"use_eef_state": True}, "compares only frames"),
         ("linear", {"horizon": 0}, "horizon"),
     ],
 )

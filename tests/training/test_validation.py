@@ -87,7 +87,7 @@ def test_pairs_with_too_short_a_history_are_refused(data_set, prepared):
     store = EpisodeStore.open(data_set)
     layout = prepared.policy.interface.action
     assert len(CuePairs.load(store, [0, 1], layout, num_frames=4, count=3)) == 3
-    with pytest.raises(UserError, match="pairs hold 4 frames, the policy sees num_frames=5"):
+    with pytest.raises(UserError, match="pairs have 4 frames, but the policy sees num_frames=5"):
         CuePairs.load(store, [0, 1], layout, num_frames=5, count=3)
     with pytest.raises(UserError, match="num_frames=3 at frame_stride=2, 5 in all; lower num_frames"):
         CuePairs.load(store, [0, 1], layout, num_frames=3, count=3, frame_stride=2)
