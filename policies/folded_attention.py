@@ -88,7 +88,7 @@ def folded_attention(
     Returns:
         The weighted sum of contents, and the weights' marginals over grid rows and columns (None if the maps are None).
     """
-    if torch.is_inference_mode_enabled():
+    if not torch.is_grad_enabled() and (_is_compiling() or torch.is_inference_mode_enabled()):
         # No gradient is needed here, and a call through autograd costs latency.
         sums, _ = _weighted_sums(x_BCN, g_BN, a_RC, p_RI, q_RJ)
         return sums

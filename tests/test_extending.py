@@ -296,7 +296,7 @@ def test_a_change_of_a_tasks_code_is_noticed(at_task: Path, capsys: pytest.Captu
         (
             "    def _after_reset",
             "    def privileged(self):\n        return {}\n\n    def _after_reset",
-            r"expected privileged\(\) to hold eef_position_m",
+            r"expected privileged\(\) to contain eef_position_m",
         ),
     ],
 )
