@@ -1,26 +1,26 @@
-"""Why an episode failed, derived from the simulator's state: one label per failed episode.
+"""Labels each failed episode with the reason why it failed, derived from the simulator's state.
 
-The first that applies, in this order:
+The first reason that applies, in this order:
 
 1. ``simulator_error``, ``policy_error``: the episode was aborted (rollout.py).
-2. ``not_held``: success is there at the end, and was not for long enough.
-3. ``out_of_bounds``: at the end, the gripper stands at the edge of the action's box, or the object has left it.
-4. ``collapsed``: the path is the mean path and not this episode's own. That is asked afterwards, of every failure but
-   the first and the third kind, since it takes the expert's paths on the same seeds (`with_collapsed`).
-5. ``dropped``: the object was in hand, and has fallen since.
-6. ``misplaced``: the object was in hand and lies elsewhere; without one, the fingertips are down beside the goal.
-7. ``missed_grasp``: it came near the object and closed or went on, without the object in hand.
-8. ``stalled``: it stood still to the end.
-9. ``not_held``: success was there for a moment.
-10. ``never_reached``: it never came near.
-11. ``timeout``: none of these; it was still active.
+2. ``not_held``: the episode ends in success, but it was not held for long enough.
+3. ``out_of_bounds``: at the end, the gripper is at the edge of the action's box, or the object has left the box.
+4. ``collapsed``: the path is the mean path and not this episode's own. This is tested afterwards, for all failures but
+   the first and the third kind, since it needs the expert's paths on the same seeds (`with_collapsed`).
+5. ``dropped``: the object was grasped and has fallen since.
+6. ``misplaced``: the object was grasped and lies elsewhere; without an object, the fingertips are down beside the goal.
+7. ``missed_grasp``: the gripper came near the object and closed or moved on without a grasp.
+8. ``stalled``: the gripper stood still to the end.
+9. ``not_held``: success was reached for a moment.
+10. ``never_reached``: the gripper never came near.
+11. ``timeout``: none of these; the policy was still active.
 
-A rule speaks only where the task's privileged state has what it reads: ``dropped`` and ``missed_grasp`` need a free
-object, one that has an ``object_rest_height_m``, and ``is_grasped``.
+A rule applies only if the task's privileged state has the entries that it reads: ``dropped`` and ``missed_grasp`` need
+``is_grasped`` and a free object, which is one with an ``object_rest_height_m``.
 
-The mean path is that of the scripted expert on the very same seeds: the time-mean of its paths, shorter ones padded
-with their last point. Paths are compared as curves, whatever the speed: a blind policy without a clock may follow the
-mean path slower than the expert does.
+The mean path is the time mean of the scripted expert's paths on the same seeds, with shorter ones padded with their
+last point. Paths are compared as curves regardless of speed: a blind policy without a clock may follow the mean path
+more slowly than the expert.
 
 Letters: ``S``, ``M`` points of a path.
 """
@@ -38,16 +38,16 @@ from smidgen.envs.specs import TaskSpec
 from smidgen.evaluation.protocol import POLICY_ERROR, SIMULATOR_ERROR, SUCCESS
 from smidgen.evaluation.record_schema import EpisodeRow
 
-# A change of the rules below makes stored answers of unfinished evaluations worthless.
+# Stored answers of unfinished evaluations are discarded when the rules below change.
 RULES_VERSION = 2
-# In a grasp the grip is up to 6 cm from the centre of the largest objects, e.g. of a nut that is held by its handle.
+# A grip is up to 6 cm from the centre of the largest objects, e.g. a nut that is held by its handle.
 NEAR_M = 0.08
 EDGE_M = 0.005
 # Below the floor of the action's box, an object has fallen off the table.
 OFF_TABLE_M = 0.05
 FALLEN_M = 0.03
 MOVED_M = 0.02
-# The fingertips are down when they are as low as success asks for.
+# The fingertips are down when they are as low as success requires.
 DOWN_M = 0.008
 CLOSING_M = 0.01
 STILL_M = 0.01
@@ -58,18 +58,18 @@ LOST_STEPS = 3
 _PLACES = ("object_position_m", "goal_position_m", "dirt_positions_m")
 _READ = ("eef_position_m", "gripper_opening_m", "is_grasped", "is_success", *_PLACES)
 COLLAPSED = "collapsed"
-# With fewer, the mean path is some episodes' own.
+# With fewer paths, the mean is too close to single paths.
 MIN_PATHS = 10
-# So much nearer to the mean path than to the episode's own: a path that answers to a third of the cue is no longer it.
+# A collapsed path is nearer to the mean path by this factor; one that follows a third of the cue is not.
 NEARER = 0.5
-# Whoever stays this close to the episode's own path has answered to its cue, whatever it failed by.
+# A policy that stays this close to the episode's own path has followed the cue, whatever the reason for its failure.
 OWN_PATH_M = 0.01
 _BEFORE = frozenset({SIMULATOR_ERROR, POLICY_ERROR, "out_of_bounds"})
 
 
 @dataclass(frozen=True, eq=False)
 class _Trace:
-    """What an episode's states showed, at reset and after each of S control steps; by the entries' names."""
+    """An episode's states at reset and after each of S control steps, by entry."""
 
     task: TaskSpec
     states: Mapping[str, np.ndarray]
@@ -95,7 +95,7 @@ class _Trace:
 
     @property
     def is_lost(self) -> bool:
-        """Whether the object was in hand, and at the end is not."""
+        """Whether the object was grasped but is not at the end."""
         return self.can_be_held and len(self.held_steps) > 0 and not self.is_in_hand
 
     @property
@@ -104,7 +104,7 @@ class _Trace:
 
     @property
     def near_steps(self) -> np.ndarray:
-        """Steps at which the gripper was near the object; where there is none, near the goal or any piece of dirt."""
+        """Steps at which the gripper was near the object; without an object, near the goal or any piece of dirt."""
         place = next((self.states[name] for name in _PLACES if name in self.states), None)
         if place is None:
             return np.arange(len(self.eef_S3))
@@ -113,10 +113,10 @@ class _Trace:
 
 
 class FailureObserver:
-    """Watches one episode's privileged state and names its outcome.
+    """Observes one episode's privileged state and labels its outcome.
 
     Args:
-        task: Its action box and its control rate are the measure of some rules.
+        task: Some rules depend on its action box and control rate.
     """
 
     def __init__(self, task: TaskSpec) -> None:
@@ -125,7 +125,7 @@ class FailureObserver:
         self._is_free = False
 
     def see(self, privileged: Mapping[str, Any]) -> None:
-        """Takes in the state after reset or after a control step."""
+        """Stores the state after reset or after a control step."""
         self._is_free = "object_rest_height_m" in privileged
         self._states.append(
             {name: np.array(privileged[name], dtype=np.float64) for name in _READ if name in privileged}
@@ -203,7 +203,7 @@ _RULES: tuple[tuple[str, Callable[[_Trace], bool]], ...] = (
 
 
 def time_mean_path(paths: Iterable[np.ndarray]) -> np.ndarray:
-    """The mean position at each step, shorter paths going on with their last point.
+    """The mean position at each step, with shorter paths padded with their last point.
 
     Args:
         paths: (S, 3) each, at least one, none empty.
@@ -217,7 +217,7 @@ def time_mean_path(paths: Iterable[np.ndarray]) -> np.ndarray:
 
 
 def distance_to_path(path_S3: np.ndarray, other_M3: np.ndarray) -> float:
-    """Root mean square over a path's points of the distance to the nearest point of another, a polyline, in metres."""
+    """RMS distance in metres of a path's points to the nearest point of another path, taken as a polyline."""
     starts_M3, ends_M3 = (other_M3, other_M3) if len(other_M3) == 1 else (other_M3[:-1], other_M3[1:])
     along_M3 = ends_M3 - starts_M3
     offset_SM3 = path_S3[:, None] - starts_M3
@@ -228,7 +228,7 @@ def distance_to_path(path_S3: np.ndarray, other_M3: np.ndarray) -> float:
 
 
 def follows_mean_path(path_S3: np.ndarray, mean_M3: np.ndarray, own_M3: np.ndarray) -> bool:
-    """Whether a path is the mean path and not the one that its episode asked for.
+    """Whether a path is the mean path and not the episode's own.
 
     Args:
         path_S3: The policy's end-effector positions in metres.
@@ -242,11 +242,11 @@ def follows_mean_path(path_S3: np.ndarray, mean_M3: np.ndarray, own_M3: np.ndarr
 def with_collapsed(
     answers: Mapping[int, Mapping[str, Any]], experts: Mapping[int, Mapping[str, Any]]
 ) -> list[EpisodeRow]:
-    """The episodes' rows, those that followed the mean path labelled so.
+    """The episodes' rows, with those that followed the mean path labelled ``collapsed``.
 
     Args:
-        answers: What `items.episode_answer` gave for each of the policy's episodes, by seed.
-        experts: The same for the expert; empty where the task has none, and then no row changes.
+        answers: The result of `items.episode_answer` for each of the policy's episodes, by seed.
+        experts: The same for the expert; empty if the task has none, in which case no row changes.
 
     Returns:
         Rows in the order of ``answers``.

@@ -1,6 +1,6 @@
-"""What held-out demonstrations tell of a policy, measure by measure, under the names of the record's collapse part.
+"""Measures of a policy on held-out demonstrations, by their names in the record's collapse part.
 
-NaN is what is undefined, None what was not asked for. All of it is about position coordinates, in metres.
+Undefined measures are NaN, measures that were not requested are None. All use position coordinates only, in metres.
 
 Letters: ``N`` measured steps, ``K`` counterfactual pairs, ``H`` chunk steps, ``P`` position coordinates.
 """
@@ -27,12 +27,12 @@ NUM_TIME_BINS = 4
 
 
 class PredictionsAndTargets:
-    """Predictions and truth, the measured episodes one after the other.
+    """Predictions and targets of all measured episodes, concatenated.
 
     Args:
         store: The held-out demonstrations.
         steps: Measured steps by seed.
-        answers: What `held_out_predictions.predict_episode` gave, by seed.
+        answers: The result of `held_out_predictions.predict_episode`, by seed.
         coordinates: Names of the position coordinates.
     """
 
@@ -56,22 +56,22 @@ class PredictionsAndTargets:
 
     @property
     def has_chunks(self) -> bool:
-        """Whether the policy predicts chunks, as long in one episode as in another."""
+        """Whether the policy predicts chunks, of the same length in all episodes."""
         answers = self._answers.values()
         lengths = {len(answer["chunks"][0]) for answer in answers if answer.get("chunks")}
         return len(lengths) == 1 and all("chunks" in answer for answer in answers)
 
     def answered(self, name: str, answers: Mapping[int, Mapping[str, Any]] | None = None) -> torch.Tensor:
-        """One of the answers' arrays, position coordinates alone: (rows, P) or (rows, H, P)."""
+        """One of the answers' arrays, only position coordinates: (rows, P) or (rows, H, P)."""
         chosen = self._answers if answers is None else answers
         return joined(chosen[seed][name] for seed in self.steps)[..., self.positions]
 
     def actions_at(self, steps: Mapping[int, np.ndarray], seeds: Mapping[int, int] | None = None) -> torch.Tensor:
-        """The expert's actions at some steps (any shape) of each episode, which goes on with its last one.
+        """The expert's actions at some steps (any shape) of each episode, which is padded with its last action.
 
         Args:
             steps: By seed.
-            seeds: Where given, whose actions to take instead of the seed's own.
+            seeds: If given, the seeds whose actions to use instead.
         """
         rows = []
         for seed, kept in steps.items():
@@ -81,7 +81,7 @@ class PredictionsAndTargets:
 
 
 def fit_and_skills(data: PredictionsAndTargets, train_statistics: DemoStatistics | None) -> dict[str, Any]:
-    """Fit per coordinate, and skill against the blind references."""
+    """Fit per coordinate, and skill against the references that see nothing."""
     prediction, target = data.prediction, data.target
     measured: dict[str, Any] = {
         "r2": collapse.r2_per_coordinate(prediction, target).tolist(),
@@ -130,7 +130,7 @@ def r2_by_chunk_step(data: PredictionsAndTargets) -> list[list[float]]:
 
 
 def distances_to_the_mean(data: PredictionsAndTargets, statistics: DemoStatistics) -> dict[str, float]:
-    """Whether a blind policy would be at the mean: asked where the cue decides, at the pairs, if there are any."""
+    """Distances to the mean, measured at the counterfactual pairs, where the cue decides, if there are any."""
     at_pairs = len(data.pairs["step"]) > 0
     steps = data.pairs["step"] if at_pairs else data.step_N
     prediction, target = (data.answered("frames"), data.pair_target) if at_pairs else (data.prediction, data.target)
@@ -159,14 +159,14 @@ def cue_skill(data: PredictionsAndTargets, twin_answers: Mapping[int, Mapping[st
 
 
 def over_time(data: PredictionsAndTargets, train_statistics: DemoStatistics | None) -> list[dict[str, Any]]:
-    """R^2, skill against the time-mean and cue slope in parts of the episode, early to late."""
+    """R^2, skill against the time mean and cue slope in parts of the episode, early to late."""
     bins = collapse.in_time_bins(torch.as_tensor(data.step_N), NUM_TIME_BINS)
     pair_step = torch.as_tensor(data.pairs["step"])
     has_pairs = len(pair_step) > 0
     moved = data.answered("frames_moved") - data.answered("frames") if has_pairs else data.pair_change
     rows = []
     for first, last, inside_N in bins:
-        # The last part takes whatever pairs lie behind the last measured step.
+        # The last part includes the pairs after the last measured step.
         at_K = (pair_step >= first) & ((pair_step <= last) | (last == bins[-1][1]))
         prediction, target = data.prediction[inside_N], data.target[inside_N]
         skill = math.nan
@@ -187,7 +187,7 @@ def over_time(data: PredictionsAndTargets, train_statistics: DemoStatistics | No
 
 
 def joined(parts: Iterable[Any]) -> torch.Tensor:
-    """Rows of several episodes, one after the other, as float64; episodes without rows are left out."""
+    """Rows of several episodes, concatenated as float64; episodes without rows are left out."""
     arrays = [np.asarray(part, dtype=np.float64) for part in parts]
     return torch.as_tensor(np.concatenate([array for array in arrays if len(array)]))
 

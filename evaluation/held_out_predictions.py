@@ -1,7 +1,7 @@
-"""Offline collapse measures: a policy's predictions on held-out demonstrations, also with moved cue or without input.
+"""A policy's predictions on held-out demonstrations, also with the cue moved or without input.
 
-Every policy is measured on the action that it would command now (the first of a chunk), so that rows compare. One that
-has ``chunk`` is asked for that window by window; any other replays the stored observations through ``act``.
+Every policy is measured on the action that it would command now (the first of a chunk), so that rows are comparable. A
+policy with ``chunk`` predicts each window separately; any other policy gets the stored observations through ``act``.
 
 Letters: ``K`` measured steps or pairs, ``T`` frames of history, ``N`` cameras, ``A`` action coordinates, ``E``
 end-effector state, ``H W`` rows and columns (``H`` before an ``A`` is the horizon).
@@ -25,7 +25,7 @@ from smidgen.policies.policy_calls import PolicyCalls, PolicyError
 from smidgen.runtime.errors import UserCodeError, UserError
 
 BATCH = 16
-# Which answers an item gives: part of the name of its stored answer.
+# Version of the answers: part of the name of a stored answer.
 ANSWERS_VERSION = 2
 # Every PROBE_STRIDE-th measured step is also predicted from another episode's frames, and from blank ones.
 PROBE_STRIDE = 4
@@ -34,11 +34,11 @@ BLANK = 128
 
 @dataclass(frozen=True)
 class HeldOutItem:
-    """One held-out demonstration and the steps to predict; a twin is asked about pairs with the cue hidden.
+    """One held-out demonstration and the steps to predict; a twin predicts the pairs with the cue hidden.
 
-    ``demos_sha256`` is the hash that the demonstrations had when the evaluation began; None where it does not matter.
+    ``demos_sha256`` is the hash of the demonstrations when the evaluation began; None if it does not matter.
 
-    A policy that fails is an answer that says so, or with ``keep_going`` false an error.
+    If the policy fails, the answer contains the failure; without ``keep_going`` it is an error.
     """
 
     source: PolicySource
@@ -52,10 +52,10 @@ class HeldOutItem:
 
 @functools.lru_cache(maxsize=1)
 def open_store(directory: str, sha256: str | None = None) -> EpisodeStore:
-    """The process's held-out demonstrations; the command has verified them.
+    """The process's held-out demonstrations, which the command has already verified.
 
     Raises:
-        UserError: If they are no longer those with the hash.
+        UserError: If they no longer have the expected hash.
     """
     store = EpisodeStore.open(directory, verify=False)
     if sha256 is not None and store.sha256 != sha256:
@@ -64,7 +64,7 @@ def open_store(directory: str, sha256: str | None = None) -> EpisodeStore:
 
 
 def spread_steps(store: EpisodeStore, num_windows: int) -> dict[int, tuple[int, ...]]:
-    """At most ``num_windows`` steps, evenly over all successful episodes and all their moments, by seed."""
+    """At most ``num_windows`` steps by seed, spread evenly over all steps of all successful episodes."""
     lengths = {
         row["seed"]: row["num_steps"] for row in store.manifest["episodes"] if row["seed"] in store.training_seeds
     }
@@ -75,21 +75,21 @@ def spread_steps(store: EpisodeStore, num_windows: int) -> dict[int, tuple[int, 
 
 
 def partner_seed(store: EpisodeStore, seed: int) -> int:
-    """Whose frames an episode is shown instead of its own: the next successful one's, after the last the first's."""
+    """The episode whose frames replace an episode's own: the next successful one, after the last the first."""
     seeds = store.training_seeds
     return seeds[(seeds.index(seed) + 1) % len(seeds)]
 
 
 def predict_episode(item: HeldOutItem) -> dict[str, Any]:
-    """Predictions (K, A) at an episode's steps, under other input, and for its counterfactual pairs.
+    """Predictions (K, A) at an episode's steps, also with other input, and for its counterfactual pairs.
 
     Returns:
         Nested lists: ``prediction``; ``shuffled`` and ``blanked`` for every ``PROBE_STRIDE``-th step; ``frames`` and
-        ``frames_moved`` for the pairs; ``chunks`` (K, H, A) where the policy has them. Of a twin ``frames_hidden``
-        alone. Or ``error`` and ``trace`` alone if the policy fails.
+        ``frames_moved`` for the pairs; ``chunks`` (K, H, A) if the policy has them. Only ``frames_hidden`` for a twin.
+        Only ``error`` and ``trace`` if the policy fails.
 
     Raises:
-        UserCodeError: If the policy fails, and the item is not to keep going.
+        UserCodeError: If the policy fails and ``keep_going`` is false.
     """
     store, calls = open_store(item.demos, item.demos_sha256), open_policy(item.source)
     try:
@@ -102,8 +102,7 @@ def predict_episode(item: HeldOutItem) -> dict[str, Any]:
     except PolicyError as error:
         if not item.keep_going:
             raise _failure(item, error) from error
-        # As in a rollout, a policy that fails is a finding about the policy; the message may name paths, the summary
-        # does not.
+        # As in a rollout, a failure is a finding about the policy; the message may contain paths, the summary does not.
         return {"error": f"the policy failed on held-out demonstrations: {error.summary}", "trace": error.trace}
     return {name: predicted.tolist() for name, predicted in answer.items()}
 
@@ -144,10 +143,10 @@ def _predict_pairs(calls: PolicyCalls, store: EpisodeStore, item: HeldOutItem, n
 
 
 def predict_steps(policy: Policy | PolicyCalls, episode: Episode, steps_K: np.ndarray) -> np.ndarray:
-    """What the policy would command at some steps of a stored episode: float64 (K, A).
+    """The policy's commands at some steps of a stored episode: float64 (K, A).
 
     Raises:
-        PolicyError: If it fails, or answers with anything but finite numbers of the right shape.
+        PolicyError: If it fails, or returns anything but finite numbers of the right shape.
     """
     calls = PolicyCalls.of(policy)
     if calls.has_chunks:
@@ -163,18 +162,18 @@ def predict_steps(policy: Policy | PolicyCalls, episode: Episode, steps_K: np.nd
 def predict_windows(
     policy: Policy | PolicyCalls, frames_KTNHWC: np.ndarray, eef_state_KE: np.ndarray, action_size: int
 ) -> np.ndarray:
-    """What the policy would command after seeing windows of frames, newest last: float64 (K, A).
+    """The policy's commands after windows of frames, newest last: float64 (K, A).
 
-    A policy whose chunks need a longer history than the windows hold sees their first frame repeated.
+    If a policy's chunks need a longer history than the windows have, their first frame is repeated.
 
     Args:
         policy: Any.
         frames_KTNHWC: The windows.
-        eef_state_KE: The end-effector's state at their ends.
+        eef_state_KE: The end-effector's state at the end of each window.
         action_size: Number A of coordinates.
 
     Raises:
-        PolicyError: If it fails, or answers with anything but finite numbers of the right shape.
+        PolicyError: If it fails, or returns anything but finite numbers of the right shape.
     """
     num_stored, calls = frames_KTNHWC.shape[1], PolicyCalls.of(policy)
     if calls.has_chunks:
@@ -188,7 +187,7 @@ def predict_windows(
 
 
 def stored_observations(observes: Iterable[str], frames_BNHWC: Any, eef_state_BE: Any) -> dict[str, Any]:
-    """What a policy that observes some parts would see of stored steps."""
+    """The observations of stored steps for a policy that observes some parts."""
     stored = {"frames": frames_BNHWC, "eef_state": eef_state_BE}
     return {name: stored[name] for name in observes}
 
@@ -202,7 +201,7 @@ def _chunks_at(calls: PolicyCalls, episode: Episode, steps_K: np.ndarray) -> np.
 def _chunks(
     calls: PolicyCalls, frames_KTNHWC: np.ndarray, eef_state_KE: np.ndarray, action_size: int, seed: int = 0
 ) -> np.ndarray:
-    """Predicted chunks (K, H, A); in batches of one fixed size, so that no bit depends on the caller."""
+    """Predicted chunks (K, H, A), in batches of a fixed size, so that the result does not depend on the caller."""
     chunks = [np.empty((0, 1, action_size))]
     for first in range(0, len(frames_KTNHWC), BATCH):
         batch = slice(first, first + BATCH)

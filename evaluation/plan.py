@@ -1,4 +1,4 @@
-"""Turns settings into a validated plan: policy, environment, seeds and held-out windows."""
+"""Makes a validated plan from settings: policy, environment, seeds and held-out windows."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class Plan:
         seeds: The test seeds.
         demos: Held-out demonstrations, if any.
         train_demos: Training demonstrations, if any.
-        twin: The policy's twin that was trained with the cue hidden, if any.
-        steps: Held-out steps to predict, by seed; empty where the policy cannot be measured.
+        twin: The policy's twin, trained with the cue hidden, if any.
+        steps: Held-out steps to predict, by seed; empty if the policy cannot be measured.
         unmeasured_reason: Why nothing can be measured on held-out demonstrations, or "".
         fixed: The part of the record that is known before the first episode.
     """
@@ -55,7 +55,7 @@ class Plan:
 
     @property
     def record_path(self) -> Path:
-        """Where the record will stand."""
+        """The path of the record."""
         return record_path(self.config.out, self.task.name, self.card["name"])
 
 
@@ -67,7 +67,7 @@ def make_plan(config: EvalConfig, make: Callable[..., Any] = make_simulator) -> 
         make: Makes the environment, from task, cameras and image size.
 
     Raises:
-        UserError: For an unknown task or policy, a checkpoint of another task or frame size than was asked for, seeds
+        UserError: For an unknown task or policy, a checkpoint of another task or frame size than requested, seeds
             outside the test range, demonstrations of another task or with seeds of the training set, a damaged data set
             or checkpoint.
     """
@@ -96,13 +96,13 @@ def make_plan(config: EvalConfig, make: Callable[..., Any] = make_simulator) -> 
 def _require_protocol(task: TaskSpec) -> None:
     if task.hold_steps != HOLD_STEPS:
         raise UserError(
-            f"task {task.name!r}: expected task.hold_steps={HOLD_STEPS}, as the protocol of evaluations has it, got "
+            f"task {task.name!r}: expected task.hold_steps={HOLD_STEPS}, as in the evaluation protocol, got "
             f"{task.hold_steps}"
         )
 
 
 def _require_own_record(path: Path) -> None:
-    """Names that differ in capitals alone are one file on some file systems."""
+    """Refuses a name that differs from another only in case: some file systems treat both as one file."""
     for other in find_records(path.parent):
         if other.name.lower() == path.name.lower() and other.name != path.name:
             raise UserError(f"{path} and {other} are the same file on some file systems; choose another name=...")

@@ -1,6 +1,6 @@
-"""What an evaluation has to answer: its episodes, the expert's on the same seeds, and held-out demonstrations.
+"""The work items of an evaluation: its episodes, the expert's on the same seeds, and held-out demonstrations.
 
-Each item has the file of its answer, whose name is a hash of all that the answer depends on.
+Each item has a file for its answer, whose name is a hash of everything that the answer depends on.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def shard_folder(plan: Plan, policy_name: str) -> Path:
 
 
 def _shard(plan: Plan, policy_name: str, identity: dict[str, Any], **item: Any) -> Path:
-    """The file of an item's answer: its name is a hash of all that the answer depends on."""
+    """The file of an item's answer: its name is a hash of everything that the answer depends on."""
     spec = plan.env_spec
     world = {"task": spec.task, "cameras": spec.cameras, "image_size": spec.image_size}
     if spec.code_sha256 is not None:
@@ -49,7 +49,7 @@ def episode_items(plan: Plan) -> dict[Path, EpisodeItem]:
             plan.env_spec,
             seed,
             films.get(seed),
-            # With held-out demonstrations it was done before the workers start, and no simulator waited for.
+            # With held-out demonstrations, it is made before the workers start, without waiting for a simulator.
             dry_call=not plan.steps,
             keep_going=plan.config.keep_going,
         )
@@ -72,7 +72,7 @@ def expert_items(plan: Plan) -> dict[Path, EpisodeItem]:
 
 
 def held_out_items(plan: Plan, is_twin: bool = False) -> dict[Path, HeldOutItem]:
-    """The held-out demonstrations that the policy, or its twin, predicts; none where it is not measured on them."""
+    """The held-out demonstrations that the policy, or its twin, predicts; none if it is not measured on them."""
     source = plan.twin if is_twin else plan.source
     if plan.demos is None or source is None:
         return {}
@@ -94,6 +94,6 @@ def held_out_items(plan: Plan, is_twin: bool = False) -> dict[Path, HeldOutItem]
 
 
 def discard_answers(plan: Plan) -> None:
-    """Removes the policy's stored answers; those of the expert that it is compared with are no answers of its own."""
+    """Removes the policy's stored answers, but not those of the expert that it is compared with."""
     for path in {**episode_items(plan), **held_out_items(plan), **held_out_items(plan, is_twin=True)}:
         path.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""One success rate and its interval, two on shared seeds, Holm's correction, and what a sample size can show.
+"""Intervals of success rates, tests of two policies on shared seeds, Holm's correction, and the power of a sample size.
 
-A rate is k successes out of n episodes, never a bare percentage. Several training seeds are training_seeds.py's.
-A leaf module (NumPy and SciPy alone), so that training and outside code may import it.
+A rate is k successes out of n episodes, never a bare percentage. training_seeds.py handles several training seeds.
+A leaf module (only NumPy and SciPy), so that training and outside code may import it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -69,7 +69,7 @@ def exact_mcnemar(first: Mapping[int, bool], second: Mapping[int, bool]) -> tupl
         second: Success by seed.
 
     Returns:
-        The p-value (1 where no shared seed tells the two apart) and the number of shared seeds.
+        The p-value (1 if no shared seed tells the two apart) and the number of shared seeds.
 
     Source: Q. McNemar, "Note on the sampling error of the difference between correlated proportions",
         Psychometrika 12, 1947; exact form: binomial test on the discordant pairs.
@@ -85,8 +85,8 @@ def exact_mcnemar(first: Mapping[int, bool], second: Mapping[int, bool]) -> tupl
 def mcnemar_power(first: float, second: float, num_seeds: int, significance: float = SIGNIFICANCE) -> float:
     """Probability that the exact McNemar test tells two policies apart.
 
-    Outcomes on the same seed are taken as independent. Where the same seeds are hard for both, fewer pairs are
-    discordant at the same difference, and the power is higher.
+    Outcomes on the same seed are assumed to be independent. If the same seeds are hard for both policies, fewer pairs
+    are discordant at the same difference, and the power is higher.
 
     Args:
         first: Success rate of one policy.
@@ -102,7 +102,7 @@ def mcnemar_power(first: float, second: float, num_seeds: int, significance: flo
     if share == 0.0:
         return 0.0
     discordant = np.arange(num_seeds + 1)
-    # Rejected where the smaller count is at most this; -1 where even 0 is not rare enough.
+    # Rejected if the smaller count is at most this; -1 if even 0 is not rare enough.
     most = binom.ppf(significance / 2, discordant, 0.5)
     most = np.where(binom.cdf(most, discordant, 0.5) <= significance / 2, most, most - 1)
     odds = first_only / share
@@ -113,20 +113,20 @@ def mcnemar_power(first: float, second: float, num_seeds: int, significance: flo
 def minimum_detectable_drop(
     rate: float, num_seeds: int, power: float = POWER, significance: float = SIGNIFICANCE
 ) -> float | None:
-    """How far below a rate another policy has to be for the exact McNemar test to find it with a given power.
+    """How far below a rate another policy must be for the exact McNemar test to detect it with a given power.
 
     Args:
         rate: Success rate of the better policy.
         num_seeds: Shared seeds.
-        power: Wanted probability of finding the difference.
+        power: Required probability of detecting the difference.
         significance: Two-sided level of the test.
 
     Returns:
-        The smallest such difference of rates (:func:`mcnemar_power` says under which assumption); None where not even
-        a policy that never succeeds would be found.
+        The smallest such difference of rates (for the assumption see :func:`mcnemar_power`); None if not even a policy
+        that never succeeds would be detected.
 
     Raises:
-        ValueError: If the rate is outside [0, 1], power or level outside (0, 1), or there is no seed.
+        ValueError: If the rate is outside [0, 1], power or level is outside (0, 1), or there is no seed.
     """
     if not (0 <= rate <= 1 and num_seeds >= 1 and 0 < power < 1 and 0 < significance < 1):
         raise ValueError(

@@ -1,8 +1,8 @@
-"""The mark of a record that somebody has run again: ``RECORD.verification.json`` beside it, tied to its bytes.
+"""The verification mark: ``RECORD.verification.json`` beside a record whose episodes were run again, tied to its bytes.
 
-Which episodes are run again follows from the record's hash and a salt that the verifier chooses after the record was
-handed in, so that nobody can edit a record until its edited episodes are not drawn. A lie that pays calls a failure a
-success: most of the draw is from the episodes that the record calls successes.
+The record's hash and a salt determine which episodes are run again. The verifier chooses the salt after the record was
+submitted, so that nobody can edit a record until its edited episodes are not drawn. Cheating means to call a failure a
+success, so most episodes are drawn from those that the record calls successes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ VERIFIED, DIFFERS, NOT_REPRODUCIBLE = "verified", "differs", "not_reproducible_h
 REPRODUCTIONS = (VERIFIED, DIFFERS, NOT_REPRODUCIBLE)
 BITWISE, STATISTICAL, NONE = "bitwise", "statistical", "none"
 COMPARISONS = (BITWISE, STATISTICAL, NONE)
-# Labels explain failures by rules that get better with time; what an episode did is in the other fields.
+# Without the label: its rules may improve over time, while the other fields contain what happened.
 COMPARED = tuple(field for field in (*OUTCOME_FIELDS, "return") if field != "seed")
 # One in this many of the drawn episodes is a failure in the record.
 _FAILURES_EVERY = 4
@@ -54,7 +54,7 @@ class Verification(TypedDict):
 
 
 def verification_path(record: Path | str) -> Path:
-    """Where the mark of a record stands."""
+    """The path of a record's mark."""
     return Path(record).with_suffix(SUFFIX)
 
 
@@ -66,7 +66,7 @@ def write_verification(record: Path | str, verification: Verification) -> Path:
 
 
 def read_verification(record: Path | str) -> Verification | None:
-    """The mark beside a record; None where there is none.
+    """The mark beside a record; None if there is none.
 
     Raises:
         UserError: If the file is not a valid mark; the message names file and field.
@@ -85,12 +85,12 @@ def drawn_seeds(record: Record, record_sha256: str, salt: str, num_episodes: int
 
     Args:
         record: The record.
-        record_sha256: Of its file.
-        salt: Chosen after the record was handed in.
+        record_sha256: The hash of its file.
+        salt: Chosen after the record was submitted.
         num_episodes: How many; all of them if the record has no more.
 
     Returns:
-        Seeds in increasing order: three in four (or as many as there are) from the episodes called successes.
+        Seeds in increasing order: three in four (or as many as exist) from the episodes called successes.
     """
     order = sorted(
         record["episodes"],
@@ -107,7 +107,7 @@ def num_claimed_drawn(num_claimed: int, num_failed: int, num_episodes: int) -> i
 
 
 def catch_probability(record: Record, num_episodes: int, num_false: int) -> float:
-    """Probability that running some episodes again meets a failure that the record calls a success.
+    """Probability that running some episodes again finds a failure that the record calls a success.
 
     Args:
         record: The record.

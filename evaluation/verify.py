@@ -36,7 +36,7 @@ from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import sha256_file
 from smidgen.runtime.settings import user_path
 
-# The report says how likely it was to be caught with this share of all episodes falsely called successes.
+# The report gives the probability of detection if this share of all episodes were falsely called successes.
 FALSE_SHARE = 0.05
 
 
@@ -70,11 +70,11 @@ def verify_record(
         make: Makes the environment, from task, cameras and image size.
 
     Returns:
-        The mark, every link of the chain, and the mark's path. A mark ``verified`` or ``differs`` of the same bytes
-        stays where this machine could not tell.
+        The mark, every link of the chain, and the mark's path. An existing mark ``verified`` or ``differs`` of the same
+        bytes is kept if this machine cannot tell.
 
     Raises:
-        UserError: If the record is not valid, or something that is needed was not given.
+        UserError: If the record is not valid, or a required option is missing.
     """
     record, record_sha256 = read_record(options.record), sha256_file(options.record)
     source = record_source(
@@ -120,7 +120,7 @@ def verify(arguments: list[str], make: Callable[..., Any] = make_simulator) -> N
         make: Makes the environment, from task, cameras and image size.
 
     Raises:
-        UserError: If the record is not verified; the mark has been written then.
+        UserError: If the record is not verified; the mark is still written.
     """
     parser = argparse.ArgumentParser(
         prog="smidgen-eval verify",
@@ -135,7 +135,9 @@ def verify(arguments: list[str], make: Callable[..., Any] = make_simulator) -> N
     parser.add_argument(
         "--demos", type=user_path, metavar="DIR", help="the training demonstrations, to check their hash"
     )
-    parser.add_argument("--train-demos", type=user_path, metavar="DIR", help="the same, for a baseline made of them")
+    parser.add_argument(
+        "--train-demos", type=user_path, metavar="DIR", help="the same, for a baseline computed from them"
+    )
     parser.add_argument("--policy", metavar="MODULE:CLASS", help="a user's policy; its code will run")
     parser.add_argument(
         "--transform", metavar="MODULE:CLASS", help="the checkpoint's, if it is a user's; its code will run"
@@ -153,7 +155,7 @@ def verify(arguments: list[str], make: Callable[..., Any] = make_simulator) -> N
 
 
 def _report(options: VerifyOptions, mark: Verification, links: list[Link]) -> list[str]:
-    """What was checked, and what would have been found."""
+    """What was checked, and the probability that false successes would have been detected."""
     lines = [f"{link.status:<11} {link.name}: {link.detail}" for link in links]
     if mark["verdict"] == VERIFIED:
         lines.append(f"verified: {mark['reason']}")
@@ -163,6 +165,6 @@ def _report(options: VerifyOptions, mark: Verification, links: list[Link]) -> li
         caught = catch_probability(record, len(mark["seeds"]), num_false)
         lines.append(
             f"{len(mark['seeds'])} of {len(record['episodes'])} episodes, drawn with --salt {mark['salt']}: if "
-            f"{num_false} of the record's successes were failures, one would be met with probability {caught:.3f}"
+            f"{num_false} of the record's successes were failures, one would be found with probability {caught:.3f}"
         )
     return lines

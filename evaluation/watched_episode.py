@@ -1,4 +1,4 @@
-"""Episodes seen through a policy's eyes: their frames, where the policy looked in each, and the pictures of both.
+"""Episodes as a policy saw them: frames, saliency maps, and the videos and pictures made from them.
 
 Letters: ``S`` frames of an episode (at reset and after every step), ``N`` cameras, ``H W`` rows and columns (in the
 pictures those of all cameras, side by side).
@@ -24,10 +24,10 @@ from smidgen.policies.saliency import policy_saliency
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import write_atomic
 
-# Pixels above this quantile of all videos' saliency are shown alike; a few glaring ones would leave the rest dark.
+# Saliency above this quantile of all videos is clipped, so that a few bright pixels do not leave the rest dark.
 FULL_HEAT_QUANTILE = 0.995
 COLOUR_MAP = "inferno"
-# Rec. 601, as a colour frame becomes a grey one.
+# Rec. 601, to convert colour to grey.
 LUMINANCE_RGB = (0.299, 0.587, 0.114)
 LINE_PX, FONT_PX, MARGIN_PX = 15, 12, 4
 PAPER_RGB, INK_RGB = (24, 24, 24), (235, 235, 235)
@@ -35,7 +35,7 @@ SHEET_MOMENTS = 5
 
 
 class EpisodeFilm:
-    """All that is needed to see an episode again through the policy's eyes. A `rollout.Recorder`."""
+    """Records what the policy saw in an episode. A `rollout.Recorder`."""
 
     def __init__(self) -> None:
         self.frames: list[np.ndarray] = []
@@ -43,7 +43,7 @@ class EpisodeFilm:
         self.cue_masks: list[np.ndarray] = []
 
     def capture(self, env: Any) -> None:
-        """Takes frames (N, H, W, 3), the end-effector's state, and the pixels (N, H, W) that the cue changes."""
+        """Stores frames (N, H, W, 3), the end-effector's state, and the pixels (N, H, W) that the cue changes."""
         world = env.unwrapped
         self.frames.append(world.render_frames())
         self.eef_states.append(np.asarray(world.eef_state(), dtype=np.float64))
@@ -61,7 +61,7 @@ class FilmedEpisode:
 
 @dataclass(frozen=True, eq=False)
 class WatchedEpisode(FilmedEpisode):
-    """A filmed episode, its maps (S, N, H, W), and how its outcome is labelled."""
+    """A filmed episode with its saliency maps (S, N, H, W) and its outcome's label."""
 
     maps_SNHW: np.ndarray
     label: str
@@ -75,10 +75,10 @@ class WatchedEpisode(FilmedEpisode):
 
 
 def film_episode(env: Any, policy: LearnedPolicy, seed: int) -> FilmedEpisode:
-    """Runs an episode and keeps what the policy saw.
+    """Runs an episode and records what the policy saw.
 
     Raises:
-        UserError: If it fails before there is anything to see.
+        UserError: If it fails before the first frame.
     """
     film = EpisodeFilm()
     result = rollout(env, policy, seed, film)
@@ -90,8 +90,8 @@ def film_episode(env: Any, policy: LearnedPolicy, seed: int) -> FilmedEpisode:
 def episode_maps(policy: LearnedPolicy, film: EpisodeFilm, method: str) -> np.ndarray:
     """Saliency of every frame's pixels (S, N, H, W), float32.
 
-    A map is what the policy saw in when it last predicted a chunk: it stays for ``num_executed`` frames. The frames of
-    the policy's history are merged by their norm.
+    A map is computed when the policy predicts a chunk and repeated for ``num_executed`` frames. The maps of the frames
+    in the policy's history are combined by their norm.
     """
     frames_SHWC = cameras_to_channels(np.stack(film.frames))
     num_executed = policy.config.num_executed
@@ -115,28 +115,28 @@ def require_method(policy: LearnedPolicy, method: str) -> None:
 
 
 def full_heat(watched: list[WatchedEpisode]) -> float:
-    """Saliency that is shown at full heat; 1 where there is none at all, and nothing will glow."""
+    """The saliency that is shown at full heat; 1 if there is none at all."""
     values = np.concatenate([episode.maps_SNHW.ravel() for episode in watched])
     return float(np.quantile(values, FULL_HEAT_QUANTILE)) or float(values.max()) or 1.0
 
 
 def overlay(frame_HWC: np.ndarray, heat_HW: np.ndarray) -> np.ndarray:
-    """A frame in grey under a heat map: what is cold stays grey, what is hot glows.
+    """A grey frame under a heat map: cold pixels stay grey, hot ones glow.
 
     Args:
         frame_HWC: uint8 (H, W, 3).
-        heat_HW: Heat; 0 and less is cold, 1 and more is hot.
+        heat_HW: Heat, from 0 (cold) to 1 (hot); clipped.
 
     Returns:
         uint8 (H, W, 3).
     """
     heat_HW = np.clip(heat_HW, 0.0, 1.0)
     grey_HW1 = (frame_HWC @ np.array(LUMINANCE_RGB))[..., None]
-    # Imported here: it takes half a second, for which nothing but these films should wait.
+    # Imported here: it takes half a second and only these films need it.
     import matplotlib
 
     glow_HWC = matplotlib.colormaps[COLOUR_MAP](heat_HW)[..., :3] * 255.0
-    # The root brings out what is lukewarm.
+    # The square root makes low heat visible.
     share_HW1 = np.sqrt(heat_HW)[..., None]
     return np.round(grey_HW1 * (1.0 - share_HW1) + glow_HWC * share_HW1).astype(np.uint8)
 
@@ -152,11 +152,11 @@ def captioned(frame_HWC: np.ndarray, lines: Sequence[str]) -> np.ndarray:
 
 
 def contact_sheet(plain: Sequence[np.ndarray], overlaid: Sequence[np.ndarray]) -> bytes:
-    """A PNG of a few moments, evenly from the first frame to the last: plain above, overlay below.
+    """A PNG of a few moments, evenly spaced from the first frame to the last: plain above, overlay below.
 
     Args:
         plain: uint8 (H, W, 3) each, at least one.
-        overlaid: As many, captioned.
+        overlaid: The same number, captioned.
     """
     moments = np.unique(np.linspace(0, len(plain) - 1, SHEET_MOMENTS).round().astype(int))
     columns = [np.concatenate([enlarged(plain[moment]), overlaid[moment]]) for moment in moments]
@@ -174,11 +174,11 @@ class Pictures:
     Attributes:
         out: Their directory.
         task: The task's name.
-        name: The policy's.
-        method: How saliency was measured.
+        name: The policy's name.
+        method: The saliency method.
         scale: Saliency at full heat.
         control_hz: Frames per second of the videos.
-        checkpoint_sha256: Marks the overlay videos.
+        checkpoint_sha256: Written into the overlay videos.
     """
 
     out: Path
@@ -190,7 +190,7 @@ class Pictures:
     checkpoint_sha256: str
 
     def write(self, episode: WatchedEpisode) -> Path:
-        """Writes an episode's three files and says so; returns the overlay video."""
+        """Writes an episode's three files, prints a summary, and returns the path of the overlay video."""
         row = episode.result.row
         path = self.out / video_name(self.task, self.name, row["seed"])
         plain = [np.concatenate(list(frames), axis=1) for frames in episode.film.frames]
@@ -204,7 +204,7 @@ class Pictures:
         print(
             f"seed {row['seed']}: {episode.label} after {row['num_steps']} steps; "
             f"{share:.1%} of the saliency on the cue's {area:.1%} of the pixels; full heat {self.scale:.3g}; "
-            f"{overlay_path}, beside it the plain video and a picture"
+            f"{overlay_path}, with the plain video and a picture beside it"
         )
         return overlay_path
 

@@ -1,7 +1,7 @@
-"""What stands in each cell of a leaderboard table, drawn from a row.
+"""The cells of leaderboard tables, computed from a row.
 
-A cell carries its text for people, its value for machines and sorting, and, when there is no value, the reason why. A
-record from before the detector had a version holds no verdict; a row of several training seeds may hold several.
+A cell has a text to display, a value to sort by and, if there is no value, the reason. Records that predate the
+versioned detector have no verdict; a row with several training seeds may have several.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ MISSING = "\u2013"  # en dash
 MINUS = "\u2212"
 NOT_SEPARABLE = "\u2248"
 SHORT_ENTRY = "\u2020"  # dagger
-OLD_RECORD = "the record is from before the detector had a version"
+OLD_RECORD = "the record predates the versioned detector"
 _CONSTANT = "undefined: the targets of every position are constant"
 _REPRODUCTION_WORDS = {VERIFIED: "verified", DIFFERS: "differs", NOT_REPRODUCIBLE: "not reproducible here"}
-# Beyond, slopes of one verdict are given as a range.
+# More slopes of one verdict than this are shown as a range.
 _MOST_LISTED = 4
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell: ``text`` for people, ``value`` for sorting; a missing value has a ``note`` that tells why."""
+    """One cell: ``text`` to display, ``value`` to sort by; a missing value has a ``note`` with the reason."""
 
     text: str
     value: float | str | None
@@ -68,7 +68,7 @@ def number(value: float, digits: int = 2) -> str:
 
 
 def percent(rate: Rate) -> str:
-    """A success rate in percent; a decimal once the episodes carry it, so that 199 of 200 does not read 100 %."""
+    """A success rate in percent; with one decimal above 100 episodes, so that 199 of 200 does not read 100 %."""
     return f"{100 * rate['rate']:.{0 if rate['n'] <= 100 else 1}f} %"
 
 
@@ -84,7 +84,7 @@ def num_demonstrations(record: Record) -> int | None:
 
 
 def rank_cell(row: Row) -> Cell:
-    """Rank, and whether the row can be told from the best."""
+    """Rank, and whether the row is separable from the best."""
     if row.rank is None:
         kind = "an expert with privileged state" if row.is_privileged else "a baseline"
         return missing(f"{kind}: shown for reference, never ranked")
@@ -95,7 +95,7 @@ def rank_cell(row: Row) -> Cell:
 
 
 def policy_cell(row: Row) -> Cell:
-    """Name, and what sets the policy apart."""
+    """Name, with tags for privileged policies, references and end-effector state."""
     tags = ["privileged"] if row.is_privileged else [row.record["policy"]["kind"]] * (row.rank is None)
     if row.may_be_ranked and "eef_state" in row.record["policy"]["observes"]:
         tags.append("sees end-effector state")
@@ -118,13 +118,13 @@ def success_once_cell(row: Row) -> Cell:
 
 
 def per_seed(row: Row) -> str:
-    """k/n of each training seed, in their order."""
+    """k/n of each training seed, in order."""
     rates = [record["success"] for record in row.records]
     return ", ".join(f"{rate['k']}/{rate['n']}" for rate in rates)
 
 
 def seeds_cell(row: Row) -> Cell:
-    """Training seeds x episodes, marked where that is less than a full entry."""
+    """Training seeds x episodes, marked if less than a full entry."""
     counts = sorted({record["protocol"]["episodes"] for record in row.records})
     text = f"{len(row.runs)} \u00d7 {' or '.join(map(str, counts))}"
     num_episodes = row.success["n"]
@@ -134,7 +134,7 @@ def seeds_cell(row: Row) -> Cell:
 
 
 def collapse_cell(field: str) -> Callable[[Row], Cell]:
-    """Draws a collapse measure, averaged over training seeds."""
+    """Returns a function that makes the cell of a collapse measure, averaged over training seeds."""
 
     def cell(row: Row) -> Cell:
         collapse: dict[str, Any] = dict(row.record["collapse"])
@@ -156,7 +156,7 @@ def _measure(record: Record, field: str) -> float | None:
 
 
 def mean_measure(row: Row, field: str) -> float | None:
-    """A collapse measure averaged over the row's training seeds; None where none was measured."""
+    """A collapse measure averaged over the row's training seeds; None if none was measured."""
     return collapse_cell(field)(row).value  # type: ignore[return-value]
 
 
@@ -218,9 +218,9 @@ def _escape_of(record: Record, last: int) -> Cell:
 
 
 def verified_cell(row: Row) -> Cell:
-    """What came of running episodes again; of several records the worst."""
+    """Result of running episodes again; the worst if there are several records."""
     if all(run.verification is None for run in row.runs):
-        return missing("nobody has run episodes of this record again yet")
+        return missing("no episodes of this record have been run again yet")
     found = [run.reproduction for run in row.runs]
     if not any(found):
         return missing("the record has changed since its episodes were run again")
@@ -241,7 +241,7 @@ def verified_cell(row: Row) -> Cell:
 
 
 def verdict_cell(row: Row) -> Cell:
-    """Whether the policy sees; of several training seeds, how many; undecided where what was measured cannot tell."""
+    """Whether the policy sees, with counts for several training seeds; undecided if the measurements cannot tell."""
     parts, found = _parts(row)
     if not found:
         reason = parts[0]["reasons"].get("verdict")
@@ -251,9 +251,9 @@ def verdict_cell(row: Row) -> Cell:
 
 
 def deciding_slope_cell(row: Row) -> Cell:
-    """The slope that the verdict rests on, by its name, with its interval; of several training seeds all of them.
+    """Name, value and interval of the slope that the verdict is based on; all slopes for several training seeds.
 
-    Slopes stand in the order of the verdicts in `verdict_cell`, with a semicolon between two verdicts.
+    Slopes are in the order of the verdicts in `verdict_cell`, with a semicolon between two verdicts.
     """
     parts, found = _parts(row)
     if not found:
@@ -266,12 +266,12 @@ def deciding_slope_cell(row: Row) -> Cell:
 
 
 def deciding_slope(part: dict[str, Any]) -> str:
-    """Name and value of the slope that a collapse part's verdict rests on: ``path slope 0.15``."""
+    """Name and value of the slope that a collapse part's verdict is based on: ``path slope 0.15``."""
     return f"{_source(part)} {_slope(part)}"
 
 
 def verdict_phrase(collapse: Mapping[str, Any]) -> str:
-    """A collapse part's verdict as a sentence goes on, with its slope, or that there is none."""
+    """A collapse part's verdict and slope as the predicate of a sentence: ``is blind (cue slope 0.05)``."""
     label = collapse.get("verdict")
     if label is None:
         return "is undecided (too few episodes, or an uncertain slope)"
@@ -280,7 +280,7 @@ def verdict_phrase(collapse: Mapping[str, Any]) -> str:
 
 
 def _parts(row: Row) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The collapse part of each record, and those that hold a verdict."""
+    """The collapse part of each record, and those that have a verdict."""
     parts = [judged_collapse(record) for record in row.records]
     return parts, [part for part in parts if part.get("verdict") is not None]
 
@@ -290,7 +290,7 @@ def _mean_slope(parts: Sequence[dict[str, Any]]) -> float:
 
 
 def _listed(parts: Sequence[dict[str, Any]]) -> str:
-    """Deciding slopes that led to one verdict, each name once: ``cue slope 0.90, 0.85, path slope 0.95``."""
+    """Deciding slopes of one verdict, each name once: ``cue slope 0.90, 0.85, path slope 0.95``."""
     words = []
     for source in dict.fromkeys(map(_source, parts)):
         group = [part for part in parts if _source(part) == source]
@@ -311,7 +311,7 @@ def _slope(part: dict[str, Any]) -> str:
 
 
 def verdict_words(parts: Sequence[dict[str, Any]]) -> str:
-    """The verdict that all collapse parts share, or how many have which."""
+    """The verdict that all collapse parts share, or the count of each."""
     counts = Counter(part["verdict"] for part in parts)
     named = [(_spoken(label, parts), counts[label]) for label in VERDICTS if counts[label]]
     if len(named) == 1:
@@ -331,7 +331,7 @@ def _spoken(label: str, parts: Sequence[dict[str, Any]]) -> str:
 
 
 def _bounds(part: dict[str, Any]) -> str:
-    """The interval of the deciding slope in brackets; empty where the record holds none."""
+    """The interval of the deciding slope in brackets; empty if the record has none."""
     if not part.get("verdict_interval"):
         return ""
     low, high = part["verdict_interval"]
@@ -343,7 +343,7 @@ def _slope_notes(parts: Sequence[dict[str, Any]]) -> str:
 
 
 def _slope_note(part: dict[str, Any]) -> str:
-    """Which slope decided, and whether its whole interval says the same."""
+    """The deciding slope, and which other verdicts its interval reaches."""
     if not part.get("verdict_interval"):
         return deciding_slope(part)
     text = f"{deciding_slope(part)}, 95 % interval {_bounds(part)}"
@@ -352,7 +352,7 @@ def _slope_note(part: dict[str, Any]) -> str:
 
 
 def verdict_values(row: Row) -> dict[str, str | None]:
-    """Verdict, slope, interval, source and mean collapse of each training seed, in their order."""
+    """Verdict, slope, interval, source and mean collapse of each training seed, in order."""
     parts: list[dict[str, Any]] = [judged_collapse(record) for record in row.records]
     columns: dict[str, list[Any]] = {
         "verdict": [part.get("verdict") for part in parts],
@@ -366,7 +366,7 @@ def verdict_values(row: Row) -> dict[str, str | None]:
 
 
 def _joined(values: Sequence[Any]) -> str | None:
-    """Values for one cell of a spreadsheet; ``none`` holds the place of a run that lacks one."""
+    """Values for one spreadsheet cell, with ``none`` for a run that lacks one."""
     if all(value is None for value in values):
         return None
     return " ".join("none" if value is None else _plain(value) for value in values)

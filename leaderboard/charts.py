@@ -1,7 +1,7 @@
 """Geometry of the page's charts: numbers in, percentages and SVG path data out.
 
-Paths live in a square of 1000 x 1000 that the page stretches to any width (strokes keep their width), and labels are
-HTML placed by percentages: so text keeps its size on a phone, and nothing has to be drawn by a script.
+Paths are drawn in a square of 1000 x 1000 that the page stretches to any width (strokes keep their width). Labels are
+HTML placed by percentages, so text keeps its size on a phone and no script has to draw anything.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Points = Sequence[tuple[int, float]]
 
 @dataclass(frozen=True)
 class Tick:
-    """A labelled place on an axis; ``percent`` from the left or from the bottom."""
+    """A labelled position on an axis; ``percent`` from the left or from the bottom."""
 
     label: str
     percent: float
@@ -34,7 +34,7 @@ class Axis:
     ticks: tuple[Tick, ...]
 
     def percent(self, value: float) -> float:
-        """Where a value stands, in percent, cut off at the ends."""
+        """Position of a value in percent, clipped to the axis."""
         share = (value - self.low) / (self.high - self.low)
         return round(100 * min(max(share, 0.0), 1.0), 3)
 
@@ -42,7 +42,7 @@ class Axis:
 def value_axis(values: Sequence[float], labelled: Sequence[float], low: float, high: float) -> Axis:
     """A vertical axis that spans at least low..high, and at most one unit more on each side.
 
-    Measures such as R^2 have no lower bound; a diverged run must not flatten everybody else's curve.
+    Measures such as R^2 have no lower bound; a diverged run must not flatten the other curves.
     """
     bottom = max(min([low, *values]), low - 1)
     top = min(max([high, *values]), high + 1)
@@ -69,7 +69,7 @@ def nice_interval(smallest: float) -> int:
 
 
 def thinned(points: Points) -> list[tuple[int, float]]:
-    """At most some hundred points, the last one among them, values rounded to what a screen can show."""
+    """At most a few hundred points, including the last one, with values rounded to screen resolution."""
     stride = math.ceil(len(points) / _MAX_POINTS) or 1
     kept = [*points[:-1:stride], *points[-1:]]
     return [(step, round(value, 4)) for step, value in kept]

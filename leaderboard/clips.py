@@ -1,8 +1,8 @@
-"""The videos that a page shows: episodes out of the records and saliency videos, beside it or copied into a site.
+"""The videos that a page shows: episodes of the records and saliency videos, beside the page or copied into a site.
 
-A site stays small enough to publish: a video above ``MOST_BYTES_EACH`` is left out, and so is, from the least telling
-one up, what exceeds ``MOST_BYTES_TOGETHER``. Most telling are a success and a failure of every row, then the saliency
-videos, then the rest; among equals the better rank.
+To keep a site small enough to publish, videos above ``MOST_BYTES_EACH`` are left out, and the rest is limited to
+``MOST_BYTES_TOGETHER``. A success and a failure of every row come first, then the saliency videos, then the others;
+better ranks come first within each.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from smidgen.leaderboard.ranking import Group
 from smidgen.leaderboard.rows import Row, Run
 from smidgen.runtime.errors import UserError
 
-# Of each row, so that a page of many policies stays one; the grid of seeds plays the others.
+# Per row, to keep a page with many policies short; the grid of seeds plays the others.
 NUM_SHOWN = 4
 MOST_BYTES_EACH = 300_000
 MOST_BYTES_TOGETHER = 50_000_000
@@ -44,12 +44,12 @@ class Clip:
 
 @dataclass(frozen=True)
 class VideoFolder:
-    """Where videos stand, as the page says it.
+    """A folder of videos, as the page refers to it.
 
     Attributes:
         address: Relative to the page.
-        left_out: File names that are not there, or another evaluation's, although a record names them.
-        first_address: Where those of records of version 1 stand, if somewhere else.
+        left_out: Names of files that a record names but that are missing or from another evaluation.
+        first_address: The folder for records of version 1, if different.
     """
 
     address: str
@@ -57,28 +57,28 @@ class VideoFolder:
     first_address: str | None = None
 
     def source(self, file: str, schema_version: int = SCHEMA_VERSION) -> str:
-        """Address of a file; a folder named like "data:x" must not be read as a scheme: quote() leaves no colon."""
+        """Address of a file; quote() escapes colons, so that a folder named like "data:x" is not read as a scheme."""
         is_first = schema_version == 1 and self.first_address is not None
         return quote(f"{self.first_address if is_first else self.address}/{file}")
 
 
 def relative_address(folder: Path, page: Path) -> str:
-    """A folder as seen from a page."""
+    """A folder's path relative to a page."""
     return Path(os.path.relpath(folder, page.parent)).as_posix()
 
 
 def run_name(row: Row, run: Run) -> str:
-    """What a run is called among the others of its row."""
+    """The name that tells a run from the others of its row."""
     return row.name if len(row.runs) == 1 else run.record["policy"]["name"]
 
 
 def outcome_words(label: str) -> str:
-    """An episode's label for people."""
+    """An episode's label in words."""
     return str(label).replace("_", " ")
 
 
 def clips(entry: Entry, folder: VideoFolder) -> Iterator[Clip]:
-    """The first videos of a row: of every run the first seed, then of every run the second."""
+    """The first videos of a row: the first seed of every run, then the second of every run."""
     videos = [
         (seed, index, file, run)
         for index, run in enumerate(entry.row.runs)
@@ -103,7 +103,7 @@ def shown_videos(record: Record, left_out: frozenset[str]) -> list[tuple[str, in
 
 
 def foreign_films(groups: Sequence[Group], videos: Path, first_videos: Path) -> frozenset[str]:
-    """Names of films that are there and are not those of the records that name them.
+    """Names of existing films that do not belong to the records that name them.
 
     Args:
         groups: The ranked groups.
@@ -118,12 +118,12 @@ def foreign_films(groups: Sequence[Group], videos: Path, first_videos: Path) -> 
 
 
 def missing_films(groups: Sequence[Group], videos: Path, first_videos: Path) -> frozenset[str]:
-    """Names of films that records name and that are not there; arguments as in `foreign_films`."""
+    """Names of films that records name but that are missing; arguments as in `foreign_films`."""
     return frozenset(path.name for _, path in _places(groups, videos, first_videos) if not path.is_file())
 
 
 def _places(groups: Sequence[Group], videos: Path, first_videos: Path) -> Iterator[tuple[Any, Path]]:
-    """Every film that a record names, and where it should lie."""
+    """Every film that a record names, and its expected path."""
     for record in (record for group in groups for row in group.rows for record in row.records):
         folder = first_videos if record["schema_version"] == 1 else videos
         yield from ((video, folder / video["file"]) for video in record["videos"])
@@ -138,7 +138,7 @@ def find_looks(groups: Sequence[Group], folder: Path) -> list[Path]:
 
 
 def looks_of(row: Row, files: Iterable[str], folder: VideoFolder) -> tuple[tuple[str, str], ...]:
-    """A row's saliency videos: address, and what the link says."""
+    """A row's saliency videos: address and link text."""
     found = [
         (folder.source(file), f"what it looks at, seed {look['seed']} ({look['method']})")
         for record in row.records
@@ -155,12 +155,12 @@ def _look_of(record: Record, file: str) -> re.Match[str] | None:
 
 @dataclass(frozen=True)
 class SiteVideos:
-    """What is copied and what is not.
+    """Which videos are copied and which are not.
 
     Attributes:
-        copies: Where each video comes from, by its place inside the site.
-        missing: Names that records hold and that the folder does not.
-        foreign: Names of videos that are another evaluation's.
+        copies: Source of each video, by its path in the site.
+        missing: Names of videos that records name but that are not in the folder.
+        foreign: Names of videos from another evaluation.
         too_large: Names of videos above ``MOST_BYTES_EACH``.
         too_many: Names of videos that would have exceeded ``MOST_BYTES_TOGETHER``.
         unused: Names of videos that an earlier call left in the site.
@@ -175,12 +175,12 @@ class SiteVideos:
 
     @property
     def left_out(self) -> frozenset[str]:
-        """Every name that the page shall not show."""
+        """Names of all videos that the page must not show."""
         return frozenset(self.missing + self.foreign + self.too_large + self.too_many)
 
     @property
     def messages(self) -> list[str]:
-        """One line for each reason to leave videos out."""
+        """One line for each reason why videos were left out."""
         reasons = (
             (self.missing, "not there"),
             (self.foreign, "of another evaluation"),
@@ -206,17 +206,17 @@ def choose_videos(
         groups: The ranked groups.
         videos: The folder of the records' videos.
         looks: The saliency videos.
-        site: Where the site will stand.
-        first_videos: The folder of the videos of records of version 1, if another.
+        site: The folder of the site.
+        first_videos: The folder of the videos of records of version 1, if different.
 
     Raises:
-        UserError: If the site would overwrite the videos that it is made of.
+        UserError: If the site would overwrite its source videos.
     """
     folders = {1: videos if first_videos is None else first_videos}
     foreign = foreign_films(groups, videos, folders[1])
     sources = {videos.resolve(), folders[1].resolve(), *(path.parent.resolve() for path in looks)}
     if {(site / name).resolve() for name in (VIDEOS, SALIENCY)} & sources:
-        raise UserError(f"site={site} holds the videos that the site is made of; choose another folder")
+        raise UserError(f"site={site} contains the source videos of the site; choose another folder")
     copies: dict[Path, Path] = {}
     missing, too_large, too_many, num_bytes = [], [], [], 0
     for place, source in _by_priority(groups, lambda record: folders.get(record["schema_version"], videos), looks):
@@ -239,7 +239,7 @@ def choose_videos(
 def _by_priority(
     groups: Sequence[Group], folder_of: Callable[[Record], Path], looks: Sequence[Path]
 ) -> Iterator[tuple[Path, Path]]:
-    """Place inside the site and source of every video, the most telling first."""
+    """Path in the site and source of every video, by priority."""
     runs = [(place, run) for group in groups for place, row in enumerate(group.rows) for run in row.runs]
     ordered = [([folder_of(run.record) / file for file in _in_order(run.record)], place) for place, run in runs]
     first = [(place, path) for paths, place in ordered for path in paths[:2]]

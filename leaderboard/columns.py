@@ -1,4 +1,4 @@
-"""The columns of every leaderboard table: one list that Markdown, CSV, terminal and page are drawn from."""
+"""The columns of every leaderboard table: one list for Markdown, CSV, terminal and page."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class Column:
     Attributes:
         key: Identifier.
         title: Heading.
-        band: Heading of the columns that belong together.
-        meaning: One or two sentences for a reader who meets the measure for the first time.
-        cell: Draws the column's cell of a row.
+        band: Heading of the group of columns.
+        meaning: One or two sentences for a reader who is new to the measure.
+        cell: Makes the column's cell of a row.
         numeric: Whether values are numbers.
         smaller_first: Whether a first click sorts ascending.
     """
@@ -57,40 +57,40 @@ COLUMNS: tuple[Column, ...] = (
         "success",
         "Success",
         "In closed loop",
-        "Episodes in which success held for the required consecutive control steps, out of all episodes run, with the"
-        " 95 % interval: Wilson's, or over training seeds and episodes where there are several training seeds. Every"
-        " episode counts; a crash is a failure.",
+        "Share of episodes in which success was held for the required number of consecutive control steps, with a 95 %"
+        " interval: Wilson's for one training seed, over training seeds and episodes for several. Every episode"
+        " counts; a crash is a failure.",
         success_cell,
     ),
     Column(
         "seeds",
         "Seeds \u00d7 episodes",
         "In closed loop",
-        f"Training seeds and the episodes that each was run on. A full entry has {ENTRY_TRAINING_SEEDS} x"
-        f" {ENTRY_EPISODES} with the final checkpoints; {SHORT_ENTRY} marks what is not.",
+        f"Number of training seeds, and of episodes for each. A full entry has {ENTRY_TRAINING_SEEDS} x"
+        f" {ENTRY_EPISODES} with the final checkpoints; {SHORT_ENTRY} marks a partial entry.",
         seeds_cell,
     ),
     Column(
         "success_once",
         "Success once",
         "In closed loop",
-        "Episodes in which success was seen at one step or more, held or not.",
+        "Share of episodes with success at one or more steps, held or not.",
         success_once_cell,
     ),
     Column(
         "spread_ratio",
         "Spread ratio",
         "In closed loop",
-        "How much the paths differ between episodes, over how much the expert's do on the same seeds. Near 0 the policy"
-        " runs one path whatever it is shown; near 1 it varies as much as the expert.",
+        "How much paths differ between episodes, relative to the expert's on the same seeds. Near 0, the policy follows"
+        " one path whatever it is shown; near 1, it varies as much as the expert.",
         collapse_cell("spread_ratio"),
     ),
     Column(
         "verdict",
         "Verdict",
         "Does it see?",
-        f"Sees from a slope of {SEES_FROM}, blind up to {BLIND_TO}, partly blind between: by the higher of cue slope"
-        " and path slope. At the mean: it plays back the average.",
+        f"By the higher of cue slope and path slope: sees from {SEES_FROM}, blind up to {BLIND_TO}, partly blind in"
+        " between. At the mean: the policy plays back the average.",
         verdict_cell,
         numeric=False,
     ),
@@ -98,9 +98,9 @@ COLUMNS: tuple[Column, ...] = (
         "verdict_slope",
         "Decided by",
         "Does it see?",
-        "The slope that the verdict rests on, with its 95 % interval over episodes; of several training seeds the slope"
-        " of each, in the order of the verdicts. The path slope is measured in closed loop: by how much the arm's path"
-        " moves from seed to seed, over how much the expert's does.",
+        "The slope that the verdict is based on, with its 95 % interval over episodes; for several training seeds, the"
+        " slope of each, in the order of the verdicts. The path slope is measured in closed loop: how far the arm's"
+        " path moves from seed to seed, relative to the expert's.",
         deciding_slope_cell,
         numeric=False,
     ),
@@ -108,8 +108,8 @@ COLUMNS: tuple[Column, ...] = (
         "cue_slope",
         "Cue slope",
         "On held-out demonstrations",
-        "The same stored state is rendered again with only the object moved, and the change of the policy's output is"
-        " regressed on the change of the expert's target. 1 sees the object, 0 is blind to it.",
+        "A stored state is rendered again with only the object moved; the change in the policy's output is regressed on"
+        " the change in the expert's target. At 1 the policy sees the object, at 0 it is blind to it.",
         collapse_cell("cue_slope"),
     ),
     Column(
@@ -117,30 +117,32 @@ COLUMNS: tuple[Column, ...] = (
         "R\u00b2",
         "On held-out demonstrations",
         "1 minus squared error over variance, averaged over the position coordinates. 0 is the best constant."
-        " End-effector positions vary mostly with time, so a blind policy can score well: read it beside the skills.",
+        " End-effector positions vary mostly with time, so a blind policy can score well: read it together with the"
+        " skills.",
         collapse_cell("r2"),
     ),
     Column(
         "skill_time_mean",
         "Skill vs time mean",
         "On held-out demonstrations",
-        "1 minus the error over that of the average trajectory at the same time step. 0 or less: no better than playing"
-        " back the average movement.",
+        "1 minus the ratio of the error to that of the average trajectory at the same time step. 0 or less: no better"
+        " than playing back the average movement.",
         collapse_cell("skill_time_mean"),
     ),
     Column(
         "skill_persistence",
         "Skill vs persistence",
         "On held-out demonstrations",
-        "1 minus the error over that of staying where the arm is. 0 or less: no better than copying its position.",
+        "1 minus the ratio of the error to that of staying where the arm is. 0 or less: no better than copying its"
+        " position.",
         collapse_cell("skill_persistence"),
     ),
     Column(
         "transform",
         "Transform",
         "Input and training",
-        "What is done to the byte array before the Perceiver reads it: raw pixels, or a Fourier transform over one axis"
-        " (dft1d) or over time, row and column (dft3d).",
+        "How the frames are transformed before the network reads them: not at all (raw), or by a Fourier transform over"
+        " one axis (dft1d) or over time, row and column (dft3d), for example.",
         transform_cell,
         numeric=False,
         smaller_first=True,
@@ -168,7 +170,7 @@ COLUMNS: tuple[Column, ...] = (
         "verified",
         "Verified",
         "Input and training",
-        "Whether somebody has run episodes of the record again, and whether they gave the same outcomes.",
+        "Whether episodes of the record have been run again, and whether the outcomes were the same.",
         verified_cell,
         numeric=False,
     ),

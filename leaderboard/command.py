@@ -2,11 +2,11 @@
     [check=true]
 smidgen-leaderboard submit RECORD [RECORD ...] [--checkpoint DIR ...] [--out PATH]
 
-Computes the leaderboard from the records of a folder alone: a table on the terminal, a board between two markers of a
-README (``readme=``), every measure between those of another page (``tables=``), CSV, LaTeX, and one self-contained HTML
-page. ``site=DIR`` gathers the page and small copies of the videos in a folder that can be published as it is.
-``check=true`` writes nothing and exits with 2 where a file differs from the records. Takes about a second. ``submit``
-bundles the records of one row for whoever keeps a leaderboard (submit.py).
+Computes the leaderboard from the records in a folder: a table on the terminal, a board between two markers of a README
+(``readme=``), every measure between the markers of another page (``tables=``), CSV, LaTeX, and one self-contained HTML
+page. ``site=DIR`` writes a folder that is ready to publish, with the page and the smaller videos. ``check=true`` writes
+nothing and exits with 2 if a file differs from the records. Takes about a second. ``submit`` bundles the records of one
+row for the maintainers of a leaderboard (submit.py).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Computes the leaderboard from the records in DIR: a table on the terminal, Markd
 def leaderboard(arguments: list[str]) -> None:
     """Body of the command."""
     if arguments[:1] == ["submit"]:
-        # Imported here: checkpoints need torch, and a table shall take no time to make.
+        # Imported here: checkpoints need torch, and printing a table should be fast.
         from smidgen.leaderboard.submit import submit
 
         submit(arguments[1:])
@@ -52,7 +52,7 @@ def leaderboard(arguments: list[str]) -> None:
     groups = rank_runs(read_runs(config.results))
     outputs = table_outputs(config, groups)
     messages: list[str] = []
-    # A page that was never built has not drifted; a Markdown table or a CSV that is absent has.
+    # A page that was never built cannot be out of date; a missing Markdown table or CSV is.
     if not config.check or config.html or Folders.of(config).page.exists():
         outputs |= page_outputs(config, groups)
     if config.site:
@@ -72,7 +72,7 @@ def leaderboard(arguments: list[str]) -> None:
 
 
 def _default_places(config: LeaderboardConfig) -> dict[Path, str]:
-    """The keys of the outputs that stand around the records because nobody named another place."""
+    """The outputs at their default paths beside the records, with the keys that set another path."""
     places = {Path(config.results, "leaderboard.csv"): "csv", Folders.of(config).page: "html"}
     return {path: key for path, key in places.items() if not getattr(config, key)}
 

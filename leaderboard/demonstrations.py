@@ -1,6 +1,6 @@
-"""Success against the number of demonstrations: rows that differ in their demonstrations alone make one curve.
+"""Success by number of demonstrations: rows that differ only in their demonstrations form one curve.
 
-Read off the ranking, so that everything else is equal: settings, task, environment and protocol.
+Curves are taken from the ranked groups, so everything else is equal: settings, task, environment and protocol.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class DemonstrationCurve:
 
     Attributes:
         task: The task.
-        name: What the rows' names have in common.
+        name: The common part of the rows' names.
         points: Number of demonstrations and row, fewest first.
     """
 
@@ -35,7 +35,7 @@ class DemonstrationCurve:
 
 
 def demonstration_curves(groups: Sequence[Group]) -> list[DemonstrationCurve]:
-    """Every recipe that was trained on two numbers of demonstrations or more, in the order of the ranking."""
+    """Every recipe that was trained on two or more numbers of demonstrations, in the order of the ranking."""
     curves = []
     for group in groups:
         gathered: dict[str, list[tuple[int, Row]]] = {}
@@ -57,7 +57,7 @@ def _common_name(rows: Sequence[Row]) -> str:
 
 
 def demonstrations_markdown(curves: Sequence[DemonstrationCurve]) -> str:
-    """The curves as one table; "" where there is none."""
+    """The curves as one table; "" if there are none."""
     if not curves:
         return ""
     heads = left("Task", "Recipe") + right("Demos", "Success [95 % interval]", "Seeds \u00d7 episodes")
@@ -77,7 +77,7 @@ def _cells(row: Row) -> list[str]:
 
 def demonstrations_svg(curves: Sequence[DemonstrationCurve]) -> bytes:
     """The curves with their intervals, one panel per task, over a logarithmic axis; equal records give equal bytes."""
-    # Imported here: it takes a second, and a table shall take no time to make.
+    # Imported here: it takes a second, and printing a table should be fast.
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -106,5 +106,5 @@ def demonstrations_svg(curves: Sequence[DemonstrationCurve]) -> bytes:
 
 
 def _plain(text: str) -> str:
-    """A record's text, which matplotlib shall not read as mathematics."""
+    """A record's text, escaped so that matplotlib does not read it as mathematics."""
     return text.replace("$", r"\$")

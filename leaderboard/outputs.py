@@ -1,4 +1,4 @@
-"""What the leaderboard's command writes: the content of each file, by its path, from the ranked records alone."""
+"""The files that the leaderboard's command writes: content by path, computed only from the ranked records."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class LeaderboardConfig:
     """Where the records are and where the tables go."""
 
     results: PathText = field(default="results", metadata={"help": "folder of the records (*.json) from smidgen-eval"})
-    readme: PathText | None = field(default=None, metadata={"help": "Markdown file for the board of six columns"})
+    readme: PathText | None = field(default=None, metadata={"help": "Markdown file for the six-column board"})
     tables: PathText | None = field(default=None, metadata={"help": "Markdown file for every measure, with a legend"})
     csv: PathText | None = field(default=None, metadata={"help": "CSV file; RESULTS/leaderboard.csv by default"})
     latex: PathText | None = field(default=None, metadata={"help": "LaTeX tables (booktabs); none by default"})
@@ -47,14 +47,14 @@ class LeaderboardConfig:
         default=None, metadata={"help": "folder of the saliency videos; RESULTS/../saliency by default"}
     )
     claims: PathText | None = field(
-        default=None, metadata={"help": "page about claims to link to, and to copy into the site; none by default"}
+        default=None, metadata={"help": "claims page to link to and to copy into the site; none by default"}
     )
-    check: bool = field(default=False, metadata={"help": "write nothing; exit 2 where a file differs from the records"})
+    check: bool = field(default=False, metadata={"help": "write nothing; exit 2 if a file differs from the records"})
 
 
 @dataclass(frozen=True)
 class Folders:
-    """Where the page stands and what it is made of."""
+    """The path of the page and the folders of its videos."""
 
     page: Path
     videos: Path
@@ -63,7 +63,7 @@ class Folders:
 
     @classmethod
     def of(cls, config: LeaderboardConfig) -> Folders:
-        """As configured, by default around the folder of the records."""
+        """As configured; by default beside the folder of the records."""
         beside = Path(os.path.normpath(Path(config.results) / ".."))
         return cls(
             page=Path(config.html) if config.html else beside / "leaderboard.html",
@@ -74,7 +74,7 @@ class Folders:
 
 
 def table_outputs(config: LeaderboardConfig, groups: list[Group]) -> dict[Path, bytes]:
-    """Content of every file but the pages.
+    """Content of every file except the pages.
 
     Raises:
         UserError: If a Markdown file is missing or lacks its markers.
@@ -94,7 +94,7 @@ def table_outputs(config: LeaderboardConfig, groups: list[Group]) -> dict[Path, 
 
 
 def page_outputs(config: LeaderboardConfig, groups: list[Group]) -> dict[Path, bytes]:
-    """Content of the page, which refers to the videos where they are."""
+    """Content of the page, which refers to the videos in place."""
     folders = Folders.of(config)
     looks = tuple(path.name for path in find_looks(groups, folders.saliency))
     films = (groups, folders.videos, folders.first_videos)
@@ -110,7 +110,7 @@ def page_outputs(config: LeaderboardConfig, groups: list[Group]) -> dict[Path, b
 
 
 def site_outputs(config: LeaderboardConfig, groups: list[Group], site: Path) -> tuple[dict[Path, bytes], list[str]]:
-    """Content of a folder that can be published as it is, and what was left out of it."""
+    """Content of a folder that is ready to publish, and messages about what was left out."""
     folders = Folders.of(config)
     looks = find_looks(groups, folders.saliency)
     chosen = choose_videos(groups, folders.videos, looks, site, folders.first_videos)
@@ -131,10 +131,10 @@ def site_outputs(config: LeaderboardConfig, groups: list[Group], site: Path) -> 
 
 
 def claims_page(config: LeaderboardConfig) -> Path | None:
-    """The page about claims that was named.
+    """The configured claims page.
 
     Raises:
-        UserError: If there is no such file.
+        UserError: If the file does not exist.
     """
     if config.claims is None:
         return None
@@ -144,7 +144,7 @@ def claims_page(config: LeaderboardConfig) -> Path | None:
 
 
 def every_table(groups: list[Group]) -> str:
-    """The long tables, those over demonstrations and over tasks where there are such rows, and what columns mean."""
+    """The long tables, the tables over demonstrations and over tasks if there are any, and the column legend."""
     parts = [
         markdown(groups),
         demonstrations_markdown(demonstration_curves(groups)),

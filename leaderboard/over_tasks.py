@@ -1,8 +1,9 @@
 """Comparisons over several tasks: recipes by their success on all of them, and every input transform on every task.
 
-Recipes stand in one table when they were run on the same tasks under the same conditions, so that nothing is averaged
-over different environments (R. Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical Precipice",
-NeurIPS 2021, arXiv:2108.13264): the interquartile mean of all training seeds' success rates, and who improves on whom.
+Recipes share a table if they were run on the same tasks under the same conditions, so that nothing is averaged over
+different environments. A table has the interquartile mean of all training seeds' success rates and the probability of
+improvement (R. Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical Precipice", NeurIPS 2021,
+arXiv:2108.13264).
 """
 
 from __future__ import annotations
@@ -31,9 +32,9 @@ class Aggregate:
     """One recipe over the tasks of its table.
 
     Attributes:
-        name: The recipe's name on the first of the tasks.
+        name: The recipe's name on the first task.
         rates: For each task, the success rate of each training seed.
-        best_improves: Probability that a training seed of the table's best does better; None for the best.
+        best_improves: Probability that a training seed of the table's best row does better; None for the best.
     """
 
     name: str
@@ -42,7 +43,7 @@ class Aggregate:
 
     @property
     def interquartile_mean(self) -> float:
-        """Of all training seeds of all tasks."""
+        """Over all training seeds of all tasks."""
         return interquartile_mean(np.concatenate(self.rates))
 
     @property
@@ -60,11 +61,11 @@ class TaskTable:
 
 
 def task_tables(groups: Sequence[Group]) -> list[TaskTable]:
-    """One table for each set of two tasks or more on which some ranked recipe was run."""
+    """One table for each set of two or more tasks on which a ranked recipe was run."""
     recipes: dict[str, dict[int, Row]] = defaultdict(dict)
     for index, group in enumerate(groups):
         for row in group.ranked:
-            # The best of rows that differ in their demonstrations' hash alone: groups are in the order of the ranking.
+            # Rows that differ only in their demonstrations' hash: the first is the best, as groups are ranked.
             recipes[method_id(row.record, task_matters=False)].setdefault(index, row)
     gathered: dict[tuple[int, ...], list[dict[int, Row]]] = defaultdict(list)
     for rows in recipes.values():
@@ -90,7 +91,7 @@ def _rates(row: Row) -> Array:
 
 
 def over_tasks_markdown(tables: Sequence[TaskTable]) -> str:
-    """Every table; "" where no recipe was run on two tasks."""
+    """Every table; "" if no recipe was run on two tasks."""
     parts: list[str] = []
     figures = ("Interquartile mean of success [95 % interval]", "Runs", "P(the best improves on it)")
     heads = left("Policy") + right(*figures)
@@ -118,7 +119,7 @@ class HeatCell:
 
     @property
     def text(self) -> str:
-        """The rate for people."""
+        """The rate as text."""
         return percent(self.row.success)
 
     @property
@@ -130,7 +131,7 @@ class HeatCell:
 
 @dataclass(frozen=True)
 class HeatColumn:
-    """A task under one set of conditions; ``conditions`` is empty where the task's name says enough."""
+    """A task under one set of conditions; ``conditions`` is empty if the task's name is unambiguous."""
 
     task: str
     section_id: str
@@ -139,7 +140,7 @@ class HeatColumn:
 
 @dataclass(frozen=True)
 class HeatMap:
-    """Transforms by tasks; None where no ranked policy of the transform was run on the task."""
+    """Transforms by tasks; None if no ranked policy of the transform was run on the task."""
 
     columns: tuple[HeatColumn, ...]
     rows: tuple[tuple[str, tuple[HeatCell | None, ...]], ...]
@@ -150,10 +151,10 @@ def success_by_transform(groups: Sequence[Group], section_ids: Sequence[str]) ->
 
     Args:
         groups: The ranked groups.
-        section_ids: For each group the page's section.
+        section_ids: The page's section of each group.
 
     Returns:
-        Transforms in the order of their names; None where there are not two cells to compare.
+        Transforms in the order of their names; None with fewer than two cells to compare.
     """
     best: dict[str, dict[int, Row]] = {}
     for place, group in enumerate(groups):

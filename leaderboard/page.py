@@ -1,7 +1,7 @@
-"""The leaderboard as one self-contained HTML page: no server, no network, nothing that is not in the records.
+"""The leaderboard as one self-contained HTML page: no server, no network, only data from the records.
 
-Every string of a record is escaped by Jinja (autoescape), data for the script goes through ``tojson``, and a content
-security policy lets nothing run but the page's own script. The same records always give the same bytes.
+Jinja escapes every string of a record (autoescape), data for the script goes through ``tojson``, and a content security
+policy allows only the page's own script to run. The same records always give the same bytes.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ from smidgen.leaderboard.page_panels import (
 from smidgen.leaderboard.ranking import Group
 from smidgen.leaderboard.tables import conditions, legends, setting
 
-# Of the templates, style and script of the page.
+# Holds the templates, style and script of the page.
 FOLDER = Path(__file__).parent
 
 
 @dataclass(frozen=True)
 class Beside:
-    """What stands beside the page, where there is any.
+    """The optional files beside the page, and the origin of the records.
 
     Attributes:
         looks: File names of the saliency videos.
         saliency: Their folder.
-        left_out: File names of videos that a record names and that are not there, or another evaluation's.
-        first_videos: The folder of the videos of records of version 1, if another.
-        origin: Which commit holds the records.
+        left_out: File names of videos that a record names but that are missing or from another evaluation.
+        first_videos: The folder of the videos of records of version 1, if different.
+        origin: The commit that contains the records.
         claims_page: The page of the claims.
     """
 
@@ -88,7 +88,7 @@ class Section:
 
     @property
     def missing(self) -> list[tuple[str, str, str]]:
-        """Why values are missing: reason, policies, measures; for readers who cannot point at a dash."""
+        """Why values are missing: reason, policies, measures; for readers who cannot hover over a dash."""
         measures: dict[tuple[str, str], list[str]] = defaultdict(list)
         for entry in self.entries:
             for column in COLUMNS:
@@ -111,9 +111,9 @@ def render_page(groups: Sequence[Group], page: Path, videos: Path, beside: Besid
 
     Args:
         groups: The ranked groups.
-        page: Where the page will stand.
-        videos: The folder of the videos; the page refers to them relatively.
-        beside: What else stands beside it.
+        page: The path of the page.
+        videos: The folder of the videos; the page uses relative addresses.
+        beside: The other files beside it.
 
     Returns:
         The HTML, the same bytes for the same records.
@@ -164,10 +164,10 @@ def render_page(groups: Sequence[Group], page: Path, videos: Path, beside: Besid
 
 
 def page_environment(folder: Path) -> Environment:
-    """Jinja as every page wants it: all text escaped, unknown names refused.
+    """The Jinja environment of every page: all text escaped, unknown names refused.
 
     Args:
-        folder: Of the page's templates; those that pages share come from here.
+        folder: Holds the page's own templates; shared ones are in this package.
     """
     environment = Environment(
         loader=FileSystemLoader([folder, FOLDER]),
@@ -198,7 +198,7 @@ def _section(section_id: str, group: Group, entries: tuple[Entry, ...], films: V
 
 
 def _not_shown(group: Group, left_out: frozenset[str]) -> tuple[str, ...]:
-    """Films that records of a group name and that the page does not show."""
+    """Films that records of a group name but that the page does not show."""
     named = {video["file"] for row in group.rows for record in row.records for video in record["videos"]}
     return tuple(sorted(named & left_out))
 
@@ -210,7 +210,7 @@ def _meanings() -> list[tuple[str, str]]:
 
 
 def _facts(group: Group) -> tuple[tuple[str, str], ...]:
-    """Under which conditions the rows were measured."""
+    """The conditions under which the rows were measured."""
     protocols = [record["protocol"] for row in group.rows for record in row.records]
     counts = sorted({protocol["episodes"] for protocol in protocols})
     first = min(protocol["seed_start"] for protocol in protocols)
@@ -231,7 +231,7 @@ def _short(text: str) -> str:
 
 
 def _bands() -> list[tuple[str, int]]:
-    """Headings over columns that belong together, with the number of columns of each."""
+    """Headings of the groups of columns, with the number of columns in each."""
     bands: list[tuple[str, int]] = []
     for entry in COLUMNS:
         if bands and bands[-1][0] == entry.band:

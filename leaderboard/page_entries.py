@@ -1,4 +1,4 @@
-"""Rows as every part of the page shows them: under one key, by one name, in one colour."""
+"""A row's key, name and colour, which are the same in every part of the page."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Entry:
     """A row of the page.
 
     Attributes:
-        key: Ties its bar, curves, table row, seeds and videos together.
+        key: Shared by its bar, curves, table row, seeds and videos.
         row: The row.
         paint: Its colour.
         dashed: Whether the colour is used a second time.
-        looks: Its saliency videos: address and what the link says.
+        looks: Its saliency videos: address and link text.
     """
 
     key: str
@@ -32,10 +32,10 @@ class Entry:
 
 
 def assign_colours(groups: Iterable[Group]) -> dict[str, int]:
-    """A number for each recipe of a ranked row, whatever task, training seeds or page the row stands on.
+    """A colour number for each ranked recipe, the same for every task, training seed and page.
 
-    The number follows from the recipe's name alone, unless two recipes of a page want the same: then the one that comes
-    first in the alphabet has it, and the other the next that is free. Beyond ``2 * NUM_COLOURS`` recipes they repeat.
+    The number depends only on the recipe's name, unless two recipes of a page collide: then the alphabetically first
+    one gets it, and the other gets the next free number. Above ``2 * NUM_COLOURS`` recipes, colours repeat.
     """
     names = sorted({recipe_name(row.record) for group in groups for row in group.ranked})
     turns = [NUM_COLOURS * turn for turn in range(1 + len(names) // NUM_COLOURS)]

@@ -1,6 +1,6 @@
-"""Where a page comes from: the versions that made its records, and the commit that holds them; never the clock.
+"""A page's origin: the versions that wrote its records and the commit that contains them, but no date of the build.
 
-The same records of the same commit give the same page. Records that no commit holds have neither date nor link.
+The same records in the same commit give the same page. Uncommitted records have neither date nor link.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _SSH_ADDRESS = re.compile(r"(?:ssh://)?git@(?P<host>[\w.-]+)[:/](?P<path>[\w./-]
 
 @dataclass(frozen=True)
 class Origin:
-    """Where the records come from.
+    """The origin of the records.
 
     Attributes:
-        commit: The last commit that changed one of them, shortened; empty where none holds them as they are.
-        date: Of that commit, as 2026-11-28.
-        repository: Address of the repository for a browser; empty where it has none.
+        commit: The last commit that changed one of them, shortened; empty if they are not committed as they are.
+        date: The commit's date, such as 2026-11-28.
+        repository: Web address of the repository; empty if it has none.
     """
 
     commit: str = ""
@@ -42,13 +42,13 @@ def versions(groups: Sequence[Group]) -> list[str]:
 
 
 def origin_of(folder: Path) -> Origin:
-    """Asks git for the commit that holds the records of a folder.
+    """Finds the commit that contains the records of a folder.
 
-    Somebody else's folder may bring a repository whose configuration names programs. So git is asked only for what it
-    reads out of its objects: never ``status``, which runs file monitors and filters.
+    A folder from elsewhere may be in a repository whose configuration names programs. So only git commands that read
+    objects are run: never ``status``, which runs file monitors and filters.
 
     Args:
-        folder: Of the records.
+        folder: Holds the records.
     """
     listing = _git(folder, "ls-tree", "-z", "HEAD", "./")
     if listing is None or not _are_as_committed(folder, listing):
@@ -61,7 +61,7 @@ def origin_of(folder: Path) -> Origin:
 
 
 def _are_as_committed(folder: Path, listing: str) -> bool:
-    """Whether every record is a file of the last commit, byte for byte, and none of the commit's is gone."""
+    """Whether every record is a file of the last commit, byte for byte, and none of the commit's is missing."""
     committed = {}
     for entry in filter(None, listing.split("\0")):
         facts, _, name = entry.partition("\t")
@@ -74,7 +74,7 @@ def _are_as_committed(folder: Path, listing: str) -> bool:
 
 
 def _blob_hash(path: Path, num_digits: int) -> str:
-    """What git calls a file's content: SHA-1, or SHA-256 in newer repositories."""
+    """Git's hash of a file's content: SHA-1, or SHA-256 in newer repositories."""
     content = path.read_bytes()
     digest = hashlib.new("sha1" if num_digits == 40 else "sha256", usedforsecurity=False)
     digest.update(b"blob %d\0" % len(content) + content)
@@ -82,7 +82,7 @@ def _blob_hash(path: Path, num_digits: int) -> str:
 
 
 def web_address(remote: str) -> str:
-    """A remote's address for a browser, without user or password; empty for one that no browser opens."""
+    """A remote's web address, without user or password; empty if it has none."""
     ssh = _SSH_ADDRESS.fullmatch(remote)
     if ssh:
         return f"https://{ssh['host']}/{ssh['path'].removesuffix('.git')}"
@@ -93,7 +93,7 @@ def web_address(remote: str) -> str:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    """What a git command prints; None where there is no git or no repository."""
+    """The output of a git command; None without git or a repository."""
     try:
         done = subprocess.run(
             ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=_GIT_LIMIT_S, check=True

@@ -1,5 +1,5 @@
 """The panels of a task on the page: training curves, slopes and other measures of collapse, success by number of
-demonstrations, and the grid of seeds, where two rows compare episode by episode.
+demonstrations, and the grid of seeds, which compares rows episode by episode.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ SLOPE_AXIS = Axis(_LOW, _HIGH, tuple(Tick(f"{value:g}", _BARE.percent(value)) fo
 MEASURES = (
     ("prediction_variance_ratio", "Prediction variance", "Variance of the predictions over that of the targets."),
     ("skill_time_mean", "Skill vs time mean", "0 or less: no better than playing back the average movement."),
-    ("spread_ratio", "Spread ratio", "How much paths differ between episodes, over how much the expert's do."),
-    ("mean_path_distance", "Distance to the mean path", "Over the expert's own distance; 0 at the mean."),
-    ("goal_r2", "Goal R\u00b2", "How well the expert's goal tells where the policy ends."),
+    ("spread_ratio", "Spread ratio", "How much paths differ between episodes, relative to the expert's."),
+    ("mean_path_distance", "Distance to the mean path", "Relative to the expert's own distance; 0 at the mean."),
+    ("goal_r2", "Goal R\u00b2", "How well the expert's goal predicts where the policy ends."),
     ("copycat_weight", "Copycat", "Weight of the expert's previous action; 1 repeats it."),
     ("latching_index", "Latching", "How much more often than the expert the arm stands still; 1: always."),
 )
@@ -48,10 +48,10 @@ class Mark:
 
     Attributes:
         kind: ``cue`` or ``path``.
-        value: Where the slope stands.
-        ends: Where its interval begins and ends; None if it has none.
+        value: Position of the slope.
+        ends: Both ends of its interval; None if it has none.
         text: The figures.
-        lane: Which of the row's lanes it is drawn in, 0 for the first.
+        lane: The lane of the row in which it is drawn, from 0.
     """
 
     kind: str
@@ -79,7 +79,7 @@ class CollapseRow:
 
     @property
     def text(self) -> str:
-        """All figures of the row, the verdict, and what it rests on."""
+        """All figures of the row, the verdict and its basis."""
         verdict = UNDECIDED if self.slope.is_missing else f"{self.verdict.text}, decided by {self.slope.text}"
         return "; ".join([*(mark.text for mark in self.marks), verdict])
 
@@ -93,7 +93,7 @@ class CollapsePanel:
 
     @property
     def has_paths(self) -> bool:
-        """Whether some mark is a path slope."""
+        """Whether any mark is a path slope."""
         return any(mark.kind == "path" for row in self.rows for mark in row.marks)
 
 
@@ -107,7 +107,7 @@ def bands() -> list[tuple[str, float, float]]:
 
 
 def collapse_panel(entries: Sequence[Entry]) -> CollapsePanel | None:
-    """The panel; None where no record holds a slope."""
+    """The panel; None if no record has a slope."""
     rows = [_row(entry) for entry in entries]
     rows = [row for row in rows if row.marks]
     if not rows:
@@ -164,7 +164,7 @@ class Panel:
 
     @property
     def is_cut(self) -> bool:
-        """Whether some value lies beyond the vertical axis, at whose end it is drawn."""
+        """Whether any value lies beyond the vertical axis and is drawn at its end."""
         values = [value for curve in self.curves for _, value in curve.points]
         return min(values) < self.y_axis.low or max(values) > self.y_axis.high
 
@@ -175,7 +175,7 @@ class Panel:
 
     @property
     def steps(self) -> list[int]:
-        """Every step at which some curve has a value."""
+        """Every step at which any curve has a value."""
         return sorted({step for curve in self.curves for step, _ in curve.points})
 
     @property
@@ -185,7 +185,7 @@ class Panel:
 
     @property
     def data(self) -> dict[str, Any]:
-        """What the script reads values from when a pointer moves over the panel."""
+        """The data that the script shows when a pointer moves over the panel."""
         series = [
             {"key": curve.entry.key, "name": curve.name, "paint": curve.entry.paint, "points": curve.points}
             for curve in self.curves
@@ -194,7 +194,7 @@ class Panel:
 
 
 def training_panels(section_id: str, entries: Sequence[Entry]) -> tuple[Panel, ...]:
-    """The charts of a section, as far as some record holds a training curve."""
+    """The charts of a section for which any record has a training curve."""
     panels = (_panel(section_id, entries, *spec) for spec in _PANELS)
     return tuple(panel for panel in panels if panel is not None)
 
@@ -244,7 +244,7 @@ class DemonstrationPanel:
 
 
 def demonstration_panel(group: Group) -> DemonstrationPanel | None:
-    """The chart of a group; None where no recipe was trained on two numbers of demonstrations."""
+    """The chart of a group; None if no recipe was trained on two numbers of demonstrations."""
     curves = demonstration_curves([group])
     if not curves:
         return None
@@ -255,7 +255,7 @@ def demonstration_panel(group: Group) -> DemonstrationPanel | None:
 
 
 def count_axis(counts: list[int]) -> Axis:
-    """A logarithmic axis, ``percent`` takes log10, with every count labelled."""
+    """A logarithmic axis with every count labelled; its ``percent`` takes log10."""
     axis = Axis(math.log10(max(min(counts), 1) / 1.1), math.log10(max(*counts, 1) * 1.1), ())
     ticks = tuple(Tick(f"{count:,}", axis.percent(math.log10(max(count, 1)))) for count in sorted(set(counts)))
     return Axis(axis.low, axis.high, ticks)
@@ -284,7 +284,7 @@ class GridRow:
 
     Attributes:
         entry: The row of the leaderboard that it is part of.
-        name: What the run is called.
+        name: The run's name.
         episodes: One per column; None where the run has no such episode.
         videos: Addresses by seed.
     """
@@ -296,7 +296,7 @@ class GridRow:
 
     @property
     def cells(self) -> Iterator[str]:
-        """The class of each cell: its outcome, and whether it was filmed."""
+        """The CSS class of each cell: its outcome, and whether it was filmed."""
         for episode in self.episodes:
             if episode is None:
                 yield NOT_RUN
@@ -311,7 +311,7 @@ class GridRow:
 
     @property
     def num_run(self) -> int:
-        """Columns that the run has an episode for."""
+        """Columns for which the run has an episode."""
         return sum(episode is not None for episode in self.episodes)
 
 
@@ -320,10 +320,10 @@ class SeedGrid:
     """The grid of a section.
 
     Attributes:
-        id: Of the section.
+        id: The section's id.
         seeds: The columns.
         rows: The runs.
-        num_left_out: Seeds that have no column.
+        num_left_out: Number of seeds without a column.
     """
 
     id: str
@@ -333,12 +333,12 @@ class SeedGrid:
 
     @property
     def has_films(self) -> bool:
-        """Whether some episode of the grid was filmed and its film is there."""
+        """Whether the film of any episode in the grid exists."""
         return any(row.videos for row in self.rows)
 
     @property
     def data(self) -> dict[str, Any]:
-        """What the script says of a cell: outcome, steps and video; by row and column."""
+        """The data that the script shows for a cell: outcome, steps and video, by row and column."""
         labels = sorted({episode["label"] for row in self.rows for episode in row.episodes if episode is not None})
         place = {label: index for index, label in enumerate(labels)}
         rows = [
@@ -354,7 +354,7 @@ class SeedGrid:
 
 
 def seed_grid(section_id: str, entries: Sequence[Entry], folder: VideoFolder) -> SeedGrid:
-    """The grid of a section; of very many seeds, those that most runs share."""
+    """The grid of a section, limited to the seeds that most runs share."""
     runs = [(entry, run) for entry in entries for run in entry.row.runs]
     counts = Counter(episode["seed"] for _, run in runs for episode in run.record["episodes"])
     most_shared = sorted(counts, key=lambda seed: (-counts[seed], seed))

@@ -1,7 +1,7 @@
-"""The ranking of result records: which rows are ranked together, in which order, which cannot be told from the best.
+"""Ranks result records: which rows are ranked together, in which order, and which are not separable from the best.
 
 Rows of different tasks, environment fingerprints or protocols are never ranked together. Experts and baselines are
-references: shown, never ranked. Imports neither torch nor a simulator, so that a table takes no time to make.
+references: shown, never ranked. Imports neither torch nor a simulator, so that printing a table is fast.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Group:
 
     @property
     def detectable_rate(self) -> float | None:
-        """The highest rate that the best row's number of seeds tells from the best in four of five cases."""
+        """The highest rate that the best row's number of seeds tells from the best with a power of 80 %."""
         if not self.ranked:
             return None
         best = self.ranked[0].success["rate"]
@@ -54,7 +54,7 @@ class Group:
 
 
 def read_runs(directory: Path | str) -> list[Run]:
-    """Reads and validates every record of a directory, and the marks of those that were verified.
+    """Reads and validates every record of a directory, and the marks of verified ones.
 
     Raises:
         UserError: If there is no record, or one is not valid (the message names file and field).
@@ -66,7 +66,7 @@ def read_runs(directory: Path | str) -> list[Run]:
     paths = find_records(directory)
     if not paths:
         raise UserError(f"no record (*.json) in {directory}; write one with smidgen-eval policy=... out={directory}")
-    # The record first: reading it refuses what is no file, and hashing a pipe would never end.
+    # Read before hashing: reading refuses anything but a regular file, and hashing a pipe would never end.
     records = [(path, read_record(path)) for path in paths]
     return [Run(path.name, sha256_file(path), record, read_verification(path)) for path, record in records]
 
@@ -78,7 +78,7 @@ def rank_runs(runs: Iterable[Run]) -> list[Group]:
         Groups sorted by task, then by their number of rows (most first); the order of the input does not matter.
 
     Raises:
-        UserError: If a row would hold a training seed or a checkpoint twice.
+        UserError: If a row would contain a training seed or a checkpoint twice.
     """
     gathered: dict[str, list[Run]] = defaultdict(list)
     for run in sorted(runs, key=lambda run: (run.source, run.sha256)):
@@ -88,7 +88,7 @@ def rank_runs(runs: Iterable[Run]) -> list[Group]:
 
 
 def ranking_conditions(record: Record) -> str:
-    """What has to be the same for two rows to be ranked together, as one string."""
+    """What must be the same for two rows to be ranked together, as one string."""
     protocol = {key: value for key, value in record["protocol"].items() if key not in _COMPARABLE_PROTOCOL}
     return json.dumps([record["task"], record["environment"], protocol], sort_keys=True)
 
@@ -102,7 +102,7 @@ def _ranked_group(rows: Sequence[Row]) -> Group:
 
 
 def _with_ranks(competing: Sequence[Row]) -> Iterable[Row]:
-    """Adds ranks, and to all but the first the comparison with it."""
+    """Adds ranks and, to all rows but the first, the comparison with the first."""
     tests = [compare(competing[0], row) for row in competing[1:]]
     adjusted = holm([p_value for p_value, _ in tests])
     for index, row in enumerate(competing):
@@ -115,10 +115,10 @@ def _with_ranks(competing: Sequence[Row]) -> Iterable[Row]:
 
 
 def compare(best: Row, other: Row) -> tuple[float, str]:
-    """Tests whether two rows differ: over training seeds and test seeds where both have two training seeds or more.
+    """Tests whether two rows differ, over training seeds and test seeds if both have two or more training seeds.
 
-    Where one of them has a single training seed, nothing can be said of others: the exact McNemar test compares the
-    first training seeds of both on the test seeds that both were run on.
+    A row with a single training seed says nothing about other training seeds: then the exact McNemar test compares the
+    first training seed of each row on the test seeds that they share.
 
     Returns:
         The p-value, and the test in words.
@@ -141,7 +141,7 @@ def outcomes(record: Record) -> dict[int, bool]:
 def mean_position_r2(values: Sequence[float | None] | None, coordinates: Sequence[str]) -> float | None:
     """R^2 averaged over the position coordinates, whose names end in their unit ``_m``; the gripper is left out.
 
-    A coordinate whose target is constant has no R^2 and is skipped; None when nothing is left.
+    A coordinate whose target is constant has no R^2 and is skipped; None if nothing is left.
     """
     named = zip(values or [], coordinates, strict=False)
     finite = [value for value, name in named if name.endswith(_POSITION_SUFFIX) and _is_number(value)]
@@ -152,7 +152,7 @@ def training_points(record: Record, measure: str) -> list[tuple[int, float]]:
     """A measure against the training step, from the record's training curve.
 
     Args:
-        record: A validated record; its curve may hold anything JSON can say.
+        record: A validated record; its curve may contain any JSON.
         measure: ``"r2"`` (averaged over position coordinates) or the name of a scalar such as ``"cue_slope"``.
 
     Returns:
@@ -171,7 +171,7 @@ def training_points(record: Record, measure: str) -> list[tuple[int, float]]:
 
 
 def _coordinates_of(values: Sequence[Any], coordinates: Sequence[str]) -> Sequence[str]:
-    """Training measures positions alone, evaluation every coordinate; the number of values tells which."""
+    """Training measures only positions, evaluation every coordinate; the number of values tells which."""
     positions = [name for name in coordinates if name.endswith(_POSITION_SUFFIX)]
     return positions if len(values) == len(positions) else coordinates
 
@@ -179,7 +179,7 @@ def _coordinates_of(values: Sequence[Any], coordinates: Sequence[str]) -> Sequen
 def escape_step(record: Record) -> int | None:
     """First training step from which the cue slope stays above one half; None while it has not escaped.
 
-    The run's own mark is taken where the curve has one: it saw every measurement, and a curve may be thinned.
+    A step that the run itself recorded takes precedence: it is based on every measurement, and a curve may be thinned.
     """
     marks = [
         (line["step"], line["escape_step"]) for line in record["training_curve"] if {"step", "escape_step"} <= {*line}
@@ -191,5 +191,5 @@ def escape_step(record: Record) -> int | None:
 
 
 def _is_number(value: Any) -> bool:
-    # A comparison: a forged integer may be too large to become a float, which is what isfinite() makes of it.
+    # Not isfinite(), which converts to float: a forged integer may be too large for that.
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max

@@ -1,4 +1,4 @@
-"""A row's card: everything that its records say of it, as one Markdown page for whoever reads the submission."""
+"""A row's card: a summary of its records as one Markdown page, for reviewers of a submission."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""A row of the leaderboard: one recipe, made of one record for each of its training seeds.
+"""A row of the leaderboard: one recipe, with one record for each training seed.
 
-Records belong to one row when they were measured under the same conditions and their policies differ in the training
-seed alone: equal :func:`policy_id`, and equal names but for a closing ``-seed<K>``, K being the training seed. A full
-entry has ``ENTRY_TRAINING_SEEDS`` training seeds, each of them run with its final checkpoint on exactly the first
-``ENTRY_EPISODES`` test seeds: a sample of fixed size, so that nobody can go on until the figure pleases. A row with
+Records belong to one row if they were measured under the same conditions and their policies differ only in the training
+seed: equal :func:`policy_id`, and equal names apart from a final ``-seed<K>``, where K is the training seed. A full
+entry has ``ENTRY_TRAINING_SEEDS`` training seeds, each run with its final checkpoint on exactly the first
+``ENTRY_EPISODES`` test seeds: the sample size is fixed, so that nobody can stop when the figure looks good. A row with
 less is marked, not refused.
 """
 
@@ -37,7 +37,7 @@ class Run:
 
     Attributes:
         source: The record file's name.
-        sha256: Of the record file.
+        sha256: The record file's hash.
         record: The validated record.
         verification: The mark beside it, if any.
     """
@@ -49,7 +49,7 @@ class Run:
 
     @property
     def training_seed(self) -> int | None:
-        """The training seed: a checkpoint's from its own settings, a user's policy's from its name."""
+        """The training seed: from a checkpoint's settings, or from the name of a user's policy."""
         return training_seed(self.record)
 
     @property
@@ -59,12 +59,12 @@ class Run:
 
     @property
     def reproduction(self) -> str | None:
-        """What running episodes again found, as a mark says it; None if nobody did, or on other bytes."""
+        """What running episodes again found; None without a mark, or if the record has changed since."""
         return None if self.verification is None or self.is_mark_stale else self.verification["verdict"]
 
 
 def training_seed(record: Record) -> int | None:
-    """The training seed of a record's policy, if the record tells."""
+    """The training seed of a record's policy, if the record contains it."""
     config = (record["policy"]["training"] or {}).get("training_config")
     if isinstance(config, dict):
         seed = config.get("seed")
@@ -74,29 +74,29 @@ def training_seed(record: Record) -> int | None:
 
 
 def recipe_name(record: Record) -> str:
-    """The policy's name without a closing ``-seed<K>`` that names its training seed."""
+    """The policy's name without a final ``-seed<K>`` that names its training seed."""
     name, seed = record["policy"]["name"], training_seed(record)
     return name.removesuffix(f"-seed{seed}") or name if seed is not None else name
 
 
 def policy_id(record: Record) -> str:
-    """Identity of a policy's recipe: a hash of all that decides it, but for the training seed."""
+    """Identity of a policy's recipe: a hash of everything that decides it except the training seed."""
     return sha256_bytes(canonical_json(_identity(record)))
 
 
 def method_id(record: Record, task_matters: bool = True) -> str:
-    """Identity of a recipe whatever demonstrations it learns from, and, if asked, whatever the task.
+    """Identity of a recipe regardless of its demonstrations and, optionally, of the task.
 
     Args:
         record: The record.
-        task_matters: Whether the same settings on another task are something else.
+        task_matters: Whether the same settings on another task count as another recipe.
     """
     identity = _identity(record)
     identity.pop("data_set_sha256")
     identity["training"].pop("num_demonstrations", None)
     if not task_matters:
         identity.pop("task")
-        # Each task has cameras of its own.
+        # Each task has its own cameras.
         identity["inputs"].pop("cameras")
         identity["num_demonstrations"] = (record["policy"]["training"] or {}).get("num_demonstrations")
     return sha256_bytes(canonical_json(identity))
@@ -112,10 +112,10 @@ def _identity(record: Record) -> dict[str, Any]:
     names = ("kind", "observes", "transform", "standardise_before", "standardise_after", "data_set_sha256")
     identity: dict[str, Any] = {name: dict(policy)[name] for name in names}
     if not training:
-        # Without settings, only its name tells such a policy from another.
+        # Without settings, only the name tells such a policy from another.
         identity["name"] = recipe_name(record)
     if code := policy.get("code"):
-        # Its files are weights, of which every training seed has its own.
+        # Not its files: they are weights, which differ between training seeds.
         identity["code"] = code
     inputs = {name: record["config"].get(name) for name in ("policy", "cameras", "image_size")}
     return {"task": record["task"], "training": training, "inputs": inputs, **identity}
@@ -141,7 +141,7 @@ class Row:
 
     @property
     def record(self) -> Record:
-        """The record of the first training seed: all that the row's records share can be read from it."""
+        """The record of the first training seed, for everything that the row's records share."""
         return self.runs[0].record
 
     @property
@@ -156,17 +156,17 @@ class Row:
 
     @property
     def training_seeds(self) -> list[int]:
-        """Training seeds; empty if the record does not tell."""
+        """Training seeds; empty if the record does not contain them."""
         return [run.training_seed for run in self.runs if run.training_seed is not None]
 
     @property
     def is_privileged(self) -> bool:
-        """Whether the policy sees what no camera shows."""
+        """Whether the policy observes privileged state."""
         return self.record["policy"]["kind"] == "expert" or "privileged" in self.record["policy"]["observes"]
 
     @property
     def may_be_ranked(self) -> bool:
-        """Whether the row competes; experts, anything privileged, baselines and other seeds than test's do not."""
+        """Whether the row is ranked; experts, privileged policies, baselines and splits other than test are not."""
         is_test = self.record["protocol"]["split"] == TEST
         return is_test and self.record["policy"]["kind"] in _RANKED_KINDS and not self.is_privileged
 
@@ -187,7 +187,7 @@ class Row:
 
     @property
     def shortfalls(self) -> list[str]:
-        """What the row lacks of a full entry, in words; references lack nothing."""
+        """What the row lacks for a full entry, in words; empty for references."""
         if not self.may_be_ranked:
             return []
         missing = []
@@ -197,7 +197,7 @@ class Row:
 
 
 def run_shortfalls(record: Record) -> list[str]:
-    """What one record lacks of its part in a full entry, in words."""
+    """What one record lacks for a full entry, in words."""
     protocol, first = record["protocol"], SEED_RANGES[TEST].start
     missing = []
     if protocol["episodes"] != ENTRY_EPISODES:
@@ -223,10 +223,10 @@ def _pooled(records: Sequence[Record], outcome: str) -> Rate:
 
 
 def gather_rows(runs: Sequence[Run]) -> list[Row]:
-    """Puts runs that were measured under the same conditions together into rows.
+    """Groups runs that were measured under the same conditions into rows.
 
     Raises:
-        UserError: If a row would hold a training seed or a checkpoint twice; the message names the files.
+        UserError: If a row would contain a training seed or a checkpoint twice; the message names the files.
     """
     gathered: dict[tuple[str, ...], list[Run]] = {}
     for run in runs:
@@ -245,5 +245,5 @@ def _refuse_twice(row: Row, kind: str, values: Sequence[int | str | None]) -> No
         sources = [run.source for run, value in zip(row.runs, values, strict=True) if value == twice]
         raise UserError(
             f"{' and '.join(sources)}: {kind} {str(twice)[:12]} twice in the row {row.name!r}; every record of a row "
-            "has a training seed and a checkpoint of its own: remove one, or give it another name"
+            "needs its own training seed and checkpoint: remove one, or give it another name"
         )

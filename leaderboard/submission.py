@@ -1,4 +1,4 @@
-"""Records of one row that somebody hands in, checked as far as that can be done without running an episode."""
+"""The submitted records of one row, checked without running an episode."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from smidgen.runtime.user_modules import is_class_spec
 
 @dataclass(frozen=True)
 class Submission:
-    """Records of one row, with what belongs to them.
+    """The records of one row, with their checkpoints and code.
 
     Attributes:
         row: The row.
@@ -39,11 +39,11 @@ class Submission:
 
     @property
     def name(self) -> str:
-        """Of the bundle."""
+        """The bundle's name."""
         return f"{self.row.record['task']}-{self.row.name}"
 
     def commands(self) -> list[str]:
-        """What a maintainer runs, in the unpacked bundle, to verify the row."""
+        """The commands with which a maintainer verifies the row, run in the unpacked bundle."""
         spec = str(self.row.record["config"].get("policy"))
         transform = users_transform(self.row.record)
         option = f" --policy {shlex.quote(spec)}" if self.row.record["policy"]["kind"] == "user" else ""
@@ -58,13 +58,13 @@ class Submission:
 def open_submission(
     records: Sequence[Path], checkpoints: Sequence[Path] = (), source: Path | None = None, transform: str | None = None
 ) -> Submission:
-    """Reads and checks what shall be handed in; runs no episode, and of a user's code the transform that is named.
+    """Reads and checks a submission; runs no episode, and no user's code except the named transform.
 
     Args:
         records: One record per training seed.
-        checkpoints: Their checkpoints or training runs, in the same order; those beside the records if none is given.
+        checkpoints: Their checkpoints or training runs, in the same order; by default those beside the records.
         source: Code of a user's policy or transform, a file or a directory.
-        transform: ``their.module:Class`` of the checkpoints' input transform, where it is a user's.
+        transform: ``their.module:Class`` of the checkpoints' input transform, if it is a user's.
 
     Raises:
         UserError: Naming the record and what is wrong with it.
@@ -84,26 +84,26 @@ def open_submission(
     is_users_policy = row.record["policy"]["kind"] == "user"
     if (is_users_policy or users_transform(row.record)) and (source is None or not source.exists()):
         what = "policy" if is_users_policy else "transform"
-        raise UserError(f"{paths[0]} is of a {what} of your own; add --source PATH, the file or folder of its code")
+        raise UserError(f"{paths[0]} uses a {what} of your own; add --source PATH, the file or folder with its code")
     for run, path in zip(row.runs, paths, strict=True):
         _check_source(run.record, path, source)
     return Submission(row, paths, found, source)
 
 
 def users_transform(record: Record) -> str | None:
-    """The class of a checkpoint's input transform, where it is a user's."""
+    """The class of a checkpoint's input transform, if it is a user's."""
     transform = record["policy"]["transform"]
     return transform if transform is not None and is_class_spec(transform) else None
 
 
 def _check_source(record: Record, path: Path, source: Path | None) -> None:
-    """The code that is handed in is the code that ran, and so are the files that it declares."""
+    """Refuses code, or files that it declares, that differ from what ran."""
     handed_in = {sha256_bytes(content) for content in source_files(source).values()}
     named = {**record["policy"].get("code", {}), **record["policy"].get("files", {})}
     lacking = [name for name, digest in named.items() if digest not in handed_in]
     if lacking:
         raise UserError(
-            f"{path} was made with another {', '.join(lacking[:3])} than --source {source} has; hand in what was run, "
+            f"{path} was made with another {', '.join(lacking[:3])} than --source {source} has; submit what was run, "
             "or evaluate again with overwrite=true"
         )
 
@@ -132,11 +132,11 @@ def _check_competes(run: Run, path: Path) -> None:
 def _check_current(record: Record, path: Path) -> None:
     spec = record["config"].get("task")
     if record["task"] not in TASKS and spec is not None:
-        raise UserError(f"{path} is of a task of your own, {spec!s:.200}; leaderboards rank smidgen's tasks alone")
+        raise UserError(f"{path} uses a task of your own, {spec!s:.200}; leaderboards rank only smidgen's tasks")
     env_id = recorded_task(record, path).env_id
     if record["environment"].get("env_id") != env_id:
         raise UserError(
-            f"{path}: field environment.env_id: expected {env_id!r}, the present version, got "
+            f"{path}: field environment.env_id: expected {env_id!r}, the current version, got "
             f"{record['environment'].get('env_id')!r:.60}; evaluate again"
         )
 
@@ -156,19 +156,19 @@ def _one_row(paths: Sequence[Path], runs: Sequence[Run]) -> Row:
     first = runs[0].record
     for path, run in zip(paths, runs, strict=True):
         if ranking_conditions(run.record) != ranking_conditions(first):
-            raise UserError(f"{path} and {paths[0]} were not measured under the same conditions; hand them in apart")
+            raise UserError(f"{path} and {paths[0]} were not measured under the same conditions; submit separately")
     rows = gather_rows(runs)
     if len(rows) > 1:
         names = ", ".join(f"{row.name} ({len(row.runs)})" for row in rows)
         raise UserError(
-            f"expected records of one row, which differ in the training seed alone and are called NAME-seed<K>, got "
-            f"{len(rows)} rows: {names}; hand them in apart, or evaluate with name=NAME-seed<K>"
+            f"expected records of one row, which differ only in the training seed and are named NAME-seed<K>, got "
+            f"{len(rows)} rows: {names}; submit them separately, or evaluate with name=NAME-seed<K>"
         )
     return rows[0]
 
 
 def _check_policy(record: Record, path: Path, checkpoint: Path | None, transform: str | None) -> Path | None:
-    """The record's checkpoint, loaded and compared with all that the record says of it; None for a user's policy."""
+    """The record's checkpoint, loaded and compared with what the record says about it; None for a user's policy."""
     if record["policy"]["kind"] == "user":
         spec = str(record["config"].get("policy"))
         if not is_class_spec(spec):

@@ -1,9 +1,9 @@
 """smidgen-leaderboard submit RECORD [RECORD ...] [--checkpoint DIR ...] [--source PATH] [--transform MODULE:CLASS]
     [--out PATH]
 
-Checks the records of one row (one per training seed) as far as that can be done without running an episode, and puts
-them, their checkpoints, their videos and a card into one zip file or directory: the same bytes each time. It ends with
-what a maintainer runs to verify the row. Takes seconds; docs/submitting.md has the whole way.
+Checks the records of one row (one per training seed) without running an episode, and puts them, their checkpoints,
+their videos and a card into one zip file or directory: the same bytes each time. Then prints the commands with which a
+maintainer verifies the row. Takes seconds; docs/submitting.md explains the whole process.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from smidgen.runtime.settings import user_path
 
 CARD = "CARD.md"
 MAX_VIDEO_BYTES = 300_000
-# The oldest date that a zip file can hold: a file's own would change the bytes.
+# The earliest date that zip can store: a file's own date would change the bytes.
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 
 
@@ -41,7 +41,7 @@ def bundle_files(submission: Submission) -> dict[str, bytes]:
     for path, checkpoint in zip(submission.record_paths, submission.checkpoints, strict=True):
         files[f"results/{path.name}"] = path.read_bytes()
         if host_path(path).is_file():
-            # Of the machine's description, what the comparison needs: no host name, no date.
+            # Only the part of the machine's description that the comparison needs: no host name, no date.
             host = {"host": read_host(path)}
             files[f"results/{host_path(path).name}"] = canonical_json(host)
         if checkpoint is not None:
@@ -78,7 +78,7 @@ def zip_bytes(files: Mapping[str, bytes], folder: str) -> bytes:
 
 
 def write_bundle(submission: Submission, out: Path) -> None:
-    """Writes the bundle: a zip file if the name ends so, else a directory, which replaces one that stands there."""
+    """Writes the bundle: a zip file if the name ends in .zip, else a directory, replacing an existing bundle."""
     files = bundle_files(submission)
     if out.suffix == ".zip":
         write_atomic(out, zip_bytes(files, submission.name))
@@ -104,11 +104,11 @@ def submit(arguments: list[str]) -> None:
         action="append",
         default=[],
         metavar="DIR",
-        help="of each record, in their order",
+        help="one per record, in the same order",
     )
     parser.add_argument("--source", type=user_path, metavar="PATH", help="code of a policy or transform of your own")
     parser.add_argument(
-        "--transform", metavar="MODULE:CLASS", help="the checkpoints', if it is your own; its code will run"
+        "--transform", metavar="MODULE:CLASS", help="the checkpoints' transform, if it is your own; its code will run"
     )
     parser.add_argument(
         "--out", type=user_path, metavar="PATH", help="NAME.zip or a directory; TASK-NAME.zip by default"

@@ -1,7 +1,7 @@
 """The leaderboard as Markdown (a board for a README, every measure for a page), as CSV, on the terminal, and as LaTeX.
 
-Nothing in a LaTeX table can be run, whatever a record holds. It needs the package booktabs and nothing else; what an
-old compiler cannot set (≈, †, ×) is written as mathematics.
+Nothing in a LaTeX table can be executed, whatever a record contains. It needs only the package booktabs; signs that an
+old compiler cannot typeset (≈, †, ×) are written as mathematics.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ NOT_SEPARABLE_LEGEND = (
 SHORT_ENTRY_LEGEND = (
     f"{SHORT_ENTRY} not a full entry of {ENTRY_TRAINING_SEEDS} training seeds x {ENTRY_EPISODES} episodes"
 )
-# From the most to the least needed: a narrow terminal drops from the right.
+# Most important first: a narrow terminal drops columns from the right.
 _TERMINAL = ("rank", "policy", "success", "verdict", "verdict_slope", "seeds")
 LONG = (
     "rank",
@@ -61,7 +61,7 @@ LONG = (
 )
 _TERMINAL_TITLES = {"seeds": "Runs"}
 _MARKDOWN_TITLES = {"rank": "Rank", "success": "Success [95 % interval]"}
-# What fits a README and reads without a legend.
+# Columns that fit a README and need no legend.
 _BOARD = ("rank", "policy", "success", "seeds", "verdict", "demos")
 _BOARD_TITLES = _MARKDOWN_TITLES | {
     "verdict": "Sees the cue? (slope: 1 follows it, 0 ignores it)",
@@ -82,7 +82,7 @@ _MEASURES = (
     "copycat_weight",
     "latching_index",
 )
-# A spreadsheet runs what begins with one of these as a formula.
+# Spreadsheets run text that begins with one of these as a formula.
 _FORMULA_START = ("=", "+", "-", "@", "\t", "\r")
 # Square brackets would be read as the optional argument of the line break before them.
 _SPECIAL = {
@@ -113,12 +113,12 @@ _TITLES = {"success": "Success [95 % interval]"}
 
 
 def board(groups: Sequence[Group]) -> str:
-    """The README's table, one per group, without the markers; no sign in it needs a legend."""
+    """The README's table, one per group, without the markers and without signs that need a legend."""
     return "\n\n".join(_markdown_group(group, _BOARD, _BOARD_TITLES, _board_cell) for group in groups)
 
 
 def markdown(groups: Sequence[Group]) -> str:
-    """The long table, one per group, and what its signs mean."""
+    """The long table, one per group, with a legend of its signs."""
     return "\n\n".join(
         [_markdown_group(group, LONG, _MARKDOWN_TITLES, _markdown_cell) for group in groups]
         + [f"{legend}." for legend in legends(groups, escape_markdown)]
@@ -132,7 +132,7 @@ def column_legend() -> str:
 
 
 def legends(groups: Sequence[Group], escape: Callable[[str], str]) -> list[str]:
-    """What the signs mean, and how small a difference the samples can show, names escaped as asked."""
+    """What the signs mean, and how small a difference the samples can show; ``escape`` is applied to names."""
     lines = [NOT_SEPARABLE_LEGEND]
     if any(row.shortfalls for group in groups for row in group.ranked):
         lines.append(SHORT_ENTRY_LEGEND)
@@ -171,7 +171,7 @@ def _markdown_cell(entry: Column, row: Row) -> str:
 
 
 def _board_cell(entry: Column, row: Row) -> str:
-    """As in the long table, with words for its signs and the slope beside the verdict."""
+    """As in the long table, with words instead of signs and the slope beside the verdict."""
     if entry.key == "rank" and row.not_separable:
         return f"{row.rank} (statistical tie)"
     if entry.key == "seeds" and row.shortfalls:
@@ -184,7 +184,7 @@ def _board_cell(entry: Column, row: Row) -> str:
 
 
 def conditions(group: Group) -> str:
-    """Under which conditions a group was measured, in a few words."""
+    """The conditions under which a group was measured, in a few words."""
     environment = group.environment
     parts = [str(environment.get("env_id", "unnamed environment"))]
     if "image_size" in environment:
@@ -194,7 +194,7 @@ def conditions(group: Group) -> str:
 
 
 def setting(value: Any) -> str:
-    """A value of the environment's fingerprint for people: ``64 × 64``, ``agentview, frontview``."""
+    """A value of the environment's fingerprint as text: ``64 × 64``, ``agentview, frontview``."""
     if isinstance(value, list):
         sign = " \u00d7 " if all(isinstance(entry, int) for entry in value) else ", "
         return sign.join(map(str, value))
@@ -202,23 +202,23 @@ def setting(value: Any) -> str:
 
 
 def check_outputs(outputs: dict[Path, bytes]) -> None:
-    """Compares files with what the records give.
+    """Checks that files are up to date with the records.
 
     Raises:
         UserError: Naming every file that is missing or differs.
     """
-    # Lengths first: what stands there may be large, or no file that can be read.
+    # Lengths first: the path may be a large file, or something that cannot be read.
     drifted = [
         str(path)
         for path, data in outputs.items()
         if not path.is_file() or path.stat().st_size != len(data) or path.read_bytes() != data
     ]
     if drifted:
-        raise UserError(f"{', '.join(drifted)}: not what the records give; run the same command without check=true")
+        raise UserError(f"{', '.join(drifted)}: out of date with the records; run the same command without check=true")
 
 
 def csv_table(groups: Sequence[Group]) -> str:
-    """Every column of every row, one header line; empty where there is no value."""
+    """Every column of every row, with one header line; empty if there is no value."""
     records = [_csv_record(group, row) for group in groups for row in group.rows]
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, fieldnames=list(records[0]), lineterminator="\n")
@@ -277,7 +277,7 @@ def _improvement(group: Group, row: Row) -> float | None:
 
 
 def _escape(row: Row) -> dict[str, Any]:
-    """Escape step of each training seed, and where the runs that never escaped ended."""
+    """Escape step of each training seed, and the last step of runs that never escaped."""
     ends = [(escape_step(record), training_points(record, "cue_slope")) for record in row.records]
     return {
         "escape_step": _joined(None if step is None else str(step) for step, _ in ends),
@@ -341,7 +341,7 @@ def _terminal_text(entry: Column, row: Row) -> str:
 
 
 def escape_latex(text: str) -> str:
-    """Text that LaTeX sets as it is, on one line, whatever it holds; control characters become blanks."""
+    """Text escaped for LaTeX, on one line; control characters become blanks."""
     flat = " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", text).split())
     return _TO_ESCAPE.sub(lambda found: _SPECIAL.get(found[0]) or f"{found[0]}{{}}", flat)
 

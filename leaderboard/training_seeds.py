@@ -1,19 +1,19 @@
 """Success over several training seeds: pooled rate with a hierarchical interval, differences, aggregates over tasks.
 
-The training seeds of one recipe are run on the same test seeds, so that outcomes form a table: training seeds by test
-seeds. Both are a sample, and a figure that shall hold for the recipe has to vary with both. The hierarchical bootstrap
-draws training seeds with replacement, then test seeds, the same ones for every training seed that was drawn, because
-an episode that is hard is hard for all of them (A. B. Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 1,
-2007: its variance is never too small on average).
+The training seeds of one recipe are run on the same test seeds, so outcomes form a table: training seeds by test seeds.
+Both are samples, and an interval for the recipe must account for both. The hierarchical bootstrap draws training seeds
+with replacement, then test seeds. These are the same for all drawn training seeds, because a hard episode is hard for
+all of them (A. B. Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 1, 2007: its variance is never too
+small on average).
 
-Three training seeds are few: percentiles of the draws would be too narrow by the factor sqrt((S - 1) / S) and take a
-normal's tails. So the draws give the variance, the part of the training seeds multiplied by S / (S - 1); its degrees of
-freedom are Satterthwaite's; and the interval has Wilson's form for the number of independent episodes of the same
-variance, with Student's quantile, so that it stays in [0, 1] (N. Dean and M. Pagano, "Evaluating confidence interval
-methods for binomial proportions in clustered surveys", J. Survey Statistics and Methodology 3, 2015).
+With only three training seeds, percentiles of the draws would be too narrow by the factor sqrt((S - 1) / S) and have
+normal tails. So the draws only give the variance, with the part of the training seeds multiplied by S / (S - 1). Its
+degrees of freedom are Satterthwaite's. The interval has Wilson's form for the number of independent episodes with the
+same variance, with Student's quantile, so that it stays in [0, 1] (N. Dean and M. Pagano, "Evaluating confidence
+interval methods for binomial proportions in clustered surveys", J. Survey Statistics and Methodology 3, 2015).
 tests/leaderboard/test_training_seeds.py simulates its coverage.
 
-A leaf module (NumPy and SciPy alone), so that training and outside code may import it.
+A leaf module (only NumPy and SciPy), so that training and outside code may import it.
 
 Shape suffixes: S training seeds, E test seeds, R bootstrap draws, T tasks.
 """
@@ -34,12 +34,12 @@ Array = NDArray[np.float64]
 NUM_DRAWS = 4000
 BOOTSTRAP_SEED = 20_240_811
 TRIMMED_SHARE = 0.25  # of each end, for the interquartile mean
-# Below this, a variance is what rounding leaves of outcomes that never vary.
+# A smaller variance is a rounding error of outcomes that never vary.
 _NO_VARIANCE = 1e-15
 
 
 def outcome_table(runs: Sequence[Mapping[int, bool]], test_seeds: Sequence[int] | None = None) -> Array:
-    """Outcomes as a table (S, E), NaN where a training seed was not run on a test seed.
+    """Outcomes as a table (S, E), NaN if a training seed was not run on a test seed.
 
     Args:
         runs: For each training seed, success by test seed.
@@ -52,17 +52,17 @@ def outcome_table(runs: Sequence[Mapping[int, bool]], test_seeds: Sequence[int] 
 def hierarchical_bootstrap(
     tables: Sequence[Array], num_draws: int = NUM_DRAWS, draw_training: bool = True, draw_test: bool = True
 ) -> list[Array]:
-    """Pooled success rates of tables drawn anew: training seeds with replacement, then test seeds.
+    """Pooled success rates of resampled tables: training seeds are drawn with replacement, then test seeds.
 
     Args:
-        tables: For each recipe outcomes (S, E): 1 for success, 0 for failure, NaN where not run. Columns are the same
-            test seeds in every table and are drawn together; training seeds are drawn for each table on its own.
-        num_draws: How often to draw.
-        draw_training: Whether training seeds are drawn, or kept as they are.
-        draw_test: Whether test seeds are drawn, or kept.
+        tables: For each recipe outcomes (S, E): 1 for success, 0 for failure, NaN if not run. Columns are the same test
+            seeds in every table and are drawn together; training seeds are drawn separately for each table.
+        num_draws: Number of draws.
+        draw_training: Whether to draw training seeds or keep them as they are.
+        draw_test: Whether to draw test seeds or keep them.
 
     Returns:
-        Rates (R,) for each table; NaN where a draw holds no episode.
+        Rates (R,) for each table; NaN if a draw contains no episode.
     """
     generator = np.random.default_rng(BOOTSTRAP_SEED)
     weights_RE = _counts(generator, num_draws, tables[0].shape[1], draw_test)
@@ -91,7 +91,7 @@ class Spread:
     degrees_of_freedom: float
 
     def quantile(self, confidence: float) -> float:
-        """Two-sided quantile of Student's distribution; the normal's where the degrees are infinite."""
+        """Two-sided quantile of Student's distribution; the normal's if the degrees are infinite."""
         tail = (1 - confidence) / 2
         is_normal = math.isinf(self.degrees_of_freedom)
         return float(norm.isf(tail) if is_normal else student_t.isf(tail, self.degrees_of_freedom))
@@ -141,13 +141,13 @@ def pooled_interval(
     spread, effective = Spread(0.0, math.inf), float(num_episodes)
     if len(outcomes_SE) > 1:
         spread = _spread([outcomes_SE], [1], num_draws)
-        # Outcomes that never vary say nothing of how they hang together: as if every training seed repeated the first.
+        # Outcomes that never vary say nothing about correlation: assume that every training seed repeats the first.
         alike = float(np.isfinite(outcomes_SE).any(axis=0).sum())
         effective = min(rate * (1 - rate) / spread.variance, num_episodes) if spread.variance else alike
     squared = spread.quantile(confidence) ** 2 / effective
     centre = (rate + squared / 2) / (1 + squared)
     half = math.sqrt(squared * rate * (1 - rate) + squared**2 / 4) / (1 + squared)
-    # At a rate of 0 or 1 the rate is an end of the interval, but for rounding.
+    # At 0 or 1, the rate is an end of the interval, except for rounding.
     return rate, min(max(centre - half, 0.0), rate), max(min(centre + half, 1.0), rate)
 
 
@@ -155,12 +155,12 @@ def p_of_difference(first_SE: Array, second_SE: Array, num_draws: int = NUM_DRAW
     """Two-sided p-value against two recipes having the same success rate, over training seeds and shared test seeds.
 
     Args:
-        first_SE: Outcomes of one recipe, two training seeds or more.
-        second_SE: Outcomes of the other, two training seeds or more; the same columns.
+        first_SE: Outcomes of one recipe, for two or more training seeds.
+        second_SE: Outcomes of the other, for two or more training seeds; the same columns.
         num_draws: Draws of the bootstrap.
 
     Raises:
-        ValueError: If a recipe has one training seed only (compare with statistics.exact_mcnemar), or columns differ.
+        ValueError: If a recipe has only one training seed (use statistics.exact_mcnemar), or columns differ.
     """
     if min(len(first_SE), len(second_SE)) < 2 or first_SE.shape[1] != second_SE.shape[1]:
         raise ValueError(
@@ -181,7 +181,7 @@ def interquartile_mean(scores: Array) -> float:
     """Mean of the middle half of all scores, training seeds of every task together.
 
     Args:
-        scores: Any shape; from each end a quarter of the values is left out (rounded down).
+        scores: Any shape; a quarter of the values (rounded down) is left out at each end.
 
     Source: R. Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical Precipice", NeurIPS 2021,
         arXiv:2108.13264.
@@ -214,13 +214,13 @@ def probability_of_improvement(first: Sequence[Array], second: Sequence[Array]) 
 
     Args:
         first: For each task, the success rate of each training seed (S,).
-        second: The same of the recipe that may be improved on.
+        second: The same for the other recipe.
 
     Returns:
         A share in [0, 1], equal scores counted half: the Mann-Whitney statistic over the number of pairs.
 
     Raises:
-        ValueError: If the numbers of tasks differ, or there is none.
+        ValueError: If the numbers of tasks differ or are zero.
 
     Source: as for :func:`interquartile_mean`.
     """

@@ -178,7 +178,7 @@ def test_it_is_evaluated_and_handed_in_as_the_page_says(here: Path, capsys: pyte
     given = ([Path("outputs/results/lift-perceiver-Differences.json")], [Path("outputs/differences")])
     with pytest.raises(UserError, match=f"whose code would run; read it, then add --transform {SPEC}"):
         open_submission(*given)
-    with pytest.raises(UserError, match="is of a transform of your own; add --source PATH"):
+    with pytest.raises(UserError, match="uses a transform of your own; add --source PATH"):
         open_submission(*given, transform=SPEC)
     submission = open_submission(*given, source=Path("my_transform.py"), transform=SPEC)
     assert submission.commands() == [
@@ -328,7 +328,7 @@ def test_a_bug_in_a_task_ends_an_evaluation(at_task: Path, tmp_path: Path, capsy
 @pytest.mark.simulator
 def test_a_task_of_ones_own_is_not_handed_in(at_task: Path) -> None:
     record = at_task / "outputs" / "wide-results" / "wide_lift-perceiver-raw.json"
-    with pytest.raises(UserError, match=f"is of a task of your own, {TASK}; leaderboards rank smidgen's"):
+    with pytest.raises(UserError, match=f"uses a task of your own, {TASK}; leaderboards rank only smidgen's"):
         submit([str(record), "--checkpoint", str(at_task / "outputs" / "wide-run")])
 
 

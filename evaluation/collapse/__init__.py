@@ -1,13 +1,14 @@
-"""Mean collapse, measured: does a policy's output follow its input, or does it play back the average?
+"""Measures mean collapse: does a policy's output follow its input, or does it play back the average?
 
-A leaf package (only PyTorch, NumPy and SciPy), so that any training loop can monitor itself in three lines::
+A leaf package (only PyTorch, NumPy and SciPy), so that any training loop can be monitored in three lines::
 
     monitor = CollapseMonitor(writer=SummaryWriter("runs/mine"))  # TensorBoard's writer, or none
     monitor.update(step, prediction, target)                      # tensors (..., A), best of held-out data
     print(monitor.status)
 
-`offline` compares predictions with targets, `cue` moves the cue or takes the input away, `closed_loop` looks at
-paths, `verdict` calls a policy seeing, partly blind or blind, `monitor` watches a run. docs/collapse.md explains all.
+`offline` compares predictions with targets, `cue` measures responses to a moved cue or a missing input, `closed_loop`
+compares paths, `verdict` decides whether a policy sees, is partly blind or blind, `monitor` watches a training run. See
+docs/collapse.md.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Measures of closed-loop paths: does where the arm goes depend on where the cue lies?
 
-The cue's place is drawn at reset, so any correlation of a policy's path with the expert's on the same seed, beyond the
-robot's start, can only come from what the policy saw.
+The cue's position is drawn at reset, so any correlation of a policy's path with the expert's on the same seed, beyond
+that through the robot's start, can only come from what the policy saw.
 
 Letters: ``E`` episodes, ``S`` control steps, ``D`` coordinates of a path (metres), ``G`` of a goal. A path is (S_e, D);
 shorter ones are padded with their last point. Undefined is NaN.
@@ -21,7 +21,7 @@ from smidgen.evaluation.collapse.values import ArrayLike, as_float64
 
 # A control step shorter than this share of the expert's median step counts as standing still.
 STILL_BELOW = 0.05
-# An episode whose expert leaves the mean path by less than this share of the usual squared distance says nothing.
+# An episode whose expert leaves the mean path by less than this share of the mean squared distance is undecided.
 UNDECIDED_BELOW = 0.25
 NEIGHBOURS = 3
 
@@ -30,7 +30,7 @@ def stack_paths(paths: Sequence[ArrayLike], num_steps: int) -> Tensor:
     """Paths (S_e, D) as one float64 (E, num_steps, D), each padded with its last point.
 
     Raises:
-        ValueError: If a path is empty or no matrix.
+        ValueError: If a path is empty or not a matrix.
     """
     rows = []
     for path in paths:
@@ -54,9 +54,9 @@ def _root_mean_square(offset_ESD: Tensor) -> Tensor:
 
 
 def spread_ratio(paths: Sequence[ArrayLike], expert_paths: Sequence[ArrayLike]) -> float:
-    """Closed-loop spread of a policy's paths around their time-mean, over the expert's on the same seeds.
+    """Closed-loop spread of a policy's paths around their time mean, relative to the expert's on the same seeds.
 
-    About 0: the policy runs the same path whatever the episode. About 1: it varies as much as the expert.
+    About 0: the policy follows the same path in every episode. About 1: it varies as much as the expert.
 
     Args:
         paths: One (S, D) end-effector path per episode; shorter ones are padded with their last point.
@@ -76,9 +76,9 @@ def spread_ratio(paths: Sequence[ArrayLike], expert_paths: Sequence[ArrayLike]) 
 
 
 def mean_path_distance(paths: Sequence[ArrayLike], expert_paths: Sequence[ArrayLike]) -> float:
-    """Root mean square distance of a policy's paths to the expert's mean path, over the expert's own distance to it.
+    """RMS distance of a policy's paths to the expert's mean path, relative to the expert's own distance to it.
 
-    About 0: the arm runs the average path. The expert has 1; a policy that is lost elsewhere has more.
+    About 0: the arm follows the average path. The expert has 1; a policy that goes elsewhere has more.
 
     Args:
         paths: As in `spread_ratio`.
@@ -101,15 +101,15 @@ def mean_path_distance(paths: Sequence[ArrayLike], expert_paths: Sequence[ArrayL
 def path_slope_parts(paths: Sequence[ArrayLike], expert_paths: Sequence[ArrayLike]) -> SlopeParts:
     """The cue slope in closed loop: regression of a policy's paths on the expert's, by episode.
 
-    Both are first freed, at every control step, of what goes linearly with the robot's start (its noise moves both).
-    A mixture a * expert + (1 - a) * mean runs paths of slope a; a blind policy's is 0 up to noise.
+    First, the linear dependence on the robot's start, whose noise affects both, is removed at every control step. A
+    mixture a * expert + (1 - a) * mean has slope a; a blind policy has 0 up to noise.
 
     Args:
         paths: As in `spread_ratio`.
         expert_paths: The expert's, for the same seeds, from the same starts.
 
     Returns:
-        Sums by episode; all zero with no more episodes than a start has coordinates, plus two.
+        Sums by episode; all zero if there are no more episodes than the start's coordinates plus two.
 
     Raises:
         ValueError: If the numbers of paths differ, or a path is empty.
@@ -121,7 +121,7 @@ def path_slope_parts(paths: Sequence[ArrayLike], expert_paths: Sequence[ArrayLik
     num_episodes = len(start_ED)
     if num_episodes <= start_ED.shape[1] + 2:
         return SlopeParts(torch.zeros(num_episodes), torch.zeros(num_episodes))
-    # Starts that agree to a nanometre are one start.
+    # Starts that agree to a nanometre count as equal.
     inverse_DE = torch.linalg.pinv(start_ED, atol=1e-9)
 
     def freed(part_ESD: Tensor) -> Tensor:
@@ -136,12 +136,12 @@ def goal_r2(final_ED: ArrayLike, goal_EG: ArrayLike) -> float:
     """Share of the final positions' variance that a linear regression on the goal explains, adjusted for its size.
 
     Args:
-        final_ED: (E, D) where the policy's episodes end.
-        goal_EG: (E, G) where they should: the goal, or where the expert ends on the same seeds.
+        final_ED: (E, D) final positions of the policy.
+        goal_EG: (E, G) the goals, or the expert's final positions on the same seeds.
 
     Returns:
-        Adjusted R^2 over all coordinates, about 0 or slightly less where nothing depends on the goal, exactly 0 where
-        all episodes end at one point; NaN with fewer than G + 3 episodes or a single goal.
+        Adjusted R^2 over all coordinates, about 0 or slightly less if nothing depends on the goal, exactly 0 if all
+        episodes end at one point; NaN with fewer than G + 3 episodes or a single goal.
 
     Raises:
         ValueError: If the numbers of episodes differ.
@@ -160,14 +160,14 @@ def goal_r2(final_ED: ArrayLike, goal_EG: ArrayLike) -> float:
 def goal_information_bits(final_ED: ArrayLike, goal_EG: ArrayLike) -> float:
     """Mutual information of final position and goal by nearest neighbours, in bits, never below 0.
 
-    It also finds dependence that is not linear. With E episodes it cannot exceed about log2(E).
+    It also detects nonlinear dependence. With E episodes it cannot exceed about log2(E).
 
     Args:
         final_ED: (E, D), as in `goal_r2`.
         goal_EG: (E, G).
 
     Returns:
-        The estimate; 0 where all episodes end at one point, NaN with too few episodes or a single goal.
+        The estimate; 0 if all episodes end at one point, NaN with too few episodes or a single goal.
 
     Raises:
         ValueError: If the numbers of episodes differ.
@@ -183,7 +183,7 @@ def goal_information_bits(final_ED: ArrayLike, goal_EG: ArrayLike) -> float:
         return 0.0
     final, goal = final / final.std(axis=0), goal / goal.std(axis=0)
     radius_E = cKDTree(np.hstack([final, goal])).query(np.hstack([final, goal]), NEIGHBOURS + 1, p=np.inf)[0][:, -1]
-    # Strictly nearer than the k-th neighbour, the point itself left out.
+    # Strictly nearer than the k-th neighbour, without the point itself.
     inside_E = np.nextafter(radius_E, 0)
     counts = [cKDTree(part).query_ball_point(part, inside_E, p=np.inf, return_length=True) for part in (final, goal)]
     nats = digamma(NEIGHBOURS) + digamma(num_episodes) - sum(digamma(count_E).mean() for count_E in counts)
@@ -203,11 +203,11 @@ def _varying(final_ED: ArrayLike, goal_EG: ArrayLike) -> tuple[np.ndarray, np.nd
 
 
 def latching_index(paths: Sequence[ArrayLike], expert_paths: Sequence[ArrayLike]) -> float:
-    """How much more often than the expert a policy stands still while the expert is at work.
+    """How much more often than the expert a policy stands still while the expert is working.
 
-    Counted over the expert's control steps of each seed; a step is still below 5 % of the expert's median step.
-    0: no more than the expert; 1: always, where the expert never does. It tells a policy that repeats what it did,
-    which in closed loop means staying, from one that goes to a wrong place.
+    Counted over the expert's control steps of each seed; a step below 5 % of the expert's median step counts as still.
+    0: no more often than the expert; 1: always, if the expert never does. It tells a policy that repeats its action,
+    which in closed loop means standing still, from one that goes to a wrong place.
 
     Args:
         paths: As in `spread_ratio`.
@@ -236,6 +236,6 @@ def latching_index(paths: Sequence[ArrayLike], expert_paths: Sequence[ArrayLike]
 
 
 def _step_lengths(path: Tensor, num_points: int) -> Tensor:
-    """Length of each of the first steps of a path, which stands at its last point when it has ended."""
+    """Length of each of the first steps of a path, which stays at its last point after its end."""
     path_SD = stack_paths([path], max(len(path), num_points))[0, :num_points]
     return (path_SD[1:] - path_SD[:-1]).norm(dim=-1)

@@ -1,4 +1,4 @@
-"""Does the output follow the cue? Moved, hidden, swapped for another episode's, or blanked.
+"""Does the output follow the cue when it is moved, hidden, swapped for another episode's, or blanked?
 
 Letters: ``...`` any leading axes, ``A`` coordinates, ``K`` pairs, ``E`` episodes. Undefined is NaN.
 """
@@ -15,7 +15,7 @@ from smidgen.evaluation.collapse.values import ArrayLike, as_float64, as_integer
 
 @dataclass(frozen=True, eq=False)
 class SlopeParts:
-    """A slope as two sums per episode, so that episodes can be resampled: slope = products.sum() / powers.sum()."""
+    """A slope as two sums per episode, for resampling of episodes: slope = products.sum() / powers.sum()."""
 
     products_E: Tensor
     powers_E: Tensor
@@ -42,8 +42,8 @@ def cue_slope(delta_prediction: ArrayLike, delta_target: ArrayLike) -> float:
     A mixture a * expert + (1 - a) * mean has slope a: 1 sees the cue, 0 is blind to it.
 
     Args:
-        delta_prediction: (..., A), prediction with the cue moved minus prediction of the same state as it was.
-        delta_target: (..., A), the expert's target with the cue moved minus its target as it was.
+        delta_prediction: (..., A), prediction with the cue moved minus prediction for the original state.
+        delta_target: (..., A), the expert's target with the cue moved minus its target for the original state.
 
     Returns:
         sum(dp * dt) / sum(dt^2); NaN if the expert's target never changes.
@@ -59,7 +59,7 @@ def cue_slope_parts(delta_prediction_KA: ArrayLike, delta_target_KA: ArrayLike, 
     Args:
         delta_prediction_KA: (K, A), as in `cue_slope`.
         delta_target_KA: (K, A).
-        episode_K: (K,) integers: which episode a pair is from.
+        episode_K: (K,) integers: the episode of each pair.
 
     Raises:
         ValueError: If shapes do not agree.
@@ -77,7 +77,7 @@ def cue_slope_parts(delta_prediction_KA: ArrayLike, delta_target_KA: ArrayLike, 
 
 
 def cue_skill(prediction: ArrayLike, hidden_prediction: ArrayLike, target: ArrayLike) -> float:
-    """1 - MSE / MSE of the same network trained with the cue hidden: what seeing the cue is worth.
+    """1 - MSE / MSE of a twin, the same network trained with the cue hidden: the value of seeing the cue.
 
     Args:
         prediction: (..., A), the policy's.
@@ -100,16 +100,16 @@ def response_to_shuffling(
 ) -> float:
     """How far the output moves when the frames are another episode's at the same control step.
 
-    0 proves that the policy does not use its frames. More does not prove that it sees the cue: it may see its own arm.
+    0 proves that the policy does not use its frames. More does not prove that it sees the cue: it may see only its arm.
 
     Args:
         prediction: (..., A), for the episode's own frames.
-        shuffled: (..., A), for another episode's frames, all else as it was.
+        shuffled: (..., A), for another episode's frames with everything else unchanged.
         target: (..., A), the expert's action.
         shuffled_target: (..., A), the expert's action in the other episode.
 
     Returns:
-        Root mean square change over that of the expert's action; 1 for the expert, NaN if experts do not differ.
+        RMS change relative to that of the expert's action; 1 for the expert, NaN if the expert's actions are equal.
 
     Source: permutation importance, L. Breiman, "Random forests", Machine Learning 45, 2001.
     """
@@ -119,11 +119,11 @@ def response_to_shuffling(
 
 
 def response_to_blanking(prediction: ArrayLike, blanked: ArrayLike, target: ArrayLike) -> float:
-    """Root mean square change of the output when every frame is blank, over the targets' standard deviation.
+    """Root mean square change of the output when every frame is blank, relative to the targets' standard deviation.
 
     Args:
-        prediction: (..., A), for the frames as they are.
-        blanked: (..., A), for frames of one grey.
+        prediction: (..., A), for the original frames.
+        blanked: (..., A), for uniformly grey frames.
         target: (..., A).
 
     Returns:

@@ -8,12 +8,12 @@ ESCAPE_ABOVE = 0.5
 
 
 def held_since(since: int | None, step: int, holds: bool) -> int | None:
-    """The first step of the current run of consecutive measurements in which a condition holds.
+    """The first step of the current run of consecutive measurements for which a condition holds.
 
     Args:
-        since: The answer up to the measurement before; None where it did not hold then.
+        since: The result for the previous measurement; None if the condition did not hold then.
         step: Training step of this measurement.
-        holds: Whether it holds now; of a NaN no comparison does.
+        holds: Whether it holds now; comparisons with NaN are false.
     """
     if not holds:
         return None
@@ -21,12 +21,12 @@ def held_since(since: int | None, step: int, holds: bool) -> int | None:
 
 
 def escape_step(points: Iterable[tuple[int, float]], confirm_steps: int | None = None) -> int | None:
-    """T0.5 of a whole curve; None where the run has not escaped by its end (right-censored).
+    """T0.5 of a whole curve; None if the run has not escaped by its end (right-censored).
 
     Args:
         points: Training step and signal of every measurement, in order.
-        confirm_steps: For how many further steps the signal must stay above one half, whatever comes later; by default
-            it must stay there to the end.
+        confirm_steps: Number of further steps for which the signal must stay above one half; by default it must stay
+            there to the end.
     """
     since: int | None = None
     for step, signal in points:

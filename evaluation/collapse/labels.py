@@ -1,9 +1,9 @@
-"""The detector's words and thresholds, for readers of records as well: nothing here loads PyTorch.
+"""The detector's labels and thresholds; does not import PyTorch, so that readers of records stay fast.
 
-The numbers are frozen: another number is another `DETECTOR_VERSION`.
+The numbers are frozen: to change one, change `DETECTOR_VERSION`.
 """
 
-# The word that every command, page and record leans on.
+# The definition of the term, for every command and page.
 CUE = "what in the picture decides what to do, e.g. where the cube lies"
 
 DETECTOR_VERSION = 1
@@ -11,10 +11,10 @@ SEES, PARTLY_BLIND, BLIND, UNDECIDED = "sees", "partly_blind", "blind", "undecid
 VERDICTS = (SEES, PARTLY_BLIND, BLIND)
 SEES_FROM = 0.8
 BLIND_TO = 0.2
-# A mixture with slope exactly 0.8 sees, whatever its last bit.
+# A mixture with a slope of exactly 0.8 sees, despite rounding.
 ROUNDING = 1e-6
 CUE_SLOPE, PATH_SLOPE = "cue_slope", "path_slope"
-# The one vocabulary of status: in training, in records, in tables and on pages. Escape is an event, not a status.
+# The only status labels in training, records, tables and pages. Escape is an event, not a status.
 MEANINGS = {
     SEES: f"the output follows the cue: a slope of {SEES_FROM} or more",
     PARTLY_BLIND: f"it follows the cue in part: a slope between {BLIND_TO} and {SEES_FROM}",
@@ -33,15 +33,15 @@ def label_of(slope: float) -> str:
 
 
 def spoken(label: str) -> str:
-    """A label as it is said: ``partly blind``."""
+    """A label in words: ``partly blind``."""
     return label.replace("_", " ")
 
 
 def slope_text(slope: float) -> str:
-    """A slope with two decimals, or as many more as it takes not to look like another label's: 0.799, not 0.80."""
+    """A slope with two decimals, or as many more as it takes not to read like another label's: 0.799, not 0.80."""
     texts = (f"{slope:z.{digits}f}" for digits in range(2, 7))
     return next((text for text in texts if label_of(float(text)) == label_of(slope)), f"{slope:z.6f}")
 
 
-# What a verdict can rest on, in words.
+# The possible bases of a verdict, in words.
 SOURCES = {CUE_SLOPE: "cue slope", PATH_SLOPE: "path slope"}

@@ -38,7 +38,7 @@ class ScalarWriter(Protocol):
 
 @dataclass(frozen=True)
 class CollapseReading:
-    """What one update of a monitor measured; NaN where a measure was not asked for or is undefined."""
+    """What one update of a monitor measured; NaN for measures that were not requested or are undefined."""
 
     step: int
     r2: tuple[float, ...]
@@ -70,22 +70,22 @@ class CollapseReading:
 class CollapseMonitor:
     """Watches a training run for mean collapse: whether the policy sees, since when it is blind, and when it escaped.
 
-    The watched signal is the cue slope where counterfactual pairs are passed, else R^2 (right where all variance is
-    the cue). `label` is the status in the words of a record's verdict: sees, partly blind or blind by the cue slope; by
-    R^2 alone blind or undecided, since a policy can predict well and still not see the cue.
+    The signal is the cue slope if counterfactual pairs are passed, else R^2 (which is valid if the cue causes all
+    variance). `label` is the status with the labels of a record's verdict: sees, partly blind or blind by the cue
+    slope; blind or undecided by R^2 alone, since a policy can predict well without seeing the cue.
 
-    Two events are dated. ``escape_step`` is T0.5: the first step from which the signal has stayed above
-    ``escape_above``; a dip takes it back, and None means that the run has not escaped so far (right-censored).
-    ``plateau_since`` is the first step from which the signal has stayed at ``plateau_below`` or less, by default where
-    the policy is blind. After five updates in a row there, the warning says once where to read what to do.
+    Two events have dates. ``escape_step`` is T0.5: the first step since which the signal has stayed above
+    ``escape_above``; a dip resets it to None, which means that the run has not escaped so far (right-censored).
+    ``plateau_since`` is the first step since which the signal has stayed at ``plateau_below`` or less, by default the
+    threshold for blind. After five such updates in a row, the warning refers once to the documentation.
 
     Args:
-        plateau_below: Up to this signal a run is on the plateau; a warning stands there.
-        escape_above: From here on a run has escaped.
-        writer: Where every update's scalars go, e.g. TensorBoard's ``SummaryWriter``; None for nowhere.
+        plateau_below: A run is on the plateau, with a warning, while its signal is at most this.
+        escape_above: A run has escaped while its signal is above this.
+        writer: Receives every update's scalars, e.g. TensorBoard's ``SummaryWriter``; None for no writer.
 
     Raises:
-        ValueError: If the plateau reaches beyond the escape.
+        ValueError: If ``plateau_below`` is above ``escape_above``.
     """
 
     def __init__(
@@ -114,27 +114,27 @@ class CollapseMonitor:
         delta_prediction: ArrayLike | None = None,
         delta_target: ArrayLike | None = None,
     ) -> CollapseReading:
-        """Measures one batch, best held out, and updates the plateau's state.
+        """Measures one batch, preferably held out, and updates the plateau's state.
 
-        Tensors, arrays and lists of any real type; a shape (B,) means B rows of one coordinate. Predictions that are
-        not finite, targets that never vary and a single row raise nothing: `warning` says which it is.
+        Accepts tensors, arrays and lists of any real type; a shape (B,) means B rows of one coordinate. Predictions
+        that are not finite, targets that never vary and a single row do not raise: `warning` reports them.
 
         Args:
-            step: Training step, greater than the one before.
+            step: Training step, greater than the previous one.
             prediction: (..., A).
             target: (..., A), finite.
-            time_mean: (..., A), finite, the time-indexed mean trajectory's prediction for the same targets.
+            time_mean: (..., A), finite, the prediction of the time mean for the same targets.
             persistence: (..., A), finite, the prediction "stay where you are" for the same targets.
-            delta_prediction: (..., A), change of the prediction when only the cue is moved.
-            delta_target: (..., A), finite, change of the expert's target for the same pairs.
+            delta_prediction: (..., A), change in the prediction when only the cue is moved.
+            delta_target: (..., A), finite, change in the expert's target for the same pairs.
 
         Raises:
-            ValueError: If shapes differ, a target or a reference is not finite, only one of the deltas is given, or the
-                step is no whole number or not after the one before. The monitor stays as it was.
+            ValueError: If shapes differ, a target or a reference is not finite, only one of the deltas is given, or
+                ``step`` is not an integer or not after the previous one. The monitor is not changed.
         """
         step = self._next_step(step)
         if (delta_prediction is None) != (delta_target is None):
-            raise ValueError("expected delta_prediction and delta_target together, got one of them; pass both or none")
+            raise ValueError("expected delta_prediction and delta_target together, got only one; pass both or neither")
         prediction, target = as_float64(prediction, "prediction"), _finite("target", target)
         time_mean = None if time_mean is None else _finite("time_mean", time_mean)
         persistence = None if persistence is None else _finite("persistence", persistence)
@@ -153,7 +153,7 @@ class CollapseMonitor:
         self.problem = _problem(reading, prediction, target, moved)
         is_still = moved is not None and math.isnan(reading.cue_slope) and not self.problem
         self.note = ", no cue slope (delta_target is zero throughout)" if is_still else ""
-        # A NaN signal is neither: both comparisons are false.
+        # With a NaN signal, both comparisons are false.
         self.plateau_since = held_since(self.plateau_since, step, self.signal <= self.plateau_below + ROUNDING)
         self.escape_step = held_since(self.escape_step, step, self.signal > self.escape_above)
         self.num_on_plateau = self.num_on_plateau + 1 if self.on_plateau else 0
@@ -170,14 +170,14 @@ class CollapseMonitor:
 
     @property
     def signal(self) -> float:
-        """The watched measure: cue slope where there is one, else mean R^2; NaN where nothing can be said."""
+        """The watched measure: the cue slope if there is one, else mean R^2; NaN if neither is usable."""
         if self.reading is None or self.problem:
             return math.nan
         return self.reading.cue_slope if self._has_cue_slope else self.reading.mean_r2
 
     @property
     def label(self) -> str:
-        """The status, one of `labels.MEANINGS`: by the cue slope where there is one; R^2 alone cannot show sight."""
+        """The status, one of `labels.MEANINGS`, by the cue slope if there is one; R^2 alone cannot prove sight."""
         if math.isnan(self.signal):
             return UNDECIDED
         label = label_of(self.signal)
@@ -189,17 +189,17 @@ class CollapseMonitor:
 
     @property
     def on_plateau(self) -> bool:
-        """Whether the latest update saw a policy that ignores its input: blind, unless ``plateau_below`` was set."""
+        """Whether the policy ignored its input at the latest update: blind, unless ``plateau_below`` was set."""
         return self.plateau_since is not None
 
     @property
     def warning(self) -> str:
-        """One line while something is wrong, else the empty string."""
+        """One line while something is wrong, else an empty string."""
         return self.status if self.on_plateau or self.problem else ""
 
     @property
     def status(self) -> str:
-        """One line: where the run stands, beginning with what was measured, then `label`, then what happened when."""
+        """The run's status in one line: the measurements, then `label`, then the events with their steps."""
         if self.reading is None:
             return f"{UNDECIDED}: no update yet"
         measured = f"step {self.reading.step}: R^2 {self.reading.mean_r2:z.2f}"
@@ -212,7 +212,7 @@ class CollapseMonitor:
 
     @property
     def _events(self) -> str:
-        """Since when the run is on the plateau, or when it escaped, in words."""
+        """The step since which the run is on the plateau, or at which it escaped, in words."""
         without = " without a cue slope" if self.label == UNDECIDED else ""
         if self.escape_step is not None:
             return f"{without}, escaped at step {self.escape_step}"
@@ -223,7 +223,7 @@ class CollapseMonitor:
         return f"{without}{where} since step {self.plateau_since}{advice}"
 
     def state_dict(self) -> dict[str, Any]:
-        """State for an exact resume: Python's own numbers, strings and lists, free of NaN, ready for JSON."""
+        """State for an exact resume: plain numbers, strings and lists without NaN, ready for JSON."""
         kept = ("plateau_below", "escape_above", "plateau_since", "escape_step", "num_on_plateau", "problem", "note")
         reading = None
         if self.reading is not None:
@@ -234,18 +234,18 @@ class CollapseMonitor:
         return {**{name: getattr(self, name) for name in kept}, "version": STATE_VERSION, "reading": reading}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restores what `state_dict` gave, also after a trip through JSON or a file of PyTorch's.
+        """Restores the result of `state_dict`, also after a round trip through JSON or ``torch.save``.
 
         Raises:
-            ValueError: If it is of another version, or no such state; the monitor stays as it was.
+            ValueError: If it is from another version or not such a state; the monitor is not changed.
         """
         if state.get("version") != STATE_VERSION:
             raise ValueError(f"expected monitor state version {STATE_VERSION}, got {state.get('version')!r:.40}")
-        # States from before these existed lack them.
+        # Older states lack these.
         state = {"num_on_plateau": 0, "problem": "", "note": "", **state}
         for name, kinds in _STATE_TYPES.items():
             if name not in state or type(state[name]) not in kinds:
-                raise ValueError(f"monitor.{name} should be {kinds[0].__name__}, is {state.get(name)!r:.40}")
+                raise ValueError(f"expected monitor.{name} as {kinds[0].__name__}, got {state.get(name)!r:.40}")
         reading = None if state["reading"] is None else _reading(state["reading"])
         for name in _STATE_TYPES:
             setattr(self, name, state[name])
@@ -265,7 +265,7 @@ _STATE_TYPES: dict[str, tuple[type, ...]] = {
 
 
 def _written(value: float) -> float | str | None:
-    """A number as JSON can hold it: None for NaN, and a word for an infinity."""
+    """A number for JSON: None for NaN, a word for an infinity."""
     return None if math.isnan(value) else _INFINITIES.get(value, value)
 
 
@@ -275,21 +275,21 @@ def _read(value: Any, name: str) -> Any:
     if value in ("inf", "-inf"):
         return float(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < math.inf:
-        raise ValueError(f"monitor.reading.{name} should hold numbers, is {value!r:.40}")
+        raise ValueError(f"expected monitor.reading.{name} with numbers, got {value!r:.40}")
     return value
 
 
 def _reading(stored: Mapping[str, Any]) -> CollapseReading:
     names = {entry.name for entry in fields(CollapseReading)}
     if set(stored) != names:
-        raise ValueError(f"monitor.reading should hold {', '.join(sorted(names))}, holds {', '.join(map(str, stored))}")
+        raise ValueError(f"expected monitor.reading with {', '.join(sorted(names))}, got {', '.join(map(str, stored))}")
     values = {name: value if name in _PER_COORDINATE else [value] for name, value in stored.items()}
     for name, value in values.items():
         if not isinstance(value, list | tuple):
-            raise ValueError(f"monitor.reading.{name} should be a list, is {value!r:.40}")
+            raise ValueError(f"expected monitor.reading.{name} as a list, got {value!r:.40}")
     read: dict[str, Any] = {name: tuple(_read(entry, name) for entry in value) for name, value in values.items()}
     if type(read["step"][0]) is not int:
-        raise ValueError(f"monitor.reading.step should be int, is {stored['step']!r:.40}")
+        raise ValueError(f"expected monitor.reading.step as int, got {stored['step']!r:.40}")
     return CollapseReading(**{name: value if name in _PER_COORDINATE else value[0] for name, value in read.items()})
 
 
@@ -304,13 +304,13 @@ def _finite(name: str, value: ArrayLike) -> Tensor:
     if num_wrong:
         raise ValueError(
             f"expected finite numbers as {name}, got {num_wrong} of {tensor.numel()} that are NaN or infinite; "
-            f"leave out the rows that have none"
+            f"leave out those rows"
         )
     return tensor
 
 
 def _problem(reading: CollapseReading, prediction: Tensor, target: Tensor, moved: Tensor | None) -> str:
-    """Why an update says nothing about the policy, in words; empty where it does."""
+    """The reason why an update says nothing about the policy; empty if there is none."""
     for name, values in (("predictions", prediction), ("changes of the prediction", moved)):
         num_wrong = 0 if values is None else int((~values.isfinite()).sum())
         if values is not None and num_wrong:

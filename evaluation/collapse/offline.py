@@ -1,9 +1,8 @@
 """Measures of predictions against targets: R^2, explained variance, variance ratio, skill, copying, calibration.
 
 Letters: ``...`` any leading axes (batch, chunk step), ``A`` coordinates, ``N`` rows, ``H`` chunk steps.
-What one measure takes, tensors or arrays, has one shape (..., A), or (B,) for one coordinate; anything else is a
-ValueError. All sums run in float64. A measure that is undefined (a constant target, say) is NaN, never an arbitrary
-number.
+All arguments of a measure, tensors or arrays, have the same shape (..., A), or (B,) for one coordinate; anything else
+raises ValueError. All sums use float64. An undefined measure (for a constant target, say) is NaN.
 """
 
 import math
@@ -14,18 +13,18 @@ from torch import Tensor
 
 from smidgen.evaluation.collapse.values import ArrayLike, as_float64, as_integers, flatten_rows
 
-# Below this share of unexplained variance two regressors count as one.
+# Below this share of unexplained variance, two regressors count as collinear.
 _COLLINEAR = 1e-9
 
 
 def one_minus_ratio(error_A: Tensor, total_A: Tensor) -> Tensor:
-    """1 - error / total, NaN where the total is zero."""
+    """1 - error / total; NaN where the total is zero."""
     undefined = torch.full_like(total_A, math.nan)
     return torch.where(total_A > 0, 1 - error_A / torch.where(total_A > 0, total_A, 1.0), undefined)
 
 
 def variance(rows_NA: Tensor) -> Tensor:
-    """Population variance per coordinate; exactly 0 for a constant, whose computed mean may be off by a last bit."""
+    """Population variance per coordinate; exactly 0 for a constant, whatever the rounding error of its mean."""
     variance_A = rows_NA.var(dim=0, correction=0)
     return torch.where(rows_NA.amax(dim=0) == rows_NA.amin(dim=0), 0.0, variance_A)
 
@@ -37,7 +36,7 @@ def r2_per_coordinate(prediction: ArrayLike, target: ArrayLike) -> Tensor:
 
 
 def explained_variance(prediction: ArrayLike, target: ArrayLike) -> Tensor:
-    """1 - Var(target - prediction) / Var(target), float64 (A,): as R^2, but it ignores a constant bias."""
+    """1 - Var(target - prediction) / Var(target), float64 (A,): like R^2, but ignores a constant bias."""
     prediction_NA, target_NA = flatten_rows(prediction=prediction, target=target)
     return one_minus_ratio(variance(target_NA - prediction_NA), variance(target_NA))
 
@@ -51,12 +50,12 @@ def prediction_variance_ratio(prediction: ArrayLike, target: ArrayLike) -> Tenso
 def by_chunk_step(
     measure: Callable[[Tensor, Tensor], Tensor], prediction_NHA: ArrayLike, target_NHA: ArrayLike
 ) -> Tensor:
-    """A measure per coordinate, for each step of the predicted chunks on its own: float64 (H, A).
+    """A measure per coordinate, separately for each step of the predicted chunks: float64 (H, A).
 
     Args:
         measure: `r2_per_coordinate`, `explained_variance` or `prediction_variance_ratio`.
         prediction_NHA: (N, H, A) predicted chunks.
-        target_NHA: (N, H, A) what the expert did.
+        target_NHA: (N, H, A) the expert's actions.
 
     Raises:
         ValueError: If shapes differ or have no chunk axis.
@@ -72,13 +71,13 @@ def by_chunk_step(
 def skill(prediction: ArrayLike, target: ArrayLike, reference: ArrayLike) -> float:
     """Skill against a reference prediction: 1 - MSE / MSE of the reference.
 
-    Every coordinate's error is first divided by its target's standard deviation, so that a gripper in [-1, 1] does
-    not drown positions in metres; coordinates whose target is constant are left out.
+    Every coordinate's error is first divided by its target's standard deviation, so that a gripper in [-1, 1] does not
+    dominate positions in metres; coordinates whose target is constant are left out.
 
     Args:
         prediction: (..., A).
         target: (..., A).
-        reference: (..., A), what the reference (time-indexed mean trajectory, persistence) predicts.
+        reference: (..., A), the prediction of the reference (time mean, persistence).
 
     Returns:
         1 for a perfect prediction, 0 for one as good as the reference; NaN if the reference is perfect.
@@ -96,10 +95,10 @@ def skill(prediction: ArrayLike, target: ArrayLike, reference: ArrayLike) -> flo
 
 
 def mean_distance(prediction: ArrayLike, target: ArrayLike, reference: ArrayLike) -> float:
-    """How far predictions lie from a mean, over how far the targets do: E|p - m|^2 / E|y - m|^2.
+    """Squared distance of predictions from a mean, relative to that of the targets: E|p - m|^2 / E|y - m|^2.
 
-    About 0 for a policy that plays the mean back, a^2 for a mixture a * expert + (1 - a) * mean. Coordinates are summed
-    as they are, so they must share a unit; one whose target is constant still shows that a prediction lies elsewhere.
+    About 0 for a policy that plays back the mean, a^2 for a mixture a * expert + (1 - a) * mean. Coordinates are summed
+    unscaled, so they must share a unit; those with a constant target count, as predictions may still differ there.
 
     Args:
         prediction: (..., A).
@@ -115,10 +114,10 @@ def mean_distance(prediction: ArrayLike, target: ArrayLike, reference: ArrayLike
 
 
 def recalibration_gain(prediction: ArrayLike, target: ArrayLike) -> float:
-    """By which share a new offset and factor per coordinate would lower the squared error.
+    """The share by which a new offset and factor per coordinate would lower the squared error.
 
-    The mean of the targets given whatever a policy does notice (its own arm, the time) cannot be improved that way:
-    0 for every conditional mean. Copies of the arm's position and arbitrary networks can be. Coordinates share a unit.
+    0 for every conditional mean: the mean of the targets given what a policy does notice (its own arm, the time) cannot
+    be improved that way. Copies of the arm's position and arbitrary networks can be. Coordinates share a unit.
 
     Args:
         prediction: (..., A).
@@ -137,19 +136,19 @@ def recalibration_gain(prediction: ArrayLike, target: ArrayLike) -> float:
 
 
 def copycat_weight(prediction: ArrayLike, target: ArrayLike, previous: ArrayLike) -> float:
-    """Weight of the expert's previous action in a prediction that is regressed on the present and the previous one.
+    """Weight of the expert's previous action in a regression of the prediction on the current and the previous one.
 
     0 for the expert and for every mean, 1 for a policy that repeats the previous action, b for a mixture
-    (1 - b) * present + b * previous.
+    (1 - b) * current + b * previous.
 
     Args:
         prediction: (..., A).
         target: (..., A), the expert's action now.
-        previous: (..., A), its action one control step before.
+        previous: (..., A), its action one control step earlier.
 
     Returns:
-        The coefficient, coordinates taken together in units of their targets' deviation; NaN where actions do not
-        change from step to step, so that present and previous are one.
+        The coefficient, over all coordinates in units of their targets' deviation; NaN if actions do not change from
+        step to step, so that current and previous are equal.
 
     Source: the failure, C. Wen et al., "Fighting copycat agents in behavioral cloning from observation histories",
     NeurIPS 2020; the regression is ours.
@@ -164,14 +163,14 @@ def copycat_weight(prediction: ArrayLike, target: ArrayLike, previous: ArrayLike
 
 
 def in_time_bins(steps_N: ArrayLike, num_bins: int) -> list[tuple[int, int, Tensor]]:
-    """Splits rows by their control step into bins of about equally many rows; equal steps stay together.
+    """Splits rows by their control step into bins with about equal numbers of rows; equal steps stay together.
 
     Args:
         steps_N: (N,) control step of each row, from 0.
-        num_bins: At most so many bins.
+        num_bins: Maximum number of bins.
 
     Returns:
-        First step, last step and the bin's rows (a mask (N,)), in time's order.
+        First step, last step and rows (a mask (N,)) of each bin, in time order.
     """
     steps_N = as_integers(steps_N, "steps")
     ordered_N = torch.sort(steps_N).values
@@ -183,6 +182,6 @@ def in_time_bins(steps_N: ArrayLike, num_bins: int) -> list[tuple[int, int, Tens
 
 
 def finite_mean(values: Sequence[float]) -> float:
-    """Mean of the finite values, NaN if there is none."""
+    """Mean of the finite values; NaN if there are none."""
     finite = [value for value in values if math.isfinite(value)]
     return sum(finite) / len(finite) if finite else math.nan

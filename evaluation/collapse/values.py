@@ -1,4 +1,4 @@
-"""Converts the number types of training loops to float64 tensors on the CPU; names what cannot be converted."""
+"""Converts the number types of training loops to float64 tensors on the CPU, with clear errors for all others."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from torch import Tensor
 
 
 class HasArray(Protocol):
-    """Gives itself as a NumPy array: arrays of NumPy, JAX or TensorFlow, data frames."""
+    """Converts to a NumPy array: arrays of NumPy, JAX or TensorFlow, data frames."""
 
     def __array__(self) -> Any: ...
 
 
-# Lists may be nested, and hold tensors or arrays.
+# Lists may be nested and contain tensors or arrays.
 ArrayLike = Tensor | HasArray | Sequence[Any] | float
 
 
 def as_float64(value: ArrayLike, name: str = "values") -> Tensor:
-    """A tensor on the CPU in float64, without gradient, that shares no memory with what was given.
+    """A float64 tensor on the CPU, without gradient, that shares no memory with ``value``.
 
     Args:
-        value: A tensor of any real type, device or gradient, an array (NumPy, or anything with ``__array__`` or
-            ``__dlpack__``), numbers, or lists of these. Masked entries count as NaN.
+        value: A tensor of any real type on any device, with or without gradient, an array (NumPy, or anything with
+            ``__array__`` or ``__dlpack__``), numbers, or lists of these. Masked entries count as NaN.
         name: For the message.
 
     Raises:
-        ValueError: If it is not that, or rows differ in length.
+        ValueError: If it is anything else, or rows differ in length.
     """
     if isinstance(value, Tensor):
         return _from_tensor(value, name)
@@ -43,7 +43,7 @@ def as_float64(value: ArrayLike, name: str = "values") -> Tensor:
         try:
             return _from_tensor(torch.from_dlpack(value), name)
         except (TypeError, ValueError, RuntimeError, BufferError):
-            pass  # Types and devices that DLPack lacks may still come as an array.
+            pass  # Types and devices that DLPack lacks may still convert to an array.
     return _from_array(value, name)
 
 
@@ -68,7 +68,7 @@ def _from_array(value: Any, name: str) -> Tensor:
         array = np.asarray(value)
         if array.dtype.kind in "cOSUmM":
             raise TypeError(f"an array of {array.dtype}")
-        # Copied: what is read-only, reversed or in the other byte order is no memory for a tensor.
+        # Copied: tensors cannot use memory that is read-only, reversed or in another byte order.
         return torch.from_numpy(np.array(array, dtype=np.float64, order="C"))
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(
@@ -81,21 +81,21 @@ def as_integers(value: ArrayLike, name: str) -> Tensor:
     """Whole numbers as int64 on the CPU.
 
     Raises:
-        ValueError: If it is no array of numbers, or one is no whole number.
+        ValueError: If it is not an array of numbers, or not all are whole numbers.
     """
     if isinstance(value, Tensor) and not value.is_floating_point() and not value.is_complex():
         return value.detach().cpu().long()
     numbers = as_float64(value, name)
-    if not bool((numbers == numbers.round()).all()):  # NaN is no whole number either
+    if not bool((numbers == numbers.round()).all()):  # also refuses NaN
         raise ValueError(f"expected {name} as whole numbers, got others; pass integers")
     return numbers.long()
 
 
 def as_step(value: Any) -> int:
-    """A training step as Python's int: of Python, NumPy, or a tensor or array that holds one.
+    """A training step as a Python int, from an integer of Python or NumPy, or a tensor or array with one element.
 
     Raises:
-        ValueError: If it is no whole number.
+        ValueError: If it is not a whole number.
     """
     try:
         return operator.index(value)
@@ -112,7 +112,7 @@ def flatten_rows(**values: ArrayLike) -> list[Tensor]:
         **values: By name, for the message.
 
     Raises:
-        ValueError: If shapes differ, something is empty or no tensor can be made of it.
+        ValueError: If shapes differ, or something is empty or cannot be converted to a tensor.
     """
     tensors = {name: as_float64(value, name) for name, value in values.items()}
     rows = {name: tensor.unsqueeze(-1) if tensor.ndim == 1 else tensor for name, tensor in tensors.items()}

@@ -1,13 +1,13 @@
 """The verdict on a policy: does it see its cue, see it partly, or is it blind, and if blind, has it collapsed?
 
-Two experiments can show that a policy sees. The pairs move the cue in a stored state and ask again (`cue_slope`); the
-paths let it act on many cues drawn at random (`path_slope`). Either has slope a for a mixture
-a * expert + (1 - a) * mean, and no policy gets a high slope without seeing; but a policy may fail one of them for
-another reason: in mid-motion its own arm gives the old goal away, or it sees and then loses its way. So the higher
-slope counts. A slope that is not known to within 0.2 is ignored: noise is not sight.
+Two experiments can show that a policy sees. Counterfactual pairs move the cue in a stored state and compare predictions
+(`cue_slope`); closed-loop paths test it on many randomly drawn cues (`path_slope`). Both slopes are a for a mixture
+a * expert + (1 - a) * mean, and no policy gets a high slope without seeing. But a policy may fail one of them for
+another reason: in mid-motion its own arm reveals the old goal, or it sees the cue and then loses its way. So the higher
+slope counts. A slope that is not known to within 0.2 is ignored, since noise does not prove sight.
 
-The numbers below are frozen: another number is another `DETECTOR_VERSION`. How often the verdict is wrong is measured
-on policies whose slope is known, in docs/collapse.md.
+The numbers below are frozen: to change one, change `DETECTOR_VERSION`. docs/collapse.md reports how often the verdict
+is wrong for policies with a known slope.
 """
 
 import math
@@ -36,7 +36,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class SlopeInterval:
-    """A slope with its bootstrap interval over episodes; NaN where there are too few."""
+    """A slope with its bootstrap interval over episodes; NaN if there are too few."""
 
     slope: float
     low: float
@@ -45,12 +45,12 @@ class SlopeInterval:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a policy is found to be.
+    """The verdict on a policy.
 
     Attributes:
         label: ``sees``, ``partly_blind``, ``blind``; None if no slope is known well enough.
-        interval: The slope that decided, with its interval; NaN if nothing did.
-        source: ``cue_slope`` or ``path_slope``; None if nothing decided.
+        interval: The deciding slope with its interval; NaN if there is none.
+        source: The deciding slope, ``cue_slope`` or ``path_slope``; None if there is none.
     """
 
     label: str | None
@@ -59,7 +59,7 @@ class Verdict:
 
     @property
     def is_certain(self) -> bool:
-        """Whether the whole interval carries the same label."""
+        """Whether the whole interval has the same label."""
         return self.label is not None and label_of(self.interval.low) == label_of(self.interval.high)
 
 
@@ -91,12 +91,12 @@ def judge(cue: SlopeParts | None = None, paths: SlopeParts | None = None) -> Ver
     """The verdict on a policy.
 
     Args:
-        cue: Of counterfactual pairs (`cue.cue_slope_parts`), where there are any.
-        paths: Of closed-loop paths (`closed_loop.path_slope_parts`), where there are any.
+        cue: From counterfactual pairs (`cue.cue_slope_parts`), if there are any.
+        paths: From closed-loop paths (`closed_loop.path_slope_parts`), if there are any.
 
     Returns:
-        The verdict by the higher of the two slopes; one whose interval is wider than 0.4 is left out. Without either
-        the label is None.
+        The verdict by the higher of the two slopes. A slope with an interval wider than 0.4 is ignored; if neither is
+        left, the label is None.
     """
     given: Mapping[str, SlopeParts | None] = {CUE_SLOPE: cue, PATH_SLOPE: paths}
     measured = {source: slope_interval(parts) for source, parts in given.items() if parts is not None}
@@ -111,15 +111,15 @@ def judge(cue: SlopeParts | None = None, paths: SlopeParts | None = None) -> Ver
 
 
 def is_mean_collapsed(verdict: Verdict, distances: Sequence[float]) -> bool | None:
-    """Whether a blind policy plays back the mean, be it of all, of each control step, or given what else it sees.
+    """Whether a blind policy plays back a mean: of all targets, of each control step, or given what else it sees.
 
     Args:
-        verdict: Of the policy.
-        distances: Whichever are known: `offline.mean_distance` to a mean, `offline.recalibration_gain`, or the square
+        verdict: The policy's verdict.
+        distances: All known distances: `offline.mean_distance` to a mean, `offline.recalibration_gain`, or the square
             of `closed_loop.mean_path_distance`; the smallest counts.
 
     Returns:
-        False for a policy that is not blind; None where there is no verdict or no distance.
+        False for a policy that is not blind; None without a verdict or a distance.
     """
     known = [distance for distance in distances if math.isfinite(distance)]
     if verdict.label is None or (verdict.label == BLIND and not known):
@@ -131,11 +131,11 @@ def episode_labels(parts: SlopeParts) -> list[str]:
     """A label for each episode, by its own slope.
 
     Args:
-        parts: As a rule of closed-loop paths.
+        parts: Usually from closed-loop paths.
 
     Returns:
-        ``sees``, ``partly_blind`` or ``blind``; ``undecided`` where the expert's own path stays so near the mean path
-        (a quarter of the average squared distance) that seeing and blindness look alike, or a path is not finite.
+        ``sees``, ``partly_blind`` or ``blind``; ``undecided`` if the expert's own path stays so close to the mean path
+        (a quarter of the average squared distance) that seeing and blindness look alike, or if a path is not finite.
     """
     products_E, powers_E = parts.products_E.tolist(), parts.powers_E.tolist()
     least = UNDECIDED_BELOW * sum(powers_E) / max(len(powers_E), 1)

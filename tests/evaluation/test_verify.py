@@ -316,7 +316,7 @@ def test_the_command_says_what_it_checked_and_exits_with_2_unless_verified(
     printed = capsys.readouterr().out
     assert "holds       record: its figures follow from its 8 episodes" in printed
     assert "verified: 8 episodes gave the same outcomes, steps and returns to the bit" in printed
-    assert "drawn with --salt s: if 1 of the record's successes were failures, one would be met" in printed
+    assert "drawn with --salt s: if 1 of the record's successes were failures, one would be found" in printed
     edit(learned(root), call_successful([3_000_001]))
     assert command(str(learned(root)), "--checkpoint", str(root / "run")) == 2
     (error,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]

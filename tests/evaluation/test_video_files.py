@@ -89,7 +89,7 @@ def test_another_s_film_in_its_place_is_not_shown_and_is_made_again(
         assert f"left out, of another evaluation: 1 video ({FILM})" in capsys.readouterr().out
         for page in (tmp_path / "leaderboard.html", tmp_path / "site" / "index.html"):
             assert shown(page) == set()
-            assert f"or shows another evaluation: {FILM}." in page.read_text()
+            assert f"or from another evaluation: {FILM}." in page.read_text()
             assert f"videos/{FILM}" not in page.read_text()
         assert not (tmp_path / "site" / "videos").exists()
     assert run(tmp_path / "results") == record

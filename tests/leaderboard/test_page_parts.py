@@ -119,7 +119,7 @@ def test_blind_at_the_mean_and_blind_elsewhere_are_told_apart() -> None:
 def test_a_record_from_before_the_detector_has_a_dash_and_the_reason() -> None:
     cell = verdict_cell(row_of(build_record("a", [True])))
     assert cell.is_missing
-    assert cell.note == "the record is from before the detector had a version"
+    assert cell.note == "the record predates the versioned detector"
     reason = "needs ten episodes or more"
     none = dict.fromkeys(("verdict", "verdict_slope", "verdict_interval", "verdict_source"))
     collapse = {**judged(0.5, "partly_blind"), **none, "reasons": dict.fromkeys(none, reason)}

@@ -127,7 +127,7 @@ def test_a_failure_is_as_telling_as_a_success(tmp_path: Path) -> None:
 @pytest.mark.parametrize("site", ["", "results/.."])
 def test_a_site_does_not_overwrite_what_it_is_made_of(folder: Path, site: str, capsys: pytest.CaptureFixture) -> None:
     assert run_command(leaderboard, [f"results={folder / 'results'}", f"site={folder / site}"]) == 2
-    assert "holds the videos that the site is made of" in capsys.readouterr().err
+    assert "contains the source videos of the site" in capsys.readouterr().err
 
 
 def test_a_page_about_claims_is_linked_and_copied(folder: Path, capsys: pytest.CaptureFixture) -> None:

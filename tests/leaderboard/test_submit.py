@@ -181,7 +181,7 @@ def test_an_edited_file_of_a_checkpoint_is_refused(root: Path) -> None:
 
 def test_records_of_different_rows_are_handed_in_apart(root: Path) -> None:
     users = root / "results" / "lift-sees_cube.json"
-    with pytest.raises(UserError, match=r"got 2 rows: raw-seed0 \(1\), sees_cube \(1\); hand them in apart"):
+    with pytest.raises(UserError, match=r"got 2 rows: raw-seed0 \(1\), sees_cube \(1\); submit them separately"):
         open_submission([records(root)[0], users], [runs(root)[0], root])
     edit(records(root)[1], lambda record: record["environment"].update(mujoco="3.8"))
     with pytest.raises(UserError, match="not measured under the same conditions"):

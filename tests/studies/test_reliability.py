@@ -71,7 +71,7 @@ def test_a_page_that_drifted_is_named_and_a_record_changes_it(tmp_path: Path, ca
     (records / "pixels.json").write_text(json.dumps(to_json(record)))
     assert read_pixels_record(str(records / "pixels.json")) == record
     assert main([f"page={page}", f"records={records}", "check=true"]) == 2
-    assert "not what the records give" in capsys.readouterr().err
+    assert "out of date with the records" in capsys.readouterr().err
     assert page.read_text() == TEXT
     assert main([f"page={page}", f"records={records}"]) == 0
     written = page.read_text()
