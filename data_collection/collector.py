@@ -22,7 +22,7 @@ from smidgen.data_collection.experts import find_expert
 from smidgen.data_collection.manifest import SCHEMA_VERSION
 from smidgen.envs.errors import SIMULATOR_ERRORS, SimulatorError
 from smidgen.envs.play import play
-from smidgen.envs.selfcheck import confirm_pixels, make_proven
+from smidgen.envs.selfcheck import confirm_pixels, make_checked_env
 from smidgen.envs.tasks import named_task
 from smidgen.envs.user_tasks import require_same_task_code, running_task
 from smidgen.runtime.files import canonical_json
@@ -184,7 +184,7 @@ def close_collector() -> None:
 
 
 def _make_collector(config: CollectConfig) -> Collector:
-    env = make_proven(
+    env = make_checked_env(
         config.task,
         cameras=config.cameras,
         image_size=config.image_size,

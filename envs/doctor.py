@@ -83,14 +83,14 @@ def check_versions() -> list[Check]:
 
 def check_pixels() -> list[Check]:
     """The renderer, its speed, and whether its frames can be trusted."""
-    from smidgen.envs.selfcheck import prove_pixels
+    from smidgen.envs import selfcheck
     from smidgen.envs.tasks import TASKS, make_env
 
     backend = choose_backend()
     try:
         env = make_env(next(iter(TASKS)))
-        proof = prove_pixels(env)
-        assert proof is not None
+        pixels = selfcheck.check_pixels(env)
+        assert pixels is not None
         found = f"{env.renderer_name()} through MUJOCO_GL={backend}"
     except GraphicsError as error:
         return [Check("renderer", False, error.found, error.fix)]
@@ -109,8 +109,8 @@ def check_pixels() -> list[Check]:
         Check(
             "pixels",
             True,
-            f"the arm moves {proof.moved_fraction:.0%} of the pixels, the cue covers {proof.cue_pixels}, "
-            f"{proof.reference_difference:.2f} grey levels from the recorded picture",
+            f"the arm moves {pixels.moved_fraction:.0%} of the pixels, the cue covers {pixels.cue_pixels}, "
+            f"{pixels.reference_difference:.2f} grey levels from the recorded picture",
         ),
     ]
 

@@ -40,7 +40,7 @@ class _CerealSimulation(FrozenModel, ParkedObjects, RobosuitePickPlaceCereal):
 
 
 class PickPlaceEnv(FreeObjectEnv):
-    """The object stands anywhere in the left bin, 5 cm clear of the walls, at a random yaw; its pose is the cue."""
+    """The object is placed anywhere in the left bin, 5 cm clear of the walls, at a random yaw; its pose is the cue."""
 
     # From the object's centre, which is robosuite's origin, down to the surface below it.
     standing_height_m: ClassVar[float]

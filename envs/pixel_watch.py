@@ -1,6 +1,6 @@
 """Watches a renderer's frames while episodes run, for blank frames and for frames frozen while the arm moves.
 
-The proof at the start (selfcheck.py) does not cover the hours after it: a context can be lost, or return the last frame
+The check at the start (selfcheck.py) does not cover the hours after it: a context can be lost, or return the last frame
 for ever. The watch sits in the renderer, below anything a task adds to a frame (noise would hide a frozen frame), and
 checks every frame of the process. It reads the simulation without changing it.
 """

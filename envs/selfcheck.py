@@ -1,4 +1,4 @@
-"""Proves that this process renders what it simulates, before its first episode counts.
+"""Checks that this process renders what it simulates, before its first episode counts.
 
 A broken OpenGL context does not raise: it returns black, frozen or foreign frames, and a data set of them looks fine
 until a policy is trained on it.
@@ -21,21 +21,21 @@ from smidgen.runtime.user_modules import is_class_spec
 if TYPE_CHECKING:
     from smidgen.envs.robosuite_env import RobosuiteEnv
 
-PROOF_SEED = 0
-PROOF_STEPS = 12
+CHECK_SEED = 0
+CHECK_STEPS = 12
 THUMBNAIL_PIXELS = 8
 MIN_CONTRAST = 8.0
 # Other drivers shade slightly differently; a black, frozen or foreign frame differs far more.
 MAX_THUMBNAIL_DIFFERENCE = 12.0
 REFERENCE_FILE = Path(__file__).with_name("reference_frames.json")
 
-# The first state of an environment's proof, and its frames.
+# The first state of an environment's check, and its frames.
 _known_pictures: weakref.WeakKeyDictionary[Any, tuple[np.ndarray, np.ndarray]] = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
-class PixelProof:
-    """The figures of a successful proof.
+class PixelCheck:
+    """The figures of a successful check.
 
     Attributes:
         moved_fraction: Fraction of pixels that changed as the arm moved.
@@ -48,7 +48,7 @@ class PixelProof:
     reference_difference: float | None
 
 
-def prove_pixels(env: RobosuiteEnv) -> PixelProof | None:
+def check_pixels(env: RobosuiteEnv) -> PixelCheck | None:
     """Renders known states and compares the frames with each other and with recorded pictures.
 
     The same state must give the same frame twice, also after other states were rendered; another state and a hidden cue
@@ -83,10 +83,10 @@ def prove_pixels(env: RobosuiteEnv) -> PixelProof | None:
         f"the first frame differs from the recorded one by {difference} grey levels",
     )
     _known_pictures[env] = state, first
-    return PixelProof(float(moved_fraction), cue_pixels, difference)
+    return PixelCheck(float(moved_fraction), cue_pixels, difference)
 
 
-def make_proven(task: str, **kwargs: Any) -> Any:
+def make_checked_env(task: str, **kwargs: Any) -> Any:
     """Makes a task's environment, as :func:`smidgen.envs.tasks.make_env` does, and checks its pixels.
 
     Raises:
@@ -99,7 +99,7 @@ def make_proven(task: str, **kwargs: Any) -> Any:
     env = make_env(task, **kwargs)
     try:
         with running_task(task, "checking its pixels"):
-            prove_pixels(env)
+            check_pixels(env)
     except PixelError as error:
         if not is_class_spec(task):
             raise
@@ -108,11 +108,11 @@ def make_proven(task: str, **kwargs: Any) -> Any:
 
 
 def confirm_pixels(env: Any) -> None:
-    """Renders the proof's first state again: frames rendered since then count only if it looks the same.
+    """Renders the check's first state again: frames rendered since then count only if it looks the same.
 
     Args:
-        env: A bare environment; it must be reset before further use. Without cameras or a proof, there is nothing to
-            compare.
+        env: A bare environment; it must be reset before further use. Without cameras or an earlier check, there is
+            nothing to compare.
 
     Raises:
         PixelError: If a single bit differs.
@@ -129,7 +129,7 @@ def _expect(holds: bool, otherwise: str) -> None:
 
 
 def _first_frame(env: RobosuiteEnv) -> tuple[np.ndarray, np.ndarray]:
-    env.reset(seed=PROOF_SEED)
+    env.reset(seed=CHECK_SEED)
     return env.get_state(), env.render_frames()
 
 
@@ -138,7 +138,7 @@ def _frame_after_motion(env: RobosuiteEnv) -> np.ndarray:
     low, high = np.array(env.task.action.low), np.array(env.task.action.high)
     target = (low + high) / 2
     target[env.task.action.position_indices[-1]] = low[env.task.action.position_indices[-1]]
-    for _ in range(PROOF_STEPS):
+    for _ in range(CHECK_STEPS):
         env.step(target)
     return env.render_frames()
 
@@ -174,7 +174,7 @@ def reference_key(env: RobosuiteEnv) -> str:
 
 
 def reference_thumbnails(env: Any) -> dict[str, list[list[list[float]]]]:
-    """Each camera's thumbnail of the proof's first state, as recorded."""
+    """Each camera's thumbnail of the check's first state, as recorded."""
     _, frames = _first_frame(env)
     return {camera: thumbnail(frame).round(1).tolist() for camera, frame in zip(env.cameras, frames, strict=True)}
 

@@ -117,7 +117,7 @@ class StripesEnv(TouchEnv):
 def stripe_edges(cycles: float) -> np.ndarray:
     """(2, NUM_BARS) left and right edges of the dark stripes at mid-height, as fractions of the striped width.
 
-    Stripes that no longer fit have no width.
+    Stripes that do not fit have no width.
     """
     starts = np.arange(NUM_BARS)
     return np.minimum(np.stack([starts, starts + 0.5]) / cycles, 1.0)

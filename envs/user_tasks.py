@@ -21,7 +21,7 @@ from smidgen.runtime.action_spec import ActionSpec
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import canonical_json, sha256_bytes
 from smidgen.runtime.user_code import changed_files, fresh_import, hash_modules
-from smidgen.runtime.user_modules import blaming, is_class_spec, load_class
+from smidgen.runtime.user_modules import is_class_spec, load_class, user_code_errors
 
 # Part of the names of records and videos.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}")
@@ -101,7 +101,7 @@ def running_task(spec: str, doing: str) -> Iterator[None]:
         UserCodeError: For any other exception.
     """
     with (
-        blaming("task", spec, doing, passing=(UserError, *SIMULATOR_ERRORS), shows_trace=True)
+        user_code_errors("task", spec, doing, passing=(UserError, *SIMULATOR_ERRORS), shows_trace=True)
         if is_class_spec(spec)
         else contextlib.nullcontext()
     ):

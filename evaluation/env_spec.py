@@ -20,9 +20,9 @@ DEFAULT_IMAGE_SIZE = 64
 def make_simulator(task: str, cameras: tuple[str, ...], image_size: int) -> Any:
     """Makes an environment that renders when asked to, and proves its pixels."""
     # Imported here: the parent process needs no simulator, and its import takes seconds.
-    from smidgen.envs.selfcheck import make_proven
+    from smidgen.envs.selfcheck import make_checked_env
 
-    return make_proven(task, cameras=cameras, image_size=image_size, observe_pixels=False)
+    return make_checked_env(task, cameras=cameras, image_size=image_size, observe_pixels=False)
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from importlib.metadata import version as _version
 from typing import TYPE_CHECKING
 
 from smidgen.runtime.lazy_names import lazy_names as _lazy_names
-from smidgen.runtime.waiting_policy import wait_briefly_in_modules as _wait_briefly_in_modules
+from smidgen.runtime.waiting_policy import limit_spinning_in_modules as _limit_spinning_in_modules
 
-_wait_briefly_in_modules()
+_limit_spinning_in_modules()
 
 if TYPE_CHECKING:
     from smidgen.data_collection.experts.expert import Expert

@@ -6,8 +6,8 @@ import importlib
 import sys
 
 from smidgen.runtime.command_line import run_command, wants_version
-from smidgen.runtime.streams import hold_streams
-from smidgen.runtime.waiting_policy import wait_briefly
+from smidgen.runtime.streams import protect_streams
+from smidgen.runtime.waiting_policy import limit_spinning
 
 
 def collect() -> int:
@@ -46,9 +46,9 @@ def doctor() -> int:
 
 
 def _run(module: str) -> int:
-    hold_streams()
+    protect_streams()
     if wants_version(sys.argv[1:]):
         return run_command(lambda arguments: None)
-    wait_briefly()
+    limit_spinning()
     exit_code: int = importlib.import_module(module).main()
     return exit_code

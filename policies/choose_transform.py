@@ -93,7 +93,7 @@ def class_distance(x_BNC: Tensor, y_BA: Tensor, grid: tuple[int, ...], network: 
 def token_alignment(x_BNC: Tensor, y_BA: Tensor, grid: tuple[int, ...], network: PerceiverConfig) -> dict[str, float]:
     """Our rule: root of the sum over tokens of squared alignments with the labels.
 
-    Untrained attention prefers no token, so each contributes what it alone reveals: its kernel-target alignment. Its
+    Untrained attention prefers no token, so each contributes its own information: its kernel-target alignment. Its
     squared length counts in addition to its channels, because attention weights content by content: so a grating whose
     phase changes is seen through its power spectrum. The root of the sum of squares lies between the largest alignment
     (one token reveals all) and their sum (every token reveals a little).

@@ -82,8 +82,8 @@ def folded_attention(
         x_BCN: Content of the tokens, best contiguous.
         g_BN: Positive scale of each token; None means 1.
         a_RC: Content's part in the scores.
-        p_RI: Scores of the grid's rows; None where positions lie on one axis alone, or nowhere.
-        q_RJ: Scores of the grid's columns; None where there are no positions.
+        p_RI: Scores of the grid's rows; None if positions use only one axis, or there are none.
+        q_RJ: Scores of the grid's columns; None if there are no positions.
 
     Returns:
         The weighted sum of contents, and the weights' marginals over grid rows and columns (None if the maps are None).

@@ -18,7 +18,7 @@ from smidgen.policies.checkpoint import load_checkpoint
 from smidgen.policies.generators import BUILD_SEED, seed_generators
 from smidgen.policies.registry import BASELINES, TRAINED, build_baseline, train_first
 from smidgen.runtime.errors import UserError
-from smidgen.runtime.user_modules import blaming, is_class_spec, load_class
+from smidgen.runtime.user_modules import is_class_spec, load_class, user_code_errors
 
 OBSERVABLES = ("frames", "eef_state", "privileged")
 
@@ -127,7 +127,7 @@ def _build_users_policy(spec: str, action_spec: Mapping[str, Any]) -> Policy:
     arguments = _constructor_arguments(built, action_spec, spec)
     # The import may draw random numbers, and happens only once in a process, however often the class is built.
     seed_generators(BUILD_SEED)
-    with blaming("policy", spec, "constructing it"):
+    with user_code_errors("policy", spec, "constructing it"):
         policy = built(**arguments)
     return check_policy(policy, spec)
 
@@ -155,7 +155,7 @@ def check_policy(policy: object, spec: str) -> Policy:
     Raises:
         UserError: If it lacks a part of the protocol or observes something unknown.
     """
-    with blaming("policy", spec, "checking it"):
+    with user_code_errors("policy", spec, "checking it"):
         missing = [part for part in ("name", "observes", "reset", "act") if not hasattr(policy, part)]
     if missing or not isinstance(policy, Policy):
         raise UserError(f"policy {spec!r:.200} lacks {', '.join(missing)}; see Policy in smidgen.policies.policy")

@@ -24,7 +24,7 @@ from jaxtyping import Float
 
 from smidgen.policies.generators import BUILD_SEED, generators_kept, seed_generators
 from smidgen.runtime.errors import UserError
-from smidgen.runtime.user_modules import is_ours, users_place, users_trace
+from smidgen.runtime.user_modules import is_ours, user_code_location, user_traceback
 
 
 @dataclass
@@ -69,7 +69,7 @@ class ProcessSettings:
         if self.dtype != present.dtype:
             torch.set_default_dtype(self.dtype)
         if self.device != present.device:
-            # Without a device of its own PyTorch is at its default, and not slowed down by a mode.
+            # If the policy sets no device, PyTorch keeps its default and is not slowed down by a mode.
             torch.set_default_device(None if self.device.type == "cpu" else self.device)
         if self.has_gradients != present.has_gradients:
             torch.set_grad_enabled(self.has_gradients)
@@ -321,6 +321,6 @@ def _as_policy_error(error: BaseException, module_name: str) -> PolicyError:
     while inner is not None and inner.tb_frame.f_globals.get("__name__") == __name__:
         inner = inner.tb_next
     name = "sys.exit" if isinstance(error, SystemExit) else type(error).__name__
-    said = str(traceback.TracebackException(type(error), error, None, compact=True))
-    message = f"{name}: {said}" if said else name
-    return PolicyError(f"{message} ({users_place(error, module_name)})", name, users_trace(error, inner))
+    text = str(traceback.TracebackException(type(error), error, None, compact=True))
+    message = f"{name}: {text}" if text else name
+    return PolicyError(f"{message} ({user_code_location(error, module_name)})", name, user_traceback(error, inner))

@@ -10,7 +10,7 @@ weights belong to tokens; they are mapped back through the adjoint of the same m
     smooth        the gradient, averaged over noisy copies of the frames: Smilkov et al., SmoothGrad (2017)
     attention     the functional of the pixels that the attention weights are
 
-A gradient alone shows where a change would matter, even where there is nothing; times the input it shows what in the
+A gradient alone shows where a change would matter, even where the input is zero; times the input it shows what in the
 current frames matters, and videos show it by default. Neither shows what a policy would do if the object were gone or
 elsewhere; the cue slope measures that.
 

@@ -20,7 +20,7 @@ from smidgen.runtime.errors import UserCodeError, UserError
 from smidgen.runtime.flat_config import is_later
 from smidgen.runtime.interrupt import StopRequested, unwinding_signals
 from smidgen.runtime.settings import MAX_SETTING_CHARACTERS, how_to_write, read_value, unknown_key
-from smidgen.runtime.streams import hold_streams, lost_output
+from smidgen.runtime.streams import lost_output, protect_streams
 
 Config = TypeVar("Config")
 
@@ -53,7 +53,7 @@ def run_command(body: Callable[[list[str]], None], argv: Sequence[str] | None = 
         failed), 130 when interrupted, 143 when stopped by SIGTERM, 129 by SIGHUP, 1 for internal errors and for output
         that could not be written (the work itself is done).
     """
-    hold_streams()
+    protect_streams()
     try:
         code = _exit_code(body, list(sys.argv[1:] if argv is None else argv))
     except SystemExit as stop:

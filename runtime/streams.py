@@ -24,7 +24,7 @@ _PLAIN = dict(
 )
 
 
-class _Kept(io.FileIO):
+class _ErrorRecordingFile(io.FileIO):
     """A file descriptor that records write errors instead of raising them."""
 
     error: OSError | None = None
@@ -38,8 +38,8 @@ class _Kept(io.FileIO):
             return len(data)
 
 
-def hold_streams() -> None:
-    """Replaces this process's standard streams by ones that writing cannot fail on; idempotent.
+def protect_streams() -> None:
+    """Replaces this process's standard streams with ones whose writes never fail; idempotent.
 
     Call it before opening anything: a file would get the number of a closed stream, and the output meant for it.
     Streams that were already replaced, as in tests and notebooks, are left alone.
@@ -56,8 +56,8 @@ def hold_streams() -> None:
         if stream is None:
             # Closed at the start; if something has taken the number since, we must not write to it.
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8", errors=_ERRORS))  # noqa: SIM115
-        elif stream is getattr(sys, f"__{name}__") and _kept_of(stream) is None:
-            setattr(sys, name, _held(stream, descriptor))
+        elif stream is getattr(sys, f"__{name}__") and _error_recording_file(stream) is None:
+            setattr(sys, name, _protected(stream, descriptor))
     if sys.stdin is None:
         sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115
 
@@ -65,13 +65,13 @@ def hold_streams() -> None:
 def lost_output() -> str:
     """Flushes standard output; returns why some of it could not be written, or "" if nothing was lost."""
     sys.stdout.flush()
-    kept = _kept_of(sys.stdout)
-    if kept is None or kept.error is None or kept.error.errno in (errno.EPIPE, errno.EBADF):
+    file = _error_recording_file(sys.stdout)
+    if file is None or file.error is None or file.error.errno in (errno.EPIPE, errno.EBADF):
         return ""
-    return str(kept.error.strerror)
+    return str(file.error.strerror)
 
 
-def _held(stream: io.TextIOWrapper, descriptor: int) -> io.TextIOWrapper:
+def _protected(stream: io.TextIOWrapper, descriptor: int) -> io.TextIOWrapper:
     try:
         stream.flush()
     except OSError:
@@ -79,7 +79,7 @@ def _held(stream: io.TextIOWrapper, descriptor: int) -> io.TextIOWrapper:
     if stream.fileno() != descriptor:
         return stream
     return io.TextIOWrapper(
-        io.BufferedWriter(_Kept(descriptor, "w", closefd=False)),
+        io.BufferedWriter(_ErrorRecordingFile(descriptor, "w", closefd=False)),
         encoding=stream.encoding,
         errors=_ERRORS,
         line_buffering=stream.line_buffering,
@@ -87,9 +87,9 @@ def _held(stream: io.TextIOWrapper, descriptor: int) -> io.TextIOWrapper:
     )
 
 
-def _kept_of(stream: Any) -> _Kept | None:
+def _error_recording_file(stream: Any) -> _ErrorRecordingFile | None:
     raw = getattr(getattr(stream, "buffer", None), "raw", None)
-    return raw if isinstance(raw, _Kept) else None
+    return raw if isinstance(raw, _ErrorRecordingFile) else None
 
 
 def _in_plain_characters(error: UnicodeError) -> tuple[str | bytes, int]:

@@ -63,7 +63,7 @@ def load_object(spec: str, kind: str) -> object:
     _search_working_directory()
     _require_not_hidden(module_name, kind, spec)
     try:
-        with blaming(kind, spec, f"importing {module_name}"):
+        with user_code_errors(kind, spec, f"importing {module_name}"):
             module = importlib.import_module(module_name)
             return getattr(module, name)
     except UserError as error:
@@ -76,10 +76,10 @@ def load_object(spec: str, kind: str) -> object:
 
 
 @contextlib.contextmanager
-def blaming(
+def user_code_errors(
     kind: str, spec: str, doing: str, passing: tuple[type[BaseException], ...] = (), shows_trace: bool = False
 ) -> Iterator[None]:
-    """Runs a user's code: any exception becomes one line that names their file and line.
+    """Context for running a user's code: any exception becomes one line that names their file and line.
 
     Args:
         kind: What the code stands for, e.g. ``"policy"``.
@@ -101,16 +101,16 @@ def blaming(
             raise
         if isinstance(error, SystemExit | GeneratorExit) and is_ours(error):
             raise
-        place = users_place(error, spec.partition(":")[0])
-        message = f"{_named(kind, spec)}: {doing} failed at {place}: {_said(error)}"
+        place = user_code_location(error, spec.partition(":")[0])
+        message = f"{_named(kind, spec)}: {doing} failed at {place}: {_error_text(error)}"
         raise (
-            UserCodeError(message, users_trace(error, _first_call(error, spec.partition(":")[0])))
+            UserCodeError(message, user_traceback(error, _first_call(error, spec.partition(":")[0])))
             if shows_trace
             else UserError(message)
         ) from error
 
 
-def comes_from(error: BaseException, module_name: str) -> bool:
+def passed_through_module(error: BaseException, module_name: str) -> bool:
     """Whether an exception passed through a user's module, or another one in its package."""
     return _first_call(error, module_name) is not None
 
@@ -123,7 +123,7 @@ def _first_call(error: BaseException, module_name: str) -> TracebackType | None:
     return call
 
 
-def users_trace(error: BaseException, start: TracebackType | None = None) -> str:
+def user_traceback(error: BaseException, start: TracebackType | None = None) -> str:
     """The traceback of an error in a user's code, cut to a readable length.
 
     Args:
@@ -148,7 +148,7 @@ def _is_smidgens(call: TracebackType) -> bool:
     return module.partition(".")[0] in ("smidgen", "contextlib")
 
 
-def users_place(error: BaseException, module_name: str) -> str:
+def user_code_location(error: BaseException, module_name: str) -> str:
     """The line of the user's code that an exception comes from, as ``file:line``.
 
     Args:
@@ -227,7 +227,7 @@ def _is_class_of(value: object, module_name: str) -> bool:
     return isinstance(value, type) and value.__module__ == module_name
 
 
-def _said(error: BaseException) -> str:
+def _error_text(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         return f"sys.exit({'' if error.code is None else repr(error.code)})"
     if isinstance(error, UserError):

@@ -18,7 +18,7 @@ WAITING = {"GOMP_SPINCOUNT": str(NUM_SPINS)}
 USERS_CHOICE = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 
 
-def wait_briefly(environment: MutableMapping[str, str] = os.environ) -> None:
+def limit_spinning(environment: MutableMapping[str, str] = os.environ) -> None:
     """Makes threads spin only briefly unless the user has set a policy; call it before PyTorch is imported.
 
     Args:
@@ -28,8 +28,8 @@ def wait_briefly(environment: MutableMapping[str, str] = os.environ) -> None:
         environment.update(WAITING)
 
 
-def wait_briefly_in_modules() -> None:
+def limit_spinning_in_modules() -> None:
     """Does so when ``python -m smidgen...`` runs one of our commands, but not in a user's own program."""
     # Python sets argv[0] to this while it looks for the module.
     if sys.argv[:1] == ["-m"]:
-        wait_briefly()
+        limit_spinning()

@@ -15,7 +15,7 @@ from multiprocessing.reduction import ForkingPickler
 from types import FrameType
 from typing import Any
 
-from smidgen.runtime.streams import hold_streams
+from smidgen.runtime.streams import protect_streams
 
 # Kinds of message: ready for the first item, a job's result, or an exception from a job or the initializer.
 READY, RESULT, ERROR = "ready", "result", "error"
@@ -72,7 +72,7 @@ def serve(
         initargs: Its arguments.
     """
     end_with_parent(parent_id)
-    hold_streams()
+    protect_streams()
     _WATCHED.add(os.getpid())
     # The parent handles Ctrl-C and a closed terminal; it then tells its workers to exit.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

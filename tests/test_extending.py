@@ -315,7 +315,7 @@ def test_what_is_wrong_with_a_task_is_one_line(
 @pytest.mark.simulator
 def test_a_bug_in_a_task_ends_an_evaluation(at_task: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = (at_task / "my_task.py").read_text(encoding="utf-8").replace("my_task:", "broken_task:")
-    # Later than the proof of pixels looks.
+    # Later than the pixel check.
     bug = "\n    def _after_physics(self):\n        if self._num_steps == 20:\n            raise KeyError('late')\n"
     (at_task / "broken_task.py").write_text(text + bug, encoding="utf-8")
     assert evaluate(["policy=noop", "task=broken_task:WideLift", "episodes=1", f"out={tmp_path}", "workers=0"]) == 2

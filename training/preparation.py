@@ -1,8 +1,8 @@
 """Before the first step: data verified and split into training and held-out episodes, input chosen, policy built.
 
-Writes nothing. With ``transform=auto`` a rule looks at some training windows before the policy is built. What it
-chooses is a function of the training episodes and the settings alone, so that a resumed run chooses the same. What a
-user's own transform raises is one line that blames their file.
+Writes nothing. With ``transform=auto``, a rule inspects some training windows before the policy is built. Its choice
+depends only on the training episodes and the settings, so that a resumed run makes the same choice. An exception from a
+user's own transform becomes one line that names their file.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from smidgen.policies.learned_policy import Interface, LearnedPolicy
 from smidgen.policies.normaliser import ActionNormaliser
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.user_code import hash_modules
-from smidgen.runtime.user_modules import blaming, comes_from, is_class_spec
+from smidgen.runtime.user_modules import is_class_spec, passed_through_module, user_code_errors
 from smidgen.training.config import TrainConfig
 from smidgen.training.recipe import Augmentation, Objective
 from smidgen.training.validation import CuePairs, ValidationSet
@@ -59,7 +59,7 @@ class Preparation:
 
     Attributes:
         config: The run's settings.
-        split: Its data.
+        split: The run's data.
         windows: Windows of the training episodes.
         validation: The held-out windows and pairs.
         policy: With initial weights; its statistics are not fitted yet.
@@ -294,9 +294,9 @@ def running_transform(config: TrainConfig) -> Iterator[None]:
     except (UserError, KeyboardInterrupt):
         raise
     except BaseException as error:
-        if spec is None or not comes_from(error, spec.partition(":")[0]):
+        if spec is None or not passed_through_module(error, spec.partition(":")[0]):
             raise
-        with blaming("transform", spec, "training with it", shows_trace=True):
+        with user_code_errors("transform", spec, "training with it", shows_trace=True):
             raise
 
 

@@ -37,7 +37,7 @@ WindowItem = dict[str, Tensor]
 
 @dataclass(frozen=True, eq=False)
 class WindowBatch:
-    """What a policy sees at B steps, and what the expert did from there on (physical units)."""
+    """A policy's inputs at B steps, and the expert's actions from there on (physical units)."""
 
     frames_BTHWC: UInt8[np.ndarray, "B T H W C"]
     eef_state_BE: Float[np.ndarray, "B E"]

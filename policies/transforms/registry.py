@@ -15,7 +15,7 @@ from smidgen.policies.transforms.random_orthogonal import RandomOrthogonal
 from smidgen.policies.transforms.wavelets import Daubechies, Haar
 from smidgen.runtime.errors import UserError, unknown_name
 from smidgen.runtime.user_code import fresh_import
-from smidgen.runtime.user_modules import blaming, is_class_spec, load_class
+from smidgen.runtime.user_modules import is_class_spec, load_class, user_code_errors
 
 TRANSFORMS: dict[str, type[InputTransform]] = {
     "raw": Raw,
@@ -94,5 +94,5 @@ def build_transform(name: str, grid: tuple[int, ...], channels: int, **options: 
     kind = find_transform(name)
     if name in TRANSFORMS:
         return kind(tuple(grid), channels, **options)
-    with blaming("transform", name, "constructing it"):
+    with user_code_errors("transform", name, "constructing it"):
         return kind(tuple(grid), channels, **options)

@@ -26,10 +26,10 @@ table of ratios and writes OUT/NAME.json. Names: {", ".join(BENCHMARKS)}.
 
 
 def run_benchmarks(config: BenchConfig) -> list[Row]:
-    """Runs one benchmark or all; each one's record is written as soon as it is done.
+    """Runs one benchmark or all, and writes each record as soon as it is complete.
 
     Raises:
-        UserError: If there is no benchmark of that name.
+        UserError: If there is no benchmark with that name.
     """
     names = list(BENCHMARKS) if config.name == ALL else [config.name]
     for name in names:

@@ -15,7 +15,7 @@ from studies.bench.config import BenchConfig
 from studies.bench.record import Row, make_row
 
 PROBE = "studies.bench.step"
-# Ends with the process that started it, however that ends.
+# Ends with its parent process, however that ends.
 _BUSY_LOOP = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: sum(range(100_000))"
 
 
@@ -24,9 +24,9 @@ class Waiting:
     """How a step's threads wait.
 
     Attributes:
-        words: What a row calls it.
-        variables: The environment that makes them do so; nothing else in it decides.
-        threads: PyTorch's threads; None stands for the configuration's.
+        words: The label in a row.
+        variables: The environment variables that set it.
+        threads: PyTorch's threads; None for the configuration's.
     """
 
     words: str
@@ -34,7 +34,7 @@ class Waiting:
     threads: int | None = None
 
 
-# What libgomp does where nothing is set.
+# libgomp's default.
 UNSET = Waiting("300,000 spins (unset)", {"GOMP_SPINCOUNT": "300000"})
 OURS = Waiting(f"{NUM_SPINS:,} spins (ours)", WAITING)
 WAITINGS = (

@@ -22,8 +22,8 @@ class BenchConfig:
     scratch: PathText = field(
         default="outputs/bench", metadata={"help": "directory of data sets and checkpoints, reused"}
     )
-    repeats: int = field(default=5, metadata={"help": "rounds of each measurement; the median counts"})
-    least_s: float = field(default=0.3, metadata={"help": "seconds of one measurement; short work is repeated"})
+    repeats: int = field(default=5, metadata={"help": "rounds of each measurement; the median is reported"})
+    least_s: float = field(default=0.3, metadata={"help": "minimum seconds per measurement; short work is repeated"})
     threads: int = field(default=2, metadata={"help": "PyTorch threads of a training step"})
     batch_size: int = field(default=16, metadata={"help": "examples of a training batch"})
     image_size: int = field(default=64, metadata={"help": "pixels along a side of a frame"})

@@ -29,7 +29,7 @@ Reader = Callable[[], object]
 def windows(config: BenchConfig) -> list[Row]:
     """Random training windows per second, page cache warm and cold, and how much of its time a training step waits."""
     store = EpisodeStore.open(demonstrations(config))
-    # As in a DataLoader's worker: on a busy machine, threads that wait for one another would be all that is measured.
+    # As in a DataLoader's worker: on a busy machine, waiting threads would dominate the measurement.
     with one_thread():
         rows = _reading_rows(config, store)
     return [*rows, *_waiting_rows(config, store)]

@@ -1,6 +1,6 @@
 """The packages that we are compared with: found where they are installed, and built in the sizes of ours.
 
-They are no dependency of smidgen: ``make bench`` installs them, and a row without its peer says how.
+They are not dependencies of smidgen: ``make bench`` installs them, and a row without its peer says how to.
 """
 
 from __future__ import annotations

@@ -27,9 +27,9 @@ class Row:
     """A figure beside its peer's.
 
     Attributes:
-        name: Benchmark, and what of it.
-        peer: What it is compared with; empty for a figure that stands alone.
-        ours: Our figure, or None where it could not be taken.
+        name: The benchmark and the measured part.
+        peer: What it is compared with; empty for a figure without a comparison.
+        ours: Our figure, or None if it could not be measured.
         theirs: The peer's figure, or None.
         unit: Of both figures.
         ratio: How many times better ours is (above 1: better), or None.
@@ -53,7 +53,7 @@ class Row:
     note: str = ""
 
     def meets(self, condition: str) -> bool | None:
-        """Whether the row fulfils a condition; None where there is none, or no figure.
+        """Whether the row fulfils a condition; None without a condition or a figure.
 
         Raises:
             UserError: If the condition is not ``ratio`` or ``ours``, ``>=`` or ``<=``, and a number.
@@ -130,4 +130,4 @@ def read_rows(path: Path) -> list[Row]:
     try:
         return [Row(**entry) for entry in content]
     except TypeError as error:
-        raise UserError(f"{path} does not hold benchmark rows ({error}); run make bench again") from error
+        raise UserError(f"{path} does not contain benchmark rows ({error}); run make bench again") from error

@@ -1,6 +1,6 @@
 """Benchmarks of the simulator: stepping with frames, collecting demonstrations, evaluating a policy.
 
-Every environment lives in a process of its own, as in training and evaluation, and is asked in turn.
+Every environment runs in its own process, as in training and evaluation, and the processes take turns.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ FULL_EVALUATION = 200
 FIRST_EPISODES = 2
 WARM_UP_STEPS = 3
 
-# The environment of this worker process, and whatever goes with it.
+# The environment of this worker process, and related objects.
 _opened: dict[str, Any] = {}
 
 
@@ -52,11 +52,11 @@ def worker() -> Iterator[Callable[..., Any]]:
 
 def open_ours(image_size: int, cameras: tuple[str, ...]) -> None:
     """Makes our environment and resets it."""
-    from smidgen.envs.selfcheck import prove_pixels
+    from smidgen.envs.selfcheck import check_pixels
     from smidgen.envs.tasks import make_env
 
     env = make_env("lift", cameras=cameras, image_size=image_size)
-    prove_pixels(env)
+    check_pixels(env)
     env.reset(seed=0)
     _opened["step"] = env.step
     step_seconds(WARM_UP_STEPS)

@@ -1,7 +1,7 @@
 """Prints the seconds of a training step: ``python -m studies.bench.step 16 64 2 0.3``.
 
-A process of its own, because OpenMP reads how its threads wait when it is loaded: batch size, image size, threads, and
-the least seconds that are measured.
+Runs in its own process, because OpenMP reads its waiting policy when it is loaded. Arguments: batch size, image size,
+threads, and the shortest measurement in seconds.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ _POINTING_DOWN_RAD = np.array([np.pi, 0.0, 0.0])
 
 
 class StockLift:
-    """robosuite's Lift behind the few methods that a serial loop needs.
+    """robosuite's Lift with the few methods that a serial loop needs.
 
     Args:
         image_size: Rows and columns of a frame.

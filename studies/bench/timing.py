@@ -16,7 +16,7 @@ PROBE = "studies.bench.memory"
 
 
 def alternate(contestants: Mapping[str, Callable[[], object]], repeats: int, least_s: float) -> dict[str, float]:
-    """Times functions in turn, so that a change in the machine's load meets all of them.
+    """Times functions in turn, so that a change in the machine's load affects all of them.
 
     Args:
         contestants: Functions without arguments, by name; each is called twice before its measurements count.
@@ -61,7 +61,7 @@ def resident_mb(field: str) -> float:
 
 
 def peak_above_idle_mb(contestant: str, batch_size: int, image_size: int, threads: int) -> float:
-    """Peak memory of a contestant's training step above its idle process, taken in a process of its own."""
+    """Peak memory of a contestant's training step above its idle process, measured in a separate process."""
     arguments = [contestant, str(batch_size), str(image_size), str(threads)]
     done = subprocess.run(
         [sys.executable, "-m", PROBE, *arguments], capture_output=True, text=True, check=False, env=dict(os.environ)

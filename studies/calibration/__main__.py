@@ -1,7 +1,7 @@
 """python -m studies.calibration [key=value ...]
 
-Measures how often the collapse verdict is wrong, on policies whose truth is known because of how they are made. Uses
-stored demonstrations of Lift and Speck (makes them where they are missing: two minutes on two cores) and renders
+Measures how often the collapse verdict is wrong, on policies whose true verdict is known by construction. Uses stored
+demonstrations of Lift and Speck (collects them if they are missing: two minutes on two cores) and renders
 nothing else: about five minutes of one CPU core, most of it for 40 tiny networks. A small variant:
 ``share=0.05 network_steps=50 record=/tmp/detector.json page=null``. Ends with the table of errors.
 """
@@ -33,7 +33,7 @@ constants, persistence and noise.
 
 
 def load_task(task: str, directory: str, config: CalibrationConfig) -> CalibrationEpisodes:
-    """One task's demonstrations, collected first where there are none."""
+    """One task's demonstrations, collected first if there are none."""
     count = config.train + config.held_out
     if not Path(directory).exists():
         collect(CollectConfig(task=task, out=directory, episodes=count))

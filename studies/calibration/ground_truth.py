@@ -1,4 +1,4 @@
-"""Policies whose true verdict is known because of how they are made.
+"""Policies whose true verdict is known by construction.
 
 Each is a function of (task, family, number): what it answers at the pairs of 50 episodes drawn from those to judge on,
 and the paths on which it would lead an arm that follows its command. Noise is independent for every answer, so that a
@@ -34,7 +34,7 @@ class Answers:
     """What one calibration policy answers, beside the truth.
 
     Attributes:
-        slope: Its true cue slope, where one number says it.
+        slope: Its true cue slope, if it is a single number.
         prediction_KP: At the pairs as seen.
         moved_KP: With the cue moved.
         pair_K: Which pairs of the episodes to judge on.

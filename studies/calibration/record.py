@@ -1,4 +1,4 @@
-"""What the calibration found, as one JSON record: every policy, what it is, and what it was called."""
+"""The calibration's results as one JSON record: every policy with its true and its measured verdict."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from studies.calibration.episodes import CalibrationEpisodes
 from studies.calibration.ground_truth import Answers, Draw, Family, families
 
 RECORD_VERSION = 1
-# A network that hits fewer unseen goals is no policy that is known to see.
+# A network that hits fewer unseen goals does not count as a policy that is known to see.
 LEAST_HIT_RATE = 0.8
 _DIGITS = 4
 
@@ -28,15 +28,15 @@ class CalibrationConfig:
     """How the detector is calibrated."""
 
     lift: PathText = field(
-        default="outputs/calibration/lift", metadata={"help": "demonstrations of lift; made if missing"}
+        default="outputs/calibration/lift", metadata={"help": "demonstrations of lift; collected if missing"}
     )
-    speck: PathText = field(default="outputs/calibration/speck_16", metadata={"help": "of speck_16; made if missing"})
+    speck: PathText = field(default="outputs/calibration/speck_16", metadata={"help": "of speck_16"})
     record: PathText = field(default="results/calibration/detector.json", metadata={"help": "record to write"})
     page: PathText | None = field(
-        default="docs/collapse.md", metadata={"help": "page whose tables are computed anew; null: none"}
+        default="docs/collapse.md", metadata={"help": "page whose tables are updated; null: none"}
     )
     train: int = field(default=60, metadata={"help": "episodes of each task to learn from"})
-    held_out: int = field(default=100, metadata={"help": "episodes of each task to judge on"})
+    held_out: int = field(default=100, metadata={"help": "episodes of each task to evaluate on"})
     episodes: int = field(default=50, metadata={"help": "of those, drawn for each policy"})
     network_steps: int = field(default=500, metadata={"help": "optimiser steps of each network"})
     share: float = field(default=1.0, metadata={"help": "share of every family's policies to make, at least one"})
@@ -52,14 +52,14 @@ class Found:
         number: Which of the family.
         truth: The verdict that it deserves; None for a network that did not learn to hit.
         at_the_mean: Whether it has collapsed to a mean; None if not blind.
-        slope: Its true slope, where one number says it.
+        slope: Its true slope, if it is a single number.
         hit_rate: Share of unseen goals within the tolerance, of a network that was trained with the cue in view.
         cue_slope: Slope over the pairs with its interval, or None.
         path_slope: Slope over the paths with its interval, or None.
-        verdict_of_pairs: The verdict on the pairs alone.
-        verdict_of_paths: The verdict on the paths alone; None also where there are none.
+        verdict_of_pairs: The verdict on only the pairs.
+        verdict_of_paths: The verdict on only the paths; None also if there are none.
         verdict: The verdict on both.
-        mean_collapsed: What it was called.
+        mean_collapsed: Whether it was labelled mean-collapsed.
     """
 
     task: str
@@ -100,7 +100,7 @@ class Calibration:
 
 
 def frozen_rules() -> dict[str, float]:
-    """The numbers that make the detector, by name: another number is another version."""
+    """The numbers that define the detector, by name: to change one, change the version."""
     homes = {
         labels: ("SEES_FROM", "BLIND_TO"),
         rules: ("MIN_EPISODES", "PRECISE_WITHIN", "AT_THE_MEAN_UP_TO", "NUM_RESAMPLES"),
@@ -180,7 +180,7 @@ def read_calibration(path: str) -> Calibration:
     """Reads a record.
 
     Raises:
-        UserError: If the file is missing or no such record, naming the field.
+        UserError: If the file is missing or not a valid record; the message names the field.
     """
     return read_versioned(Calibration, path, RECORD_VERSION)
 

@@ -56,7 +56,7 @@ def detector_table(calibration: Calibration) -> str:
 
 
 def family_table(calibration: Calibration) -> str:
-    """What each family was called."""
+    """The labels that each family received."""
     calls = ("n", "sees", "partly blind", "blind", "undecided", "called mean-collapsed")
     heads, rows = left("policies", "truth") + right(*calls), []
     for name, family in families(calibration.network_steps).items():
@@ -69,7 +69,7 @@ def family_table(calibration: Calibration) -> str:
 
 
 def mean_counts(calibration: Calibration) -> dict[str, tuple[int, int]]:
-    """Mean collapse missed, and called where there is none, among the policies that were called blind."""
+    """Misses and false alarms of mean collapse among the policies that were labelled blind."""
     blind = [each for each in calibration.policies if each.verdict == BLIND and each.at_the_mean is not None]
     at_the_mean = [each for each in blind if each.at_the_mean]
     elsewhere = [each for each in blind if not each.at_the_mean]
@@ -89,7 +89,7 @@ def mean_table(calibration: Calibration) -> str:
 
 
 def words_table() -> str:
-    """The words for a policy's status, and what each means; they follow from the thresholds alone."""
+    """The words for a policy's status and their meanings, which depend only on the thresholds."""
     return markdown_table(left("status", "meaning"), [[spoken(word), meaning] for word, meaning in MEANINGS.items()])
 
 

@@ -44,7 +44,7 @@ class ReportConfig:
     results: PathText = field(default=str(FOLDER), metadata={"help": "folder of plan.json and runs/"})
     markdown: PathText | None = field(default=None, metadata={"help": "Markdown file whose tables are replaced"})
     html: PathText | None = field(default="results/claims-round-2.html", metadata={"help": "page; null: none"})
-    check: bool = field(default=False, metadata={"help": "write nothing; exit 2 where a file differs from the records"})
+    check: bool = field(default=False, metadata={"help": "write nothing; exit 2 if a file differs from the records"})
 
 
 def build_outputs(config: ReportConfig, plan: Plan, judged: dict[str, Judged], records: Records) -> dict[Path, bytes]:
@@ -63,7 +63,7 @@ def report(arguments: list[str]) -> None:
     """Body of the command.
 
     Raises:
-        UserError: If there is no plan, a record is not valid, or with ``check=true`` a file differs from them.
+        UserError: If there is no plan, a record is not valid, or with ``check=true`` a file differs from the records.
     """
     if wants_help(arguments):
         print(command_help(USAGE, SUMMARY, ReportConfig))

@@ -54,7 +54,7 @@ def simulate(
 
 
 def hodges_lehmann_covers(values_RS: Array, truth: float, confidence: float) -> float | None:
-    """Share of samples whose signed-rank interval holds the truth; None where there is no such interval."""
+    """Share of samples whose signed-rank interval contains the true value; None if there is no such interval."""
     skipped = skipped_means(values_RS.shape[1], confidence)
     if skipped is None:
         return None
@@ -91,7 +91,7 @@ def coverage_table(
         for place, shares in OUTLIERS.items():
             generator = np.random.default_rng(SEED)
             pairs = simulate(generator, (num_truth, 2), deviation, shares).mean(axis=1)
-            # One-sided outliers alone move the law's centre off 0.
+            # Only one-sided outliers move the centre of the distribution away from 0.
             truth, mean = float(np.median(pairs)), float(pairs.mean())
             for num_seeds in NUM_SEEDS:
                 values_RS = simulate(generator, (num_samples, num_seeds), deviation, shares)

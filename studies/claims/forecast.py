@@ -40,14 +40,14 @@ FILE = "forecast.json"
 FIRST_ROUND = Path("results/claims")
 MAX_EXAMPLES = 64
 MAX_TOKENS = 12_288
-# At which candidates are compared: whoever chooses an input has not searched a rate yet.
+# The rate at which candidates are compared: an input is chosen before a rate is searched.
 RULE_LR = 1e-3
 RULE = "escape_forecast"
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """What the untrained network says of its own escape.
+    """The untrained network's forecast of its escape.
 
     Attributes:
         kernel: G, the gain of the aligned output per unit of learning rate in a step of Adam.

@@ -58,7 +58,7 @@ class Place:
 
 
 def chosen_rate(name: str, plan: Plan, records: Records) -> float | None:
-    """The rate that an arm runs at; None while its search, or that of the arm whose rate it takes, goes on."""
+    """An arm's learning rate; None until its search, or that of the arm whose rate it uses, is complete."""
     arm = plan.arms[name]
     source = arm.rate_of or name
     searching = plan.arms[source]
@@ -110,7 +110,7 @@ def job_scratch(job: Job, place: Place) -> Path:
 
 
 def take_job(plan: Plan, place: Place) -> tuple[Job, BlockRecord] | None:
-    """Runs the first open job that nobody holds; None where all of them are held, or none is open."""
+    """Runs the first open job that no process holds; None if all are held or none is open."""
     for job in open_jobs(plan, read_records(place.folder, plan.arms)):
         scratch = job_scratch(job, place)
         with contextlib.ExitStack() as stack:

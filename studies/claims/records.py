@@ -75,7 +75,7 @@ class BlockRecord:
 
 
 def arm_content(arm: Arm) -> dict[str, Any]:
-    """All that an arm fixes, as JSON, without what stands at its class's default.
+    """All settings of an arm as JSON, without those at their class's default.
 
     Configuration classes gain fields while a suite runs for hours; at its default a new one changes no arm.
     """
@@ -94,7 +94,7 @@ def _set_fields(config: Any) -> dict[str, Any]:
 
 
 def record_path(folder: Path, arm: str, block: str, lr: float) -> Path:
-    """Where a job's record stands."""
+    """The path of a job's record."""
     return folder / RUNS_FOLDER / arm / f"{block}-{lr:g}.json"
 
 
@@ -109,7 +109,7 @@ def read_record(path: Path) -> BlockRecord:
     """Reads one record.
 
     Raises:
-        UserError: If it departs from the schema, or stands in another's place; the message names file and field.
+        UserError: If it does not match the schema or its path; the message names file and field.
     """
     value: Any = read_json(path)
     require_version(value, (SCHEMA_VERSION,), str(path))
@@ -144,7 +144,7 @@ class Records:
 
 
 def read_records(folder: Path, arms: dict[str, Arm]) -> Records:
-    """Reads every record of the arms, and checks that it is of the arm as it is planned.
+    """Reads every record of the arms, and checks that it matches the planned arm.
 
     Raises:
         UserError: If a record is not valid, belongs to no arm of the plan, or was run under another content.

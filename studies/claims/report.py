@@ -95,7 +95,7 @@ def _correlation(value: float | None) -> str:
 
 
 def found(judged: Judged) -> str:
-    """What a primary contrast says, in a sentence."""
+    """The result of a primary contrast, in a sentence."""
     title = judged.contrast.title
     if judged.effect is None:
         return f"Not run yet ({title})."
@@ -132,7 +132,7 @@ def interval(effect: Estimate, confidence: float) -> str:
 
 
 def effect_text(judged: Judged) -> str:
-    """An effect with its interval; a dash where there is none."""
+    """An effect with its interval; a dash if there is none."""
     if judged.effect is None:
         return MISSING
     return f"{ratio(judged.effect.ratio)} [{interval(judged.effect, shown_confidence(judged))}]"
@@ -146,7 +146,7 @@ def state_text(judged: Judged) -> str:
 
 
 def log_rank_text(judged: Judged, records: Records) -> str:
-    """p-value of the log-rank test between the two arms of a ratio; a dash where there are not two, or none ran."""
+    """p-value of the log-rank test between the two arms of a ratio; a dash if there are not two, or none ran."""
     if judged.effect is None or len(judged.contrast.terms) != 2:
         return MISSING
     slow, fast = judged.contrast.terms

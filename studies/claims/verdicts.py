@@ -156,6 +156,6 @@ def tuning_curve(records: Records, arm: str) -> dict[float, tuple[int | None, ..
 
 
 def is_searching(plan: Plan, records: Records, arm: str) -> bool:
-    """Whether an arm's search for a rate has begun and nothing that counts has been run."""
+    """Whether an arm's search for a rate has started but none of its counted runs has."""
     blocks = records.blocks.get(plan.arms[arm].rate_of or arm, ())
     return bool(blocks) and not records.runs(arm) and any(block.block == TUNING for block in blocks)

@@ -43,7 +43,7 @@ class ClaimsConfig:
     markdown: PathText | None = field(default=None, metadata={"help": "Markdown file whose tables are replaced"})
     levers: PathText | None = field(default=None, metadata={"help": "Markdown file whose table of levers is replaced"})
     html: PathText | None = field(default=None, metadata={"help": "page; RESULTS/../claims.html by default"})
-    check: bool = field(default=False, metadata={"help": "write nothing; exit 2 where a file differs from the records"})
+    check: bool = field(default=False, metadata={"help": "write nothing; exit 2 if a file differs from the records"})
 
 
 def build_outputs(config: ClaimsConfig, judgement: Judgement) -> dict[Path, bytes]:

@@ -15,7 +15,7 @@ def choose_arms(name: str, arm: Arm, rival: str, rival_arm: Arm, plan: Plan) -> 
         name: The arm whose record keeps the choices.
         arm: What it is.
         rival: The other candidate.
-        rival_arm: What it is; differs from ``arm`` in the input alone.
+        rival_arm: The other arm; differs from ``arm`` only in the input.
         plan: Names the rules and the seeds.
 
     Returns:

@@ -32,7 +32,7 @@ class ArmJob:
         rival: Name of the other arm that a rule may choose on the same data; empty where no rule chooses.
         rival_arm: That arm.
         out: Folder of the plan and the records.
-        scratch: Folder of whatever is needed until the record is there.
+        scratch: Folder for temporary files until the record is written.
     """
 
     name: str
@@ -45,7 +45,7 @@ class ArmJob:
 
     @property
     def record_path(self) -> Path:
-        """Where the arm's record stands when it has finished."""
+        """The path of the arm's record."""
         return self.out / ARMS_FOLDER / f"{self.name}.json"
 
     @property

@@ -56,7 +56,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Forest:
-    """Where an effect, its interval and its margins stand, in percent of the axis."""
+    """Positions of an effect, its interval and its margins, in percent of the axis."""
 
     value: float
     low: float
@@ -74,7 +74,7 @@ class ForestAxis:
     is_log: bool
 
     def percent(self, value: float) -> float:
-        """Where an effect stands."""
+        """The position of an effect."""
         return self.axis.percent(math.log10(value) if self.is_log else value)
 
     @property
@@ -104,7 +104,7 @@ def ratio_axis(judgement: Judgement) -> ForestAxis:
     parts = [part for judged in judgement.hypotheses.values() for part in judged.comparisons]
     effects = [part.effect for part in parts if part.effect is not None and part.effect.is_log]
     ends = [end for effect in effects for end in (effect.value, *effect.interval(CONFIDENCE))]
-    # Intervals of a hundred decades come out of two seeds; the arrow says that they go on.
+    # Two seeds can give intervals of a hundred decades; an arrow marks one that exceeds the axis.
     low = max(min([0.25, *ends]), 1e-3)
     high = min(max([4.0, *ends]), 1e3)
     return ForestAxis(log_axis(low, high), RATIO_MARGINS, is_log=True)

@@ -12,7 +12,7 @@ multiplied by sqrt(n / (n - 1)) (Efron and Tibshirani, "An Introduction to the B
 Hesterberg, "What Teachers Should Know About the Bootstrap", 2015). tests/studies/first_round/test_survival.py
 simulates the coverage of both.
 
-A leaf module (NumPy and SciPy alone), so that training and outside code may import it.
+A leaf module (only NumPy and SciPy), so that training and outside code may import it.
 
 Shape suffixes: S seeds, R bootstrap draws, K distinct times.
 """
@@ -199,7 +199,7 @@ def _seed_weights(seeds: Sequence[tuple[int, ...]]) -> list[Array]:
 def _effect(estimate: float, effects_R: Array, seeds: Sequence[tuple[int, ...]], *, is_log: bool) -> Effect:
     num_seeds = min(map(len, seeds))
     spread = float(effects_R.std())
-    # What rounding leaves of arms that never vary is no uncertainty.
+    # Rounding errors of arms that never vary are not uncertainty.
     error = 0.0 if spread < 1e-9 else spread * math.sqrt(num_seeds / (num_seeds - 1))
     return Effect(0.0 if abs(estimate) < 1e-12 else estimate, error, num_seeds, is_log)
 

@@ -91,7 +91,7 @@ def verdict(
 
 @dataclass(frozen=True)
 class Outcome:
-    """A verdict and the smallest level at which it still stands (1 where there is none)."""
+    """A verdict and the smallest level at which it is still valid (1 if there is none)."""
 
     verdict: str
     p_value: float = 1.0
@@ -161,14 +161,14 @@ class JudgedHypothesis:
 
     Attributes:
         name: In the plan.
-        hypothesis: What the plan says.
+        hypothesis: The hypothesis from the plan.
         comparisons: In the order of the plan.
         outcome: Before Holm's correction.
         p_holm: Adjusted p-value.
         verdict: After the correction, or that it is withdrawn.
         num_finished: Arms with a record.
         num_arms: Arms that it needs.
-        withdrawal: Why the verdict no longer stands; None where it does.
+        withdrawal: Why the verdict was withdrawn; None if it was not.
         was: The verdict before it was withdrawn; empty where it was not.
     """
 

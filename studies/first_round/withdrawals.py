@@ -34,7 +34,7 @@ FIGURE_KINDS = (*MEASURED_KINDS, *PLANNED_KINDS, *ARM_KINDS)
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """One figure that speaks for itself where a verdict no longer does; the module's docstring lists the kinds.
+    """One figure that is shown in place of a withdrawn verdict; the module's docstring lists the kinds.
 
     Attributes:
         what: In which respect the arms are matched, or what the figure shows.
@@ -93,7 +93,7 @@ class Withdrawals:
 
 
 def read_withdrawals(folder: Path, plan: Plan) -> tuple[Withdrawal, ...]:
-    """Reads the verdicts of a suite that were withdrawn; none where there is no such file.
+    """Reads a suite's withdrawn verdicts; none if there is no such file.
 
     Raises:
         UserError: If the file departs from the schema or names what the plan does not have.

@@ -98,7 +98,7 @@ def significant(value: float) -> str:
 
 
 def measure_text(value: float | None) -> str:
-    """A measure with two decimals, or two digits where it is small; a dash where there is none."""
+    """A measure with two decimals, or two significant digits if it is small; a dash if there is none."""
     if value is None:
         return "\u2013"
     return f"{value:.2f}".replace("-", MINUS) if value == 0 or abs(value) >= 0.1 else f"{value:.2g}".replace("-", MINUS)
@@ -112,7 +112,7 @@ def p_text(p_value: float) -> str:
 
 
 def verdict_note(judged: JudgedHypothesis | JudgedClaim) -> str:
-    """What has to be said beside a verdict; empty where nothing has."""
+    """The note beside a verdict; empty if none is needed."""
     if judged.was:
         return f"was: {judged.was}"
     if judged.verdict == NOT_RUN:
@@ -136,7 +136,7 @@ def escape_counts(part: JudgedComparison) -> str:
 
 
 def part_figures(part: ClaimPart) -> str:
-    """The effects behind an entry of a claim; of many, how many hold."""
+    """The effects on which an entry of a claim is based; for many, how many hold."""
     effects = [each.effect for each in part.comparisons if each.effect is not None]
     if len(part.comparisons) > _MOST_FIGURES:
         num_holding = sum(each.outcome.verdict == HOLDS for each in part.comparisons)

@@ -45,7 +45,7 @@ class LadderTraining:
     optimiser: str = field(default="adam", metadata={"help": "adam, adamw or lamb"})
     betas: tuple[float, float] = field(default=(0.9, 0.999), metadata={"help": "decay of Adam's moments"})
     weight_decay: float = field(default=0.0, metadata={"help": "weight decay"})
-    batch_size: int = field(default=4, metadata={"help": "examples per step; the whole pool where it is no larger"})
+    batch_size: int = field(default=4, metadata={"help": "examples per step; the whole pool if it is not larger"})
     warmup_steps: int = field(default=100, metadata={"help": "linear warm-up"})
     max_steps: int = field(default=10_000, metadata={"help": "a run that has not escaped by then is censored"})
     clip_norm: float = field(default=0.0, metadata={"help": "largest gradient norm; 0: no limit"})
@@ -85,7 +85,7 @@ def train_side_by_side(
         seeds: One per run; one may occur several times, with several learning rates.
         lrs: Learning rate of each run.
         threads: CPU threads.
-        resume: File that holds the run's state about once a minute, and from which a killed run goes on to the same
+        resume: File to which the run's state is saved about once a minute; a killed run resumes from it to the same
             outcome. It stays when the run ends, for the caller to remove once the outcomes are safe.
         sharpness_iterations: For the preconditioned sharpness of the final networks; 0: it is not measured.
 
@@ -222,7 +222,7 @@ class SideBySide:
         return self.pool.batch(torch.stack(indices))
 
     def _measure(self, predicted_SBOA: Tensor, target_SBOA: Tensor) -> list[int]:
-        """Takes in a measurement; gives the rows whose run goes on."""
+        """Records a measurement; returns the rows whose run continues."""
         losses = (predicted_SBOA - target_SBOA).square().mean((1, 2, 3)).tolist()
         if self.held_out is not self.pool or self.training.batch_size < self.pool.size:
             held_out = self.held_out.all()
@@ -247,11 +247,11 @@ class SideBySide:
         is_out_of_time = self.step >= self.training.max_steps
         if not self.training.stop_at_escape:
             return is_out_of_time or watch.has_settled(self.training.settle_steps)
-        # A run that is above one half at the last step goes on until it is known whether it stays there.
+        # A run that is above one half at the last step continues until it is known whether it stays there.
         return watch.escaped or (is_out_of_time and watch.above_since is None)
 
     def _describe(self, row: int) -> Measures:
-        """The figures of one row's network as it stands."""
+        """The figures of one row's network in its current state."""
         index = torch.tensor([row])
         network, pool = self.network.taken(index), self.pool.taken(index)
         measures = describe(network, pool, self.held_out.taken(index))

@@ -31,7 +31,7 @@ def save_state(path: Path, settings: dict[str, Any], tensors: dict[str, Tensor],
 
 
 def load_state(path: Path, settings: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Reads a state; None where there is no file.
+    """Reads a state; None if there is no file.
 
     Raises:
         UserError: If the file is damaged, or another run's.
@@ -44,8 +44,8 @@ def load_state(path: Path, settings: dict[str, Any]) -> tuple[dict[str, Tensor],
             found = (header["schema_version"], header["settings"])
             tensors, memory = {name: file.get_tensor(name) for name in file.keys()}, dict(header["memory"])  # noqa: SIM118
     except (SafetensorError, KeyError, ValueError, TypeError, RecursionError, RuntimeError, OSError) as error:
-        raise UserError(f"{path} holds no state of a run ({str(error)[:80]}): remove it to begin again") from error
+        raise UserError(f"{path} is not a run's state ({str(error)[:80]}); remove it to start again") from error
     # Through JSON, as the file's: tuples become lists.
     if found != (SCHEMA_VERSION, json.loads(json.dumps(settings))):
-        raise UserError(f"{path} holds the state of other settings: remove it to begin again, or choose another file")
+        raise UserError(f"{path} is from a run with other settings; remove it to start again, or choose another file")
     return tensors, memory

@@ -71,7 +71,7 @@ class StackedPool:
         return self.target_SNOA.shape[1]
 
     def taken(self, rows: Tensor) -> StackedPool:
-        """The pools of these networks alone."""
+        """The pools of only these networks."""
         pool = copy.copy(self)
         pool.inputs, pool.target_SNOA, pool.labels_SN = self.inputs[rows], self.target_SNOA[rows], self.labels_SN[rows]
         pool.prepared = None if self.prepared is None else _taken(self.prepared, rows)

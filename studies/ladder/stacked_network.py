@@ -49,7 +49,7 @@ class StackedNetwork:
             self.buffers = {name: torch.stack([buffers[name] for buffers in named]) for name in named[0]}
 
     def taken(self, rows: Tensor) -> StackedNetwork:
-        """The networks of these rows alone."""
+        """The networks of only these rows."""
         networks = copy.copy(self)
         networks.weights_SP = self.weights_SP[rows]
         networks.buffers = {name: buffer[rows] for name, buffer in self.buffers.items()}
@@ -62,7 +62,7 @@ class StackedNetwork:
 
     @torch.no_grad()
     def predict(self, inputs: StackedInput) -> Float[Tensor, "networks batch steps outputs"]:
-        """What each network makes of its own inputs, which have a leading axis of networks."""
+        """Each network's output for its own inputs, which have a leading axis of networks."""
         outputs: Tensor = self._call(self.network, inputs, self.by_parameter(self.weights_SP))
         return outputs
 

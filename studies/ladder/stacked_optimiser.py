@@ -61,7 +61,7 @@ class StackedOptimiser:
         self.square_SP = torch.zeros_like(weights_SP)
 
     def taken(self, rows: Tensor) -> StackedOptimiser:
-        """The optimiser of these rows alone."""
+        """The optimiser of only these rows."""
         optimiser = copy.copy(self)
         optimiser.mean_SP, optimiser.square_SP = self.mean_SP[rows], self.square_SP[rows]
         return optimiser

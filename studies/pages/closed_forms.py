@@ -45,7 +45,7 @@ def participation(power: Array) -> float:
 
 
 def half_weights(length: int) -> Array:
-    """What the half spectrum of an even axis multiplies powers by: 2 where a bin stands for a pair."""
+    """The factors by which the half spectrum of an even axis multiplies powers: 2 for a bin that represents a pair."""
     weights = np.full(length // 2 + 1, 2.0)
     weights[[0, -1]] = 1.0
     return weights
@@ -196,13 +196,13 @@ _EXACT = {"moved_spot": _spot_powers, "higher_frequency": _grating_powers}
 
 
 def predict(change: str, transform: str, grid: Grid, place: Grid) -> Prediction | None:
-    """What theory says of a change under a transform of scale ``ortho``, half spectra and one channel.
+    """The theoretical result for a change under a transform of scale ``ortho``, half spectra and one channel.
 
     Args:
         change: ``one_token``, ``moved_spot``, ``higher_frequency`` or ``pictures``.
         transform: A name of ``TRANSFORMS``; learned ones as they start.
         grid: Frames, rows, columns (even).
-        place: Where the one token stands.
+        place: The position of the one token.
 
     Returns:
         None where no form is known.

@@ -42,7 +42,7 @@ class MeshPicturesConfig:
     image_size: int = field(default=64, metadata={"help": "rows and columns of a frame"})
     num_seeds: int = field(default=8, metadata={"help": "demonstration seeds that the figures are averaged over"})
     picture: PathText = field(default="docs/meshes.png", metadata={"help": "PNG to write"})
-    page: PathText = field(default="docs/meshes.md", metadata={"help": "page whose table is computed anew"})
+    page: PathText = field(default="docs/meshes.md", metadata={"help": "page whose table is updated"})
 
 
 @dataclass(frozen=True, eq=False)

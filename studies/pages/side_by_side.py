@@ -30,7 +30,7 @@ NUM_COLOURS = 256
 
 @dataclass(frozen=True)
 class SideBySideConfig:
-    """Which videos, and what stands above them."""
+    """The videos and the captions above them."""
 
     left: PathText = field(metadata={"help": "video on the left"})
     right: PathText = field(metadata={"help": "video on the right"})
@@ -44,7 +44,7 @@ def read_video(path: str) -> np.ndarray:
     """Frames of a video, (S, H, W, 3) uint8.
 
     Raises:
-        UserError: If there is no such file.
+        UserError: If a file does not exist.
     """
     if not Path(path).is_file():
         raise UserError(f"{path} does not exist; smidgen-eval writes videos beside its records")

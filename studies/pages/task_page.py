@@ -2,7 +2,7 @@
 
 Collects a set per task under ``sets=`` (what is there is kept), writes its datasheet to ``results/datasheets`` and
 computes the page's table from the datasheets and the experts' records. About 6 minutes on 2 CPU cores; a small variant:
-``tasks=[lift] episodes=4``; ``episodes=0`` computes the table alone.
+``tasks=[lift] episodes=4``; ``episodes=0`` computes only the table.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ HEADS = [
 
 @dataclass(frozen=True)
 class TaskPageConfig:
-    """What is collected, and where the datasheets and the page stand."""
+    """What to collect, and the paths of the datasheets and the page."""
 
     tasks: tuple[str, ...] = field(default=tuple(TASKS), metadata={"help": "tasks to collect"})
     episodes: int = field(default=30, metadata={"help": "demonstrations of each; 0: only the table"})
@@ -47,7 +47,7 @@ class TaskPageConfig:
     experts: PathText = field(
         default="results/experts", metadata={"help": "records of smidgen-eval policy=expert task=all"}
     )
-    page: PathText = field(default="docs/tasks.md", metadata={"help": "page whose table is computed anew"})
+    page: PathText = field(default="docs/tasks.md", metadata={"help": "page whose table is updated"})
 
 
 def collect_datasheets(config: TaskPageConfig) -> None:

@@ -45,7 +45,7 @@ class TableConfig:
     """Configuration of the command."""
 
     grid: tuple[int, int, int] = field(default=(3, 64, 64), metadata={"help": "frames, rows, columns"})
-    draws: int = field(default=9, metadata={"help": "places, textures; the median counts"})
+    draws: int = field(default=9, metadata={"help": "number of draws of positions and textures; the median is shown"})
     page: PathText | None = field(
         default="docs/theory.md", metadata={"help": "page to write the table into; null: none"}
     )
@@ -61,7 +61,7 @@ class Cell:
     """One change under one transform.
 
     Attributes:
-        predicted: What theory says, the median over the draws; None where it says nothing.
+        predicted: The theoretical value, the median over the draws; None if there is none.
         measured: Median over the draws of the measured participation ratio.
     """
 

@@ -4,7 +4,7 @@ Writes into the page what the records in results/reliability say: commands kille
 ``python -m tests.faults form=long``), readers fed with hostile input (fuzz.json, from
 ``python -m tests.fuzz form=long``) and frames watched (pixels.json, from
 ``python -m studies.reliability.pixels``). A second on one core; a small variant: ``check=true``, which
-writes nothing and ends with code 2 where the page is not what the records give.
+writes nothing and exits with code 2 if the page is out of date with the records.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ class PageConfig:
 
     page: PathText = field(default="docs/reliability.md", metadata={"help": "page with the markers"})
     records: PathText = field(default="results/reliability", metadata={"help": "folder of the records"})
-    check: bool = field(default=False, metadata={"help": "write nothing; fail where the page is another"})
+    check: bool = field(default=False, metadata={"help": "write nothing; fail if the page is out of date"})
 
 
 @dataclass(frozen=True)
 class FuzzRecord:
-    """What came of hostile input, by reader."""
+    """Outcomes of hostile input, by reader."""
 
     form: str
     complete: bool
@@ -190,13 +190,13 @@ def page_with_figures(page: str, records: str) -> str:
 
     Args:
         page: Path of the page.
-        records: Folder of the records; a block whose record is missing says so.
+        records: Folder of the records; a block without a record says so.
 
     Raises:
-        UserError: If the page is missing or lacks a marker, or a record is no such record.
+        UserError: If the page is missing or lacks a marker, or a record is not valid.
     """
     if not Path(page).is_file():
-        raise UserError(f"{page} does not exist; run from the repository's root, or give page=PAGE")
+        raise UserError(f"{page} does not exist; run from the repository's root, or pass page=PAGE")
     text = Path(page).read_text(encoding="utf-8")
     for topic, (name, block, command) in BLOCKS.items():
         path = Path(records) / name

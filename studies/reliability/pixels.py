@@ -21,7 +21,7 @@ import numpy as np
 from smidgen.envs.errors import PixelError
 from smidgen.envs.pixel_watch import MIN_SIDE_PX, PixelWatch, max_unseen_move_m
 from smidgen.envs.robosuite_env import RobosuiteEnv
-from smidgen.envs.selfcheck import confirm_pixels, prove_pixels
+from smidgen.envs.selfcheck import check_pixels, confirm_pixels
 from smidgen.envs.tasks import TASKS, get_task, make_env
 from smidgen.evaluation.policy_source import PolicySource
 from smidgen.evaluation.protocol import evaluation_seeds
@@ -61,7 +61,7 @@ VIEWS = (
     ("lift", ("agentview",), 16),
     ("lift", ("agentview",), 1),
 )
-# Selection seeds: nobody trains on them and no table ranks by them.
+# Selection seeds, which are not used for training or ranking.
 SPLIT = "checkpoint"
 CREEP_M = 0.0003
 BREAK_AFTER_FRAMES = 6
@@ -72,11 +72,11 @@ class PixelsConfig:
     """How many episodes of which tasks."""
 
     record: PathText = field(default="results/reliability/pixels.json", metadata={"help": "record to write"})
-    parts: tuple[str, ...] = field(default=PARTS, metadata={"help": "what to measure; the rest of the record stays"})
+    parts: tuple[str, ...] = field(default=PARTS, metadata={"help": "parts to measure; the rest is kept"})
     tasks: tuple[str, ...] = field(default=(), metadata={"help": "tasks; empty: all"})
     image_size: int = field(default=64, metadata={"help": "pixels along a side of a frame"})
     expert: int = field(default=3, metadata={"help": "episodes of the expert on each task"})
-    noop: int = field(default=2, metadata={"help": "episodes in which the arm is left alone"})
+    noop: int = field(default=2, metadata={"help": "episodes in which the arm does not move"})
     creep: int = field(default=2, metadata={"help": "episodes in which it creeps, 0.3 mm a step"})
     fault_task: str = field(default="lift", metadata={"help": "task on which renderers are broken"})
     faults: int = field(default=3, metadata={"help": "episodes of each way of breaking one"})
@@ -116,7 +116,7 @@ class Creeps:
 
 
 class FrameWatcher:
-    """Puts a watch of its own over an environment's bare frames, noise and blinking left away. A `rollout.Recorder`."""
+    """Watches an environment's bare frames, without noise and blinking. A `rollout.Recorder`."""
 
     def __init__(self, env: Any) -> None:
         self.watch = PixelWatch(env.model, env.data, env.cameras, env.image_size)
@@ -172,7 +172,7 @@ def watch_task(
 ) -> Watched:
     """Runs sound episodes of one task under the watch, by default as the task's own cameras film it."""
     env = make_env(task, cameras=cameras, image_size=image_size or config.image_size, observe_pixels=False)
-    prove_pixels(env)
+    check_pixels(env)
     watcher, alarms, episodes = FrameWatcher(env), 0, {}
     for policy, count in policies_of(task, config):
         episodes[policy.name] = count
@@ -197,11 +197,11 @@ def watch_views(config: PixelsConfig) -> tuple[Viewed, ...]:
 
 
 def break_renderers(fault: Callable[[Any], None], config: PixelsConfig) -> Noticed:
-    """Breaks the renderer in one episode after the other, each with an environment of its own."""
+    """Breaks the renderer in one episode after another, each with its own environment."""
     injected, num_refused = [], 0
     for seed in evaluation_seeds(SPLIT, 0, config.faults):
         env = make_env(config.fault_task, image_size=config.image_size, observe_pixels=False)
-        prove_pixels(env)
+        check_pixels(env)
         injected.append(InjectedFault(fault))
         try:
             rollout(env, PolicySource("expert", config.fault_task).build(), seed, injected[-1])
@@ -215,7 +215,7 @@ def break_renderers(fault: Callable[[Any], None], config: PixelsConfig) -> Notic
 def measure_cost(config: PixelsConfig, episodes: int = 3) -> Cost:
     """Processor time of steps with their frames, and of the checks."""
     env = make_env(config.fault_task, image_size=config.image_size, observe_pixels=False)
-    prove_pixels(env)
+    check_pixels(env)
     watcher, steps, confirm_s, total_s = FrameWatcher(env), 0, 0.0, 0.0
     for seed in evaluation_seeds(SPLIT, 0, episodes):
         started = time.process_time()
@@ -230,10 +230,10 @@ def measure_cost(config: PixelsConfig, episodes: int = 3) -> Cost:
 
 
 def measure(config: PixelsConfig) -> PixelsRecord:
-    """Measures the parts that are asked for, task by task and fault by fault; others stay as the record has them.
+    """Measures the requested parts, task by task and fault by fault; keeps the record's other parts.
 
     Raises:
-        UserError: If a part is left out and there is no record that has it.
+        UserError: If a part is left out and no record has it.
     """
     before = read_pixels_record(config.record) if set(config.parts) != set(PARTS) else None
     tasks: dict[str, Watched] = dict(before.tasks) if before else {}

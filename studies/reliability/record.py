@@ -11,7 +11,7 @@ RECORD_VERSION = 1
 
 @dataclass(frozen=True)
 class Watched:
-    """What the watch said of one task's sound episodes.
+    """The watch's results on one task's sound episodes.
 
     Attributes:
         episodes: How many by each policy.
@@ -40,7 +40,7 @@ class Viewed:
         cameras: Their names.
         image_size: Pixels along a side.
         limit_m: The movement from which the watch stops an episode, at that size; None where frames are too small.
-        watched: What the watch said.
+        watched: The watch's result.
     """
 
     task: str

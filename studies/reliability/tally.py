@@ -1,4 +1,4 @@
-"""What came of a reader's hostile inputs, as it stands in the record."""
+"""The outcomes of a reader's hostile inputs, as stored in the record."""
 
 from __future__ import annotations
 

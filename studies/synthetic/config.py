@@ -13,7 +13,7 @@ BACKGROUNDS = ("constant", "noise")
 POSITIONS = ("random", "first")
 # Mid-grey, as pictures have it: a level of 0 would hide what the DC token does.
 LEVEL = 0.5
-# Pool sizes where every example is drawn afresh and none are asked for.
+# Default pool sizes if every example is drawn afresh.
 DEFAULT_NUM_TRAIN, DEFAULT_NUM_HELD_OUT = 256, 64
 
 
@@ -41,7 +41,7 @@ class LadderConfig:
     frequency_shift: float = field(
         default=0.25, metadata={"help": "between classes of periodic, in cycles per picture width (DFT bins)"}
     )
-    random_phase: bool = field(default=False, metadata={"help": "whether each periodic example has a phase of its own"})
+    random_phase: bool = field(default=False, metadata={"help": "whether each periodic example has its own phase"})
     num_train: int = field(default=0, metadata={"help": "examples in the pool; 0: K, or 256 where examples differ"})
     num_held_out: int = field(default=0, metadata={"help": "held-out examples; 0: the pool, or 64 where they differ"})
     frames: PathText = field(

@@ -1,4 +1,4 @@
-"""Can a data set be solved at all? Probes in closed form, fitted on its pool alone: stuck must not mean impossible.
+"""Can a data set be solved at all? Closed-form probes, fitted only on its pool, tell stuck from impossible.
 
 - ``linear``: ridge regression on the raw tokens, through the Gram matrix.
 - ``sparse``: ridge regression on the few tokens that go best with a target, for a change that hides among many tokens:
@@ -125,7 +125,7 @@ def bayes_r2(config: LadderConfig, seed: int) -> float:
         UserError: If there is no noise, or examples of a class differ in more than noise.
     """
     if config.background != "noise" or config.random_phase or config.kind == "frames":
-        raise UserError("the Bayes rule is known where fixed classes stand in noise: set background=noise")
+        raise UserError("the Bayes rule is known only for fixed classes in noise: set background=noise")
     data, rung = make_ladder(config, seed), make_rung(config, seed)
     classes_K = np.arange(config.num_classes)
     x_KF = config.scale * rung.draw(classes_K, np.random.default_rng()).reshape(config.num_classes, -1)

@@ -33,7 +33,7 @@ class LadderPreviewConfig:
     """Configuration of the command."""
 
     picture: PathText = field(default="docs/ladder.png", metadata={"help": "PNG to write"})
-    page: PathText = field(default="docs/ladder.md", metadata={"help": "page whose tables are computed anew"})
+    page: PathText = field(default="docs/ladder.md", metadata={"help": "page whose tables are updated"})
 
 
 def main(argv: list[str] | None = None) -> int:

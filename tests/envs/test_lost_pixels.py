@@ -72,12 +72,12 @@ def test_a_machine_that_cannot_draw_is_named_in_a_line(command, variables, messa
 def notice(fault: str) -> str:
     """Breaks a renderer while the arm moves, and gives what is said; empty if an episode would have been kept."""
     from smidgen.envs.errors import PixelError
-    from smidgen.envs.selfcheck import confirm_pixels, prove_pixels
+    from smidgen.envs.selfcheck import check_pixels, confirm_pixels
     from smidgen.envs.tasks import make_env
     from studies.reliability.pixel_faults import FAULTS
 
     env = make_env("lift", image_size=32, observe_pixels=False)
-    prove_pixels(env)
+    check_pixels(env)
     env.reset(seed=0)
     target = np.array(env.task.action.low)
     try:

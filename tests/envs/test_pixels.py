@@ -1,4 +1,4 @@
-"""The render profile and the proof that a process's pixels can be trusted."""
+"""The render profile and the check that a process's pixels can be trusted."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +10,7 @@ import pytest
 from smidgen.envs import rendering
 from smidgen.envs.errors import PixelError
 from smidgen.envs.frozen_model import cache_directory
-from smidgen.envs.selfcheck import prove_pixels
+from smidgen.envs.selfcheck import check_pixels
 from smidgen.envs.simulator import RobosuiteLift, quiet_robosuite
 from smidgen.envs.tasks import make_env
 
@@ -18,15 +18,15 @@ pytestmark = pytest.mark.simulator
 
 
 def test_the_proof_holds_here(environment_of: Callable[[str], Any]) -> None:
-    proof = prove_pixels(environment_of("lift"))
-    assert proof is not None
-    assert proof.cue_pixels > 0
-    assert proof.reference_difference is not None
-    assert proof.reference_difference < 1.0
+    checked = check_pixels(environment_of("lift"))
+    assert checked is not None
+    assert checked.cue_pixels > 0
+    assert checked.reference_difference is not None
+    assert checked.reference_difference < 1.0
 
 
 def test_there_is_nothing_to_prove_without_cameras() -> None:
-    assert prove_pixels(make_env("lift", cameras=())) is None
+    assert check_pixels(make_env("lift", cameras=())) is None
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_the_proof_fails_on_a_broken_renderer(
 
     monkeypatch.setattr(env, "render_frames", broken_render)
     with pytest.raises(PixelError, match=complaint):
-        prove_pixels(env)
+        check_pixels(env)
 
 
 def test_the_proof_fails_on_a_frozen_picture(
@@ -61,7 +61,7 @@ def test_the_proof_fails_on_a_frozen_picture(
     frozen = env.render_frames()
     monkeypatch.setattr(env, "render_frames", lambda: frozen)
     with pytest.raises(PixelError, match="does not change"):
-        prove_pixels(env)
+        check_pixels(env)
 
 
 def test_the_decimated_picture_is_a_fair_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import pytest
 from fake_lift import FakeLift
 from scripted_failures import FAILURES, ExplodesAt, PlaysBack
 
-from smidgen.envs.selfcheck import prove_pixels
+from smidgen.envs.selfcheck import check_pixels
 from smidgen.envs.tasks import get_task, make_env
 from smidgen.evaluation.expert_policy import ExpertPolicy
 from smidgen.evaluation.failures import FailureObserver, with_collapsed
@@ -222,7 +222,7 @@ def test_a_simulation_that_diverges_is_its_own_failure(real_lift: Any) -> None:
 
 @pytest.mark.simulator
 def test_a_simulation_that_diverges_on_film_leaves_the_pixels_in_order(real_lift: Any) -> None:
-    prove_pixels(real_lift)
+    check_pixels(real_lift)
     film = VideoRecorder()
     assert rollout(real_lift, ExplodesAt(real_lift), seed=3_000_000, recorder=film).row["label"] == "simulator_error"
     assert len(film.frames) == 4

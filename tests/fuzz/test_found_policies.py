@@ -130,5 +130,5 @@ class TestResume:
     def test_a_ladder_run_s_state(self, header: Any, tmp_path: Path) -> None:
         path = tmp_path / "run"
         path.write_bytes(save({"x": torch.zeros(1)}, {"smidgen": json.dumps(header)}))
-        with pytest.raises(UserError, match="holds no state of a run"):
+        with pytest.raises(UserError, match="is not a run's state"):
             load_state(path, {})

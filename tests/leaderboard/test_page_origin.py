@@ -102,7 +102,7 @@ def test_a_remote_as_a_browser_opens_it(remote: str, address: str) -> None:
 def test_a_film_that_is_not_there_is_not_offered(results: Path) -> None:
     leaderboard([f"results={results}"])
     page = (results.parent / "leaderboard.html").read_text()
-    assert "to read how it ended" in page
+    assert "to see how it ended" in page
     assert "to watch it" not in page
     assert "<video" not in page.partition("<script")[0]
     (results.parent / "videos").mkdir()

@@ -91,7 +91,7 @@ def test_utf_8_stays_as_it_is(tmp_path: Path) -> None:
 
 def test_a_file_does_not_get_the_number_of_a_closed_stream(tmp_path: Path) -> None:
     code = (
-        "from smidgen.runtime.streams import hold_streams; hold_streams(); import os; "
+        "from smidgen.runtime.streams import protect_streams; protect_streams(); import os; "
         f"print('lost'); os.write(1, b'lost'); f = open({str(tmp_path / 'kept')!r}, 'w'); assert f.fileno() > 2"
     )
     ended = subprocess.run(["bash", "-c", f'"{sys.executable}" -c "{code}" <&- >&-'], capture_output=True, timeout=60)
@@ -112,8 +112,8 @@ def test_a_child_of_a_command_whose_streams_are_closed_has_streams(tmp_path: Pat
     child = "import os; [os.fstat(number) for number in (0, 1, 2)]"
     program = (
         "import subprocess, sys\n"
-        "from smidgen.runtime.streams import hold_streams\n"
-        "hold_streams()\n"
+        "from smidgen.runtime.streams import protect_streams\n"
+        "protect_streams()\n"
         f"sys.exit(subprocess.run([sys.executable, '-c', {child!r}]).returncode)\n"
     )
     shell = f'"{sys.executable}" -c "$PROGRAM" <&- >&- 2>&-'

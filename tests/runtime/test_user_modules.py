@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from smidgen.runtime.errors import UserError
-from smidgen.runtime.user_modules import blaming, load_class, load_object
+from smidgen.runtime.user_modules import load_class, load_object, user_code_errors
 
 MODULES = {
     "good.py": "class Mine:\n    pass\n\nclass Other:\n    pass\n\ndef make():\n    pass\n\nnumber = 3\n",
@@ -88,11 +88,11 @@ def test_what_is_wrong_is_one_line_that_blames_the_right_file(spec: str, message
 
 
 def test_ctrl_c_and_the_end_of_a_worker_pass() -> None:
-    with pytest.raises(KeyboardInterrupt), blaming("policy", "good:Mine", "making it"):
+    with pytest.raises(KeyboardInterrupt), user_code_errors("policy", "good:Mine", "making it"):
         raise KeyboardInterrupt
     from smidgen.runtime.worker_process import _leave
 
-    with pytest.raises(SystemExit), blaming("policy", "good:Mine", "making it"):
+    with pytest.raises(SystemExit), user_code_errors("policy", "good:Mine", "making it"):
         _leave(15, None)
 
 

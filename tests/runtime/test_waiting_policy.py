@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from smidgen.runtime.waiting_policy import NUM_SPINS, USERS_CHOICE, WAITING, wait_briefly
+from smidgen.runtime.waiting_policy import NUM_SPINS, USERS_CHOICE, WAITING, limit_spinning
 
 ROOT = Path(__file__).parents[2]
 # GNU's OpenMP shows its settings as it is loaded, on stderr.
@@ -18,9 +18,9 @@ BRIEFLY = f"GOMP_SPINCOUNT = '{NUM_SPINS}'"
 @pytest.mark.parametrize("name", USERS_CHOICE)
 def test_a_users_choice_stands(name: str) -> None:
     environment = {name: "active"}
-    wait_briefly(environment)
+    limit_spinning(environment)
     assert environment == {name: "active"}
-    wait_briefly(unset := {})
+    limit_spinning(unset := {})
     assert unset == WAITING
 
 

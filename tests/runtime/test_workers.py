@@ -13,7 +13,7 @@ import pytest
 
 from smidgen.runtime import workers
 from smidgen.runtime.errors import UserError
-from smidgen.runtime.waiting_policy import NUM_SPINS, USERS_CHOICE, wait_briefly
+from smidgen.runtime.waiting_policy import NUM_SPINS, USERS_CHOICE, limit_spinning
 from smidgen.runtime.workers import map_unordered
 
 _STATE: dict[str, int] = {}
@@ -46,7 +46,7 @@ def test_a_commands_workers_have_one_thread_each_that_spins_briefly(monkeypatch:
         # Set first, so that the variable is as before afterwards, whoever sets it meanwhile.
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
-    wait_briefly()
+    limit_spinning()
     assert dict(map_unordered(threads_and_waiting, range(2), 2)) == dict.fromkeys(range(2), (1, str(NUM_SPINS)))
 
 
@@ -254,7 +254,7 @@ def test_a_limit_counts_the_time_of_one_item_only(capfd: pytest.CaptureFixture[s
 MARKING_PROGRAM = """
 import os, signal, sys, time
 from pathlib import Path
-from smidgen.runtime.waiting_policy import NUM_SPINS, USERS_CHOICE, wait_briefly
+from smidgen.runtime.waiting_policy import NUM_SPINS, USERS_CHOICE, limit_spinning
 from smidgen.runtime.workers import map_unordered
 
 def job(path):

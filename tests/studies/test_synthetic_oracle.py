@@ -154,5 +154,5 @@ def test_closed_forms_refuse_what_they_do_not_cover():
     with pytest.raises(UserError, match="needs background=noise"):
         interpolation_r2(LadderConfig(kind="one_token"))
     for config in (LadderConfig(kind="one_token"), noisy("frames"), noisy("periodic", random_phase=True)):
-        with pytest.raises(UserError, match="fixed classes stand in noise"):
+        with pytest.raises(UserError, match="fixed classes in noise"):
             bayes_r2(config, 0)

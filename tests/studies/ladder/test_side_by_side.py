@@ -218,7 +218,7 @@ def test_a_state_of_other_settings_or_none_at_all_is_refused(tmp_path) -> None:
     with pytest.raises(UserError, match="other settings"):
         SideBySide(*arm[:4], [1.0] * 4).load(tmp_path / "run")
     (tmp_path / "run").write_bytes(b"damaged")
-    with pytest.raises(UserError, match="no state of a run"):
+    with pytest.raises(UserError, match="is not a run's state"):
         run.load(tmp_path / "run")
 
 
