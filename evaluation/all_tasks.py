@@ -1,6 +1,6 @@
-"""``task=all``: one policy on every task, one after the other, and one table computed from the records.
+"""``task=all``: evaluates one policy on every task in turn, and computes one table from the records.
 
-``smidgen-eval policy=expert task=all`` is the proof that the experts are good enough to learn from.
+``smidgen-eval policy=expert task=all`` shows that the experts are good enough to learn from.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ EXPERT_SETTINGS = ("episodes=200", "videos=0", "out=results/experts")
 
 
 def with_expert_settings(arguments: Sequence[str]) -> list[str]:
-    """Command-line arguments, and before them what the expert on all tasks is asked for unless they say otherwise."""
+    """Command-line arguments, preceded by the defaults for evaluating the expert on all tasks."""
     is_expert_on_all = f"policy={EXPERT}" in arguments and f"task={ALL}" in arguments
     return [*(EXPERT_SETTINGS if is_expert_on_all else ()), *arguments]
 

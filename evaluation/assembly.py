@@ -36,7 +36,7 @@ class Answers:
 
 
 def assemble(plan: Plan, answers: Answers) -> tuple[Record, dict[str, Any]]:
-    """Makes the record, and what is kept beside it of hosts, errors and tracebacks.
+    """Makes the record, and the host file with hosts, errors and tracebacks.
 
     Raises:
         UserError: If episodes ran in different environments.
@@ -63,7 +63,7 @@ def _host(plan: Plan, answers: Answers) -> dict[str, Any]:
     traces = {f"episode {seed}": answer["trace"] for seed, answer in sorted(answers.own.items()) if answer["trace"]}
     traces |= {f"held-out {seed}": trace for seed, answer in answers.held_out.items() if (trace := answer.get("trace"))}
     return {
-        # Episodes of several machines have no one machine that could repeat them to the bit.
+        # No single machine could repeat the episodes of several machines to the bit.
         "host": hosts[0] if all(each == hosts[0] for each in hosts) else {},
         "hostname": platform.node(),
         "workers": plan.config.workers,
@@ -74,7 +74,7 @@ def _host(plan: Plan, answers: Answers) -> dict[str, Any]:
 
 def _collapse(plan: Plan, answers: Answers) -> CollapsePart:
     collapse = _measure_held_out(plan, answers.held_out, answers.twin)
-    # Where an episode broke off, its path says nothing of sight.
+    # The path of an aborted episode says nothing about sight.
     paths = {seed: [] if answers.own[seed]["error"] else answers.own[seed]["path"] for seed in plan.seeds}
     expert_paths = {seed: answer["path"] for seed, answer in answers.expert.items()} or None
     collapse.add_paths(paths, expert_paths, plan.task.name)

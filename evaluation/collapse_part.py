@@ -40,7 +40,7 @@ NO_VERDICT = (
     "needs ten episodes or more with counterfactual pairs, or with the expert's paths, and a slope known to within 0.2"
 )
 _VARYING_EXPERT = "needs two episodes or more, and an expert whose paths differ"
-# Why a measure is null although its data are there.
+# Why a measure is null although its data exist.
 UNDEFINED = {
     "skill_time_mean": "the time-mean trajectory is perfect, or no target varies",
     "skill_global_mean": "the mean is perfect, or no target varies",
@@ -92,12 +92,12 @@ class CollapsePart:
         train_statistics: DemoStatistics | None,
         twin_answers: Mapping[int, Mapping[str, Any]] | None = None,
     ) -> None:
-        """Adds what held-out demonstrations alone can tell, over the position coordinates.
+        """Adds the measures on held-out demonstrations, over the position coordinates.
 
         Args:
             store: The held-out demonstrations.
             steps: Measured steps by seed.
-            answers: What `held_out_predictions.predict_episode` gave, by seed.
+            answers: The result of `held_out_predictions.predict_episode`, by seed.
             train_statistics: Of the training demonstrations, for the skills against their means.
             twin_answers: The answers of a twin that was trained with the cue hidden.
         """
@@ -130,7 +130,7 @@ class CollapsePart:
             self._put({"cue_skill": cue_skill(data, twin_answers)})
 
     def add_paths(self, paths: Mapping[int, Any], expert_paths: Mapping[int, Any] | None, task: str) -> None:
-        """Adds what closed-loop paths can tell, over the seeds on which policy and expert have one.
+        """Adds the measures of closed-loop paths, over the seeds for which policy and expert have one.
 
         Args:
             paths: End-effector paths (S, 3) in metres by seed, in the order of the record's episodes; empty where one
@@ -146,7 +146,7 @@ class CollapsePart:
             self._reasons |= dict.fromkeys(PATH_MEASURES, ALL_FAILED)
             return
         own, expert = ([torch.as_tensor(part[seed]) for seed in seeds] for part in (paths, expert_paths))
-        # Where the expert ends on the same seed is the goal, whatever the task calls one.
+        # The goal is the expert's final position on the same seed, even if the task defines another.
         ends, goals = (torch.stack([torch.zeros(3), *(path[-1] for path in part)])[1:] for part in (own, expert))
         self._paths = collapse.path_slope_parts(own, expert)
         interval = collapse.slope_interval(self._paths)
@@ -170,7 +170,7 @@ class CollapsePart:
         """The record's part, with the verdict.
 
         Args:
-            no_verdict: Why there is none, whatever was measured; "" where nothing stands against one.
+            no_verdict: The reason for giving no verdict despite the measures; "" if there is none.
         """
         verdict = collapse.judge(self._cue, self._paths)
         interval = verdict.interval
@@ -192,7 +192,7 @@ class CollapsePart:
         return {**named, **self._fields}  # type: ignore[typeddict-item]
 
     def _put(self, measured: Mapping[str, Any]) -> None:
-        """Takes values in; one that is undefined stays null, with why."""
+        """Stores values; undefined ones stay null, with the reason."""
         for name, value in measured.items():
             self._fields[name] = finite_or_none(value)
             self._reasons[name] = UNDEFINED.get(name, self._reasons[name])

@@ -1,6 +1,6 @@
 """Compares a record with its repetition: verdict, method and reason.
 
-On the same kind of machine episodes are compared bit for bit, otherwise by their success rates."""
+On the same kind of machine, episodes are compared bit for bit, otherwise by their success rates."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ from smidgen.evaluation.verification_mark import (
 )
 from smidgen.runtime.differences import differences
 
-# On another machine the last bits may differ, and with them an outcome now and then: only a shift of the rate counts.
+# On another machine the last bits may differ and change an occasional outcome: only a shift of the rate counts.
 SIGNIFICANCE_ELSEWHERE = 0.01
-# With fewer, not even a wholly invented record would differ at that level often enough.
+# With fewer, even a completely invented record would not differ at that level often enough.
 MIN_EPISODES_ELSEWHERE = 30
 _HOST_KEYS = ("cpu", "gl_backend", "renderer", "omp_num_threads")
 
 
 def present_versions() -> dict[str, str]:
-    """Versions of Python and of what decides an episode, as records hold them."""
+    """Versions of Python and of the packages that affect an episode, as in records."""
     return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
 def compare(record: Record, record_path: Path, repetition: Repetition, broken: Link | None) -> dict[str, Any]:
-    """Verdict, how it was reached, and why."""
+    """Verdict, method and reason."""
     found: dict[str, Any] = {"num_equal": 0, "first_difference": None, "p_value": None, "comparison": NONE}
     if broken is not None:
         return {**found, "verdict": DIFFERS, "reason": broken.detail, "first_difference": broken.difference}

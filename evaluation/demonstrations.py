@@ -19,7 +19,7 @@ from smidgen.runtime.errors import UserError
 def open_twin(
     config: EvalConfig, task: TaskSpec, demos: EpisodeStore | None, train_demos: EpisodeStore | None
 ) -> PolicySource | None:
-    """The policy's twin that was trained with the cue hidden; None where none is named.
+    """The policy's twin that was trained with the cue hidden; None if none is named.
 
     Raises:
         UserError: If it is not a checkpoint of the task, or there is nothing to measure it on.
@@ -45,7 +45,7 @@ def open_demonstrations(directory: str | None, task: str) -> EpisodeStore | None
     """A verified data set of a task with an episode to learn from; None for no directory.
 
     Raises:
-        UserError: If it is of another task, or holds no successful episode.
+        UserError: If it is of another task, or has no successful episode.
     """
     if directory is None:
         return None

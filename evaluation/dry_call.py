@@ -1,12 +1,12 @@
 """A dry call: tries a policy on a few observations before the first episode, in the same way as the evaluation.
 
-Closed loop asks about batches of one, held-out measures about batches of several, and every worker builds a policy of
-its own. So a fresh instance, reset before, answers a batch of one and of several for two steps; reset again, and built
-again, it answers the same; every row has its own answer, whichever rows stand beside it and in whatever order.
+Closed loop uses batches of one, held-out measures use larger batches, and every worker builds its own policy. So a
+fresh instance is reset and called for two steps with a batch of one and a larger batch. After another reset, and when
+built again, it must return the same actions; each row's actions must not depend on the other rows or their order.
 
-That cannot be asked of a policy that draws: a row's answer then depends on its place in the stream of random numbers. A
-policy counts as drawing if another seed gives other answers; its answers' form, and that the same seed gives the same
-ones, are checked all the same.
+The independence of rows is not required of a policy that samples, since a row's action then depends on its place in the
+stream of random numbers. A policy counts as sampling if another seed gives other actions. The form of its actions, and
+that the same seed gives the same actions, are still checked.
 
 Letters: ``R`` rows, ``T`` steps, ``A`` action coordinates.
 """
@@ -40,7 +40,7 @@ Observations = Mapping[str, Any]
 
 
 class ContractError(PolicyError):
-    """The policy answers, but not as the protocol has it: nothing that is measured would be true."""
+    """The policy's actions violate the protocol, so no measurement would be valid."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +52,7 @@ class Rows:
 
 
 def stored_rows(store: EpisodeStore, observes: Sequence[str]) -> Rows:
-    """Observations of two steps of stored episodes, at several parts of one where there are few."""
+    """Observations of two steps of stored episodes; from several parts of an episode if there are few."""
     places = [(seed, part) for part in range(NUM_ROWS) for seed in store.training_seeds[:NUM_ROWS]][:NUM_ROWS]
     steps: list[Observations] = []
     for step in range(NUM_STEPS):
@@ -69,7 +69,7 @@ def stored_rows(store: EpisodeStore, observes: Sequence[str]) -> Rows:
 def reset_rows(env: Any, observes: Sequence[str]) -> Rows:
     """Observations of an environment at reset, with a few seeds; the same for every step.
 
-    Fewer rows, down to none, where the simulator fails; that is for the episodes to count.
+    Fewer rows, down to none, if the simulator fails; the episodes will count those failures.
     """
     rows = []
     for seed in range(NUM_ROWS):
@@ -84,12 +84,12 @@ def reset_rows(env: Any, observes: Sequence[str]) -> Rows:
 
 
 def dry_call(source: PolicySource, action: ActionSpec, rows: Rows, keep_going: bool = False) -> None:
-    """Asks a fresh instance of a policy, and another one.
+    """Calls a fresh instance of a policy, and then another one.
 
     Args:
         source: Where the policy comes from.
         action: The task's action.
-        rows: What to ask about; nothing is asked where there are none.
+        rows: The observations; without any, nothing is called.
         keep_going: Whether a failure is a warning, as the episodes will count it.
 
     Raises:
@@ -129,13 +129,13 @@ def _taken(observations: Observations, rows_R: np.ndarray) -> dict[str, Any]:
 
 @dataclass(frozen=True, eq=False)
 class _Questions:
-    """What is asked, and how far two answers may lie apart."""
+    """The observations, and the tolerance between two answers."""
 
     action: ActionSpec
     rows: Rows
 
     def answers(self, calls: PolicyCalls, rows_R: np.ndarray, seed: int = _SEED) -> np.ndarray:
-        """The answers (T, R, A) for some rows, after a reset; where there are chunks, their steps come last."""
+        """The answers (T, R, A) for some rows, after a reset; the steps of chunks, if any, come last."""
         try:
             calls.reset(num_episodes=len(rows_R), seed=seed)
             acted = [calls.act(_taken(step, rows_R), self.action.size) for step in self.rows.steps]

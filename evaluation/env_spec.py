@@ -18,7 +18,7 @@ DEFAULT_IMAGE_SIZE = 64
 
 
 def make_simulator(task: str, cameras: tuple[str, ...], image_size: int) -> Any:
-    """Makes an environment that renders when asked to, and proves its pixels."""
+    """Makes an environment that renders on request, and checks its pixels."""
     # Imported here: the parent process needs no simulator, and its import takes seconds.
     from smidgen.envs.selfcheck import make_checked_env
 
@@ -33,8 +33,8 @@ class EnvSpec:
         task: A task's name, or ``their.module:Class`` of a user's, as a command line named it.
         cameras: Names of the cameras.
         image_size: Pixels along a side of a frame.
-        make: Makes it of those three.
-        code_sha256: What a user's task was made of when the evaluation began; every process refuses another.
+        make: Makes it from those three.
+        code_sha256: The hash of a user's task when the evaluation began; every process refuses another.
     """
 
     task: str
@@ -48,9 +48,9 @@ def find_env_spec(source: PolicySource, image_size: int = 0, demos: str | None =
     """A checkpoint decides its own; any other policy sees what its demonstrations show, or Lift at 64 pixels.
 
     Args:
-        source: The policy; its task is empty where none was given.
-        image_size: What was given; 0 for nothing.
-        demos: The held-out demonstrations, if any. Without them those that ``source`` was made of.
+        source: The policy; its task is empty if none was given.
+        image_size: The given size; 0 for none.
+        demos: The held-out demonstrations, if any; otherwise those that ``source`` was made of are used.
 
     Raises:
         UserError: If what was given contradicts the checkpoint, the task is unknown, or a file cannot be read.
@@ -82,12 +82,12 @@ def pinned_env_spec(
 
 
 def task_of_file(name: str, given: str, who: str) -> str:
-    """What makes the task that a file names: that name, or the user's class that the command line gives.
+    """The specification of the task that a file names: that name, or the user's class from the command line.
 
     Args:
-        name: A task's name, out of a card or a manifest; it makes nothing be imported.
-        given: What the command line names; "" for nothing.
-        who: The message's beginning.
+        name: A task's name from a card or a manifest; it never causes an import.
+        given: The task from the command line; "" for none.
+        who: The start of the message.
 
     Raises:
         UserError: If another task is given, or none and the file's is not one of ours.

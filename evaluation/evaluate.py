@@ -45,7 +45,7 @@ def evaluate(config: EvalConfig, make: Callable[..., Any] = make_simulator) -> t
         The record's path, and whether anything had to be run.
 
     Raises:
-        UserError: For a mistake in the configuration, or a record of another evaluation in the way.
+        UserError: For a mistake in the configuration, or an existing record of another evaluation.
     """
     return run_plan(make_plan(config, make))
 
@@ -65,7 +65,7 @@ def _report(path: Path, was_run: bool) -> None:
 
 
 def evaluate_all(config: EvalConfig, make: Callable[..., Any] = make_simulator) -> Path:
-    """Evaluates one policy on every task, one after the other, and writes the table of them all.
+    """Evaluates one policy on every task in turn, and writes a table of all of them.
 
     Args:
         config: With ``task=all``.

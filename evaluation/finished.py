@@ -34,7 +34,7 @@ def is_finished(plan: Plan) -> bool:
 
 
 def _difference(record: Record, fixed: dict[str, Any]) -> str:
-    """What tells a record from the one that is asked for, in words; "" if nothing does."""
+    """How a record differs from the requested one, in words; "" if it does not."""
     if record["schema_version"] != SCHEMA_VERSION:
         return f"is a record of schema version {record['schema_version']}, which is read and ranked but never resumed"
     card = record["policy"]

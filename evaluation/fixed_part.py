@@ -54,7 +54,7 @@ def fixed_part(
             "inference": "batch of one on one thread",
         },
         "config": {
-            # A checkpoint is known by its hash; the path it lay at says nothing to a reader elsewhere.
+            # A checkpoint is identified by its hash; its path means nothing on another machine.
             "policy": "checkpoint" if card["kind"] == "checkpoint" else config.policy,
             "cameras": list(env_spec.cameras),
             "image_size": env_spec.image_size,
@@ -71,10 +71,10 @@ def fixed_part(
 
 
 def read_curve(checkpoint: str) -> list[dict[str, Any]]:
-    """Validation rows of the run's metrics.jsonl, thinned evenly; [] if the checkpoint lies outside of a run.
+    """Validation rows of the run's metrics.jsonl, thinned evenly; [] if the checkpoint is not in a run directory.
 
     Raises:
-        UserError: If a row is no JSON object.
+        UserError: If a row is not a JSON object.
     """
     directory, num_parts = resolve_checkpoint(checkpoint).resolve(), len(RUN_CHECKPOINT.parts)
     if directory.parts[-num_parts:] != RUN_CHECKPOINT.parts:
@@ -83,7 +83,7 @@ def read_curve(checkpoint: str) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     rows = []
-    # On \n alone: other line ends may stand inside a JSON text.
+    # Only on \n: other line separators may occur inside a JSON text.
     for number, line in enumerate(path.read_bytes().rstrip(b"\n").split(b"\n"), start=1):
         try:
             row = json.loads(line)

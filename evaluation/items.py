@@ -32,7 +32,7 @@ class EpisodeItem:
     """One episode to run, filmed if ``video`` names a file.
 
     Attributes:
-        dry_call: Whether a worker proves the policy with its environment before the first of such items.
+        dry_call: Whether a worker tests the policy with its environment before its first such item.
         keep_going: Whether a policy that fails is a failed episode; otherwise it is an error.
     """
 
@@ -51,7 +51,7 @@ _open_envs: dict[EnvSpec, Any] = {}
 
 
 def open_env(env_spec: EnvSpec) -> Any:
-    """The process's environment: one, made once; another one's takes its place."""
+    """The process's only environment, made once and replaced if another is needed."""
     if env_spec not in _open_envs:
         close_env()
         _open_envs[env_spec] = env_spec.make(env_spec.task, env_spec.cameras, env_spec.image_size)
@@ -94,7 +94,7 @@ def run_item(item: Item) -> dict[str, Any]:
     """Answers one item with a JSON object.
 
     Raises:
-        UserCodeError: If the policy fails, and the item is not to keep going; if a user's task fails.
+        UserCodeError: If the policy fails and ``keep_going`` is false, or a user's task fails.
     """
     if isinstance(item, HeldOutItem):
         answer = predict_episode(item)
@@ -111,7 +111,7 @@ def _run_episode(item: EpisodeItem) -> dict[str, Any]:
     if item.dry_call:
         _prove_policy(item.source, item.env_spec, item.keep_going)
     recorder = None if item.video is None else VideoRecorder()
-    # Of ours, whatever stops an episode is the simulator's; of a user's task it may be a bug, which is to be seen.
+    # In our tasks, an error is the simulator's; in a user's task it may be a bug, which must be visible.
     counted = SIMULATOR_ERRORS if is_class_spec(item.env_spec.task) else (Exception,)
     result = rollout(env, open_policy(item.source), item.seed, recorder, counted)
     row = result.row

@@ -26,15 +26,15 @@ EXPERT = "expert"
 
 @dataclass(frozen=True)
 class PolicySource:
-    """All that a process needs to build a policy; small, hashable, and sent to every worker.
+    """Everything that a process needs to build a policy; small, hashable, and sent to every worker.
 
     Attributes:
         spec: ``expert``, a baseline's name, a checkpoint's path, or ``their.module:Class``.
         task: Name of the task, or ``their.module:Class`` of a user's, as a command line named it.
         train_demos: Training demonstrations, for the baselines that play back their statistics.
-        transform: ``their.module:Class`` of a checkpoint's input transform, where it was trained with a user's.
-        content: What the policy was made of when the evaluation began (:func:`content_sha256`): every process that
-            builds it later refuses another; None where that does not matter.
+        transform: ``their.module:Class`` of a checkpoint's input transform, if it was trained with a user's.
+        content: The hash of the policy's content when the evaluation began (:func:`content_sha256`): every process that
+            builds it later refuses another; None if that does not matter.
     """
 
     spec: str
@@ -116,7 +116,7 @@ class PolicySource:
         return self.transform.partition(":")[0] if self.transform and is_class_spec(self.transform) else None
 
     def pinned(self, card: PolicyCard) -> PolicySource:
-        """The same source, held to what the policy of a card is made of."""
+        """The same source, restricted to the content in a policy's card."""
         return replace(self, content=content_sha256(card))
 
 
@@ -125,7 +125,7 @@ def open_policy(source: PolicySource) -> PolicyCalls:
     """The process's own copy of a policy, built once; every episode resets it.
 
     Raises:
-        UserError: If it cannot be built, or is made of something else than when the evaluation began.
+        UserError: If it cannot be built, or its content has changed since the evaluation began.
     """
     calls = source.open()
     _require_same(source, calls.policy)
@@ -133,7 +133,7 @@ def open_policy(source: PolicySource) -> PolicyCalls:
 
 
 def confirm_same(source: PolicySource) -> None:
-    """Refuses a user's policy whose code or files are no longer what they were when the evaluation began.
+    """Refuses a user's policy whose code or files have changed since the evaluation began.
 
     Called when an answer is complete: their code may import or read something at any moment.
 
@@ -156,13 +156,13 @@ def _require_same(source: PolicySource, policy: Policy) -> None:
 
 
 def content_sha256(card: PolicyCard) -> str:
-    """One hash of all that a policy is made of: code, files, checkpoint, demonstrations."""
+    """One hash of a policy's whole content: code, files, checkpoint, demonstrations."""
     made_of = ("code", "files", "checkpoint_sha256", "data_set_sha256")
     return sha256_bytes(canonical_json([dict(card)[name] for name in made_of]))
 
 
 def policy_identity(source: PolicySource, card: PolicyCard) -> dict[str, Any]:
-    """What tells this policy from every other: equal identities act alike."""
+    """The policy's identity: policies with equal identities act alike."""
     identity: dict[str, Any] = {"kind": source.kind, "task": source.task}
     if source.kind == "checkpoint":
         code = {"code": card["code"]} if card["code"] else {}

@@ -1,7 +1,7 @@
 """The chain from demonstrations to a row: seeds, data set, checkpoint, record, row; each link is a hash of the last.
 
-Only what is at hand can be checked. A link ``holds`` or is ``broken``, or it was ``not checked`` and says what for want
-of. That a checkpoint was trained on the demonstrations that it names is its own word: training again would tell.
+Only available files can be checked. A link ``holds``, is ``broken`` or was ``not checked``, and then says what is
+missing. That a checkpoint was trained on the demonstrations that it names cannot be checked without training again.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Link:
     Attributes:
         name: Which.
         status: ``holds``, ``broken`` or ``not checked``.
-        detail: What was compared, or what for want of which it was not.
-        difference: Of a broken link: {"link", "field", "record", "here"}.
+        detail: What was compared, or what is missing.
+        difference: For a broken link: {"link", "field", "record", "here"}.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Link:
 
 
 def beside_checkpoint(record_path: Path) -> Path:
-    """Where a record's checkpoint stands if it stands beside it: ``RECORD/../../checkpoints/<name of the record>``."""
+    """The default path of a record's checkpoint: ``RECORD/../../checkpoints/<name of the record>``."""
     return Path(os.path.normpath(record_path.parent / "..")) / CHECKPOINTS / record_path.stem
 
 
@@ -57,7 +57,7 @@ def recorded_task(record: Record, record_path: Path, given: str | None = None) -
     Args:
         record: The record.
         record_path: Its file.
-        given: ``their.module:Class``, where it is a task of a user's. A record's own word never makes code run.
+        given: ``their.module:Class``, if it is a user's task. A record alone never makes code run.
 
     Raises:
         UserError: If there is no such task, or it was not given; the message names the record.
@@ -93,12 +93,12 @@ def record_source(
         record_path: Its file.
         checkpoint: Its checkpoint or training run; the one beside the record if None.
         train_demos: Demonstrations of a baseline that plays them back.
-        policy: ``their.module:Class`` of a user's policy. A record's own word never makes code run.
-        transform: The same of a checkpoint's input transform, where that is a user's.
-        task: The same of the task, where that is a user's.
+        policy: ``their.module:Class`` of a user's policy. A record alone never makes code run.
+        transform: The same for a checkpoint's input transform, if it is a user's.
+        task: The same for the task, if it is a user's.
 
     Raises:
-        UserError: If something is needed that was not given; the message says what.
+        UserError: If a required argument is missing; the message says which.
     """
     kind, spec = record["policy"]["kind"], str(record["config"].get("policy"))
     recorded = recorded_task(record, record_path, task)
@@ -145,7 +145,7 @@ def chain(
         record_sha256: Of that file.
         source: The policy that it names.
         policy: The same, built.
-        demos: The demonstrations that the policy was trained on, if they are at hand.
+        demos: The demonstrations that the policy was trained on, if available.
     """
     return [
         _demonstrations(record, demos if demos is not None else _statistics_from(source)),
@@ -175,7 +175,7 @@ def _demonstrations(record: Record, demos: Path | None) -> Link:
 
 
 def policy_link(record: Record, source: PolicySource, built: PolicyCard) -> Link:
-    """Compares all that a record says of its policy with the policy's own card.
+    """Compares everything that a record says about its policy with the policy's own card.
 
     Args:
         record: The record.

@@ -2,7 +2,7 @@
 
 The TypedDicts are the schema: the validator reads them, so there is no second description to keep in step. Version 2
 names the code and the files of a user's policy, and the frames of every film; a record of version 1 lacks these fields
-and is read, ranked, verified and written as it is: `FirstRecord` is its schema, and code takes either for a `Record`.
+and is read, ranked, verified and written unchanged: `FirstRecord` is its schema, and code treats both as a `Record`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SCHEMA_VERSION = 2
 READABLE_VERSIONS = (1, 2)
 KINDS = ("expert", "baseline", "checkpoint", "user")
 VERDICT_MEASURES = ("verdict", "verdict_slope", "verdict_interval", "verdict_source", "mean_collapsed")
-# Why there is no verdict on a policy that never came to act.
+# The reason why there is no verdict on a policy that never acted.
 ALL_FAILED = "every episode ended with an error"
 
 
@@ -33,7 +33,7 @@ def is_interval(bounds: Sequence[float]) -> bool:
 
 
 def is_film_name(name: str) -> bool:
-    """Whether it is the name of a film, and no path to elsewhere."""
+    """Whether it is the name of a film and not a path to another folder."""
     return bool(NAME_PATTERN.fullmatch(name)) and name.endswith(".mp4")
 
 
@@ -60,7 +60,7 @@ class Rate(TypedDict):
 
 
 class FirstPolicyCard(TypedDict):
-    """What was evaluated, and the hashes of what it came from, as every record has it."""
+    """The evaluated policy and the hashes of its sources, as in every record."""
 
     name: Name  # the row's label; also in file names
     kind: Annotated[str, one_of(KINDS)]
@@ -75,7 +75,7 @@ class FirstPolicyCard(TypedDict):
 
 
 class PolicyCard(FirstPolicyCard):
-    """The same with the hashes of a user's policy, {} of any other policy; a record of version 1 lacks both."""
+    """The same with the hashes of a user's policy, {} for any other policy; a record of version 1 lacks both."""
 
     code: dict[str, Sha256]  # by file: the class's module, and the user's modules that it imports
     files: dict[str, Sha256]  # by path as the class declares it
@@ -110,7 +110,7 @@ class FirstCollapse(TypedDict):
 
 
 class Collapse(FirstCollapse, total=False):
-    """Collapse measures and the verdict; a record from before the detector had a version lacks all of these.
+    """Collapse measures and the verdict; a record that predates the versioned detector lacks all of these.
 
     docs/collapse.md defines each; every null has its reason.
     """
@@ -162,7 +162,7 @@ class Protocol(TypedDict):
 
 
 class FirstVideo(TypedDict):
-    """An episode's film, as every record names it; where it stands, `smidgen.evaluation.video_files` knows."""
+    """An episode's film, as in every record; `smidgen.evaluation.video_files` has its path."""
 
     seed: int
     file: Annotated[str, Rule(is_film_name, "a bare file name that ends with .mp4")]
@@ -211,17 +211,17 @@ def success_rate(outcomes: Sequence[bool], confidence: float) -> Rate:
 
 
 def count_errors(episodes: Sequence[EpisodeRow]) -> dict[str, int]:
-    """How many episodes failed by an error of the policy's or the simulator's."""
+    """How many episodes failed because of an error of the policy or the simulator."""
     return {label: sum(row["label"] == label for row in episodes) for label in (POLICY_ERROR, SIMULATOR_ERROR)}
 
 
 def have_all_failed(episodes: Sequence[EpisodeRow]) -> bool:
-    """Whether every episode ended with an error, so that nothing can be said of how the policy sees."""
+    """Whether every episode ended with an error, so that nothing is known about the policy's sight."""
     return sum(count_errors(episodes).values()) == len(episodes)
 
 
 def judged_collapse(record: Record) -> dict[str, Any]:
-    """A record's collapse part; without a verdict where every episode failed, which older records have even then."""
+    """A record's collapse part; without a verdict if every episode failed, although older records have one."""
     part: dict[str, Any] = dict(record["collapse"])
     if part.get("verdict") is None or not have_all_failed(record["episodes"]):
         return part

@@ -2,7 +2,7 @@
 
 `read_record` refuses a file that departs from the schema (record_schema.py) or contradicts itself (counts that differ
 from the episodes, seeds missing or twice, seeds outside the test range), naming file and field. No time, date or host
-name lives in a record, so the same evaluation always gives the same bytes; those go to ``*.host.json``.
+name is stored in a record, so the same evaluation always gives the same bytes; those go to ``*.host.json``.
 """
 
 from __future__ import annotations
@@ -71,24 +71,24 @@ __all__ = [
 ]
 
 
-# What stands beside a record: its host file, and the mark of whoever ran it again.
+# Files beside a record: its host file and its verification mark.
 _BESIDE = (".host.json", ".verification.json")
 # A policy's name with one of these would give its record the name of such a file.
 RESERVED_ENDINGS = tuple(suffix.removesuffix(".json") for suffix in _BESIDE)
 
 
 def record_path(directory: Path | str, task: str, policy_name: str) -> Path:
-    """Where the record of a policy on a task stands."""
+    """The path of the record of a policy on a task."""
     return Path(directory) / f"{task}-{policy_name}.json"
 
 
 def host_path(record: Path) -> Path:
-    """Where wall times, dates and the host's name of a record stand."""
+    """The path of a record's host file, with wall times, dates and the host's name."""
     return record.with_suffix(".host.json")
 
 
 def read_host(record: Path) -> dict[str, Any]:
-    """The machine of a record, as its host file describes it; {} where there is none or it does not say.
+    """The machine of a record, as its host file describes it; {} without a file or a description.
 
     Raises:
         UserError: If the file is not a JSON object.
@@ -108,7 +108,7 @@ def find_records(directory: Path | str) -> list[Path]:
 
 
 def write_record(path: Path | str, record: Record) -> None:
-    """Validates a record and writes it, whole or not at all.
+    """Validates a record and writes it atomically.
 
     Raises:
         UserError: If the record is not valid, or the disk is full.

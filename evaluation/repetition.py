@@ -31,7 +31,7 @@ class Repetition:
 
 
 def other_protocol(record: Record, task: TaskSpec) -> str:
-    """Why the record's protocol is not this smidgen's; "" where it is."""
+    """Why the record's protocol is not that of this version of smidgen; "" if it is."""
     here = {
         "version": PROTOCOL_VERSION,
         "horizon": task.horizon,
@@ -43,7 +43,7 @@ def other_protocol(record: Record, task: TaskSpec) -> str:
 
 
 def in_words(difference: Difference) -> str:
-    """What a record says and what is here."""
+    """A value in a record beside the value here."""
     return f"{difference.path} is {difference.there!r:.40} in the record and {difference.here!r:.40} here"
 
 
@@ -56,7 +56,7 @@ def env_spec_of(record: Record, record_path: Path, source: PolicySource) -> EnvS
         source: The policy that it names; a checkpoint's own settings take precedence over the record's.
 
     Raises:
-        UserError: If the record names none that could be made.
+        UserError: If the record names none that can be made.
     """
     if source.kind == "checkpoint":
         return find_env_spec(source)

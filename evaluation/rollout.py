@@ -23,10 +23,10 @@ from smidgen.runtime.errors import UserError
 
 
 class Recorder(Protocol):
-    """Takes in the environment after reset and after every control step, e.g. to film it."""
+    """Receives the environment after reset and after every control step, e.g. to film it."""
 
     def capture(self, env: Any) -> None:
-        """Looks at the present state without changing it."""
+        """Reads the current state without changing it."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class EpisodeResult:
 
 @dataclass
 class _Progress:
-    """What has happened so far in an episode."""
+    """The progress of an episode."""
 
     path: list[np.ndarray] = field(default_factory=list)
     num_steps: int = 0
@@ -66,7 +66,7 @@ class _Progress:
 
 
 class _EpisodeError(Exception):
-    """Ends an episode as a failure that counts; carries the label and the traceback of the policy's."""
+    """Ends an episode as a failure that counts; carries the label and the traceback of the policy's error."""
 
     def __init__(self, label: str, message: str, trace: str = "") -> None:
         super().__init__(message)
@@ -74,10 +74,10 @@ class _EpisodeError(Exception):
 
 
 def policy_observations(env: Any, observes: tuple[str, ...]) -> dict[str, Any]:
-    """What the policy may see of the present state, as a batch of one: only what it asked for.
+    """The policy's observations of the current state, as a batch of one: only those that it requests.
 
     Args:
-        env: The environment; its frames are rendered only if they are asked for.
+        env: The environment; its frames are rendered only if requested.
         observes: Subset of ("frames", "eef_state", "privileged").
 
     Returns:
@@ -102,17 +102,17 @@ def rollout(
 ) -> EpisodeResult:
     """Runs one episode; an exception or a non-finite number ends it as a failure that counts.
 
-    Global generators (Python's, NumPy's, PyTorch's) are seeded from the episode's seed, and go on as before after it.
+    Global generators (Python's, NumPy's, PyTorch's) are seeded from the episode's seed, and restored after it.
 
     Args:
-        env: A smidgen environment, best with ``observe_pixels=False``: frames are rendered here, when asked for.
-        policy: Speaks the policy protocol; reset with the episode's seed.
+        env: A smidgen environment, best with ``observe_pixels=False``: frames are rendered here, if requested.
+        policy: Implements the policy protocol; reset with the episode's seed.
         seed: The episode's seed.
-        recorder: Sees the environment after reset and after every step.
+        recorder: Receives the environment after reset and after every step.
         counted: What the environment's reset and step may raise to end the episode as a failure; the rest is passed on.
 
     Raises:
-        UserError: Passed on: the user's mistake is no property of the policy, nor are frames that cannot be trusted.
+        UserError: Passed on: a user's mistake is not a property of the policy, nor are frames that cannot be trusted.
     """
     progress, observer, error, trace = _Progress(), FailureObserver(env.unwrapped.task), "", ""
     calls = PolicyCalls.of(policy)
@@ -188,7 +188,7 @@ class _Counting:
 
 @contextlib.contextmanager
 def _counting_policy_errors() -> Iterator[None]:
-    """Where the policy fails, the episode ends."""
+    """Ends the episode if the policy fails."""
     try:
         yield
     except PolicyError as error:

@@ -24,7 +24,7 @@ def run_plan(plan: Plan) -> tuple[Path, bool]:
         The record's path, and whether anything had to be run.
 
     Raises:
-        UserError: If a record of another evaluation is in the way, or a policy fails and the plan does not keep going.
+        UserError: If a record of another evaluation exists, or a policy fails and ``keep_going`` is false.
     """
     path = plan.record_path
     if is_finished(plan):

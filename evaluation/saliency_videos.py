@@ -3,7 +3,7 @@
 Shows what a checkpoint looks at while it acts: for one success and one failure, the plain video, the same episode under
 a heat map of the frames' pixels (policies/saliency.py), and a picture of a few moments.
 On a 2-core CPU a success and a failure of Lift take about a minute, ``seeds=[0] method=attention`` a quarter of it. It
-ends with a line per episode that says what share of the saliency lies on the cue.
+ends with a line per episode with the share of the saliency that lies on the cue.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ def _search(config: SaliencyConfig, env: Any, policy: LearnedPolicy) -> dict[int
 
 
 def _label(episode: FilmedEpisode, recorded: str | None) -> str:
-    """What the episode's outcome is called; collapse shows beside other episodes only, so a record knows better."""
+    """The label of the episode's outcome; a record's takes precedence, as collapse needs other episodes."""
     row = episode.result.row
     if recorded is None or recorded == row["label"]:
         return row["label"]

@@ -34,7 +34,7 @@ _Place = Annotated[list[float], Rule(lambda place: len(place) == 3, "three numbe
 def run_items(
     items: Mapping[Path, Item], num_workers: int, label: str, time_limit_s: float | None = EPISODE_LIMIT_S
 ) -> dict[Path, dict[str, Any]]:
-    """Answers every item, from disk where its shard is there already; shows the first traceback of a policy's.
+    """Answers every item, from disk if its shard exists; shows the first traceback of a policy's error.
 
     Args:
         items: What to do, by the file of its shard; equal files mean equal answers.
@@ -47,7 +47,7 @@ def run_items(
     """
     _tidy(items)
     answers = {path: answer for path, item in items.items() if (answer := _read(path, item)) is not None}
-    # One item can have two shards: the expert's under a name of its own, and those of the expert to compare with.
+    # One item can have two shards: for the expert as the policy, and for the expert to compare with.
     shards_of: dict[Item, list[Path]] = {}
     for path, item in items.items():
         if path not in answers:
@@ -82,12 +82,12 @@ def _tidy(items: Mapping[Path, Item]) -> None:
 
 
 def _read(path: Path, item: Item) -> dict[str, Any] | None:
-    """A shard's answer, or None where the item has to be run (again)."""
+    """A shard's answer, or None if the item has to be run (again)."""
     answer = read_answer(path, item) if path.exists() else None
     if answer is None or not isinstance(item, EpisodeItem) or item.video is None:
         return answer
     frames = answer["frames_sha256"]
-    # The film may be gone, or another evaluation's by now.
+    # By now, the film may be missing or from another evaluation.
     return answer if frames is not None and read_mark(item.video) == frames_mark(frames) else None
 
 
@@ -124,7 +124,7 @@ class _Failure(TypedDict):
 
 
 def read_answer(path: Path, item: Item) -> dict[str, Any] | None:
-    """An item's stored answer, or None where the item has to be run (again)."""
+    """An item's stored answer, or None if the item has to be run (again)."""
     try:
         answer = read_json(path)
         if isinstance(item, EpisodeItem):

@@ -38,7 +38,7 @@ class Verification(TypedDict):
     """The result of running episodes of one record again."""
 
     schema_version: int
-    record_sha256: str  # of the record file's bytes: any edit ends the mark
+    record_sha256: str  # of the record file's bytes: any edit invalidates the mark
     verdict: Annotated[str, one_of(REPRODUCTIONS)]
     comparison: Annotated[str, one_of(COMPARISONS)]
     reason: str  # one sentence

@@ -28,12 +28,12 @@ class VideoRecorder:
         self.frames: list[np.ndarray] = []
 
     def capture(self, env: Any) -> None:
-        """Takes the frames of the present state."""
+        """Stores the frames of the current state."""
         self.frames.append(np.concatenate(list(env.unwrapped.render_frames()), axis=1))
 
 
 def frames_sha256(frames: list[np.ndarray]) -> str:
-    """SHA-256 of an episode's frames as they were drawn: count, shape and bytes; what no encoder changes.
+    """SHA-256 of an episode's frames as drawn, with count and shape; independent of the encoder.
 
     Args:
         frames: uint8 (H, W, 3) each.
@@ -51,7 +51,7 @@ def enlarged(frame_HWC: np.ndarray) -> np.ndarray:
 
 
 def framed(frame_HWC: np.ndarray, colour_rgb: tuple[int, int, int]) -> np.ndarray:
-    """An enlarged frame inside a border; both sides even, as H.264 wants.
+    """An enlarged frame inside a border; both sides even, as H.264 requires.
 
     Args:
         frame_HWC: uint8 (H, W, 3).
@@ -66,16 +66,16 @@ def framed(frame_HWC: np.ndarray, colour_rgb: tuple[int, int, int]) -> np.ndarra
 
 
 def write_video(path: Path, frames: list[np.ndarray], success: bool, fps: int, mark: str | None = None) -> None:
-    """Writes an episode's video, whole or not at all; the last frame stays a moment in the outcome's colour.
+    """Writes an episode's video atomically; the last frame stays for a moment in the outcome's colour.
 
-    It has at most ``MAX_BYTES``, unless even the coarsest encoding of a very long and restless episode has more.
+    It has at most ``MAX_BYTES``, unless even the coarsest encoding of a very long episode with much motion has more.
 
     Args:
         path: An ``.mp4`` file.
         frames: uint8 (H, W, 3) each, at least one.
         success: The episode's outcome.
         fps: Frames per second; the task's control rate plays in real time.
-        mark: What the file says that it is (`smidgen.evaluation.video_files`); that of the frames by default.
+        mark: Identifies the film (`smidgen.evaluation.video_files`); by default the mark of its frames.
     """
     mark = frames_mark(frames_sha256(frames)) if mark is None else mark
     outcome_rgb = SUCCESS_RGB if success else FAILURE_RGB
