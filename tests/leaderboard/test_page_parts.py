@@ -243,7 +243,7 @@ def test_of_very_many_seeds_those_are_drawn_that_most_runs_share() -> None:
     seeds = grid(parsed)["seeds"]
     assert len(seeds) == MOST_SEEDS
     assert set(range(3_000_190, 3_000_250)) <= set(seeds)
-    assert "50 more seeds, run by fewer policies, are not drawn" in parsed.html
+    assert "50 more seeds, run by fewer policies, are not shown" in parsed.html
 
 
 def test_an_episode_s_label_is_read_out_not_its_success_alone() -> None:
