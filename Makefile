@@ -43,7 +43,7 @@ lint: $(STAMP) ## Ruff: rules and layout.
 # Mypy reads the package under its installed name, from a wheel: it cannot follow an editable install.
 types: $(STAMP) ## Mypy, on the installed package and the studies.
 	@echo "== mypy"
-	@rm -rf build
+	@rm -rf build/installed build/lib build/bdist.*
 	@$(BIN)/python -m pip install --quiet --no-index --no-deps --no-build-isolation --target build/installed .
 	@MYPYPATH=build/installed:. $(BIN)/mypy -p smidgen -p studies | sed 's|^build/installed/smidgen/||'
 

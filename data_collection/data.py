@@ -1,8 +1,10 @@
-"""smidgen-data verify DIR | smidgen-data preview DIR [--out DIR] | smidgen-data datasheet DIR [--out DIR]
+"""smidgen-data verify DIR | preview DIR [--out DIR] | datasheet DIR [--out DIR]
+smidgen-data export DIR format=robomimic out=DIR | smidgen-data import PATH out=DIR [key=value ...]
 
 Small CPU variant: the command itself. Run time: seconds. Result: ``verify`` prints a summary of the set, or names
 the first altered file (exit code 2); ``preview`` writes a contact sheet, a counterfactual sheet and a video grid;
-``datasheet`` writes success rate, lengths, action ranges and the share of pixels that vary as JSON, Markdown and PNG.
+``datasheet`` writes success rate, lengths, action ranges and the share of pixels that vary as JSON, Markdown and PNG;
+``export`` and ``import`` write a set in another project's format, and one of theirs as an episode store.
 """
 
 from __future__ import annotations
@@ -12,8 +14,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from smidgen.data_collection.formats.config import ExportConfig, ImportConfig
 from smidgen.data_collection.store import PREVIEW_NAME, EpisodeStore
-from smidgen.runtime.command_line import run_command
+from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import write_atomic
 from smidgen.runtime.places import require_outside
@@ -36,6 +39,12 @@ def _main(arguments: list[str]) -> None:
         writer.add_argument(
             "--out", type=user_path, metavar="DIR", help=f"where to write; DIR/{PREVIEW_NAME} by default"
         )
+    for verb, (_, usage, summary) in _EXCHANGES.items():
+        verbs.add_parser(verb, help=summary, description=usage)
+    if arguments and arguments[0] in _EXCHANGES:
+        exchange, usage, summary = _EXCHANGES[arguments[0]]
+        exchange(arguments[1:], usage, summary)
+        return
     options = parser.parse_args(arguments)
     store = EpisodeStore.open(options.directory)
     if options.verb == "verify":
@@ -100,6 +109,51 @@ def write_datasheet(store: EpisodeStore, out: Path) -> list[Path]:
     return datasheet.write_datasheet(store, out)
 
 
+def _export(arguments: list[str], usage: str, summary: str) -> None:
+    if wants_help(arguments):
+        print(command_help(usage, summary, ExportConfig))
+        return
+    path, settings = _path_first(arguments, usage)
+    config = compose_config(ExportConfig, settings)
+    # Imported here, as below: verify needs no other format.
+    from smidgen.data_collection.formats.exchange import export_store
+
+    for written in export_store(EpisodeStore.open(path), config):
+        print(written)
+
+
+def _import(arguments: list[str], usage: str, summary: str) -> None:
+    if wants_help(arguments):
+        print(command_help(usage, summary, ImportConfig))
+        return
+    path, settings = _path_first(arguments, usage)
+    config = compose_config(ImportConfig, settings)
+    from smidgen.data_collection.formats.exchange import import_set
+
+    written = import_set(path, config)
+    print("\n".join(f"note: {note}" for note in written.notes), end="\n" if written.notes else "")
+    equal = ", equal to the byte to the set that was exported" if written.is_equal else ""
+    print(f"{config.out}: {written.num_episodes} episodes{equal}")
+
+
+def _path_first(arguments: list[str], usage: str) -> tuple[Path, list[str]]:
+    if not arguments or arguments[0].startswith("-"):
+        raise UserError(f"expected a path first: {usage}")
+    return user_path(arguments[0]), arguments[1:]
+
+
+_EXCHANGES: dict[str, tuple[Callable[[list[str], str, str], None], str, str]] = {
+    "export": (
+        _export,
+        "smidgen-data export DIR format=NAME out=DIR",
+        "Writes a data set and its counterfactual pairs for robomimic, frames lossless.",
+    ),
+    "import": (
+        _import,
+        "smidgen-data import PATH out=DIR [key=value ...]",
+        "Reads a data set of robomimic into an episode store and says what it lacks.",
+    ),
+}
 _WRITERS: dict[str, tuple[Callable[[EpisodeStore, Path], list[Path]], str]] = {
     "preview": (write_preview, "write a contact sheet, a counterfactual sheet and a video grid"),
     "datasheet": (write_datasheet, "write success rate, lengths, actions and pixel variation: JSON, Markdown, PNG"),

@@ -35,6 +35,7 @@ _MAX_CONTROL_HZ = 1_000_000
 _Text = Annotated[
     str, Rule(lambda name: name.isprintable() and len(name) <= _MAX_NAME_CHARACTERS, "a short, printable name")
 ]
+_AnyNames = Annotated[list[_Text], Rule(lambda names: len(names) <= _MAX_NAMES, f"at most {_MAX_NAMES} names")]
 _Names = Annotated[list[_Text], Rule(lambda names: 0 < len(names) <= _MAX_NAMES, f"1 to {_MAX_NAMES} names")]
 
 
@@ -48,7 +49,7 @@ class Header(TypedDict):
     expert: dict[str, Any]
     phases: _Names
     action_spec: dict[str, Any]
-    eef_state_names: _Names
+    eef_state_names: _AnyNames  # an imported set may have none
     cameras: _Names
     image_size: Annotated[int, within(1, MAX_IMAGE_SIZE)]
     control_hz: Annotated[float, within(1e-6, _MAX_CONTROL_HZ)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from smidgen.envs.tasks import TASKS, named_task
 from smidgen.envs.user_tasks import task_code_sha256
 from smidgen.evaluation.policy_source import PolicySource
 from smidgen.policies.checkpoint import read_checkpoint_card
+from smidgen.runtime.action_spec import OTHER
 from smidgen.runtime.errors import UserError
 
 DEFAULT_TASK = "lift"
@@ -62,10 +63,13 @@ def find_env_spec(source: PolicySource, image_size: int = 0, demos: str | None =
                 f"{source.spec} was trained with image_size={card['image_size']}, got image_size={image_size}; omit "
                 "image_size"
             )
+        require_our_actions(card["action_spec"], source.spec)
         task = task_of_file(card["task"], source.task, f"{source.spec} was trained with")
         return EnvSpec(task, tuple(card["cameras"]), card["image_size"])
     directory = demos or source.train_demos
     shown = {} if directory is None else EpisodeStore.open(directory, verify=False).manifest
+    if shown:
+        require_our_actions(shown["action_spec"], str(directory))
     task = source.task or task_of_file(shown.get("task", DEFAULT_TASK), "", f"{directory} was collected with")
     spec = named_task(task)
     # Demonstrations of another task are refused later, by name.
@@ -79,6 +83,24 @@ def pinned_env_spec(
     """As :func:`find_env_spec`, made by ``make``, with the hash of a user's task as it is now."""
     found = find_env_spec(source, image_size, demos)
     return replace(found, make=make, code_sha256=task_code_sha256(found.task))
+
+
+def require_our_actions(action_spec: Mapping[str, Any], who: str) -> None:
+    """Refuses a closed loop with imported actions, which nothing here executes.
+
+    Args:
+        action_spec: As JSON, from a card or a manifest.
+        who: The checkpoint or data set.
+
+    Raises:
+        UserError: If a coordinate is of another robot's or controller's.
+    """
+    foreign = [name for name, kind in zip(action_spec["names"], action_spec["kinds"], strict=True) if kind == OTHER]
+    if foreign:
+        raise UserError(
+            f"{who} has imported actions ({foreign[0]!r:.60}, ...) in units of their own: no environment here executes "
+            "them, so there is no closed loop; smidgen-train measures them on held-out episodes (metrics.jsonl)"
+        )
 
 
 def task_of_file(name: str, given: str, who: str) -> str:

@@ -25,6 +25,7 @@ TORCH_FILE = "install/torch.txt"
 BUILD_FILE = "install/build.txt"
 RUNTIME_LOCK = ROOT / "requirements.lock"
 BUILD_LOCK = ROOT / "install" / "build.lock"
+EXTRAS = ("test", "formats")
 PYTHON_VERSIONS = ("3.11", "3.12")
 MACHINES = ("x86_64", "aarch64")
 # PyTorch brings these, each build its own; nothing else here needs them.
@@ -97,7 +98,8 @@ def write_lock(path: Path, purpose: str, lock_text: str) -> None:
 def main() -> None:
     """Resolve and write both files."""
     options = ["--upgrade"] if "--upgrade" in sys.argv[1:] else []
-    runtime = resolve("pyproject.toml", RUNTIME_LOCK, "--extra", "test", "--constraint", TORCH_FILE, *options)
+    extras = [word for name in EXTRAS for word in ("--extra", name)]
+    runtime = resolve("pyproject.toml", RUNTIME_LOCK, *extras, "--constraint", TORCH_FILE, *options)
     write_lock(RUNTIME_LOCK, "Everything but PyTorch (install/torch.txt).", runtime)
     build = resolve(BUILD_FILE, BUILD_LOCK, *options)
     write_lock(BUILD_LOCK, "What installs the packages of requirements.lock.", build)

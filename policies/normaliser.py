@@ -1,7 +1,8 @@
 """Actions in physical units <-> features of about unit size that a network learns. Owned by the policy.
 
-A position is standardised by the training targets, a gripper stays in [-1, 1], and a yaw becomes (cos 2 yaw,
-sin 2 yaw), because yaw and yaw + pi are the same grasp; so there can be more features than coordinates.
+A position, and any imported coordinate, is standardised by the training targets, a gripper stays in [-1, 1], and a yaw
+becomes (cos 2 yaw, sin 2 yaw), because yaw and yaw + pi are the same grasp; so there can be more features than
+coordinates.
 
 Letters: ``A`` action coordinates, ``F`` features, ``N`` targets, ``...`` any leading axes.
 """
@@ -12,11 +13,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from smidgen.runtime.action_spec import ActionSpec
+from smidgen.runtime.action_spec import OTHER, ActionSpec
 
 # A coordinate that hardly varies in the demonstrations must not have its rounding scaled to unit variance.
 MIN_DEVIATION_M = 1e-3
-FEATURES_PER_KIND = {"position": 1, "gripper": 1, "yaw": 2}
+# An imported coordinate has its own unit; only its rounding must not be scaled.
+MIN_DEVIATION_OTHER = 1e-6
+FEATURES_PER_KIND = {"position": 1, "gripper": 1, "yaw": 2, OTHER: 1}
 
 
 class ActionNormaliser(nn.Module):
@@ -42,7 +45,7 @@ class ActionNormaliser(nn.Module):
         return [index for index, owner in enumerate(owners) if owner == kind]
 
     def fit(self, actions_NA: Float[Tensor, "N A"]) -> None:
-        """Computes mean and deviation of each position from training targets (physical units).
+        """Computes mean and deviation of each position and imported coordinate from training targets (physical units).
 
         Raises:
             ValueError: If the targets are not (N, A), empty, or not finite.
@@ -52,10 +55,11 @@ class ActionNormaliser(nn.Module):
             raise ValueError(
                 f"expected finite targets of shape (N, {self.action.size}), N at least 1, got {tuple(actions_NA.shape)}"
             )
-        positions = self.action.position_indices
-        targets_NP = actions_NA.to(self.mean_A)[:, positions]
-        self.mean_A[positions] = targets_NP.mean(dim=0)
-        self.deviation_A[positions] = targets_NP.std(dim=0, correction=0).clamp(min=MIN_DEVIATION_M)
+        for kind, least in (("position", MIN_DEVIATION_M), (OTHER, MIN_DEVIATION_OTHER)):
+            indices = self.action.indices(kind)
+            targets_NP = actions_NA.to(self.mean_A)[:, indices]
+            self.mean_A[indices] = targets_NP.mean(dim=0)
+            self.deviation_A[indices] = targets_NP.std(dim=0, correction=0).clamp(min=least)
 
     def encode(self, actions: Float[Tensor, "... A"]) -> Float[Tensor, "... F"]:
         """Physical units to features, float32."""

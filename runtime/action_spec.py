@@ -17,7 +17,8 @@ from jaxtyping import Float
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.schemas import from_json
 
-KINDS = ("position", "gripper", "yaw")
+OTHER = "other"
+KINDS = ("position", "gripper", "yaw", OTHER)
 GRIPPER_OPEN = -1.0
 
 
@@ -27,7 +28,8 @@ class ActionSpec:
 
     Attributes:
         names: One name per coordinate, with its unit.
-        kinds: ``position`` (m, world frame), ``gripper`` (-1 open to 1 closed) or ``yaw`` (rad from home, modulo pi).
+        kinds: ``position`` (m, world frame), ``gripper`` (-1 open to 1 closed), ``yaw`` (rad from home, modulo pi), or
+            ``other``: an imported coordinate in its own unit, which no environment here executes.
         low: Smallest value of each coordinate.
         high: Largest value of each coordinate.
 
@@ -73,6 +75,11 @@ class ActionSpec:
     def position_indices(self) -> list[int]:
         """Coordinates that are positions; the k-th of them is the k-th coordinate of the end-effector state."""
         return self.indices("position")
+
+    @property
+    def measured_indices(self) -> list[int]:
+        """Coordinates that predictions are measured on: the positions, or all where the action is an imported one."""
+        return self.position_indices or self.indices(OTHER)
 
     @property
     def gripper_index(self) -> int | None:

@@ -24,7 +24,11 @@ from tests.long_form import RECORD, write_record  # noqa: E402
 STARTED_S = time.monotonic()
 
 # Where modules stand that tests of several folders share; worker processes inherit sys.path.
-SHARED = (".", "data_collection", "evaluation", "leaderboard", "experiments", "training", "studies/first_round")
+SHARED = (
+    ".",
+    *("data_collection", "data_collection/formats"),
+    *("evaluation", "leaderboard", "experiments", "training", "studies/first_round"),
+)
 sys.path[:0] = [str(Path(__file__).parent / folder) for folder in SHARED]
 
 

@@ -25,6 +25,8 @@ from tests.fuzz.data_readers import write_data_set
 ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]
+# What the lock holds besides the runtime: for the tests, and for other projects' data sets.
+LOCKED_EXTRAS = [line for extra in ("test", "formats") for line in PROJECT["optional-dependencies"][extra]]
 FOLDERS = sorted({folder.split("/")[0] for folder in PYPROJECT["tool"]["setuptools"]["package-dir"].values()})
 LOCK_LINE = re.compile(r"^(?P<requirement>[A-Za-z0-9][^ ]*==[^\\]+?) \\\n(?P<rest>(?:[ \t].*\n?)+)", re.MULTILINE)
 TORCH_FAMILY = re.compile(r"torch|triton|nvidia-.*|cuda-.*")
@@ -55,7 +57,7 @@ def torch_version() -> Version:
 
 
 def declared_requirements() -> list[Requirement]:
-    return [Requirement(line) for line in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"]]
+    return [Requirement(line) for line in PROJECT["dependencies"] + LOCKED_EXTRAS]
 
 
 def build(source: Path, output: Path) -> None:
@@ -213,7 +215,7 @@ def test_lock_script_drops_torch_and_other_platforms() -> None:
 
 
 def test_extras_are_apart_from_the_runtime() -> None:
-    """No package is needed to run that only tests or benchmarks use; what an extra brings is imported there alone."""
+    """No package is needed to run that only an extra brings; other projects' formats load theirs when asked to."""
     runtime = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
     extras = {
         extra: {canonicalize_name(Requirement(line).name) for line in lines}
@@ -225,6 +227,8 @@ def test_extras_are_apart_from_the_runtime() -> None:
     for name in tracked_files():
         if name.split("/")[0] in FOLDERS and name.endswith(".py"):
             source = (ROOT / name).read_text(encoding="utf-8")
+            loads_one = re.search(rf"optional_library\(.({spoken_of})", source)
+            assert not loads_one or name.startswith("data_collection/formats/"), name
             assert not re.search(rf"import_module\(.({spoken_of})|^ *(import|from) ({spoken_of})\b", source, re.M), name
 
 

@@ -156,7 +156,7 @@ class Trainer:
         """
         started, first_step = time.monotonic(), self.step
         coordinates = self.policy.interface.action
-        names = [coordinates.names[index] for index in coordinates.position_indices]
+        names = [coordinates.names[index] for index in coordinates.measured_indices]
         # The step of a resume point was already logged and is not logged again.
         first_logged = first_step + 1 if self.rows else 0
         log = TensorBoardLog(self.run_directory.path / "tensorboard", names, first_logged)

@@ -63,7 +63,7 @@ class CuePairs:
         seen = slice(history - needed, None, frame_stride)
         total = len(pairs["step"])
         chosen = np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(np.int64))
-        positions = action.position_indices
+        positions = action.measured_indices
         return cls(
             frames_KTHWC=cameras_to_channels(pairs["frames"][chosen, seen]),
             frames_moved_KTHWC=cameras_to_channels(pairs["frames_moved"][chosen, seen]),
@@ -120,16 +120,15 @@ class ValidationSet:
             A row for ``metrics.jsonl``; undefined measures are None.
         """
         action = policy.interface.action
-        positions, grippers = action.position_indices, action.indices("gripper")
+        positions, grippers = action.measured_indices, action.indices("gripper")
         found = self.predict(policy, self._batch)
         target_NHP = found.targets_NHA[..., positions]
-        persistence_NHP = np.broadcast_to(self._batch.eef_state_BE[:, None, : len(positions)], target_NHP.shape)
         reading = monitor.update(
             step,
             torch.from_numpy(found.predicted_NHA[..., positions]),
             torch.from_numpy(target_NHP),
             time_mean=torch.from_numpy(found.time_mean_NHA[..., positions]),
-            persistence=torch.from_numpy(persistence_NHP.copy()),
+            persistence=self._persistence(action.position_indices, target_NHP.shape),
             **self._cue_deltas(policy, positions),
         )
         same_side = np.sign(found.predicted_NHA[..., grippers]) == np.sign(found.targets_NHA[..., grippers])
@@ -162,6 +161,13 @@ class ValidationSet:
             time_mean_NHA=self._statistics.time_mean_at(ahead_NH),
             loss=float(self._objective(features, encoded)),
         )
+
+    def _persistence(self, positions: list[int], shape: tuple[int, ...]) -> torch.Tensor | None:
+        """Where the arm is, for every step ahead; None where the actions are not positions of it."""
+        if not positions:
+            return None
+        here_NHP = self._batch.eef_state_BE[:, None, : len(positions)]
+        return torch.from_numpy(np.broadcast_to(here_NHP, shape).copy())
 
     def _cue_deltas(self, policy: LearnedPolicy, positions: list[int]) -> dict[str, torch.Tensor]:
         if self._pairs is None:

@@ -1,0 +1,117 @@
+"""Export of a store to another project's format, and import of a data set whose format is recognised.
+
+An export is a directory with ``demonstrations`` and, if the store has any, ``pairs``: a file or a directory each, in
+the format's own layout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from smidgen.data_collection.formats import robomimic
+from smidgen.data_collection.formats.clip import ClipSet
+from smidgen.data_collection.formats.config import ExportConfig, ImportConfig
+from smidgen.data_collection.formats.from_store import (
+    DEMONSTRATIONS,
+    PAIRS,
+    counterfactual_pairs,
+    demonstrations,
+)
+from smidgen.data_collection.formats.to_store import Written, write_store
+from smidgen.data_collection.store import EpisodeStore
+from smidgen.runtime.errors import UserError
+from smidgen.runtime.files import atomic_directory
+from smidgen.runtime.places import require_outside
+
+
+@dataclass(frozen=True)
+class Format:
+    """One project's layout.
+
+    Attributes:
+        write: Writes a set at a path, to which it may add a suffix, with the settings; returns what it wrote.
+        matches: Whether a path looks like a set of this format.
+        read: Opens a set; clips are read one at a time.
+    """
+
+    write: Callable[[ClipSet, Path, ExportConfig], Path]
+    matches: Callable[[Path], bool]
+    read: Callable[[Path], ClipSet]
+
+
+FORMATS: dict[str, Format] = {
+    "robomimic": Format(lambda clips, out, config: robomimic.write(clips, out), robomimic.matches, robomimic.read),
+}
+
+
+def export_store(store: EpisodeStore, config: ExportConfig) -> list[Path]:
+    """Writes a store in another format, all or nothing.
+
+    Returns:
+        The sets written.
+
+    Raises:
+        UserError: If the output exists, a library is missing, or there is nothing to export.
+    """
+    out = _new_directory(config.out)
+    sets = {DEMONSTRATIONS: demonstrations(store), PAIRS: counterfactual_pairs(store)}
+    write = FORMATS[config.format].write
+    with atomic_directory(out) as temporary:
+        written = [write(clips, temporary / name, config) for name, clips in sets.items() if clips is not None]
+    return [out / path.relative_to(temporary) for path in written]
+
+
+def import_set(path: Path, config: ImportConfig) -> Written:
+    """Writes a store from a data set of another format, all or nothing.
+
+    Raises:
+        UserError: If the format is not recognised, the set is damaged, or it lacks what a store needs.
+    """
+    out = _new_directory(config.out)
+    found, pairs_path = locate(path)
+    format_of = detect(found)
+    clips = format_of.read(found)
+    pairs = format_of.read(pairs_path) if pairs_path is not None and clips.source else None
+    with atomic_directory(out) as temporary:
+        written = write_store(found, clips, pairs, config, temporary)
+        EpisodeStore.open(temporary)
+    return written
+
+
+def locate(path: Path) -> tuple[Path, Path | None]:
+    """The set at a path, or inside one of our exports, with the counterfactual pairs beside it."""
+    if not path.exists():
+        raise UserError(f"{path} does not exist")
+    inside = [each for each in sorted(path.glob(f"{DEMONSTRATIONS}*")) if _format_name(each)] if path.is_dir() else []
+    found = inside[0] if inside else path
+    pairs = found.with_name(found.name.replace(DEMONSTRATIONS, PAIRS))
+    return found, pairs if pairs != found and pairs.exists() else None
+
+
+def detect(path: Path) -> Format:
+    """The format of a set.
+
+    Raises:
+        UserError: If it is none of ours.
+    """
+    name = _format_name(path)
+    if not name:
+        raise UserError(
+            f"{path} is not a data set of {', '.join(FORMATS)}; expected an .hdf5 file of robomimic, or a directory "
+            "with meta/info.json (LeRobot v3.0) or data/metadata.json (Minari)"
+        )
+    return FORMATS[name]
+
+
+def _format_name(path: Path) -> str:
+    return next((name for name, each in FORMATS.items() if each.matches(path)), "")
+
+
+def _new_directory(text: str) -> Path:
+    out = Path(text).absolute()
+    require_outside(out)
+    if out.exists():
+        raise UserError(f"{out} already exists; choose another out=")
+    return out
