@@ -1,0 +1,210 @@
+"""The arms of the search: a task, demonstrations, a training, and how the trained policy acts.
+
+How many steps of a chunk are executed does not change training, so arms that differ only in that share one training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from smidgen.runtime.files import canonical_json, sha256_bytes
+
+Settings = Mapping[str, Any]
+# Every training: one seed, one thread; validation measures little of a run's time at this interval.
+SHARED: Settings = {"steps": 6000, "seed": 0, "num_threads": 1, "eval_every": 200, "save_every": 250}
+PERCEIVER: Settings = {"policy": "perceiver", "transform": "raw", "standardise_after": "centre"}
+SPECK_STEPS, BLINK_STEPS = 2500, 2500
+FRAMES_8: Settings = {"num_frames": 8}
+HISTORY_8: Settings = {"history": 8}
+LOCATED: Settings = {"latent_start": "located"}
+CLASSIFIED: Settings = {"gripper_loss": "classification"}
+AVERAGED: Settings = {"ema_decay": 0.999}
+VARIED: Settings = {"expert_variation": 0.5}
+NOISY: Settings = {"action_noise_m": 0.01}
+WRIST: Settings = {"cameras": ["agentview", "robot0_eye_in_hand"]}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lever:
+    """What is changed about a policy and its training.
+
+    Attributes:
+        reason: Why it is tried, in a line.
+        training: Keys of ``smidgen-train``, beside those that all arms share.
+        demonstrations: Keys of ``smidgen-collect``.
+    """
+
+    reason: str
+    training: Settings
+    demonstrations: Settings = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One setting of the search.
+
+    Attributes:
+        task: Its task.
+        lever: Name of what is changed.
+        reason: Why it is tried.
+        training: All keys of ``smidgen-train`` that are not at their default, data and output excepted.
+        demonstrations: Keys of ``smidgen-collect`` that are not at their default, task, size and output excepted.
+        acting: Keys of the trained policy that are changed before it is evaluated.
+    """
+
+    task: str
+    lever: str
+    reason: str
+    training: Settings
+    demonstrations: Settings = field(default_factory=dict)
+    acting: Settings = field(default_factory=dict)
+
+    def content(self) -> dict[str, Any]:
+        """What decides its result, as JSON."""
+        parts = {"training": self.training, "demonstrations": self.demonstrations, "acting": self.acting}
+        return {"task": self.task, **{name: dict(part) for name, part in parts.items()}}
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of its content."""
+        return sha256_bytes(canonical_json(self.content()))
+
+    @property
+    def run_name(self) -> str:
+        """Names its training; the same for arms that differ only in how they act."""
+        content = {name: value for name, value in self.content().items() if name != "acting"}
+        return f"{self.task}.{self.lever}-{sha256_bytes(canonical_json(content))[:8]}"
+
+    @property
+    def data_name(self) -> str:
+        """Names its demonstrations."""
+        changes = [f"{key}-{_plain(value)}" for key, value in sorted(self.demonstrations.items())]
+        return ".".join([self.task, *changes])
+
+
+def _plain(value: Any) -> str:
+    return "+".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+ACTING: dict[str, tuple[str, Settings]] = {
+    "executed4": ("fewer looks: no time to waver at the grasp", {"num_executed": 4}),
+    "executed8": ("whole chunks", {"num_executed": 8}),
+    "ensembled": ("means of overlapping chunks are smoother", {"temporal_ensembling": 0.01}),
+}
+
+LEVERS: dict[str, Lever] = {
+    "perceiver": Lever(reason="the leaderboard's Perceiver, with more steps", training={**PERCEIVER}),
+    "cnn": Lever(reason="what most people would train first", training={"policy": "cnn"}),
+    "cnn.slow": Lever(reason="its rate may be too high", training={"policy": "cnn", "lr": 3e-4}),
+    "ema": Lever(reason="averaged weights act more steadily", training={**PERCEIVER, **AVERAGED}),
+    "located": Lever(reason="latents that start with a window each", training={**PERCEIVER, **LOCATED}),
+    "located10": Lever(
+        reason="narrower windows, with more of the weight on the peak",
+        training={**PERCEIVER, **LOCATED, "window_nats": 10.0},
+    ),
+    "classified": Lever(reason="closing is a decision, not a mean", training={**PERCEIVER, **CLASSIFIED}),
+    "border": Lever(
+        reason="few steps decide the grasp, and their loss is small", training={**PERCEIVER, "border_weight": 4.0}
+    ),
+    "shift": Lever(reason="the usual remedy for few demonstrations", training={**PERCEIVER, "random_shift_px": 2}),
+    "noisy": Lever(
+        reason="demonstrations that recover from where the expert would not have been",
+        training={**PERCEIVER},
+        demonstrations=NOISY,
+    ),
+    "varied": Lever(
+        reason="demonstrations of several paces and approaches", training={**PERCEIVER}, demonstrations=VARIED
+    ),
+    "wrist": Lever(reason="the grasp seen from near", training={**PERCEIVER}, demonstrations=WRIST),
+    "state": Lever(
+        reason="the arm felt, half of the time, so that it must look as well",
+        training={**PERCEIVER, "use_eef_state": True, "eef_state_dropout": 0.5},
+    ),
+    "conv_stem": Lever(reason="tokens of patches, as is common", training={"policy": "perceiver_conv_stem"}),
+    "second_look": Lever(
+        reason="queries that depend on a first look", training={**PERCEIVER, "num_cross_attentions": 2}
+    ),
+    "latents64": Lever(reason="a wider bottleneck", training={**PERCEIVER, "num_latents": 64}),
+    "steps12000": Lever(reason="more steps alone", training={**PERCEIVER, "steps": 12000}),
+    "vit": Lever(reason="a transformer over patches, for the same time", training={"policy": "vit", "steps": 2000}),
+    "cnn_rnn": Lever(
+        reason="BC-RNN, the usual baseline, for the same time",
+        training={"policy": "cnn_rnn", "steps": 1500},
+        demonstrations=HISTORY_8,
+    ),
+    "cnn.all": Lever(
+        reason="the same levers on the CNN", training={"policy": "cnn", **AVERAGED, **CLASSIFIED, "border_weight": 4.0}
+    ),
+    "steady": Lever(
+        reason="the three levers that cost nothing", training={**PERCEIVER, **AVERAGED, **LOCATED, **CLASSIFIED}
+    ),
+    "steady.border": Lever(
+        reason="these with the grasp's weight",
+        training={**PERCEIVER, **AVERAGED, **LOCATED, **CLASSIFIED, "border_weight": 4.0},
+    ),
+    "steady.noisy": Lever(
+        reason="these with recoveries",
+        training={**PERCEIVER, **AVERAGED, **LOCATED, **CLASSIFIED},
+        demonstrations=NOISY,
+    ),
+    "steady.wrist": Lever(
+        reason="these with the grasp seen from near",
+        training={**PERCEIVER, **AVERAGED, **LOCATED, **CLASSIFIED},
+        demonstrations=WRIST,
+    ),
+    "frames1": Lever(reason="one frame", training={**PERCEIVER, "num_frames": 1}, demonstrations=HISTORY_8),
+    "frames3": Lever(reason="three frames, on the same data", training={**PERCEIVER}, demonstrations=HISTORY_8),
+    "frames8": Lever(reason="eight frames", training={**PERCEIVER, **FRAMES_8}, demonstrations=HISTORY_8),
+}
+
+# Task, lever and way of acting, in the order in which they are run: the first five core-hours answer the most.
+# fmt: off
+ORDER = (
+    "pick_place_can/cnn", "speck_4/perceiver", "speck_4/located", "pick_place_can/perceiver",
+    "pick_place_can/perceiver/executed4", "lift/cnn", "lift/perceiver", "lift/perceiver/executed4", "speck_4/cnn",
+    "pick_place_can/cnn/executed4", "pick_place_can/perceiver/executed8", "pick_place_can/perceiver/ensembled",
+    "lift/perceiver/executed8", "lift/cnn/executed4", "lift/cnn/executed8", "pick_place_can/cnn/executed8",
+    "pick_place_can/ema/executed4", "pick_place_can/located/executed4", "pick_place_can/classified/executed4",
+    "speck_4/located10", "pick_place_can/steady/executed4", "lift/ema/executed4", "lift/located/executed4",
+    "lift/classified/executed4", "pick_place_can/border/executed4", "pick_place_can/cnn.slow/executed4",
+    "lift/cnn.slow/executed4", "pick_place_can/noisy/executed4", "pick_place_can/wrist/executed4",
+    "pick_place_can/shift/executed4", "lift/steady/executed4", "lift/border/executed4", "lift/noisy/executed4",
+    "speck_4/second_look", "speck_4/conv_stem", "pick_place_can/second_look/executed4",
+    "pick_place_can/conv_stem/executed4", "pick_place_can/located10/executed4", "pick_place_can/state/executed4",
+    "pick_place_can/varied/executed4", "lift/shift/executed4", "lift/wrist/executed4", "lift/conv_stem/executed4",
+    "lift/second_look/executed4", "pick_place_can/steps12000/executed4", "pick_place_can/cnn.all/executed4",
+    "pick_place_can/steady.border/executed4", "pick_place_can/steady.noisy/executed4", "lift/steady.noisy/executed4",
+    "pick_place_can/steady.wrist/executed4", "pick_place_can/latents64/executed4", "pick_place_can/vit/executed4",
+    "lift/vit/executed4", "pick_place_can/cnn_rnn/executed4", "blink/frames1", "blink/frames3", "blink/frames8",
+    "lift/frames1/executed4", "lift/frames3/executed4", "lift/frames8/executed4",
+)
+# fmt: on
+STEPS = {"speck_4": SPECK_STEPS, "blink": BLINK_STEPS}
+
+
+def build_arms() -> dict[str, Arm]:
+    """The arms by name, in the order in which they are run."""
+    return {place.replace("/", "."): build_arm(*place.split("/")) for place in ORDER}
+
+
+def build_arm(task: str, lever: str, acting: str = "") -> Arm:
+    """One arm.
+
+    Args:
+        task: Its task.
+        lever: A name in :data:`LEVERS`.
+        acting: A name in :data:`ACTING`, or empty for the policy's own.
+    """
+    chosen = LEVERS[lever]
+    why, changed = ACTING[acting] if acting else ("", {})
+    shorter = {"steps": STEPS[task]} if task in STEPS else {}
+    return Arm(
+        task=task,
+        lever=lever,
+        reason="; ".join(filter(None, [chosen.reason, why])),
+        training={**SHARED, **shorter, **chosen.training},
+        demonstrations=chosen.demonstrations,
+        acting=changed,
+    )

@@ -1,0 +1,114 @@
+"""The search as a suite: ``smidgen-suite [status] suite=studies.recipe:SCREEN [arms=[...]] [form=smoke]``.
+
+Demonstrations, training and evaluation of one arm after the other, in the order of the plan; a small variant is
+``form=smoke arms=[speck_4.cnn]``, a minute on one core.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from smidgen.experiments.suite import SuiteConfig
+from smidgen.runtime.errors import UserError, unknown_name
+from smidgen.runtime.places import require_outside
+from smidgen.runtime.workers import map_unordered
+from studies.claims.costs import COSTS_FILE, core_hours
+from studies.recipe.arms import Arm, build_arms
+from studies.recipe.jobs import SUITE, work
+from studies.recipe.plan import settle_plan
+from studies.recipe.records import ArmRecord, read_records
+from studies.recipe.stages import Place, Size
+from studies.recipe.step_costs import FOLDER, at_most_core_hours
+
+SCRATCH = "recipe"
+FORMS = {"full": Size(), "smoke": Size(demonstrations=3, held_out=2, most_steps=4, episodes=1, videos=1)}
+
+
+@dataclass(frozen=True)
+class Screen:
+    """What ``smidgen-suite`` calls."""
+
+    def place(self, config: SuiteConfig) -> Place:
+        """Where everything goes; only records in the repository's folder enter its costs."""
+        scratch = Path(config.scratch) / SCRATCH / config.form
+        folder = Path(config.out) if config.out else FOLDER if config.form == "full" else scratch / "records"
+        return Place(folder, scratch, COSTS_FILE if folder == FOLDER else folder / COSTS_FILE.name)
+
+    def run(self, config: SuiteConfig) -> str:
+        """Runs what is not there yet, in ``workers`` processes (0: in this one); any number of commands may share it.
+
+        Returns:
+            What to say at the end.
+
+        Raises:
+            UserError: If an arm failed, such as a training that diverged, once all others are done.
+        """
+        place, size = self.place(config), size_of(config)
+        require_outside(place.folder)
+        require_outside(place.scratch, "scratch")
+        chosen_arms(config)
+        settle_plan(build_arms(), size, at_most_core_hours(build_arms(), size), place.folder)
+        workers = [(config, index) for index in range(max(1, config.workers))]
+        failed = {name for _, names in map_unordered(_work, workers, config.workers) for name in names}
+        if failed:
+            raise UserError(f"{', '.join(sorted(failed))} failed, for the reasons above; all others are done")
+        return f"records: {place.folder}; table: python -m studies.recipe"
+
+    def status(self, config: SuiteConfig) -> str:
+        """What is done and what is not, arm by arm."""
+        place, arms = self.place(config), chosen_arms(config)
+        records = read_records(place.folder, build_arms())
+        lines = [f"  {outcome_line(records[name]) if name in records else f'waiting  {name}'}" for name in arms]
+        spent = core_hours(place.costs, SUITE)
+        num_done = sum(name in records for name in arms)
+        return "\n".join(
+            [f"{num_done} of {len(arms)} arms done in {place.folder}, {spent:.1f} core-hours so far", *lines]
+        )
+
+
+def size_of(config: SuiteConfig) -> Size:
+    """How much of everything a form has.
+
+    Raises:
+        UserError: If there is no such form.
+    """
+    if config.form not in FORMS:
+        raise unknown_name("form", config.form, FORMS)
+    return FORMS[config.form]
+
+
+def chosen_arms(config: SuiteConfig) -> Mapping[str, Arm]:
+    """The arms to run, in the plan's order.
+
+    Raises:
+        UserError: If there is no such arm.
+    """
+    arms = build_arms()
+    for name in config.arms:
+        if name not in arms:
+            raise unknown_name("arm", name, arms)
+    return {name: arm for name, arm in arms.items() if not config.arms or name in config.arms}
+
+
+def _work(worker: tuple[SuiteConfig, int]) -> list[str]:
+    """Works until nothing is left; returns the arms that failed."""
+    config, _ = worker
+    failed = []
+    for name, outcome in work(chosen_arms(config), SCREEN.place(config), size_of(config)):
+        if isinstance(outcome, UserError):
+            failed.append(name)
+        told = f"{name} failed: {outcome}" if isinstance(outcome, UserError) else outcome_line(outcome)
+        print(told, file=sys.stderr, flush=True)
+    return failed
+
+
+def outcome_line(record: ArmRecord) -> str:
+    """What came of an arm, in a line."""
+    sight = "" if record.sight is None else f", sight {record.sight:.2f}"
+    return f"{record.success['k']:.0f}/{record.success['n']:.0f}{sight}  {record.arm}"
+
+
+SCREEN = Screen()

@@ -1,0 +1,109 @@
+"""The search for a recipe: its arms, its plan, and one job from demonstrations to record."""
+
+import csv
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from fake_lift import FakeLift, open_fake_collector
+
+from smidgen.policies.checkpoint import load_checkpoint
+from smidgen.runtime.errors import UserError
+from smidgen.runtime.files import directory_lock, read_json, sha256_file, write_json_atomic
+from smidgen.training.config import TrainConfig
+from studies.recipe import jobs
+from studies.recipe.acting import ACTING_KEYS, acting_checkpoint
+from studies.recipe.arms import ORDER, Arm, build_arms
+from studies.recipe.plan import PLAN_FILE, plan_json, settle_plan
+from studies.recipe.records import ArmRecord, read_records, record_path
+from studies.recipe.stages import SPLIT, Place, Size, collect_sets, train_arm
+from studies.recipe.step_costs import FOLDER, at_most_core_hours
+
+SMALL = Size(demonstrations=6, held_out=3, most_steps=2, episodes=2, videos=0)
+TINY = {"policy": "cnn", "width": 2, "hidden_dim": 4, "steps": 9, "num_threads": 1, "batch_size": 2}
+ARM = Arm(task="lift", lever="tiny", reason="it is small", training=TINY)
+CHUNKS = dataclasses.replace(ARM, acting={"num_executed": 8})
+
+
+def fake_place(folder: Path) -> Place:
+    return Place(
+        folder / "records",
+        folder / "scratch",
+        folder / "costs.csv",
+        num_workers=0,
+        open_collector=open_fake_collector,
+        make=FakeLift,
+        settings={"image_size": 16},
+    )
+
+
+def test_every_arm_is_a_training_and_the_committed_plan_is_that_of_this_version() -> None:
+    arms = build_arms()
+    assert len(arms) == len(ORDER)
+    for arm in arms.values():
+        TrainConfig.from_flat(**arm.training, demos="demos", out="out")
+        assert set(arm.acting) <= set(ACTING_KEYS)
+    hours = at_most_core_hours(arms, Size())
+    assert set(hours) == set(arms)
+    assert read_json(FOLDER / PLAN_FILE) == plan_json(arms, Size(), hours)
+    assert list(read_records(FOLDER, arms)) == [name for name in arms if record_path(FOLDER, name).exists()]
+
+
+def test_a_job_goes_from_nothing_to_a_record_and_arms_share_their_training(tmp_path: Path) -> None:
+    place, arms = fake_place(tmp_path), {"lift.tiny": ARM, "lift.tiny.executed8": CHUNKS}
+    impossible = dataclasses.replace(ARM, training={**TINY, "num_frames": 9})
+    outcomes = jobs.work({"lift.impossible": impossible, **arms}, place, SMALL)
+    name, error = next(outcomes)
+    assert (name, type(error)) == ("lift.impossible", UserError)
+    _, first = next(outcomes)
+    trained = sha256_file(place.run(ARM) / "checkpoints/final/model.safetensors")
+    _, second = next(outcomes)
+    assert next(outcomes, None) is None
+
+    assert isinstance(first, ArmRecord)
+    assert isinstance(second, ArmRecord)
+    assert read_records(place.folder, arms) == {"lift.tiny": first, "lift.tiny.executed8": second}
+    assert (first.success["n"], sum(first.failures.values()) + first.success["k"]) == (2, 2)
+    assert first.seeds["split"] == SPLIT == "checkpoint"
+    assert first.validation[-1]["step"] == 2
+    assert first.costs["training"] == second.costs["training"]
+    assert first.hashes["checkpoint"] != second.hashes["checkpoint"]
+    assert sha256_file(place.run(ARM) / "checkpoints/final/model.safetensors") == trained
+    rows = list(csv.DictReader((tmp_path / "costs.csv").read_text().splitlines()))
+    assert [row["job"] for row in rows] == list(arms)
+    assert float(rows[0]["core_s"]) > first.costs["training"].core_s
+
+    changed = {**arms, "lift.tiny": dataclasses.replace(ARM, training={**TINY, "lr": 1e-4})}
+    with pytest.raises(UserError, match="arm_sha256"):
+        settle_plan(changed, SMALL, {}, place.folder)
+    with pytest.raises(UserError, match="was run with"):
+        settle_plan(arms, Size(), {}, place.folder)
+    settle_plan({**arms, "another": changed["lift.tiny"]}, SMALL, {}, place.folder)
+    assert read_json(place.folder / PLAN_FILE)["order"] == [*arms, "another"]
+
+
+def test_an_arm_that_another_process_holds_is_left_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place, taken = fake_place(tmp_path), []
+    other = dataclasses.replace(ARM, task="speck_4")
+    monkeypatch.setattr(jobs, "run_job", lambda name, *_: taken.append(name))
+    with directory_lock(place.scratch / "locks" / ARM.run_name):
+        jobs.take_job({"lift.tiny": ARM, "lift.tiny.executed8": CHUNKS, "speck_4.tiny": other}, place, SMALL)
+    assert taken == ["speck_4.tiny"]
+
+
+def test_how_a_policy_acts_does_not_change_its_training(tmp_path: Path) -> None:
+    place = fake_place(tmp_path)
+    collect_sets(ARM, place, SMALL)
+    trained = dataclasses.replace(ARM, lever="trained", training={**TINY, **CHUNKS.acting})
+    acting = acting_checkpoint(train_arm(ARM, place, SMALL), CHUNKS.acting)
+    otherwise, same = load_checkpoint(acting), load_checkpoint(train_arm(trained, place, SMALL))
+    assert otherwise.config == same.config
+    weights = otherwise.state_dict()
+    assert all(torch.equal(weights[name], tensor) for name, tensor in same.state_dict().items())
+
+
+def test_a_record_that_belongs_to_no_arm_is_refused(tmp_path: Path) -> None:
+    write_json_atomic(record_path(tmp_path, "lift.unknown"), {"schema_version": 1})
+    with pytest.raises(UserError, match=r"lift.unknown.json"):
+        read_records(tmp_path, build_arms())
