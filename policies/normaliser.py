@@ -4,7 +4,7 @@ A position, and any imported coordinate, is standardised by the training targets
 becomes (cos 2 yaw, sin 2 yaw), because yaw and yaw + pi are the same grasp; so there can be more features than
 coordinates.
 
-Letters: ``A`` action coordinates, ``F`` features, ``N`` targets, ``...`` any leading axes.
+Letters: ``A`` action coordinates, ``K`` of one kind, ``F`` features, ``N`` targets, ``...`` any leading axes.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from smidgen.runtime.action_spec import OTHER, ActionSpec
 
 # A coordinate that hardly varies in the demonstrations must not have its rounding scaled to unit variance.
 MIN_DEVIATION_M = 1e-3
-# An imported coordinate has its own unit; only its rounding must not be scaled.
-MIN_DEVIATION_OTHER = 1e-6
+# Of the kinds that are standardised. An imported coordinate has a unit of its own, often a small one.
+MIN_DEVIATION = {"position": MIN_DEVIATION_M, OTHER: 1e-6}
 FEATURES_PER_KIND = {"position": 1, "gripper": 1, "yaw": 2, OTHER: 1}
 
 
@@ -55,11 +55,11 @@ class ActionNormaliser(nn.Module):
             raise ValueError(
                 f"expected finite targets of shape (N, {self.action.size}), N at least 1, got {tuple(actions_NA.shape)}"
             )
-        for kind, least in (("position", MIN_DEVIATION_M), (OTHER, MIN_DEVIATION_OTHER)):
-            indices = self.action.indices(kind)
-            targets_NP = actions_NA.to(self.mean_A)[:, indices]
-            self.mean_A[indices] = targets_NP.mean(dim=0)
-            self.deviation_A[indices] = targets_NP.std(dim=0, correction=0).clamp(min=least)
+        for kind, least in MIN_DEVIATION.items():
+            if indices := self.action.indices(kind):
+                targets_NK = actions_NA.to(self.mean_A)[:, indices]
+                self.mean_A[indices] = targets_NK.mean(dim=0)
+                self.deviation_A[indices] = targets_NK.std(dim=0, correction=0).clamp(min=least)
 
     def encode(self, actions: Float[Tensor, "... A"]) -> Float[Tensor, "... F"]:
         """Physical units to features, float32."""
