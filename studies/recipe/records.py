@@ -53,6 +53,7 @@ class ArmRecord:
         path_slope: In closed loop.
         validation: Rows of the run's metrics, thinned, the last one among them.
         seeds: Split, first seed and number of the evaluation's episodes.
+        outcomes: 1 for success and 0 for failure, one for each seed in order.
         costs: Of collecting, training and evaluating; one that other arms share is that of the first.
         versions: Of the libraries.
         hashes: Of code, demonstrations, and checkpoint.
@@ -75,6 +76,7 @@ class ArmRecord:
     costs: dict[str, Cost]
     versions: dict[str, str]
     hashes: dict[str, str]
+    outcomes: str = ""
     schema_version: int = field(default=SCHEMA_VERSION)
 
 
@@ -122,6 +124,9 @@ def summarise(
         seeds={"split": protocol["split"], "first": protocol["seed_start"], "episodes": protocol["episodes"]},
         costs={stage: Cost(round(cost.wall_s, 1), round(cost.core_s, 1)) for stage, cost in costs.items()},
         versions=evaluated["versions"],
+        outcomes="".join(
+            str(int(row["success"])) for row in sorted(evaluated["episodes"], key=lambda row: row["seed"])
+        ),
         hashes={"code": code_sha256(), **{part: value for part, value in hashes.items() if value is not None}},
     )
 

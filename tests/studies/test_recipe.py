@@ -8,15 +8,18 @@ import pytest
 import torch
 from fake_lift import FakeLift, open_fake_collector
 
+from smidgen.evaluation.records import success_rate
 from smidgen.policies.checkpoint import load_checkpoint
+from smidgen.runtime.command_line import run_command
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import directory_lock, read_json, sha256_file, write_json_atomic
 from smidgen.training.config import TrainConfig
+from studies.recipe import __main__ as command
 from studies.recipe import jobs
 from studies.recipe.acting import ACTING_KEYS, acting_checkpoint
 from studies.recipe.arms import ORDER, Arm, build_arms
 from studies.recipe.plan import PLAN_FILE, plan_json, settle_plan
-from studies.recipe.records import ArmRecord, read_records, record_path
+from studies.recipe.records import ArmRecord, Cost, read_records, record_path, write_record
 from studies.recipe.stages import SPLIT, Place, Size, collect_sets, train_arm
 from studies.recipe.step_costs import FOLDER, at_most_core_hours
 
@@ -70,6 +73,7 @@ def test_a_job_goes_from_nothing_to_a_record_and_arms_share_their_training(tmp_p
     assert first.costs["training"] == second.costs["training"]
     assert first.hashes["checkpoint"] != second.hashes["checkpoint"]
     assert sha256_file(place.run(ARM) / "checkpoints/final/model.safetensors") == trained
+    assert len(first.outcomes) == len(second.outcomes) == 2
     rows = list(csv.DictReader((tmp_path / "costs.csv").read_text().splitlines()))
     assert [row["job"] for row in rows] == list(arms)
     assert float(rows[0]["core_s"]) > first.costs["training"].core_s
@@ -107,3 +111,51 @@ def test_a_record_that_belongs_to_no_arm_is_refused(tmp_path: Path) -> None:
     write_json_atomic(record_path(tmp_path, "lift.unknown"), {"schema_version": 1})
     with pytest.raises(UserError, match=r"lift.unknown.json"):
         read_records(tmp_path, build_arms())
+
+
+def made_up(name: str, outcomes: str) -> ArmRecord:
+    num_won = outcomes.count("1")
+    rate = {**success_rate([each == "1" for each in outcomes], 0.95)}
+    return ArmRecord(
+        arm=name,
+        arm_sha256=build_arms()[name].sha256,
+        config={},
+        size={},
+        success=rate,
+        success_once=rate,
+        failures={"stalled": len(outcomes) - num_won} if num_won < len(outcomes) else {},
+        verdict=None,
+        sight=None,
+        cue_slope=0.5,
+        path_slope=None,
+        validation=({"step": 6000, "skill_time_mean": 0.25},),
+        seeds={},
+        costs={"training": Cost(120.0, 60.0)},
+        versions={},
+        hashes={},
+        outcomes=outcomes,
+    )
+
+
+def test_the_table_is_what_the_records_give_and_drift_is_found(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = tmp_path / "recipe.md"
+    document.write_text("# It\n<!-- recipe:begin -->\n<!-- recipe:end -->\n")
+    (tmp_path / PLAN_FILE).write_text("{}")
+    for name, outcomes in {"lift.perceiver.executed4": "1000000", "lift.ema.executed4": "0111111"}.items():
+        write_record(tmp_path, made_up(name, outcomes))
+    arguments = [f"results={tmp_path}", f"markdown={document}"]
+    assert run_command(command.table, arguments) == 0
+    text = document.read_text()
+    assert "| 6/7 [49-97 %] | 6/7 | +5/7, p = 0.12 | - | 0.50 | 0.25 | 1 stalled | 6,000 | 1 |" in text
+    assert "**lift**" in text
+    assert run_command(command.table, [*arguments, "check=true"]) == 0
+    document.write_text(text.replace("6/7", "7/7"))
+    assert run_command(command.table, [*arguments, "check=true"]) == 2
+    assert run_command(command.table, [f"results={tmp_path / 'nowhere'}"]) == 2
+    assert "no plan.json in" in capsys.readouterr().err
+
+
+def test_the_committed_page_is_what_the_records_give() -> None:
+    assert run_command(command.table, ["markdown=docs/recipe.md", "check=true"]) == 0
