@@ -182,7 +182,7 @@ class Interface:
 def cameras_to_channels(frames: UInt8[np.ndarray, "*leading cameras H W 3"]) -> UInt8[np.ndarray, "*leading H W C"]:
     """Concatenates the frames of several cameras along the channel axis, camera by camera."""
     moved = np.moveaxis(frames, -4, -2)
-    return moved.reshape(*moved.shape[:-2], -1)
+    return moved.reshape(*moved.shape[:-2], moved.shape[-2] * moved.shape[-1])
 
 
 class LearnedPolicy(nn.Module):

@@ -8,7 +8,7 @@ from smidgen.data_collection.manifest import MAX_IMAGE_SIZE
 from smidgen.runtime.errors import UserError, unknown_name
 from smidgen.runtime.settings import PathText
 
-FORMAT_NAMES = ("robomimic",)
+FORMAT_NAMES = ("robomimic", "lerobot")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from smidgen.data_collection.formats import robomimic
+from smidgen.data_collection.formats import lerobot, lerobot_reader, robomimic
 from smidgen.data_collection.formats.clip import ClipSet
 from smidgen.data_collection.formats.config import ExportConfig, ImportConfig
 from smidgen.data_collection.formats.from_store import (
@@ -43,6 +43,9 @@ class Format:
 
 FORMATS: dict[str, Format] = {
     "robomimic": Format(lambda clips, out, config: robomimic.write(clips, out), robomimic.matches, robomimic.read),
+    "lerobot": Format(
+        lambda clips, out, config: lerobot.write(clips, out), lerobot_reader.matches, lerobot_reader.read
+    ),
 }
 
 

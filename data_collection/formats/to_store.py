@@ -146,7 +146,9 @@ def _restored(path: Path, row: Mapping[str, Any], header: Mapping[str, Any], att
         return failed_attempt(row["seed"], row["error"] or "", header)
     clip = _next_clip(path, attempts, row["seed"])
     cameras = header["cameras"]
-    _require(path, clip, [*cameras], ["eef_state", "states", "phase", "is_success"])
+    _require(path, clip, [*cameras], ["phase", "is_success"])
+    # A column of no coordinates is left out by some formats.
+    nothing = np.empty((clip.num_steps, 0))
     return Episode(
         seed=row["seed"],
         success=row["success"],
@@ -154,8 +156,8 @@ def _restored(path: Path, row: Mapping[str, Any], header: Mapping[str, Any], att
         error=row["error"],
         frames=np.stack([clip.frames[camera] for camera in cameras], axis=1),
         actions=clip.actions,
-        eef_state=clip.columns["eef_state"],
-        states=clip.columns["states"],
+        eef_state=clip.columns.get(STATE, nothing),
+        states=clip.columns.get("states", nothing),
         phase=clip.columns["phase"].astype("<i2"),
         is_success=clip.columns["is_success"].astype(bool),
     )

@@ -4,9 +4,13 @@ import json
 import tracemalloc
 
 import h5py
+import imageio.v2 as imageio
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from smidgen.data_collection.data import main
+from smidgen.data_collection.formats.pictures import png
 from smidgen.data_collection.store import EpisodeStore
 
 NUM_STEPS, NUM_JOINTS = 3, 7
@@ -48,3 +52,35 @@ def write_foreign_robomimic(path, num_demos=3, rows=8, columns=8):
             demo["obs/robot0_eef_pos"] = np.zeros((NUM_STEPS, 1))
             demo["obs/joint_pos"] = actions
     return [frames for frames, _ in episodes], [actions for _, actions in episodes]
+
+
+def write_foreign_lerobot(root, video=False):
+    """Frames and actions of two episodes of the set that it writes, which share files, as LeRobot lays them out."""
+    rng = np.random.default_rng(0)
+    episodes = [random_episode(rng, rows=32, columns=32) for _ in range(2)]
+    camera = "observation.images.top"
+    shape = {"dtype": "video" if video else "image", "shape": [3, 32, 32], "names": ["channels", "height", "width"]}
+    joints = {"dtype": "float32", "shape": [NUM_JOINTS], "names": {"motors": [f"motor_{n}" for n in range(NUM_JOINTS)]}}
+    index = {"dtype": "int64", "shape": [1], "names": None}
+    features = {camera: shape, "action": joints, "observation.state": joints, "episode_index": index}
+    (root / "meta/episodes/chunk-000").mkdir(parents=True)
+    (root / "data/chunk-000").mkdir(parents=True)
+    info = {"codebase_version": "v3.0", "fps": 10, "robot_type": "arm", "features": features}
+    (root / "meta/info.json").write_text(json.dumps(info))
+    numbers = [pa.array(list(actions.astype(np.float32))) for _, actions in episodes]
+    table = {"action": pa.chunked_array(numbers), "observation.state": pa.chunked_array(numbers)}
+    table["episode_index"] = np.repeat([0, 1], NUM_STEPS)
+    rows = {"episode_index": [0, 1], "length": [NUM_STEPS, NUM_STEPS]}
+    stacked = np.concatenate([frames for frames, _ in episodes])
+    if video:
+        rows |= {f"videos/{camera}/{name}": [0, 0] for name in ("chunk_index", "file_index")}
+        rows[f"videos/{camera}/from_timestamp"] = [0.0, NUM_STEPS / 10]
+        path = root / f"videos/{camera}/chunk-000/file-000.mp4"
+        path.parent.mkdir(parents=True)
+        options = ["-qp", "0", "-preset", "ultrafast"]
+        imageio.mimwrite(path, stacked, fps=10, codec="libx264rgb", pixelformat="rgb24", output_params=options)
+    else:
+        table[camera] = [{"bytes": png(frame), "path": None} for frame in stacked]
+    pq.write_table(pa.table(table), root / "data/chunk-000/file-000.parquet")
+    pq.write_table(pa.table(rows), root / "meta/episodes/chunk-000/file-000.parquet")
+    return [frames for frames, _ in episodes], [actions.astype(np.float32) for _, actions in episodes]
