@@ -1,5 +1,5 @@
 """smidgen-data verify DIR | preview DIR [--out DIR] | datasheet DIR [--out DIR]
-smidgen-data export DIR format=robomimic|lerobot out=DIR | smidgen-data import PATH out=DIR [key=value ...]
+smidgen-data export DIR format=robomimic|lerobot|minari out=DIR | smidgen-data import PATH out=DIR [key=value ...]
 
 Small CPU variant: the command itself. Run time: seconds. Result: ``verify`` prints a summary of the set, or names
 the first altered file (exit code 2); ``preview`` writes a contact sheet, a counterfactual sheet and a video grid;
@@ -146,12 +146,12 @@ _EXCHANGES: dict[str, tuple[Callable[[list[str], str, str], None], str, str]] = 
     "export": (
         _export,
         "smidgen-data export DIR format=NAME out=DIR",
-        "Writes a data set and its counterfactual pairs for robomimic or LeRobot, frames lossless.",
+        "Writes a data set and its counterfactual pairs for robomimic, LeRobot or Minari, frames lossless.",
     ),
     "import": (
         _import,
         "smidgen-data import PATH out=DIR [key=value ...]",
-        "Reads a data set of robomimic or LeRobot v3.0 into an episode store and says what it lacks.",
+        "Reads a data set of robomimic, LeRobot v3.0 or Minari into an episode store and says what it lacks.",
     ),
 }
 _WRITERS: dict[str, tuple[Callable[[EpisodeStore, Path], list[Path]], str]] = {

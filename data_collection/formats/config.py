@@ -8,7 +8,7 @@ from smidgen.data_collection.manifest import MAX_IMAGE_SIZE
 from smidgen.runtime.errors import UserError, unknown_name
 from smidgen.runtime.settings import PathText
 
-FORMAT_NAMES = ("robomimic", "lerobot")
+FORMAT_NAMES = ("robomimic", "lerobot", "minari")
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,9 @@ class ExportConfig:
 
     format: str = field(metadata={"help": f"one of {', '.join(FORMAT_NAMES)}"})
     out: PathText = field(metadata={"help": "new directory for the demonstrations and the counterfactual pairs"})
+    minari_python: PathText = field(
+        default="python3", metadata={"help": "format=minari: a Python interpreter that has Minari 0.5.4"}
+    )
 
     def __post_init__(self) -> None:
         if self.format not in FORMAT_NAMES:

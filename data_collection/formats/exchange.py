@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from smidgen.data_collection.formats import lerobot, lerobot_reader, robomimic
+from smidgen.data_collection.formats import lerobot, lerobot_reader, minari, robomimic
 from smidgen.data_collection.formats.clip import ClipSet
 from smidgen.data_collection.formats.config import ExportConfig, ImportConfig
 from smidgen.data_collection.formats.from_store import (
@@ -42,9 +42,10 @@ class Format:
 
 
 FORMATS: dict[str, Format] = {
-    "robomimic": Format(lambda clips, out, config: robomimic.write(clips, out), robomimic.matches, robomimic.read),
-    "lerobot": Format(
-        lambda clips, out, config: lerobot.write(clips, out), lerobot_reader.matches, lerobot_reader.read
+    "robomimic": Format(lambda clips, out, _: robomimic.write(clips, out), robomimic.matches, robomimic.read),
+    "lerobot": Format(lambda clips, out, _: lerobot.write(clips, out), lerobot_reader.matches, lerobot_reader.read),
+    "minari": Format(
+        lambda clips, out, config: minari.write(clips, out, config.minari_python), minari.matches, minari.read
     ),
 }
 

@@ -1,7 +1,4 @@
-"""HDF5 files of others, read defensively: no link that leaves the file, no plug-in, no object, sizes before memory.
-
-The HDF5 library is C code that damaged files can crash, so :func:`survives_reading` lets a child process go first.
-"""
+"""HDF5 files of others, read defensively: no link that leaves the file, no plug-in, no object, sizes before memory."""
 
 from __future__ import annotations
 
@@ -15,6 +12,7 @@ import numpy as np
 
 from smidgen.data_collection.array_files import Array
 from smidgen.data_collection.formats.clip import MAX_CLIPS, MAX_NAMES, optional_library, require_clip_bytes
+from smidgen.data_collection.formats.pictures import decode
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import regular_file_size
 
@@ -25,6 +23,7 @@ _FILTERS = {"gzip", "lzf", "shuffle", "fletcher32", None}
 # Deflate's best ratio; what claims more was not written.
 _MAX_RATIO = 1032
 _SMALL_BYTES = 1 << 16
+_MAX_DEPTH = 8
 _KINDS = "biuf"
 _MAX_TEXT_BYTES = 1 << 26
 # What h5py is known to raise on damaged bytes.
@@ -148,3 +147,38 @@ def attribute(group: Any, name: str) -> Any:
         return None
     value = group.attrs[name]
     return value.item() if isinstance(value, np.generic) else value
+
+
+def leaves(member: Any, path: Path, name: str = "", depth: int = 0) -> dict[str, Any]:
+    """Every array below a group by its name in it (``a/b``), or the array itself by its own.
+
+    Raises:
+        UserError: If there are too many, or they are nested too deep: hard links can form a circle.
+    """
+    if not is_group(member):
+        return {name: member}
+    if depth > _MAX_DEPTH or len(member) > MAX_NAMES:
+        raise UserError(f"{path}: {member.name!s:.100} is nested more than {_MAX_DEPTH} deep, or has too many members")
+    found: dict[str, Any] = {}
+    for own, inner in members(member, path).items():
+        found |= leaves(inner, path, f"{name}/{own}" if name else own, depth + 1)
+    return found
+
+
+def read_rows(dataset: Any, num_rows: int, path: Path) -> Array:
+    """The first rows of an array that must have as many."""
+    shape = array_shape(dataset, path)
+    if not shape or shape[0] < num_rows:
+        raise UserError(f"{path}: {dataset.name!s:.100}: expected {num_rows} steps, got shape {shape}")
+    return read_array(dataset, path)[:num_rows]
+
+
+def read_pictures(dataset: Any, num_rows: int, size: tuple[int, int], path: Path) -> Array:
+    """Pictures stored as the bytes of PNG or JPEG files, one per row: uint8 (rows, H, W, 3)."""
+    of_bytes = optional_library("h5py").check_vlen_dtype(dataset.dtype) == np.uint8 and len(dataset.shape) == 1
+    if not of_bytes and len(array_shape(dataset, path)) != 2:
+        raise UserError(f"{path}: {dataset.name!s:.100}: expected encoded pictures")
+    if dataset.external or dataset.is_virtual or len(dataset) < num_rows:
+        raise UserError(f"{path}: {dataset.name!s:.100}: expected {num_rows} encoded pictures in this file")
+    require_clip_bytes(path, f"{dataset.name!s:.100}", num_rows * size[0] * size[1] * 3)
+    return np.stack([decode(path, np.asarray(dataset[row], np.uint8).tobytes(), size) for row in range(num_rows)])
