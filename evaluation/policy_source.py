@@ -13,7 +13,7 @@ from smidgen.envs.tasks import named_task
 from smidgen.evaluation.expert_policy import ExpertPolicy
 from smidgen.evaluation.record_schema import PolicyCard
 from smidgen.policies.checkpoint import recorded_facts
-from smidgen.policies.policy import Policy, load_policy, unknown_policy
+from smidgen.policies.policy import Policy, is_users_policy, load_policy, unknown_policy, users_module
 from smidgen.policies.policy_calls import PolicyCalls
 from smidgen.policies.registry import BASELINES, plays_back_demonstrations
 from smidgen.runtime.errors import UserError
@@ -29,7 +29,8 @@ class PolicySource:
     """Everything that a process needs to build a policy; small, hashable, and sent to every worker.
 
     Attributes:
-        spec: ``expert``, a baseline's name, a checkpoint's path, or ``their.module:Class``.
+        spec: ``expert``, a baseline's name, a checkpoint's path, ``their.module:Class``, ``process:COMMAND`` or
+            ``remote:HOST:PORT``.
         task: Name of the task, or ``their.module:Class`` of a user's, as a command line named it.
         train_demos: Training demonstrations, for the baselines that play back their statistics.
         transform: ``their.module:Class`` of a checkpoint's input transform, if it was trained with a user's.
@@ -50,7 +51,7 @@ class PolicySource:
             return "expert"
         if self.spec in BASELINES:
             return "baseline"
-        return "user" if is_class_spec(self.spec) and not os.path.exists(self.spec) else "checkpoint"
+        return "user" if is_users_policy(self.spec) else "checkpoint"
 
     @property
     def statistics_from(self) -> str | None:
@@ -112,7 +113,7 @@ class PolicySource:
         if self.kind == "expert":
             return self.task.partition(":")[0] if is_class_spec(self.task) else None
         if self.kind == "user":
-            return self.spec.partition(":")[0]
+            return users_module(self.spec)
         return self.transform.partition(":")[0] if self.transform and is_class_spec(self.transform) else None
 
     def pinned(self, card: PolicyCard) -> PolicySource:
@@ -203,4 +204,6 @@ def build_card(source: PolicySource, policy: Policy, name: str | None) -> Policy
         card["code"] = hash_modules(source.module)
     if source.kind == "user" and source.module is not None:
         card["files"] = hash_files(getattr(policy, "files", ()), source.module, f"policy {source.spec!r:.200}")
+    if source.kind == "user" and source.module is None:
+        card["files"] = dict(getattr(policy, "file_hashes", {}))
     return card

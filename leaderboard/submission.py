@@ -171,8 +171,11 @@ def _check_policy(record: Record, path: Path, checkpoint: Path | None, transform
     """The record's checkpoint, loaded and compared with what the record says about it; None for a user's policy."""
     if record["policy"]["kind"] == "user":
         spec = str(record["config"].get("policy"))
-        if not is_class_spec(spec):
-            raise UserError(f"{path}: field config.policy: expected their.module:Class, got {spec!r:.60}")
+        if PolicySource(spec, record["task"]).kind != "user":
+            raise UserError(
+                f"{path}: field config.policy: expected their.module:Class, process:COMMAND or remote:HOST:PORT, got "
+                f"{spec!r:.60}"
+            )
         return None
     source: PolicySource = record_source(record, path, checkpoint, transform=transform)
     link = policy_link(record, source, build_card(source, source.build(), record["policy"]["name"]))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from studies.bench.busy import busy_train_step
 from studies.bench.compiled import compiled
 from studies.bench.config import BenchConfig
+from studies.bench.foreign import foreign
 from studies.bench.loading import windows
 from studies.bench.network import growth, latency, train_memory, train_step, transforms
 from studies.bench.record import Row
@@ -20,6 +21,7 @@ BENCHMARKS: dict[str, Callable[[BenchConfig], list[Row]]] = {
     "transforms": transforms,
     "latency": latency,
     "compiled": compiled,
+    "foreign": foreign,
     "env_step": env_step,
     "env_cameras": env_cameras,
     "collect": collect_demonstrations,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import statistics
-import time
 from collections.abc import Callable
 from typing import Concatenate, ParamSpec
 
@@ -17,7 +16,7 @@ from smidgen.policies.transforms import TRANSFORMS
 from studies.bench.config import BenchConfig
 from studies.bench.peers import OURS, TrainingStep, absent, has_peer
 from studies.bench.record import Row, make_row
-from studies.bench.timing import alternate, peak_above_idle_mb
+from studies.bench.timing import alternate, call_ms, peak_above_idle_mb, percentile
 
 Rest = ParamSpec("Rest")
 
@@ -200,21 +199,11 @@ def latency(config: BenchConfig) -> list[Row]:
         times_ms: dict[str, list[float]] = {name: [] for name in names}
         for _ in range(config.repeats):
             for name in names:
-                times_ms[name] += [_call_ms(predictors[name]) for _ in range(config.latency_calls)]
+                times_ms[name] += [call_ms(predictors[name]) for _ in range(config.latency_calls)]
     note = "" if peer in predictors else absent(peer)
     rows = []
-    for percentile, aim in ((50, ""), (99, "ours <= 25")):
-        figures = [_percentile(times_ms[name], percentile) for name in names]
-        name = f"latency: one observation, one thread, p{percentile}"
+    for part, aim in ((50, ""), (99, "ours <= 25")):
+        figures = [percentile(times_ms[name], part) for name in names]
+        name = f"latency: one observation, one thread, p{part}"
         rows.append(make_row(name, "ms", *figures, peer=peer, goals=("ratio >= 5", aim), note=note))
     return rows
-
-
-def _call_ms(function: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    function()
-    return (time.perf_counter() - started) * 1e3
-
-
-def _percentile(values: list[float], percentile: int) -> float:
-    return float(torch.tensor(values).quantile(percentile / 100))

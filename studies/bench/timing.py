@@ -9,8 +9,10 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+import numpy as np
 
 PROBE = "studies.bench.memory"
 
@@ -48,6 +50,18 @@ def seconds_of(function: Callable[[], object], calls: int = 1) -> float:
         return time.perf_counter() - started
     finally:
         gc.enable()
+
+
+def call_ms(function: Callable[[], object]) -> float:
+    """Wall milliseconds of one call."""
+    started = time.perf_counter()
+    function()
+    return (time.perf_counter() - started) * 1e3
+
+
+def percentile(values: Sequence[float], part: int) -> float:
+    """The value that so many per cent of the values are below, interpolated."""
+    return float(np.percentile(values, part))
 
 
 def resident_mb(field: str) -> float:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.errors import unknown_name
-from smidgen.runtime.files import directory_lock, write_json_atomic
+from smidgen.runtime.files import directory_lock, read_json, write_json_atomic
 from smidgen.runtime.settings import PathText
 from studies.bench.record import machine
 from studies.reliability.tally import Tally, read_tally
@@ -66,6 +66,18 @@ def fuzz(config: FuzzConfig) -> dict[str, Tally]:
     return done
 
 
+def write_record(config: FuzzConfig, done: dict[str, Tally]) -> None:
+    """Writes the record; readers that were not asked keep what an earlier record of the same form says of them."""
+    tallies = {name: tally.to_json() for name, tally in done.items()}
+    path = Path(config.record)
+    if path.exists() and (before := read_json(path))["form"] == config.form:
+        tallies = {name: tallies.get(name, before["readers"].get(name)) for name in READERS}
+        tallies = {name: tally for name, tally in tallies.items() if tally is not None}
+    is_complete = all(tally["inputs"] >= FORMS[config.form] for tally in tallies.values())
+    found = {"form": config.form, "complete": is_complete, "machine": machine(), "readers": tallies}
+    write_json_atomic(path, found)
+
+
 def _body(arguments: list[str]) -> None:
     if wants_help(arguments):
         print(command_help(USAGE, SUMMARY, FuzzConfig))
@@ -73,10 +85,7 @@ def _body(arguments: list[str]) -> None:
     config = compose_config(FuzzConfig, arguments)
     done = fuzz(config)
     if config.record:
-        tallies = {name: tally.to_json() for name, tally in done.items()}
-        is_complete = all(tally.inputs >= FORMS[config.form] for tally in done.values())
-        found = {"form": config.form, "complete": is_complete, "machine": machine(), "readers": tallies}
-        write_json_atomic(config.record, found)
+        write_record(config, done)
     faults = [f"{name}: input {index}: {fault}" for name, tally in done.items() for index, fault in tally.faults]
     if faults:
         raise RuntimeError("\n".join(["a reader neither read nor refused:", *faults]))

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import random
+import socket
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from smidgen.evaluation.collapse import CollapseMonitor
 from smidgen.evaluation.fixed_part import read_curve
 from smidgen.evaluation.policy_source import PolicySource, build_card, policy_identity
 from smidgen.policies.checkpoint import CARD_NAME, MODEL_NAME, load_checkpoint, save_checkpoint
+from smidgen.policies.foreign_policy import checked_card
 from smidgen.policies.learned_policy import Interface, LearnedPolicy
 from smidgen.policies.perceiver import PerceiverConfig
 from smidgen.policies.perceiver_policy import PerceiverPolicyConfig
+from smidgen.policies.wire import PREFIX, PROTOCOL, Message, WireError, encode, receive
+from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import sha256_bytes
 from smidgen.runtime.user_modules import is_class_spec
 from smidgen.training.optimiser import build_optimiser, optimiser_tensors
@@ -25,7 +32,7 @@ from smidgen.training.run_directory import RESUME_NAME, ResumePoint, RunDirector
 from tests.fuzz.containers import spoil_safetensors
 from tests.fuzz.data_readers import HEADER, data_set_files
 from tests.fuzz.hostile import CANARY, KEYS, NAMES, TEXTS
-from tests.fuzz.mutations import hostile_value, spoil_json, spoil_json_file, spoil_place, to_bytes
+from tests.fuzz.mutations import hostile_value, spoil_bytes, spoil_json, spoil_json_file, spoil_place, to_bytes
 from tests.fuzz.reader import Case, Files, Reader, files_below
 
 STEP = 3
@@ -242,9 +249,61 @@ def _read_resume(folder: Path, words: tuple[str, ...]) -> None:
         restore(folder, point, *_trainee(), CollapseMonitor())
 
 
+_CARD_FIELDS: dict[str, Any] = {"protocol": PROTOCOL, "name": "act", "observes": ["frames"], "files": {"a": "ab" * 32}}
+_MESSAGE = Message("ok", _CARD_FIELDS, {"actions": np.zeros((2, 3)), "frames": np.zeros(4, dtype=np.uint8)})
+
+
+@functools.cache
+def _message_files() -> Files:
+    return {"message": encode(_MESSAGE)}
+
+
+def _spoil_message(rng: random.Random, valid: Files) -> Case:
+    content = valid["message"]
+    magic, header_bytes, body_bytes = PREFIX.unpack(content[: PREFIX.size])
+    header, body = content[PREFIX.size :][:header_bytes], content[PREFIX.size + header_bytes :]
+    kind = rng.randrange(4)
+    if kind == 0:
+        return Case({"message": spoil_bytes(rng, content)})
+    if kind == 1:
+        lengths = (rng.choice((header_bytes, 0, 1, 2**31, 2**32 - 1)), rng.choice((body_bytes, 0, 2**40, 2**64 - 1)))
+        return Case({"message": PREFIX.pack(magic, *lengths) + header + body})
+    if kind == 2:
+        fields = json.loads(header)
+        array = rng.choice(list(fields["arrays"].values()))
+        array[rng.choice(("dtype", "shape"))] = rng.choice(
+            (rng.choice(("O", "U1000000000", "f8", "u1", "V8")), [rng.choice(_SIZES)] * rng.choice((1, 2, 8, 9, 1000)))
+        )
+        header = to_bytes(rng, fields)
+    else:
+        header = spoil_json_file(rng, header)
+    return Case({"message": PREFIX.pack(magic, len(header), len(body)) + header + body})
+
+
+def _read_message(folder: Path, words: tuple[str, ...]) -> None:
+    ours, theirs = socket.socketpair()
+    content = (folder / "message").read_bytes()
+    # A socket holds only so much that nobody has read.
+    sender = threading.Thread(target=_send_and_close, args=(theirs, content))
+    sender.start()
+    try:
+        with ours:
+            checked_card(receive(ours, limit_s=5).fields)
+    except WireError as error:
+        raise UserError(f"{folder}: {error}") from error
+    finally:
+        sender.join()
+
+
+def _send_and_close(connection: socket.socket, content: bytes) -> None:
+    with connection, contextlib.suppress(OSError):
+        connection.sendall(content)
+
+
 POLICY_READERS: dict[str, Reader] = {
     "checkpoint card": Reader(checkpoint_files, _spoil_card, read_policy, ("{folder}",)),
     "safetensors": Reader(checkpoint_files, _spoil_model, lambda folder, words: load_checkpoint(folder)),
     "policy": Reader(_spec_files, _spoil_spec, read_policy, ("{folder}/run",), _named_module),
+    "policy message": Reader(_message_files, _spoil_message, _read_message),
     "resume point": Reader(_resume_files, _spoil_resume, _read_resume),
 }
