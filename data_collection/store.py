@@ -11,6 +11,7 @@ Layout: ``manifest.json`` (header and rows; its SHA-256 identifies the set), ``e
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 from collections.abc import Mapping, Sequence
@@ -55,11 +56,17 @@ class EpisodeStore:
         directory: Its directory.
         manifest: The validated ``manifest.json``.
         sha256: SHA-256 of ``manifest.json``; through the hashes in it, it identifies every byte of the set.
+        cameras: Cameras whose frames its episodes and pairs have, in that order; the manifest's by default.
     """
 
     directory: Path
     manifest: dict[str, Any]
     sha256: str
+    cameras: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.cameras:
+            object.__setattr__(self, "cameras", tuple(self.manifest["cameras"]))
 
     @classmethod
     def open(cls, directory: Path | str, verify: bool = True) -> EpisodeStore:
@@ -103,6 +110,23 @@ class EpisodeStore:
                 path = self._episodes / episode_directory_name(row["seed"]) / EPISODE_SIDECAR
                 raise UserError(f"{path} contradicts {MANIFEST_NAME}: altered?")
 
+    def filmed_by(self, cameras: Sequence[str]) -> EpisodeStore:
+        """The same set with the frames of some of its cameras, in the given order.
+
+        Raises:
+            UserError: If it lacks one, or one is named twice.
+        """
+        filmed = ", ".join(self.manifest["cameras"])
+        for camera in cameras:
+            if camera not in self.manifest["cameras"]:
+                raise UserError(
+                    f"{self.directory} has no frames of camera {camera!r:.60}, only of {filmed}; choose among these, "
+                    "or collect again with cameras=[...]"
+                )
+        if not cameras or len(set(cameras)) < len(cameras):
+            raise UserError(f"expected different cameras among {filmed}, got {', '.join(cameras) or 'none'}")
+        return dataclasses.replace(self, cameras=tuple(cameras))
+
     @property
     def seeds(self) -> tuple[int, ...]:
         """Seeds of all attempts, ascending."""
@@ -123,7 +147,8 @@ class EpisodeStore:
         Raises:
             UserError: If the set has no such seed, or a file does not match the manifest.
         """
-        return read_episode(self._episodes, self.manifest, self._row(seed))
+        episode = read_episode(self._episodes, self.manifest, self._row(seed))
+        return dataclasses.replace(episode, frames=episode.frames[:, self._places])
 
     def counterfactuals(self, seeds: Sequence[int]) -> dict[str, Array]:
         """The counterfactual pairs of several attempts, concatenated.
@@ -140,6 +165,8 @@ class EpisodeStore:
             raise UserError(f"{self._episodes}: cue poses have different lengths {sorted(lengths)}: altered?")
         joined = {name: np.concatenate([part[name] for _, part in full]) for name in COUNTERFACTUALS_LAYOUT}
         counts = [len(part["step"]) for _, part in full]
+        for name in ("frames", "frames_moved", "frames_hidden"):
+            joined[name] = joined[name][:, :, self._places]
         joined["seed"] = np.repeat(np.array([seed for seed, _ in full], dtype=np.int64), counts)
         return joined
 
@@ -162,6 +189,16 @@ class EpisodeStore:
         num_steps = max(map(len, actions))
         padded = np.stack([np.pad(one, ((0, num_steps - len(one)), (0, 0)), mode="edge") for one in actions])
         return DemoStatistics(mean_action=np.concatenate(actions).mean(axis=0), time_mean_SA=padded.mean(axis=0))
+
+    @functools.cached_property
+    def _places(self) -> slice | list[int]:
+        """Where the cameras are on the frames' axis: as a slice where they can be, which copies nothing."""
+        places = [self.manifest["cameras"].index(camera) for camera in self.cameras]
+        step = places[1] - places[0] if len(places) > 1 else 1
+        end = places[0] + step * len(places)
+        return (
+            slice(places[0], end if end >= 0 else None, step) if places == list(range(places[0], end, step)) else places
+        )
 
     @property
     def _episodes(self) -> Path:

@@ -11,9 +11,12 @@ from smidgen.evaluation.held_out_predictions import spread_steps
 from smidgen.evaluation.policy_source import PolicySource, build_card
 from smidgen.evaluation.protocol import SPLITS
 from smidgen.evaluation.record_schema import PolicyCard
-from smidgen.policies.checkpoint import read_checkpoint_card
+from smidgen.policies.checkpoint import Card, read_checkpoint_card
 from smidgen.policies.policy import Policy
+from smidgen.policies.registry import stored_kind
 from smidgen.runtime.errors import UserError
+
+_TWIN = "expected the same network, trained on the same task with hide_cue=true"
 
 
 def open_twin(
@@ -30,15 +33,31 @@ def open_twin(
     source.check()
     if source.kind != "checkpoint" or demos is None:
         raise UserError(f"expected a checkpoint as twin= and demos=DIR, got twin={config.twin} demos={config.demos}")
-    trained_on = read_checkpoint_card(config.twin)["task"]
-    if trained_on != task.name:
+    trained_on = read_checkpoint_card(config.twin)
+    if trained_on["task"] != task.name:
         raise UserError(
-            f"twin {config.twin} was trained on task {trained_on!r:.60}, policy {config.policy} is evaluated on "
-            f"{task.name!r}; expected the same network, trained on the same task with hide_cue=true"
+            f"twin {config.twin} was trained on task {trained_on['task']!r:.60}, policy {config.policy} is evaluated "
+            f"on {task.name!r}; {_TWIN}"
         )
+    if PolicySource(config.policy, config.task).kind == "checkpoint":
+        _require_same_network(config, trained_on, read_checkpoint_card(config.policy))
     card = build_card(source, source.build(), None)
     require_disjoint(card, demos, train_demos)
     return source.pinned(card)
+
+
+def _require_same_network(config: EvalConfig, twin: Card, policy: Card) -> None:
+    kinds, sizes, cameras = (
+        (stored_kind(twin["config"]), stored_kind(policy["config"])),
+        (twin["image_size"], policy["image_size"]),
+        (", ".join(twin["cameras"]), ", ".join(policy["cameras"])),
+    )
+    for key, (twins, ours) in {"policy": kinds, "image_size": sizes, "cameras": cameras}.items():
+        if twins != ours:
+            raise UserError(
+                f"twin {config.twin} was trained with {key}={twins!s:.60}, policy {config.policy} with "
+                f"{key}={ours!s:.60}; {_TWIN}"
+            )
 
 
 def open_demonstrations(directory: str | None, task: str) -> EpisodeStore | None:
@@ -90,6 +109,7 @@ def _why_unmeasured(policy: Policy, env_spec: EnvSpec, demos: EpisodeStore | Non
         return "the policy observes privileged state, which demonstrations do not store"
     seen = (list(demos.manifest["cameras"]), demos.manifest["image_size"])
     wanted = (list(env_spec.cameras), env_spec.image_size)
-    if "frames" in policy.observes and seen != wanted:
+    fits = set(wanted[0]) <= set(seen[0]) and seen[1] == wanted[1]
+    if "frames" in policy.observes and not fits:
         return f"the demonstrations were filmed with {seen}, the policy sees {wanted}"
     return ""

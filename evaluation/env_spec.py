@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from smidgen.data_collection.store import EpisodeStore
+from smidgen.envs.specs import TaskSpec
 from smidgen.envs.tasks import TASKS, named_task
 from smidgen.envs.user_tasks import task_code_sha256
 from smidgen.evaluation.policy_source import PolicySource
-from smidgen.policies.checkpoint import read_checkpoint_card
+from smidgen.policies.checkpoint import Card, read_checkpoint_card
+from smidgen.policies.learned_policy import Interface
 from smidgen.runtime.action_spec import OTHER
 from smidgen.runtime.errors import UserError
 
@@ -65,6 +67,7 @@ def find_env_spec(source: PolicySource, image_size: int = 0, demos: str | None =
             )
         require_our_actions(card["action_spec"], source.spec)
         task = task_of_file(card["task"], source.task, f"{source.spec} was trained with")
+        require_interface(card, named_task(task), source.spec)
         return EnvSpec(task, tuple(card["cameras"]), card["image_size"])
     directory = demos or source.train_demos
     shown = {} if directory is None else EpisodeStore.open(directory, verify=False).manifest
@@ -101,6 +104,27 @@ def require_our_actions(action_spec: Mapping[str, Any], who: str) -> None:
             f"{who} has imported actions ({foreign[0]!r:.60}, ...) in units of their own: no environment here executes "
             "them, so there is no closed loop; smidgen-train measures them on held-out episodes (metrics.jsonl)"
         )
+
+
+def require_interface(card: Card, task: TaskSpec, who: str) -> None:
+    """Refuses a checkpoint whose actions or states are not those of its task, such as one trained on imported data.
+
+    Args:
+        card: The checkpoint's card.
+        task: The task to run it on, of the same name.
+        who: The checkpoint.
+
+    Raises:
+        UserError: If they differ.
+    """
+    interface, cure = Interface.from_json(card), "train it on demonstrations that smidgen-collect made"
+    if interface.action != task.action:
+        got, expected = ", ".join(interface.action.names), ", ".join(task.action.names)
+        others = " with other bounds or kinds" if got == expected else ""
+        raise UserError(f"{who} gives actions ({got:.100}){others}, task {task.name} takes ({expected}); {cure}")
+    got, expected = ", ".join(interface.eef_state_names), ", ".join(task.eef_state_names)
+    if card["config"].get("use_eef_state") and got != expected:
+        raise UserError(f"{who} sees states ({got:.100}), task {task.name} has ({expected}); {cure}")
 
 
 def task_of_file(name: str, given: str, who: str) -> str:

@@ -37,6 +37,7 @@ class HeldOutItem:
     """One held-out demonstration and the steps to predict; a twin predicts the pairs with the cue hidden.
 
     ``demos_sha256`` is the hash of the demonstrations when the evaluation began; None if it does not matter.
+    ``cameras`` are those that the policy sees; empty for all of the demonstrations'.
 
     If the policy fails, the answer contains the failure; without ``keep_going`` it is an error.
     """
@@ -47,12 +48,13 @@ class HeldOutItem:
     steps: tuple[int, ...]
     is_twin: bool = False
     demos_sha256: str | None = None
+    cameras: tuple[str, ...] = ()
     keep_going: bool = field(default=True, compare=False)
 
 
 @functools.lru_cache(maxsize=1)
-def open_store(directory: str, sha256: str | None = None) -> EpisodeStore:
-    """The process's held-out demonstrations, which the command has already verified.
+def open_store(directory: str, sha256: str | None = None, cameras: tuple[str, ...] = ()) -> EpisodeStore:
+    """The process's held-out demonstrations, which the command has already verified, as the cameras saw them.
 
     Raises:
         UserError: If they no longer have the expected hash.
@@ -60,7 +62,7 @@ def open_store(directory: str, sha256: str | None = None) -> EpisodeStore:
     store = EpisodeStore.open(directory, verify=False)
     if sha256 is not None and store.sha256 != sha256:
         raise UserError(f"{directory} changed while a policy was being evaluated on it; run the same command again")
-    return store
+    return store.filmed_by(cameras or store.cameras)
 
 
 def spread_steps(store: EpisodeStore, num_windows: int) -> dict[int, tuple[int, ...]]:
@@ -91,7 +93,7 @@ def predict_episode(item: HeldOutItem) -> dict[str, Any]:
     Raises:
         UserCodeError: If the policy fails and ``keep_going`` is false.
     """
-    store, calls = open_store(item.demos, item.demos_sha256), open_policy(item.source)
+    store, calls = open_store(item.demos, item.demos_sha256, item.cameras), open_policy(item.source)
     try:
         with generators_kept():
             seed_generators(item.seed)

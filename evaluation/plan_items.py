@@ -87,6 +87,7 @@ def held_out_items(plan: Plan, is_twin: bool = False) -> dict[Path, HeldOutItem]
             steps,
             is_twin,
             demos_sha256=plan.demos.sha256,
+            cameras=plan.demos.cameras,
             keep_going=plan.config.keep_going,
         )
         for seed, steps in plan.steps.items()

@@ -114,6 +114,11 @@ def policy_to_json(config: LearnedPolicyConfig) -> dict[str, Any]:
     return {_KIND: config.kind} | values
 
 
+def stored_kind(settings: Mapping[str, Any]) -> str:
+    """The kind of policy that stored settings are of."""
+    return str(settings.get(_KIND, DEFAULT))
+
+
 def policy_from_json(value: Mapping[str, Any], source: str = "policy", field: str = "") -> LearnedPolicyConfig:
     """Reads the output of :func:`policy_to_json`, with exact type checks.
 

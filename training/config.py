@@ -12,7 +12,7 @@ from smidgen.policies.choose_transform import ORIGINAL_RULE, OUR_RULE, RULES, In
 from smidgen.policies.learned_policy import LearnedPolicyConfig
 from smidgen.policies.registry import DEFAULT, TRAINED, architecture, policy_to_json
 from smidgen.runtime.errors import UserError, unknown_name
-from smidgen.runtime.flat_config import flat_fields, nested, part, stored_values
+from smidgen.runtime.flat_config import flat_fields, later, nested, part, stored_values
 from smidgen.runtime.settings import PathText
 from smidgen.training.optimiser import OPTIMISERS, SCHEDULES
 from smidgen.training.recipe import NoRecipe, Recipe
@@ -87,6 +87,7 @@ class TrainConfig:
     seed: int = field(default=0, metadata={"help": "seed of initial weights and order of windows"})
     device: str = field(default="cpu", metadata={"help": "cpu, cuda, auto"})
     num_threads: int = field(default=0, metadata={"help": "CPU threads; 0: PyTorch's choice (recorded)"})
+    cameras: tuple[str, ...] = later((), "cameras of the data set that the policy sees, in this order; empty: all")
     auto: AutoInput | NoInput = part(AutoInput)
     recipe: Recipe | NoRecipe = part(Recipe)
     policy: LearnedPolicyConfig = part(architecture(DEFAULT))
@@ -94,6 +95,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         # Hydra passes lists; a frozen config must not contain mutable values.
         object.__setattr__(self, "betas", tuple(self.betas))
+        object.__setattr__(self, "cameras", tuple(self.cameras))
         self.check()
 
     @classmethod

@@ -141,7 +141,7 @@ def prepare(config: TrainConfig) -> Preparation:
     device = resolve_device(config.device)
     split = split_episodes(config)
     code = transform_code(config)
-    interface = Interface.from_json(split.store.manifest)
+    interface = Interface.from_json({**split.store.manifest, "cameras": split.store.cameras})
     shape = (config.policy.num_frames, config.policy.horizon, config.policy.frame_stride)
     windows = Windows(split.store, split.seeds, *shape)
     choice = choose_input(config, windows, interface)
@@ -180,13 +180,16 @@ def split_episodes(config: TrainConfig) -> Split:
     """Opens and verifies the data sets, and splits their successful episodes.
 
     Raises:
-        UserError: If a file is damaged, there are too few episodes, or the two data sets are incompatible.
+        UserError: If a file is damaged, there are too few episodes, a camera is missing, or the two data sets are
+            incompatible.
     """
     store = EpisodeStore.open(config.demos, verify=True)
+    store = store.filmed_by(config.cameras or store.cameras)
     seeds = tuple(store.training_seeds)
     if config.validation:
         other = EpisodeStore.open(config.validation, verify=True)
         _require_same_kind(store, other)
+        other = other.filmed_by(store.cameras)
         if shared := sorted(set(seeds) & set(other.training_seeds)):
             raise UserError(
                 f"validation {config.validation} shares seed {shared[0]} with {config.demos}; collect other seeds"
@@ -203,12 +206,18 @@ def split_episodes(config: TrainConfig) -> Split:
 
 
 def _require_same_kind(store: EpisodeStore, other: EpisodeStore) -> None:
-    for key in ("task", "action_spec", "cameras", "image_size", "eef_state_names", "environment"):
-        if store.manifest[key] != other.manifest[key]:
+    for key in ("task", "action_spec", "image_size", "eef_state_names", "environment"):
+        ours, theirs = _without_cameras(store.manifest[key]), _without_cameras(other.manifest[key])
+        if ours != theirs:
             raise UserError(
-                f"{other.directory}: {key} is {str(other.manifest[key])[:60]}, but {str(store.manifest[key])[:60]} in "
-                f"{store.directory}; validate on a compatible data set"
+                f"{other.directory}: {key} is {str(theirs)[:60]}, but {str(ours)[:60]} in {store.directory}; validate "
+                "on a compatible data set"
             )
+
+
+def _without_cameras(value: Any) -> Any:
+    """A manifest's entry, an environment without its cameras: of these, only those that the policy sees matter."""
+    return {name: each for name, each in value.items() if name != "cameras"} if isinstance(value, dict) else value
 
 
 def resolve_device(name: str) -> str:

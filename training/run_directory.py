@@ -24,6 +24,7 @@ from typing_extensions import TypedDict
 
 from smidgen.evaluation.collapse import CollapseMonitor
 from smidgen.policies.learned_policy import LearnedPolicy
+from smidgen.policies.registry import stored_kind
 from smidgen.runtime.differences import differences
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import (
@@ -200,6 +201,12 @@ def require_free_or_same(path: Path, asked: Mapping[str, Any]) -> None:
         # Round-tripped through JSON, so that a tuple equals the list that it became.
         there = found.get(part)
         changed = differences(there if isinstance(there, dict) else {}, json.loads(canonical_json(asked[part])))
+        kinds = [stored_kind(each) for each in (there if isinstance(there, dict) else {}, asked[part])]
+        if part == "settings" and kinds[0] != kinds[1]:
+            raise UserError(
+                f"{path} holds a run with policy={kinds[0]:.60}, requested policy={kinds[1]}; choose another out= or "
+                "delete it"
+            )
         if changed:
             values = [f"{each.path} (there {each.there!r:.80}, requested {each.here!r:.80})" for each in changed]
             raise UserError(

@@ -5,10 +5,11 @@ import shutil
 
 import numpy as np
 import pytest
-from collection_fakes import breaks_off, fails, tree
+from collection_fakes import breaks_off, fails, fake_config, open_fake_collector, tree
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from smidgen.data_collection.collect import collect
 from smidgen.data_collection.episode import COUNTERFACTUALS_LAYOUT
 from smidgen.data_collection.store import EpisodeStore
 from smidgen.runtime.errors import UserError
@@ -47,6 +48,30 @@ def test_an_episode_holds_what_was_seen_and_commanded(finished_set):
     assert episode.is_success[-3:].all()
     assert episode.outcome["first_success_step"] == int(np.argmax(episode.is_success)) + 1
     assert set(episode.phase) == {0, 1}
+
+
+def test_some_cameras_are_a_view_of_the_files(tmp_path):
+    config = fake_config(tmp_path / "set", episodes=1, cameras=("agentview", "sideview", "frontview"))
+    store = collect(config, open_fake_collector).store
+    frames = store.episode(0).frames
+    for cameras, places in (
+        (["sideview"], [1]),
+        (["agentview", "frontview"], [0, 2]),
+        (["frontview", "sideview", "agentview"], [2, 1, 0]),
+        (["sideview", "agentview"], [1, 0]),
+    ):
+        seen = store.filmed_by(cameras)
+        assert seen.cameras == tuple(cameras)
+        assert isinstance(seen.episode(0).frames, np.memmap)
+        np.testing.assert_array_equal(seen.episode(0).frames, frames[:, places])
+        for name in ("frames", "frames_moved", "frames_hidden"):
+            np.testing.assert_array_equal(
+                seen.counterfactuals([0])[name], store.counterfactuals([0])[name][:, :, places]
+            )
+    with pytest.raises(
+        UserError, match="set has no frames of camera 'birdview', only of agentview, sideview, frontview"
+    ):
+        store.filmed_by(["birdview"])
 
 
 def test_statistics_pad_shorter_episodes_with_their_last_action(finished_set):

@@ -1,5 +1,6 @@
 """Which task is run and which frames are seen, where the command line does not say."""
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -15,7 +16,8 @@ from smidgen.evaluation.config import EvalConfig
 from smidgen.evaluation.evaluate import main
 from smidgen.evaluation.plan import make_plan
 from smidgen.policies.checkpoint import save_checkpoint
-from smidgen.policies.learned_policy import Interface, LearnedPolicy
+from smidgen.policies.cnn import CnnConfig
+from smidgen.policies.learned_policy import Interface, LearnedPolicy, LearnedPolicyConfig
 from smidgen.policies.perceiver_policy import PerceiverPolicyConfig
 from smidgen.runtime.errors import UserError
 
@@ -31,10 +33,12 @@ def held_out(tmp_path_factory: pytest.TempPathFactory) -> str:
     return out
 
 
-def checkpoint(directory: Path, demos: str, **changes: Any) -> str:
+def checkpoint(directory: Path, demos: str, config: LearnedPolicyConfig = SMALL, **changes: Any) -> str:
     torch.manual_seed(0)
-    manifest = json.loads((Path(demos) / "manifest.json").read_text()) | changes
-    save_checkpoint(directory, LearnedPolicy(SMALL, Interface.from_json(manifest)), {})
+    manifest = json.loads((Path(demos) / "manifest.json").read_text())
+    task = get_task(changes.get("task", "lift"))
+    own = {"action_spec": task.action.to_json(), "eef_state_names": task.eef_state_names}
+    save_checkpoint(directory, LearnedPolicy(config, Interface.from_json(manifest | own | changes)), {})
     return str(directory)
 
 
@@ -88,3 +92,36 @@ def test_a_twin_of_another_task_is_named(tmp_path: Path, held_out: str) -> None:
         UserError, match=r"twin .*twin was trained on task 'stack', policy .*run is evaluated on 'lift'"
     ):
         make_plan(EvalConfig(policy=policy, out="nowhere", demos=held_out, twin=twin))
+
+
+def test_a_twin_of_another_kind_or_with_other_eyes_is_named(tmp_path: Path, held_out: str) -> None:
+    policy = checkpoint(tmp_path / "run", held_out)
+    cnn = CnnConfig(width=2, hidden_dim=4, horizon=4, num_frames=2)
+    for name, twin, complaint in (
+        ("cnn", checkpoint(tmp_path / "cnn", held_out, cnn), "policy=cnn, policy .*run with policy=perceiver"),
+        ("front", checkpoint(tmp_path / "front", held_out, cameras=["frontview"]), "cameras=frontview, .*=sideview"),
+        ("large", checkpoint(tmp_path / "large", held_out, image_size=32), "image_size=32, policy .*image_size=16"),
+    ):
+        with pytest.raises(UserError, match=f"twin .*{name} was trained with {complaint}; expected the same network"):
+            make_plan(EvalConfig(policy=policy, out="nowhere", demos=held_out, twin=twin))
+
+
+@pytest.mark.parametrize(
+    ("use_eef_state", "changes", "complaint"),
+    [
+        (True, {"eef_state_names": ["x_m"]}, r"run sees states \(x_m\), task lift has \(x_m, .*gripper_opening_m\)"),
+        (False, {"eef_state_names": ["x_m"]}, ""),
+        (False, {"action_spec": get_task("speck_4").action.to_json()}, r"run gives actions \(x_m, y_m, z_m\), task "),
+        (False, {"action_spec": get_task("door").action.to_json()}, "with other bounds or kinds, task lift takes"),
+    ],
+)
+def test_states_and_actions_of_another_task_are_refused_before_the_first_episode(
+    use_eef_state: bool, changes: dict[str, Any], complaint: str, tmp_path: Path, held_out: str
+) -> None:
+    config = dataclasses.replace(SMALL, use_eef_state=use_eef_state)
+    policy = checkpoint(tmp_path / "run", held_out, config, **changes)
+    if not complaint:
+        assert seen(policy)[0] == "lift"
+        return
+    with pytest.raises(UserError, match=complaint):
+        seen(policy)

@@ -12,7 +12,9 @@ import torch
 from fake_lift import FakeLift, open_fake_collector
 
 from smidgen.data_collection.collect import collect
+from smidgen.data_collection.collector import Collector
 from smidgen.data_collection.config import CollectConfig
+from smidgen.data_collection.experts import EXPERTS
 from smidgen.data_collection.store import EpisodeStore
 from smidgen.evaluation import held_out_predictions
 from smidgen.evaluation.config import EvalConfig
@@ -201,3 +203,43 @@ def test_long_curves_are_thinned(run_directory: Path, demos: EpisodeStore, tmp_p
     curve = make_plan(settings(long, tmp_path, demos)).fixed["training_curve"]
     assert len(curve) <= 400
     assert (curve[0]["step"], curve[-1]["step"]) == (0, 999)
+
+
+class TwoEyes(FakeLift):
+    """Another camera sees the same in less light."""
+
+    def render_frames(self) -> np.ndarray:
+        frames = super().render_frames()
+        for index, camera in enumerate(self.cameras):
+            frames[index] //= 2 if camera == "sideview" else 1
+        return frames
+
+
+def open_two_eyes(config: CollectConfig) -> Collector:
+    env = TwoEyes(config.task, config.cameras, config.image_size)
+    return Collector(env, EXPERTS[config.task](env.task.action), config)
+
+
+def test_a_policy_is_measured_on_its_own_cameras_of_demonstrations_that_have_more(tmp_path: Path) -> None:
+    stores = {}
+    for name, cameras in {"both": ("agentview", "sideview"), "side": ("sideview",), "front": ("frontview",)}.items():
+        config = {"out": str(tmp_path / name), "episodes": 3, "split": "validation", "image_size": 16, "workers": 0}
+        collected = collect(CollectConfig(task="lift", cameras=cameras, **config), open_two_eyes)  # type: ignore[arg-type]
+        stores[name] = collected.store
+    policy = save_run_of(CnnConfig(width=2, hidden_dim=4, horizon=3), tmp_path / "run", stores["side"], seeds=[0])
+    made: list[tuple[str, ...]] = []
+
+    def make(task: str, cameras: tuple[str, ...], image_size: int) -> FakeLift:
+        made.append(cameras)
+        return TwoEyes(task, cameras, image_size)
+
+    records = {
+        name: read_record(evaluate(settings(policy, tmp_path / f"of_{name}", store), make)[0])
+        for name, store in stores.items()
+    }
+    assert set(made) == {("sideview",)}
+    assert records["both"]["config"]["cameras"] == ["sideview"]
+    measures = {name: {**record["collapse"], "demos_sha256": ""} for name, record in records.items()}
+    assert measures["both"] == measures["side"]
+    assert measures["both"]["cue_slope"] is not None
+    assert "filmed with (['frontview'], 16)" in records["front"]["collapse"]["reasons"]["cue_slope"]

@@ -44,6 +44,8 @@ def _frame(goal: np.ndarray, step: int, num_cameras: int) -> np.ndarray:
     row, column = np.floor((goal[:2] + 0.5) * IMAGE_SIZE).astype(int)
     frame[:, row, column] = 255
     frame[:, 0, step % IMAGE_SIZE, 1] += 60
+    # The second camera sees the same in less light.
+    frame[1:] //= 2
     return frame
 
 
@@ -81,9 +83,10 @@ def _write_data_set(
     first_seed: int = 0,
     failed_seeds: tuple[int, ...] = (),
     num_cameras: int = 1,
+    **others: Any,
 ) -> Path:
-    """Writes a finished data set; episode lengths differ."""
-    header = {**HEADER, "cameras": ["front", "side"][:num_cameras]}
+    """Writes a finished data set; episode lengths differ, and ``others`` are fields of its header."""
+    header = {**HEADER, "cameras": ["front", "side"][:num_cameras], **others}
     rows = []
     for seed in range(first_seed, first_seed + num_episodes):
         rng = np.random.default_rng(seed)

@@ -78,6 +78,17 @@ def test_other_settings_are_refused_by_key(tmp_path):
         pass
 
 
+def test_a_run_of_another_kind_is_refused_by_its_kind_alone(tmp_path):
+    with RunDirectory.open(tmp_path / "run", {"policy": "cnn", "width": 2}, PLATFORM, {}):
+        pass
+    expected = r"run holds a run with policy=cnn, requested policy=perceiver; choose another out= or delete it$"
+    with (
+        pytest.raises(UserError, match=expected),
+        RunDirectory.open(tmp_path / "run", {"num_latents": 2}, PLATFORM, {}),
+    ):
+        pass
+
+
 def test_another_platform_is_refused_only_while_steps_are_left(tmp_path):
     with open_run(tmp_path / "run"):
         pass

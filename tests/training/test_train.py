@@ -41,6 +41,8 @@ def test_help_names_every_key_and_help_all_explains_it(monkeypatch, capsys):
         ("transform=fft", "unknown transform 'fft'; valid: "),
         ("learning_rate=1", "unknown key 'learning_rate'"),
         ("demos=nowhere", "nowhere does not exist"),
+        ("cameras=[side]", "dot has no frames of camera 'side', only of front; choose among these"),
+        ("cameras=[front,front]", "expected different cameras among front, got front, front"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(monkeypatch, capsys, tmp_path, data_set, change, message):

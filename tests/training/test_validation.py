@@ -111,7 +111,13 @@ def test_an_own_validation_set(tmp_path, tiny_config, write_data_set):
 
 
 @pytest.mark.parametrize(
-    ("options", "message"), [({"first_seed": 7}, "shares seed 7"), ({"num_cameras": 2}, "cameras is")]
+    ("options", "message"),
+    [
+        ({"first_seed": 7}, "shares seed 7"),
+        ({"task": "stack"}, "task is stack, but dot in"),
+        ({"eef_state_names": ["x_m", "y_m", "z_m", "yaw_rad"]}, "eef_state_names is .*yaw_rad.*, but .*opening_m"),
+        ({"cameras": ["side"]}, "other has no frames of camera 'front', only of side"),
+    ],
 )
 def test_a_validation_set_that_does_not_fit_is_refused(tmp_path, tiny_config, write_data_set, options, message):
     other = write_data_set(tmp_path / "other", num_episodes=2, **{"first_seed": 100, **options})
