@@ -11,9 +11,8 @@ from smidgen.evaluation.held_out_predictions import spread_steps
 from smidgen.evaluation.policy_source import PolicySource, build_card
 from smidgen.evaluation.protocol import SPLITS
 from smidgen.evaluation.record_schema import PolicyCard
-from smidgen.policies.checkpoint import Card, read_checkpoint_card
+from smidgen.policies.checkpoint import Card, policy_kind, read_checkpoint_card
 from smidgen.policies.policy import Policy
-from smidgen.policies.registry import stored_kind
 from smidgen.runtime.errors import UserError
 
 _TWIN = "expected the same network, trained on the same task with hide_cue=true"
@@ -48,7 +47,7 @@ def open_twin(
 
 def _require_same_network(config: EvalConfig, twin: Card, policy: Card) -> None:
     kinds, sizes, cameras = (
-        (stored_kind(twin["config"]), stored_kind(policy["config"])),
+        (policy_kind(twin), policy_kind(policy)),
         (twin["image_size"], policy["image_size"]),
         (", ".join(twin["cameras"]), ", ".join(policy["cameras"])),
     )

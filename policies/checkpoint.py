@@ -20,7 +20,7 @@ from torch import Tensor
 from typing_extensions import TypedDict
 
 from smidgen.policies.learned_policy import Interface, LearnedPolicy, LearnedPolicyConfig
-from smidgen.policies.registry import TRAINED, policy_from_json, policy_to_json, train_first
+from smidgen.policies.registry import TRAINED, policy_from_json, policy_to_json, stored_kind, train_first
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import atomic_directory, canonical_json, read_json, sha256_bytes, sha256_file
 from smidgen.runtime.flat_config import flat_values
@@ -120,6 +120,11 @@ def read_checkpoint_card(path: Path | str) -> Card:
     require_version(card, (SCHEMA_VERSION,), str(card_path), fix=fix)
     check_type(card, Card, str(card_path))
     return typing.cast(Card, card)
+
+
+def policy_kind(card: Card) -> str:
+    """The kind of a checkpoint's policy, such as ``perceiver``."""
+    return stored_kind(card["config"])
 
 
 def load_checkpoint(path: Path | str, expect_task: str | None = None, transform: str | None = None) -> LearnedPolicy:

@@ -27,14 +27,16 @@ from studies.claims.plan import PLAN_FILE, Plan
 from studies.claims.records import Records, read_records
 from studies.claims.report import claim_reports, effect_text, state_text
 from studies.claims.round_two import FOLDER, build_plan
-from studies.claims.tables import markdown
+from studies.claims.round_two_b import build_plan_b, read_both_rounds
+from studies.claims.tables import markdown, start_markdown
 from studies.claims.verdicts import Judged, judge_all
 
-MARKER = "claims-round-2"
+MARKER, START_MARKER = "claims-round-2", "claims-round-2b"
 USAGE = "python -m studies.claims [key=value ...]"
 SUMMARY = f"""\
 Computes the second round's verdicts from the records in DIR: on the terminal, as one self-contained HTML page, and as
-tables in a Markdown file, between its two markers <!-- {MARKER}:begin --> and <!-- {MARKER}:end -->."""
+tables in a Markdown file, between its two markers <!-- {MARKER}:begin --> and <!-- {MARKER}:end --> (those of plan 2b
+between the markers of {START_MARKER})."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,18 @@ def build_outputs(config: ReportConfig, plan: Plan, judged: dict[str, Judged], r
     if config.markdown:
         path = Path(config.markdown)
         tables = markdown(plan, judged, records, Path(config.results))
-        outputs[path] = replace_between_markers(read_text(path), tables, str(path), MARKER).encode()
+        document = replace_between_markers(read_text(path), tables, str(path), MARKER)
+        if f"<!-- {START_MARKER}:begin -->" in document:
+            document = replace_between_markers(document, start_tables(), str(path), START_MARKER)
+        outputs[path] = document.encode()
     return outputs
+
+
+def start_tables() -> str:
+    """The tables of plan 2b, from the repository's records."""
+    plan = build_plan_b()
+    records = read_both_rounds(plan)
+    return start_markdown(plan, judge_all(plan, records, {}), records)
 
 
 def report(arguments: list[str]) -> None:

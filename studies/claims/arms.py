@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from smidgen.policies.latent_start import LOCATED, PLAIN_LOOK, LookConfig
 from smidgen.policies.perceiver import PerceiverConfig
 from studies.claims.design import CLIP_NORM, MEASURE_EVERY, SETTLE_STEPS, SPARSE_AFTER, WARMUP_STEPS
 from studies.ladder.side_by_side import LadderTraining
@@ -16,7 +17,19 @@ GRIDS = {256: (1, 16, 16), 1024: (1, 32, 32), 3072: (3, 32, 32), 12_288: (3, 64,
 SMALL = PerceiverConfig(num_latents=8, latent_dim=32, num_layers=1, num_heads=2)
 # The leaderboard's network.
 LARGE = PerceiverConfig(num_latents=32, latent_dim=128, num_layers=4, num_heads=4)
-NETWORKS = {"": SMALL, "large": LARGE, "latents32": dataclasses.replace(SMALL, num_latents=32)}
+NETWORKS = {
+    "": SMALL,
+    "large": LARGE,
+    "latents32": dataclasses.replace(SMALL, num_latents=32),
+    "layers2": dataclasses.replace(SMALL, num_layers=2),
+}
+LOOKS = {
+    "": PLAIN_LOOK,
+    "located": LookConfig(latent_start=LOCATED),
+    "located10": LookConfig(latent_start=LOCATED, window_nats=10.0),
+    "gain4": LookConfig(query_gain=4.0),
+    "looks2": LookConfig(num_cross_attentions=2),
+}
 NOISE: dict[str, Any] = {"background": "noise", "noise_sd": 0.1, "num_train": 256, "num_held_out": 64}
 DATA: dict[str, dict[str, Any]] = {
     "one_token": {"kind": "one_token"},
@@ -45,6 +58,7 @@ class Arm:
         attention: ``softmax``, or ``without_uniform``: each weight less that of uniform attention.
         lrs: Learning rates that the search begins with.
         rate_of: Another arm whose rate this one takes; empty: it searches for its own.
+        look: Where its latents start looking, and how often they look.
     """
 
     data: LadderConfig
@@ -53,6 +67,7 @@ class Arm:
     attention: str = SOFTMAX
     lrs: tuple[float, ...] = ()
     rate_of: str = ""
+    look: LookConfig = PLAIN_LOOK
 
     @property
     def horizon(self) -> int:
@@ -78,6 +93,7 @@ class Cell:
         beta1: Of Adam.
         warmup_steps: Of the learning rate.
         rate_of: Arm whose rate this one takes.
+        look: One of ``LOOKS``.
     """
 
     transform: str
@@ -93,6 +109,7 @@ class Cell:
     beta1: float = 0.9
     warmup_steps: int = WARMUP_STEPS
     rate_of: str = ""
+    look: str = ""
 
     @property
     def name(self) -> str:
@@ -106,6 +123,7 @@ class Cell:
             self.attention: self.attention != SOFTMAX,
             f"beta{self.beta1:g}": self.beta1 != 0.9,
             f"warmup{self.warmup_steps}": self.warmup_steps != WARMUP_STEPS,
+            self.look: True,
         }
         return ".".join(part for part, is_named in parts.items() if part and is_named)
 
@@ -132,7 +150,13 @@ class Cell:
         )
         lrs = () if self.rate_of else self.lrs
         return Arm(
-            data=ladder, network=network, training=training, attention=self.attention, lrs=lrs, rate_of=self.rate_of
+            data=ladder,
+            network=network,
+            training=training,
+            attention=self.attention,
+            lrs=lrs,
+            rate_of=self.rate_of,
+            look=LOOKS[self.look],
         )
 
 

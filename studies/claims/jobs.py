@@ -50,11 +50,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Place:
-    """Where the records go, and where unfinished runs and costs are kept."""
+    """Where the records go, and where unfinished runs and costs are kept, under the name of the suite."""
 
     folder: Path
     scratch: Path
     costs: Path
+    suite: str = SUITE
 
 
 def chosen_rate(name: str, plan: Plan, records: Records) -> float | None:
@@ -100,7 +101,7 @@ def run_job(job: Job, place: Place) -> BlockRecord:
     runs, (wall_s, core_s) = run_block(job.arm, job.seeds, job.lr, scratch, stops_at_escape=job.block == TUNING)
     record = BlockRecord(arm=job.name, arm_sha256=arm_sha256(job.arm), block=job.block, lr=job.lr, runs=runs)
     write_record(place.folder, record)
-    append_cost(place.costs, SUITE, job.label, len(runs), wall_s, core_s)
+    append_cost(place.costs, place.suite, job.label, len(runs), wall_s, core_s)
     return record
 
 

@@ -52,7 +52,7 @@ class MeasuredRuns(SideBySide):
         self._spent_before = (0.0, 0.0)
         training = dataclasses.replace(arm.training, stop_at_escape=stops_at_escape)
         adapt = remove_uniform_part if arm.attention == WITHOUT_UNIFORM else None
-        super().__init__(arm.data, arm.network, training, seeds, [lr] * len(seeds), adapt=adapt)
+        super().__init__(arm.data, arm.network, training, seeds, [lr] * len(seeds), adapt=adapt, look=arm.look)
 
     @property
     def spent_s(self) -> tuple[float, float]:

@@ -102,16 +102,21 @@ class Plan:
         }
 
 
-def settle_plan(plan: Plan, folder: Path) -> None:
+def settle_plan(plan: Plan, folder: Path, path: Path | None = None) -> None:
     """Writes the plan; once there are records, what they rest on may not change.
 
     Contrasts, notes and arms may be added later; an arm that has records, a claim, and everything that all claims share
     may not change.
 
+    Args:
+        plan: The plan.
+        folder: Of the records.
+        path: Of the plan, if it is not ``plan.json`` beside the records.
+
     Raises:
         UserError: If there are records, and the plan beside them differs in what they rest on.
     """
-    path, new = folder / PLAN_FILE, plan.to_json()
+    path, new = path or folder / PLAN_FILE, plan.to_json()
     if path.exists() and any((folder / RUNS_FOLDER).glob("*/*.json")):
         difference = first_difference(read_json(path), new, {each.name for each in (folder / RUNS_FOLDER).iterdir()})
         if difference:

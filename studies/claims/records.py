@@ -15,7 +15,9 @@ from studies.claims.arms import Arm
 SCHEMA_VERSION = 1
 RUNS_FOLDER = "runs"
 TUNING = "tuning"
-ARM_PARTS = ("data", "network", "training")
+ARM_PARTS = ("data", "network", "training", "look")
+# A part that arms gained later; arms that leave it at its default keep their content.
+LATER_PARTS = ("look",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +82,8 @@ def arm_content(arm: Arm) -> dict[str, Any]:
     Configuration classes gain fields while a suite runs for hours; at its default a new one changes no arm.
     """
     content = {name: value for name, value in to_json(arm).items() if name not in ARM_PARTS}
-    return content | {part: _set_fields(getattr(arm, part)) for part in ARM_PARTS}
+    parts = {part: _set_fields(getattr(arm, part)) for part in ARM_PARTS}
+    return content | {part: fields for part, fields in parts.items() if fields or part not in LATER_PARTS}
 
 
 def arm_sha256(arm: Arm) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,11 +18,10 @@ from studies.claims.contrasts import Contrast
 from studies.claims.costs import COSTS_FILE, core_hours
 from studies.claims.jobs import Job, Place
 from studies.claims.notes import NOTES
-from studies.claims.plan import Plan, ordered_steps, settle_plan
+from studies.claims.plan import PLAN_FILE, Plan, ordered_steps, settle_plan
 from studies.claims.records import TUNING, BlockRecord, read_records
 
 FOLDER = Path("results/claims/round-2")
-SCRATCH = "claims-round-2"
 # Claims whose primary contrast takes ten seeds: what C7's rule would choose needs every pair of arms.
 AT_TEN_SEEDS = ("C7",)
 # In the order in which the claims' primary contrasts are run: what is cheap to decide first.
@@ -58,16 +58,28 @@ def run_to_the_horizon(arm: Arm) -> Arm:
 
 
 @dataclass(frozen=True)
-class RoundTwo:
-    """What ``smidgen-suite`` calls."""
+class Round:
+    """A plan as a suite, which is what ``smidgen-suite`` calls.
 
-    folder: Path = FOLDER
+    Attributes:
+        build: Makes the plan; a module's function, so that worker processes find it.
+        folder: Of the records.
+        plan_path: Of the plan.
+        suite: Name of its costs, and of its folder of unfinished runs.
+        report: Command that shows what came of it.
+    """
+
+    build: Callable[[], Plan]
+    folder: Path
+    plan_path: Path
+    suite: str
+    report: str = "python -m studies.claims"
 
     def place(self, config: SuiteConfig) -> Place:
         """Where records, unfinished runs and costs go; only records in the repository's folder enter its costs."""
         folder = Path(config.out) if config.out else self.folder
         costs = COSTS_FILE if folder == self.folder else folder / COSTS_FILE.name
-        return Place(folder, Path(config.scratch) / SCRATCH, costs)
+        return Place(folder, Path(config.scratch) / self.suite, costs, self.suite)
 
     def run(self, config: SuiteConfig) -> str:
         """Runs what is not there yet, in ``workers`` processes (0: in this one); any number of commands may share it.
@@ -75,22 +87,22 @@ class RoundTwo:
         Returns:
             What to say at the end.
         """
-        plan, place = build_plan(), self.place(config)
+        plan, place = self.build(), self.place(config)
         for name in config.arms:
             if name not in plan.arms:
                 raise unknown_name("arm", name, plan.arms)
-        settle_plan(plan, place.folder)
-        workers = [(config, index) for index in range(max(1, config.workers))]
+        settle_plan(plan, place.folder, None if config.out else self.plan_path)
+        workers = [(self, config, index) for index in range(max(1, config.workers))]
         for _ in map_unordered(_work, workers, config.workers):
             pass
-        return f"records: {place.folder}; verdicts: python -m studies.claims"
+        return f"records: {place.folder}; verdicts: {self.report}"
 
     def status(self, config: SuiteConfig) -> str:
         """What is done and what is not, arm by arm."""
-        plan, place = build_plan(), self.place(config)
+        plan, place = self.build(), self.place(config)
         records = read_records(place.folder, plan.arms)
         lines, num_done = [], 0
-        for name in config.arms or plan.arms:
+        for name in config.arms or dict.fromkeys(step.arm for step in plan.order):
             wanted = [step.block for step in plan.order if step.arm == name and step.block != TUNING]
             done = [block for block in wanted if block in {each.block for each in records.blocks.get(name, ())}]
             searched = ", ".join(f"{lr:g}" for lr in sorted(records.tuning(name)))
@@ -98,14 +110,14 @@ class RoundTwo:
             state = f"rate {rate:g}" if rate is not None else f"searching, {searched or 'not'} begun"
             num_done += len(done) == len(wanted)
             lines.append(f"  {len(done)}/{len(wanted)} blocks  {name}: {state}")
-        spent = core_hours(place.costs, jobs.SUITE)
+        spent = core_hours(place.costs, place.suite)
         head = f"{num_done} of {len(lines)} arms done in {place.folder}, {spent:.1f} core-hours so far"
         return "\n".join([head, *lines])
 
 
-def _work(worker: tuple[SuiteConfig, int]) -> None:
-    config, _ = worker
-    plan, place = build_plan(), RoundTwo().place(config)
+def _work(worker: tuple[Round, SuiteConfig, int]) -> None:
+    of_round, config, _ = worker
+    plan, place = of_round.build(), of_round.place(config)
     chosen = plan
     if config.arms:
         kept = {*config.arms, *(plan.arms[name].rate_of for name in config.arms)}
@@ -122,4 +134,4 @@ def outcome_line(job: Job, record: BlockRecord) -> str:
     return f"{job.label}: {len(escapes)} of {len(record.runs)} escaped{where}"
 
 
-ROUND_TWO = RoundTwo()
+ROUND_TWO = Round(build_plan, FOLDER, FOLDER / PLAN_FILE, jobs.SUITE)

@@ -36,6 +36,8 @@ def cost_key(arm: Arm) -> str:
     """What decides the cost of an arm's step."""
     network = arm.network
     parts = [arm.data.kind, str(num_tokens(arm)), f"{network.num_latents}x{network.latent_dim}x{network.num_layers}"]
+    if arm.look.num_cross_attentions > 1:
+        parts.append(f"{arm.look.num_cross_attentions} looks")
     return " ".join([*parts, network.transform, network.position_encoding, arm.attention])
 
 
@@ -76,11 +78,12 @@ def at_most_core_hours(arms: Mapping[str, Arm], order: Sequence[Step], path: Pat
 def main(arguments: list[str]) -> None:
     """Measures what is not in the file yet."""
     from studies.claims.round_two import FOLDER, build_plan
+    from studies.claims.round_two_b import build_plan_b
 
     torch.set_num_threads(1)
     path = FOLDER / FILE
     costs: dict[str, float] = read_json(path)["seconds_per_step_of_a_run"] if path.exists() else {}
-    kinds = {cost_key(arm): arm for arm in build_plan().arms.values()}
+    kinds = {cost_key(arm): arm for plan in (build_plan(), build_plan_b()) for arm in plan.arms.values()}
     for key, arm in kinds.items():
         if key not in costs:
             costs[key] = float(f"{step_cost_s(arm):.3g}")

@@ -56,10 +56,21 @@ def markdown(plan: Plan, judged: dict[str, Judged], records: Records, folder: Pa
     lines += ["", "### A forecast of the escape", "", FORECAST_TEXT, ""]
     lines += [markdown_table(FORECAST_HEAD, forecast_rows(folder)), "", _contrasts(forecast_contrasts(judged), records)]
     lines += ["", "### New hypotheses", "", _contrasts(new_contrasts(judged), records)]
-    arm_head = left("arm", "rate", "T0.5 of the four tuning runs, by rate", "learned", "never learned")
-    arms = [(each.name, each.rate, each.search, each.learned, each.never) for each in arm_reports(plan, records)]
-    lines += ["", "### Arms", "", markdown_table(arm_head, [[escape_markdown(part) for part in row] for row in arms])]
+    lines += ["", "### Arms", "", _arms(plan, records)]
     return "\n".join([*lines, "", "### Coverage of the intervals", "", _coverage(folder)])
+
+
+def start_markdown(plan: Plan, judged: dict[str, Judged], records: Records) -> str:
+    """Plan 2b, where a Perceiver starts looking: its contrasts and its arms, without verdicts."""
+    arms = {step.arm for step in plan.order}
+    done = f"{sum(bool(records.runs(arm)) for arm in arms)} of {len(arms)} arms so far."
+    return "\n".join([done, "", _contrasts(judged.values(), records), "", _arms(plan, records)])
+
+
+def _arms(plan: Plan, records: Records) -> str:
+    head = left("arm", "rate", "T0.5 of the four tuning runs, by rate", "learned", "never learned")
+    arms = [(each.name, each.rate, each.search, each.learned, each.never) for each in arm_reports(plan, records)]
+    return markdown_table(head, [[escape_markdown(part) for part in row] for row in arms])
 
 
 def _contrasts(judged: Iterable[Judged], records: Records) -> str:

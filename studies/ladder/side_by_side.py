@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from smidgen.policies.latent_start import PLAIN_LOOK, LookConfig
 from smidgen.policies.perceiver import Perceiver, PerceiverConfig
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import finite_or_none
@@ -109,7 +110,8 @@ def train_side_by_side(
 class SideBySide:
     """Runs in progress; those still in the batch are its rows.
 
-    Takes what :func:`train_side_by_side` takes, and ``adapt``, which may change every initial network in place.
+    Takes what :func:`train_side_by_side` takes, ``adapt``, which may change every initial network in place, and
+    ``look``: where the latents of every network start looking.
 
     Attributes:
         step: Steps taken.
@@ -126,15 +128,18 @@ class SideBySide:
         *,
         sharpness_iterations: int = 0,
         adapt: Callable[[Perceiver], None] | None = None,
+        look: LookConfig = PLAIN_LOOK,
     ) -> None:
         self.training = training
         self.sharpness_iterations = sharpness_iterations
         self.seeds, self.lrs = list(seeds), [float(lr) for lr in lrs]
         configs = {"data": asdict(data), "network": asdict(network), "training": asdict(training)}
-        self.settings = {**configs, "seeds": self.seeds, "lrs": self.lrs}
+        # Runs that were begun before there was a choice resume.
+        chosen = {} if look == PLAIN_LOOK else {"look": asdict(look)}
+        self.settings = {**configs, **chosen, "seeds": self.seeds, "lrs": self.lrs}
         sets = {seed: make_ladder(data, seed) for seed in dict.fromkeys(self.seeds)}
         own = [sets[seed] for seed in self.seeds]
-        networks = [initial_network(network, data.grid, sets[seed], seed) for seed in self.seeds]
+        networks = [initial_network(network, data.grid, sets[seed], seed, look) for seed in self.seeds]
         if adapt is not None:
             for each in networks:
                 adapt(each)
@@ -272,7 +277,9 @@ class SideBySide:
         self.rows = runs
 
 
-def initial_network(config: PerceiverConfig, grid: tuple[int, int, int], data: LadderData, seed: int) -> Perceiver:
+def initial_network(
+    config: PerceiverConfig, grid: tuple[int, int, int], data: LadderData, seed: int, look: LookConfig = PLAIN_LOOK
+) -> Perceiver:
     """A network with the seed's initial weights, its input fitted on the seed's pool.
 
     Args:
@@ -280,11 +287,12 @@ def initial_network(config: PerceiverConfig, grid: tuple[int, int, int], data: L
         grid: Frames, rows and columns of the data.
         data: The seed's data set.
         seed: Of the initial weights.
+        look: Where the latents start looking, and how often they look.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         channels, features = data.x_BNC.shape[2], data.y_BA.shape[1]
-        network = Perceiver(config, grid=grid, channels=channels, action_features=features)
+        network = Perceiver(config, grid=grid, channels=channels, action_features=features, look=look)
     network.fit_input(_frames(data.x_BNC, grid))
     return network
 

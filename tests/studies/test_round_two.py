@@ -14,11 +14,13 @@ import pytest
 import torch
 
 from smidgen.evaluation.collapse.escape import escape_step
+from smidgen.experiments.suite import SuiteConfig
+from smidgen.policies.latent_start import LookConfig
 from smidgen.policies.perceiver import Perceiver, PerceiverConfig
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import directory_lock
 from studies.claims import design, jobs, measuring
-from studies.claims.arms import WITHOUT_UNIFORM, Arm
+from studies.claims.arms import LOOKS, WITHOUT_UNIFORM, Arm
 from studies.claims.attention import remove_uniform_part
 from studies.claims.contrasts import Claim, slower
 from studies.claims.costs import append_cost, core_hours
@@ -28,6 +30,7 @@ from studies.claims.plan import Plan, Step, first_difference, settle_plan
 from studies.claims.rates import best_rate, rates_to_search
 from studies.claims.records import TUNING, BlockRecord, Records, Run, arm_sha256, read_records
 from studies.claims.round_two import FOLDER, build_plan
+from studies.claims.round_two_b import LEVERS, PLAN_PATH, ROUND_TWO_B, build_plan_b, read_both_rounds
 from studies.claims.settling import cut_when_settled
 from studies.claims.step_costs import cost_key
 from studies.ladder.escape import CONFIRM_STEPS, EscapeWatch, RunRecord
@@ -359,3 +362,64 @@ def test_a_measured_run_keeps_its_areas_and_thins_its_curve() -> None:
     assert len(kept.curve) <= measuring.NUM_CURVE_POINTS + 1
     assert arm_sha256(ARM) != arm_sha256(dataclasses.replace(ARM, attention=WITHOUT_UNIFORM))
     assert num_waiting(small_plan(), Records({})) == 3
+
+
+@pytest.mark.parametrize(
+    ("look", "network"),
+    [
+        (LOOKS["located"], NETWORK),
+        (LOOKS["gain4"], NETWORK),
+        (LOOKS["looks2"], dataclasses.replace(NETWORK, num_layers=2)),
+    ],
+)
+def test_an_arm_whose_latents_look_otherwise_is_another_arm_and_trains_otherwise(
+    look: LookConfig, network: PerceiverConfig
+) -> None:
+    plain = dataclasses.replace(ARM, network=network)
+    changed = dataclasses.replace(plain, look=look)
+    assert arm_sha256(plain) != arm_sha256(changed)
+    runs = [run_block(arm, (0, 1), 3e-3, Path("/nonexistent"))[0] for arm in (plain, changed)]
+    assert runs[0][0].curve != runs[1][0].curve
+
+
+def test_runs_side_by_side_that_look_otherwise_equal_runs_alone() -> None:
+    look = LookConfig(latent_start="located", query_gain=2.0, num_cross_attentions=2)
+    arm = dataclasses.replace(ARM, network=dataclasses.replace(NETWORK, num_layers=2), look=look)
+    together = run_block(arm, (0, 1), 3e-3, Path("/nonexistent"))[0]
+    alone = run_block(arm, (1,), 3e-3, Path("/nonexistent"))[0]
+    assert [step for step, _ in together[1].curve] == [step for step, _ in alone[0].curve]
+    assert together[1].curve[-1][1] == pytest.approx(alone[0].curve[-1][1], rel=1e-3)
+    assert together[0].curve != together[1].curve
+
+
+def test_plan_2b_changes_how_latents_look_and_nothing_else() -> None:
+    plan, second = build_plan_b(), build_plan()
+    assert not plan.claims
+    assert {step.arm for step in plan.order} == set(plan.arms) - set(second.arms)
+    assert all(plan.arms[name] == second.arms[name] for name in set(plan.arms) & set(second.arms))
+    assert len(plan.contrasts) == 2 * 2 * len(LEVERS)
+    for contrast in plan.contrasts.values():
+        slow, fast = (plan.arms[name] for name in contrast.terms)
+        assert (slow.look, slow.data, slow.horizon) == (LookConfig(), fast.data, fast.horizon)
+        same = dataclasses.replace(fast.network, num_latents=slow.network.num_latents)
+        assert same == slow.network
+        assert (fast.look != LookConfig()) != (fast.network.num_latents == 32)
+
+
+def test_the_committed_plan_2b_is_this_versions() -> None:
+    settled = json.loads(PLAN_PATH.read_text())
+    assert settled == json.loads(json.dumps(build_plan_b().to_json()))
+    assert sum(build_plan_b().at_most_core_hours.values()) <= 8
+    assert read_both_rounds(build_plan_b()).blocks.keys() <= build_plan_b().arms.keys()
+
+
+def test_plan_2b_runs_as_a_suite_of_its_own(tmp_path: Path) -> None:
+    config = SuiteConfig(suite="studies.claims:ROUND_TWO_B", out=str(tmp_path / "out"), scratch=str(tmp_path))
+    place = ROUND_TWO_B.place(config)
+    assert (place.suite, place.scratch) == ("claims-round-2b", tmp_path / "claims-round-2b")
+    first = ROUND_TWO_B.status(config).splitlines()
+    assert first[0].startswith(f"0 of {len({step.arm for step in build_plan_b().order})} arms done")
+    small = small_plan()
+    take_job(small, dataclasses.replace(place, costs=tmp_path / "costs.csv"))
+    assert core_hours(tmp_path / "costs.csv", "claims-round-2b") > 0
+    assert core_hours(tmp_path / "costs.csv", jobs.SUITE) == 0
