@@ -118,10 +118,9 @@ def require_interface(card: Card, task: TaskSpec, who: str) -> None:
         UserError: If they differ.
     """
     interface, cure = Interface.from_json(card), "train it on demonstrations that smidgen-collect made"
-    if interface.action != task.action:
-        got, expected = ", ".join(interface.action.names), ", ".join(task.action.names)
-        others = " with other bounds or kinds" if got == expected else ""
-        raise UserError(f"{who} gives actions ({got:.100}){others}, task {task.name} takes ({expected}); {cure}")
+    got, expected = ", ".join(interface.action.names), ", ".join(task.action.names)
+    if got != expected:
+        raise UserError(f"{who} gives actions ({got:.100}), task {task.name} takes ({expected}); {cure}")
     got, expected = ", ".join(interface.eef_state_names), ", ".join(task.eef_state_names)
     if card["config"].get("use_eef_state") and got != expected:
         raise UserError(f"{who} sees states ({got:.100}), task {task.name} has ({expected}); {cure}")

@@ -112,7 +112,6 @@ def test_a_twin_of_another_kind_or_with_other_eyes_is_named(tmp_path: Path, held
         (True, {"eef_state_names": ["x_m"]}, r"run sees states \(x_m\), task lift has \(x_m, .*gripper_opening_m\)"),
         (False, {"eef_state_names": ["x_m"]}, ""),
         (False, {"action_spec": get_task("speck_4").action.to_json()}, r"run gives actions \(x_m, y_m, z_m\), task "),
-        (False, {"action_spec": get_task("door").action.to_json()}, "with other bounds or kinds, task lift takes"),
     ],
 )
 def test_states_and_actions_of_another_task_are_refused_before_the_first_episode(
