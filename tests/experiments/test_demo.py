@@ -10,6 +10,7 @@ from smidgen.evaluation.records import read_record
 from smidgen.experiments import demo, side_by_side_training
 from smidgen.runtime.command_line import run_command
 from smidgen.runtime.errors import UserError
+from smidgen.training import train
 from studies.pages import side_by_side
 
 SMALL = ["demonstrations=3", "validation=2", "steps=3", "episodes=1", "videos=1", "workers=0"]
@@ -55,8 +56,26 @@ def test_a_training_that_fails_is_shown_with_its_last_lines(tmp_path: Path, caps
 def test_the_overview_says_what_will_happen(capsys: pytest.CaptureFixture[str]) -> None:
     text = demo.overview(demo.DemoConfig())
     assert all(word in text for word in ("collect", "train", "evaluate", "rank", "minutes", "outputs/demo"))
+    assert "side by side: raw and dft3d" in text
+    assert "side by side: posted and recommended" in demo.overview(demo.DemoConfig(pair="recommended"))
     assert run_command(demo.demo, ["--help"]) == 0
     assert "demonstrations=" in capsys.readouterr().out
+
+
+def test_both_pairs_train_what_they_are_named_after(capsys: pytest.CaptureFixture[str]) -> None:
+    settings = {
+        name: train.read_config(["demos=a", "out=b", *own])
+        for pair in demo.PAIRS.values()
+        for name, own in pair.items()
+    }
+    assert settings["raw"] == settings["recommended"]
+    assert settings["raw"].policy.network.standardise_after == "centre"
+    assert settings["dft3d"].policy.transform == "dft3d"
+    posted = settings["posted"].policy.network
+    assert (posted.transform, posted.position_encoding) == ("raw", "aliased")
+    assert (posted.standardise_before, posted.standardise_after) == ("none", "none")
+    assert run_command(demo.demo, ["pair=all"]) == 2
+    assert "unknown pair 'all'; valid: " in capsys.readouterr().err
 
 
 def test_the_last_row_of_a_run_is_read_as_it_grows(tmp_path: Path) -> None:
