@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,27 +20,17 @@ from smidgen.data_collection.collect import collect
 from smidgen.data_collection.config import CollectConfig
 from smidgen.evaluation.config import EvalConfig
 from smidgen.evaluation.evaluate import evaluate, summary_line
-from smidgen.evaluation.records import Record, read_record, record_path
+from smidgen.evaluation.records import read_record
 from smidgen.evaluation.video_files import video_folder
+from smidgen.experiments.demo_pairs import SUCCESS_IS_NOT_SIGHT, closing_words, runs_of
 from smidgen.experiments.side_by_side_training import train_side_by_side
-from smidgen.leaderboard.cells import verdict_phrase
 from smidgen.leaderboard.command import leaderboard
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
-from smidgen.runtime.errors import unknown_name
 from smidgen.runtime.places import require_outside
 from smidgen.runtime.settings import PathText
 
 TASK = "lift"
 BASELINES = ("expert", "random", "noop", "mean_action", "time_mean", "persistence")
-# As the idea was first posted: nothing standardised, Fourier positions over the flattened pixels, which repeat.
-POSTED = ("transform=raw", "position_encoding=aliased")
-# Of what has been measured, the best on raw pixels (docs/recipe.md).
-RECOMMENDED = ("transform=raw", "standardise_after=centre")
-# The two of a pair differ only in what is compared, and take the same number of steps.
-PAIRS: dict[str, dict[str, tuple[str, ...]]] = {
-    "transforms": {"raw": RECOMMENDED, "dft3d": ("transform=dft3d", "standardise_after=centre")},
-    "recommended": {"posted": POSTED, "recommended": RECOMMENDED},
-}
 
 
 @dataclass(frozen=True)
@@ -61,13 +51,12 @@ class DemoConfig:
     )
 
     def __post_init__(self) -> None:
-        if self.pair not in PAIRS:
-            raise unknown_name("pair", self.pair, PAIRS)
+        runs_of(self.pair)
 
     @property
     def runs(self) -> dict[str, tuple[str, ...]]:
         """Settings of both trainings, by name."""
-        return PAIRS[self.pair]
+        return runs_of(self.pair)
 
 
 def overview(config: DemoConfig) -> str:
@@ -82,13 +71,6 @@ def overview(config: DemoConfig) -> str:
 Training takes most of the time. On 2 CPU cores everything takes about 11 minutes, after the set-up.
 All output goes to {config.out}; if interrupted, run the same command again to resume.
 """
-
-
-SUCCESS_IS_NOT_SIGHT = (
-    "Why success is not sight: the cube starts within a few centimetres of the table's middle, so that a gripper that "
-    "always goes to the middle often closes around it. The verdict asks instead whether the output follows the cube: "
-    "the slope is 1 for a policy whose target moves as far as the cube does, and 0 for one that ignores it."
-)
 
 
 @contextmanager
@@ -151,27 +133,6 @@ def evaluate_policies(config: DemoConfig, training: Path, validation: Path, runs
     return results
 
 
-def closing_words(results: Path, runs: Iterable[str]) -> str:
-    """The table's conclusion in three sentences, computed from its records.
-
-    Args:
-        results: Directory of the records.
-        runs: Names of the two Perceivers.
-    """
-    records = {name: read_record(record_path(results, TASK, f"perceiver-{name}")) for name in runs}
-    rates = " and ".join(f"{name} succeeds in {_share(record)}" for name, record in records.items())
-    verdicts = " and ".join(f"{name} {verdict_phrase(record['collapse'])}" for name, record in records.items())
-    blind = read_record(record_path(results, TASK, "time_mean"))
-    return (
-        f"Of the two Perceivers, {rates} episodes. By the deciding slope, {verdicts}. Success alone does not show "
-        f"that: time_mean plays back the demonstrations' average without looking, and succeeds in {_share(blind)}."
-    )
-
-
-def _share(record: Record) -> str:
-    return f"{record['success']['k']} of {record['success']['n']}"
-
-
 def demo(arguments: list[str]) -> None:
     """Runs the demo."""
     if wants_help(arguments):
@@ -189,7 +150,7 @@ def demo(arguments: list[str]) -> None:
         results = evaluate_policies(config, training, validation, runs)
     with stage("4. rank"):
         leaderboard([f"results={results}"])
-    print(f"\n{closing_words(results, runs)}")
+    print(f"\n{closing_words(results, TASK, runs)}")
     print(f"\n{SUCCESS_IS_NOT_SIGHT}")
     print(f"\ndone in {(time.monotonic() - started) / 60:.1f} minutes; page: {config.out}/leaderboard.html", flush=True)
     print(f"videos: {video_folder(results)}; curves: tensorboard --logdir {config.out}/training")

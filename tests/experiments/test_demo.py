@@ -7,7 +7,7 @@ import imageio.v3 as iio
 import pytest
 
 from smidgen.evaluation.records import read_record
-from smidgen.experiments import demo, side_by_side_training
+from smidgen.experiments import demo, demo_pairs, side_by_side_training
 from smidgen.runtime.command_line import run_command
 from smidgen.runtime.errors import UserError
 from smidgen.training import train
@@ -65,7 +65,7 @@ def test_the_overview_says_what_will_happen(capsys: pytest.CaptureFixture[str]) 
 def test_both_pairs_train_what_they_are_named_after(capsys: pytest.CaptureFixture[str]) -> None:
     settings = {
         name: train.read_config(["demos=a", "out=b", *own])
-        for pair in demo.PAIRS.values()
+        for pair in demo_pairs.PAIRS.values()
         for name, own in pair.items()
     }
     assert settings["raw"] == settings["recommended"]
