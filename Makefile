@@ -47,10 +47,11 @@ types: $(STAMP) ## Mypy, on the installed package and the studies.
 	@$(BIN)/python -m pip install --quiet --no-index --no-deps --no-build-isolation --target build/installed .
 	@MYPYPATH=build/installed:. $(BIN)/mypy -p smidgen -p studies | sed 's|^build/installed/smidgen/||'
 
+# Tests start some hundred processes, each of which would compile the package anew if none may keep its bytecode.
 unit: $(STAMP) ## The tests alone (ARGS="-k lift -n 0" goes to pytest).
 	@echo "== pytest"
 	@$(BIN)/python install/browser.py
-	@$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lock: $(STAMP) ## Write the lock files anew (UPGRADE=1 moves every pin to the newest version allowed).
 	@$(BIN)/python -m pip install --quiet "uv>=0.5"

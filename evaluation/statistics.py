@@ -1,14 +1,15 @@
 """Intervals of success rates, tests of two policies on shared seeds, Holm's correction, and the power of a sample size.
 
 A rate is k successes out of n episodes, never a bare percentage. training_seeds.py handles several training seeds.
-A leaf module (only NumPy and SciPy), so that training and outside code may import it.
+A leaf module (only NumPy and SciPy), so that training and outside code may import it. Importing scipy.stats takes as
+long as NumPy and the simulator together, so what needs it does so itself: every process of an evaluation reads rates.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.stats import binom, binomtest
+from scipy.special import ndtri
 
 CONFIDENCE = 0.95
 SIGNIFICANCE = 0.05
@@ -33,8 +34,13 @@ def wilson_interval(k: int, n: int, confidence: float = CONFIDENCE) -> tuple[flo
     """
     if n < 1 or not 0 <= k <= n:
         raise ValueError(f"expected 0 <= k <= n and n >= 1, got k={k}, n={n}; pass counts of episodes")
-    interval = binomtest(k, n).proportion_ci(confidence_level=confidence, method="wilson")
-    return float(interval.low), float(interval.high)
+    if not 0 < confidence < 1:
+        raise ValueError(f"expected a confidence level in (0, 1), got {confidence}")
+    rate, quantile = k / n, float(ndtri(0.5 + 0.5 * confidence))
+    denominator = 2 * (n + quantile**2)
+    centre = (2 * n * rate + quantile**2) / denominator
+    half_width = quantile / denominator * math.sqrt(4 * n * rate * (1 - rate) + quantile**2)
+    return 0.0 if k == 0 else centre - half_width, 1.0 if k == n else centre + half_width
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -74,6 +80,8 @@ def exact_mcnemar(first: Mapping[int, bool], second: Mapping[int, bool]) -> tupl
     Source: Q. McNemar, "Note on the sampling error of the difference between correlated proportions",
         Psychometrika 12, 1947; exact form: binomial test on the discordant pairs.
     """
+    from scipy.stats import binomtest
+
     shared = first.keys() & second.keys()
     first_only = sum(first[seed] and not second[seed] for seed in shared)
     discordant = sum(first[seed] != second[seed] for seed in shared)
@@ -97,6 +105,8 @@ def mcnemar_power(first: float, second: float, num_seeds: int, significance: flo
     Returns:
         The power, summed over every number of discordant pairs.
     """
+    from scipy.stats import binom
+
     first_only, second_only = first * (1 - second), second * (1 - first)
     share = first_only + second_only
     if share == 0.0:
@@ -128,6 +138,8 @@ def minimum_detectable_drop(
     Raises:
         ValueError: If the rate is outside [0, 1], power or level is outside (0, 1), or there is no seed.
     """
+    from scipy.optimize import brentq
+
     if not (0 <= rate <= 1 and num_seeds >= 1 and 0 < power < 1 and 0 < significance < 1):
         raise ValueError(
             f"expected rate in [0, 1], num_seeds >= 1, power and significance in (0, 1), "

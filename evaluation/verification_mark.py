@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from scipy.stats import hypergeom
 from typing_extensions import TypedDict
 
 from smidgen.data_collection.outcome import OUTCOME_FIELDS
@@ -117,6 +116,9 @@ def catch_probability(record: Record, num_episodes: int, num_false: int) -> floa
     Returns:
         1 minus the chance that none of the false ones is drawn (hypergeometric).
     """
+    # It takes as long to import as NumPy and the simulator together.
+    from scipy.stats import hypergeom
+
     k, n = record["success"]["k"], record["success"]["n"]
     drawn = num_claimed_drawn(k, n - k, min(num_episodes, n))
     return float(1 - hypergeom.pmf(0, k, min(num_false, k), drawn))

@@ -13,7 +13,8 @@ same variance, with Student's quantile, so that it stays in [0, 1] (N. Dean and 
 interval methods for binomial proportions in clustered surveys", J. Survey Statistics and Methodology 3, 2015).
 tests/leaderboard/test_training_seeds.py simulates its coverage.
 
-A leaf module (only NumPy and SciPy), so that training and outside code may import it.
+A leaf module (only NumPy and SciPy), so that training and outside code may import it. Like statistics.py, it imports
+scipy.stats where that is needed.
 
 Shape suffixes: S training seeds, E test seeds, R bootstrap draws, T tasks.
 """
@@ -26,8 +27,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm, trim_mean
-from scipy.stats import t as student_t
 
 Array = NDArray[np.float64]
 
@@ -92,6 +91,9 @@ class Spread:
 
     def quantile(self, confidence: float) -> float:
         """Two-sided quantile of Student's distribution; the normal's if the degrees are infinite."""
+        from scipy.stats import norm
+        from scipy.stats import t as student_t
+
         tail = (1 - confidence) / 2
         is_normal = math.isinf(self.degrees_of_freedom)
         return float(norm.isf(tail) if is_normal else student_t.isf(tail, self.degrees_of_freedom))
@@ -162,6 +164,8 @@ def p_of_difference(first_SE: Array, second_SE: Array, num_draws: int = NUM_DRAW
     Raises:
         ValueError: If a recipe has only one training seed (use statistics.exact_mcnemar), or columns differ.
     """
+    from scipy.stats import t as student_t
+
     if min(len(first_SE), len(second_SE)) < 2 or first_SE.shape[1] != second_SE.shape[1]:
         raise ValueError(
             "expected two or more training seeds of each recipe on the same test seeds, "
@@ -186,6 +190,8 @@ def interquartile_mean(scores: Array) -> float:
     Source: R. Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical Precipice", NeurIPS 2021,
         arXiv:2108.13264.
     """
+    from scipy.stats import trim_mean
+
     return float(trim_mean(scores, TRIMMED_SHARE, axis=None))
 
 
@@ -202,6 +208,8 @@ def interquartile_interval(
     Returns:
         Percentiles of the draws, as in the source of :func:`interquartile_mean`.
     """
+    from scipy.stats import trim_mean
+
     generator = np.random.default_rng(BOOTSTRAP_SEED)
     drawn = [task[generator.integers(len(task), size=(num_draws, len(task)))] for task in scores]
     means_R = trim_mean(np.concatenate(drawn, axis=1), TRIMMED_SHARE, axis=1)

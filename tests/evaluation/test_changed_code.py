@@ -58,6 +58,9 @@ def code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name, text in PARTS.items():
         (folder / name).write_text(text)
     monkeypatch.syspath_prepend(str(folder))
+    # What is imported in the midst of an episode is the user's own affair: Python takes its bytecode for that of any
+    # source of the same size and second.
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
     yield folder
     for name in [name for name in sys.modules if name.startswith("reaching")]:
         del sys.modules[name]

@@ -27,6 +27,21 @@ def test_wilson_agrees_with_the_closed_form(counts: tuple[int, int]) -> None:
     assert 0 <= low <= k / n <= high <= 1
 
 
+@given(
+    st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))),
+    st.floats(0.01, 0.999),
+)
+def test_wilson_is_scipys_to_the_bit(counts: tuple[int, int], confidence: float) -> None:
+    interval = binomtest(*counts).proportion_ci(confidence_level=confidence, method="wilson")
+    assert wilson_interval(*counts, confidence) == (interval.low, interval.high)
+
+
+@pytest.mark.parametrize("confidence", [0.0, 1.0, 95.0, math.nan])
+def test_impossible_levels_are_refused(confidence: float) -> None:
+    with pytest.raises(ValueError, match=r"expected a confidence level in \(0, 1\)"):
+        wilson_interval(1, 2, confidence)
+
+
 def test_impossible_counts_are_refused() -> None:
     for k, n in ((0, 0), (-1, 5), (6, 5)):
         with pytest.raises(ValueError, match="expected 0 <= k <= n"):
