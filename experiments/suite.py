@@ -20,8 +20,7 @@ USAGE = "smidgen-suite [status] suite=MODULE:NAME [key=value ...]"
 SUMMARY = """
 Runs the unfinished jobs of a suite and writes each job's record as it finishes. After an interruption, run the same
 command again to resume. `status` lists finished jobs.
-In a checkout of the repository: suite=studies.claims:ROUND_TWO, suite=studies.first_round:ROUND_ONE,
-suite=studies.recipe:SCREEN.
+In a checkout of the repository: suite=studies.claims:ROUND_TWO, suite=studies.recipe:SCREEN.
 """
 
 

@@ -86,7 +86,7 @@ def _fsync(descriptor: int) -> None:
 
 
 @contextlib.contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
+def disk_errors(path: Path) -> Iterator[None]:
     """Turns disk errors that the user can fix into one line: a full disk, a directory without write permission."""
     try:
         yield
@@ -129,7 +129,7 @@ def write_atomic(path: Path | str, data: bytes, *, durable: bool = True) -> None
             holds a file whose name differs only in case.
     """
     path = Path(path)
-    with _disk_errors(path):
+    with disk_errors(path):
         _require_same_case(path)
         try:
             _write_and_rename(path, data, durable)
@@ -176,7 +176,7 @@ def atomic_directory(path: Path | str, *, replace: bool = False) -> Iterator[Pat
     if path.exists() and not replace:
         raise FileExistsError(f"{path} already exists")
     temporary = path.with_name(f"{TEMPORARY_PREFIX}{path.name}-{uuid.uuid4().hex}")
-    with _disk_errors(path):
+    with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.mkdir()
         try:
@@ -302,7 +302,7 @@ def directory_lock(directory: Path | str) -> Iterator[None]:
     directory = Path(directory)
     path = directory / LOCK_NAME
     with contextlib.ExitStack() as stack:
-        with _disk_errors(path):
+        with disk_errors(path):
             directory.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         stack.callback(os.close, descriptor)
@@ -311,7 +311,7 @@ def directory_lock(directory: Path | str) -> Iterator[None]:
         except BlockingIOError as error:
             raise UserError(f"another command is writing to {directory}; wait for it or choose another out=") from error
         except OSError as error:
-            with _disk_errors(path):
+            with disk_errors(path):
                 if error.errno not in _NOT_SUPPORTED:
                     raise
                 stack.enter_context(owner_lock(directory / OWNER_NAME))

@@ -20,11 +20,8 @@ from smidgen.data_collection.config import CollectConfig
 from smidgen.evaluation import shards
 from smidgen.evaluation.config import EvalConfig
 from smidgen.evaluation.evaluate import evaluate
-from smidgen.experiments.suite import SuiteConfig
 from smidgen.training.config import TrainConfig
 from smidgen.training.loop import train
-from studies.first_round import suite as suite_module
-from studies.first_round.suite import run_suite
 from tests.evaluation.fake_lift import FakeLift, open_fake_collector
 
 ROOT = Path(__file__).parents[1]
@@ -96,16 +93,6 @@ def test_an_evaluation_is_the_same_in_any_order_of_finishing(tmp_path, monkeypat
     plain, shuffled, stopped = in_any_order(run, shards, tmp_path, monkeypatch)
     assert plain == shuffled == stopped
     assert set(plain) == {"results/lift-expert.json", "results/videos/lift-expert-3000000.mp4"}
-
-
-def test_a_suite_is_the_same_in_any_order_of_finishing(tmp_path, monkeypatch):
-    def run(folder: Path) -> None:
-        places = {"out": str(folder / "out"), "scratch": str(folder / "scratch")}
-        suite = "studies.first_round:ROUND_ONE"
-        run_suite(SuiteConfig(suite=suite, form="smoke", workers=0, arms=("raw", "dft1d"), **places))
-
-    plain, shuffled, _ = in_any_order(run, suite_module, tmp_path, monkeypatch)
-    assert plain == shuffled
 
 
 CHAIN_IN_A_PROCESS = (

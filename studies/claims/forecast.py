@@ -31,7 +31,7 @@ from scipy import stats
 from smidgen.policies.perceiver import Perceiver, PerceiverConfig
 from smidgen.runtime.command_line import run_command
 from smidgen.runtime.files import write_json_atomic
-from studies.first_round.forms import build_form
+from smidgen.runtime.schemas import from_json
 from studies.first_round.records import ArmRecord, SeedRecord, read_suite
 from studies.ladder.side_by_side import initial_network
 from studies.synthetic import LadderConfig, make_ladder
@@ -119,14 +119,18 @@ def _absolute_sum(parts: Sequence[torch.Tensor]) -> float:
 
 def first_round_rows() -> list[dict[str, Any]]:
     """Forecast and escape of every run of the first round that plain Adam trained on up to 12,288 tokens."""
-    suite, form = read_suite(FIRST_ROUND), build_form("full")
-    rows = []
+    suite, rows = read_suite(FIRST_ROUND), []
     for name, record in suite.arms.items():
-        arm = form.arms[name]
-        if arm.training.optimiser != "adam" or arm.training.betas != (0.9, 0.999) or arm.data.num_tokens > MAX_TOKENS:
+        planned = suite.plan.arms[name]
+        data = from_json(LadderConfig, planned.data, name)
+        training = planned.training
+        if training["optimiser"] != "adam" or training["betas"] != [0.9, 0.999] or data.num_tokens > MAX_TOKENS:
             continue
-        lr = record.lr * arm.lr_scale
-        rows += [_row(record, run, arm.data, arm.network, lr, arm.training.warmup_steps) for run in record.seeds]
+        # The plan wrote down the policy's horizon and state as well: one target, frames only.
+        network = {key: value for key, value in planned.network.items() if key not in ("horizon", "state_dim")}
+        lr = record.lr * training.get("lr_scale", 1.0)
+        perceiver = from_json(PerceiverConfig, network, name)
+        rows += [_row(record, run, data, perceiver, lr, training["warmup_steps"]) for run in record.seeds]
         print(f"{name}: forecast", file=sys.stderr, flush=True)
     return rows
 

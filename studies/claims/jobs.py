@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from smidgen.runtime.errors import UserError
-from smidgen.runtime.files import directory_lock
+from smidgen.runtime.files import directory_lock, remove_leftovers
 from studies.claims.arms import Arm
 from studies.claims.costs import append_cost
 from studies.claims.design import BLOCKS, TUNING_SEEDS
@@ -25,7 +25,6 @@ from studies.claims.rates import best_rate, rates_to_search
 from studies.claims.records import TUNING, BlockRecord, Records, arm_sha256, read_records, record_path, write_record
 
 SUITE = "claims-round-2"
-WAIT_S = 15.0
 
 
 @dataclass(frozen=True)
@@ -119,20 +118,22 @@ def take_job(plan: Plan, place: Place) -> tuple[Job, BlockRecord] | None:
                 stack.enter_context(directory_lock(scratch))
             except UserError:
                 continue
-            if record_path(place.folder, job.name, job.block, job.lr).exists():
+            path = record_path(place.folder, job.name, job.block, job.lr)
+            if path.exists():
                 # Another process finished it since the records were read.
                 continue
+            remove_leftovers(path.parent, path.name)
             record = run_job(job, place)
             shutil.rmtree(scratch, ignore_errors=True)
             return job, record
     return None
 
 
-def work(plan: Plan, place: Place) -> Iterator[tuple[Job, BlockRecord]]:
-    """Takes jobs until the plan is done; waits where others hold all that can be run now."""
+def work(plan: Plan, place: Place, wait_s: float = 1.0) -> Iterator[tuple[Job, BlockRecord]]:
+    """Takes jobs until the plan is done; while other processes hold all open jobs, it looks again every ``wait_s``."""
     while num_waiting(plan, read_records(place.folder, plan.arms)):
         taken = take_job(plan, place)
         if taken is None:
-            time.sleep(WAIT_S)
+            time.sleep(wait_s)
         else:
             yield taken

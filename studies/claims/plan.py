@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from smidgen.runtime.errors import UserError
-from smidgen.runtime.files import read_json, write_json_atomic
+from smidgen.runtime.files import read_json, remove_leftovers, write_json_atomic
 from smidgen.runtime.schemas import to_json
 from studies.claims import design
 from studies.claims.arms import Arm
@@ -117,6 +117,7 @@ def settle_plan(plan: Plan, folder: Path, path: Path | None = None) -> None:
         UserError: If there are records, and the plan beside them differs in what they rest on.
     """
     path, new = path or folder / PLAN_FILE, plan.to_json()
+    remove_leftovers(path.parent, path.name)
     if path.exists() and any((folder / RUNS_FOLDER).glob("*/*.json")):
         difference = first_difference(read_json(path), new, {each.name for each in (folder / RUNS_FOLDER).iterdir()})
         if difference:

@@ -67,6 +67,7 @@ class Round:
         plan_path: Of the plan.
         suite: Name of its costs, and of its folder of unfinished runs.
         report: Command that shows what came of it.
+        wait_s: How long a worker waits before it looks again, while others hold all open jobs.
     """
 
     build: Callable[[], Plan]
@@ -74,6 +75,7 @@ class Round:
     plan_path: Path
     suite: str
     report: str = "python -m studies.claims"
+    wait_s: float = 15.0
 
     def place(self, config: SuiteConfig) -> Place:
         """Where records, unfinished runs and costs go; only records in the repository's folder enter its costs."""
@@ -82,20 +84,19 @@ class Round:
         return Place(folder, Path(config.scratch) / self.suite, costs, self.suite)
 
     def run(self, config: SuiteConfig) -> str:
-        """Runs what is not there yet, in ``workers`` processes (0: in this one); any number of commands may share it.
+        """Runs unfinished jobs in ``workers`` processes (0: in this one); any number of commands may share the work.
 
         Returns:
-            What to say at the end.
+            The closing message.
         """
         plan, place = self.build(), self.place(config)
         for name in config.arms:
             if name not in plan.arms:
                 raise unknown_name("arm", name, plan.arms)
         settle_plan(plan, place.folder, None if config.out else self.plan_path)
-        workers = [(self, config, index) for index in range(max(1, config.workers))]
-        for _ in map_unordered(_work, workers, config.workers):
+        for _ in map_unordered(self._work, [config] * max(1, config.workers), config.workers):
             pass
-        return f"records: {place.folder}; verdicts: {self.report}"
+        return f"records: {place.folder}; decisions: {self.report}"
 
     def status(self, config: SuiteConfig) -> str:
         """What is done and what is not, arm by arm."""
@@ -114,17 +115,13 @@ class Round:
         head = f"{num_done} of {len(lines)} arms done in {place.folder}, {spent:.1f} core-hours so far"
         return "\n".join([head, *lines])
 
-
-def _work(worker: tuple[Round, SuiteConfig, int]) -> None:
-    of_round, config, _ = worker
-    plan, place = of_round.build(), of_round.place(config)
-    chosen = plan
-    if config.arms:
-        kept = {*config.arms, *(plan.arms[name].rate_of for name in config.arms)}
-        order = tuple(step for step in plan.order if step.arm in kept)
-        chosen = Plan(claims=plan.claims, contrasts=plan.contrasts, arms=plan.arms, order=order)
-    for job, record in jobs.work(chosen, place):
-        print(outcome_line(job, record), file=sys.stderr, flush=True)
+    def _work(self, config: SuiteConfig) -> None:
+        plan, place = self.build(), self.place(config)
+        if config.arms:
+            kept = {*config.arms, *(plan.arms[name].rate_of for name in config.arms)}
+            plan = dataclasses.replace(plan, order=tuple(step for step in plan.order if step.arm in kept))
+        for job, record in jobs.work(plan, place, self.wait_s):
+            print(outcome_line(job, record), file=sys.stderr, flush=True)
 
 
 def outcome_line(job: Job, record: BlockRecord) -> str:

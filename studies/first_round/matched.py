@@ -1,4 +1,4 @@
-"""The figures beside a withdrawn verdict, measured from the arms' records and put into words."""
+"""The figures beside a withdrawn decision, measured from the arms' records and put into words."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from studies.first_round.wording import and_list, effect_interval, effect_value,
 
 
 def withdrawal_text(withdrawal: Withdrawal, suite: Suite) -> str:
-    """Why a verdict was withdrawn, what the records give instead and what they lack, as sentences."""
+    """Why a decision was withdrawn, what the records give instead and what they lack, as sentences."""
     parts = [withdrawal.reason]
     figures = [text for figure in withdrawal.figures if (text := figure_text(figure, suite))]
     if figures:

@@ -1,7 +1,4 @@
-"""The plan of a suite: arms, hypotheses and claims as they are written down before any run (``plan.json``).
-
-The suite builds a `Plan` in code, writes `Plan.to_json` before the first run and refuses to go on when the file
-differs; the verdicts are computed from the file and the arms' records alone.
+"""The plan of the first round: arms, hypotheses and claims as they were written down before any run (``plan.json``).
 
 What a comparison measures (`COMPARISON_KINDS`), with R(arm) the restricted mean escape time over the seeds, up to the
 smallest ``max_steps`` of the comparison's arms:
@@ -16,7 +13,7 @@ smallest ``max_steps`` of the comparison's arms:
   candidates of ``slow``: always raw) or ``coin``. Geometric mean over the data sets of R(baseline) / R(chosen); the
   coin's R is the geometric mean of both candidates. So above 1: the rule's regret is the lower one.
 
-What may be predicted of it (`PREDICTIONS`); the rule with its margins is `studies.first_round.verdicts.verdict`:
+What may be predicted of it (`PREDICTIONS`); `studies.first_round.decisions` has the rule with its margins:
 
 - ``slow_is_slower``: the ratio is at least 1.5 and its interval lies above 1 (the effect is there).
 - ``not_slower``: the mirror image, an effect that must be absent: it holds exactly where ``slow_is_slower`` fails.
@@ -121,7 +118,7 @@ class Plan:
     """Everything that is fixed before the runs.
 
     Attributes:
-        form: ``full`` or ``smoke``.
+        form: ``full``; a smaller form served as a test of the runner.
         seeds: Seeds of every arm, apart from the tuning seeds.
         tuning: How learning rates are chosen.
         max_steps: Most steps of any run.

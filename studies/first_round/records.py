@@ -1,7 +1,6 @@
-"""The arms' records: ``plan.json`` and ``arms/<arm>.json`` of one folder, checked against each other.
+"""Records of the arms, ``plan.json`` and ``arms/<arm>.json`` of one folder, checked against each other.
 
-A suite writes a record when an arm has finished; nothing in it depends on the clock or the host. Every departure from
-the schema, and every contradiction between record and plan, is refused with the file's name and the field.
+A file that departs from the schema, or a record that contradicts the plan, is refused with its name and the field.
 """
 
 from __future__ import annotations
@@ -12,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from smidgen.runtime.errors import UserError
-from smidgen.runtime.files import read_json, write_json_atomic
-from smidgen.runtime.schemas import from_json, refuse, require_version, to_json
+from smidgen.runtime.files import read_json
+from smidgen.runtime.schemas import from_json, refuse, require_version
 from studies.first_round.plan import ArmPlan, Plan
 from studies.first_round.survival import EscapeTimes
 from studies.first_round.withdrawals import Withdrawal, read_withdrawals
@@ -95,15 +94,10 @@ class ArmRecord:
         require_version(value, (SCHEMA_VERSION,), source)
         return from_json(cls, value, source)
 
-    def to_json(self) -> dict[str, Any]:
-        """The record as JSON; `from_json` gives it back."""
-        record: dict[str, Any] = to_json(self)
-        return record
-
 
 @dataclass(frozen=True)
 class Suite:
-    """A plan, the records of the arms that have finished, and the verdicts that were withdrawn since."""
+    """A plan, the records of the arms that have finished, and the decisions that were withdrawn since."""
 
     plan: Plan
     arms: dict[str, ArmRecord]
@@ -124,38 +118,26 @@ class Suite:
 
 
 def read_suite(folder: Path | str) -> Suite:
-    """Reads a suite's plan, its records and, where there is one, its list of withdrawn verdicts.
+    """Reads a suite's plan, its records and, where there is one, its list of withdrawn decisions.
 
     Raises:
         UserError: If the folder or the plan is missing, or a file is not valid; the message names file and field.
     """
     folder = Path(folder)
     if not (folder / PLAN_FILE).is_file():
-        raise UserError(f"no {PLAN_FILE} in {folder}; pass results=DIR, the folder that smidgen-suite writes to")
+        raise UserError(f"no {PLAN_FILE} in {folder}; pass results=DIR, the folder of the first round's records")
     plan = Plan.from_json(read_json(folder / PLAN_FILE), str(folder / PLAN_FILE))
     arms = {}
     for path in sorted((folder / ARMS_FOLDER).glob("*.json")):
         record = ArmRecord.from_json(read_json(path), str(path))
-        check_arm_record(record, plan, str(path))
+        _check_arm_record(record, plan, str(path))
         if path.stem != record.arm:
             refuse(str(path), "arm", f"{path.stem} (the file's name)", record.arm)
         arms[record.arm] = record
     return Suite(plan, arms, read_withdrawals(folder, plan))
 
 
-def write_arm_record(folder: Path | str, record: ArmRecord, plan: Plan) -> Path:
-    """Checks a record and writes it to its place, whole or not at all.
-
-    Raises:
-        UserError: If it contradicts the plan, or the disk is full.
-    """
-    path = Path(folder) / ARMS_FOLDER / f"{record.arm}.json"
-    check_arm_record(record, plan, str(path))
-    write_json_atomic(path, record.to_json())
-    return path
-
-
-def check_arm_record(record: ArmRecord, plan: Plan, source: str) -> None:
+def _check_arm_record(record: ArmRecord, plan: Plan, source: str) -> None:
     """Checks that a record agrees with the plan and with itself.
 
     Raises:

@@ -1,20 +1,18 @@
-"""Escape times: Kaplan-Meier curves, restricted means, and effects between arms with an interval over seeds.
+"""Escape times: restricted means, and effects between arms with an interval over seeds.
 
 A run that never escapes is right-censored at its last step. The restricted mean escape time up to tau is the area under
-the Kaplan-Meier curve from 0 to tau: with every run censored at tau at the earliest, simply the mean of min(T, tau).
+the Kaplan-Meier curve from 0 to tau; if no run is censored before tau, it is the mean of min(T, tau).
 
-Intervals. An effect is a weighted sum of log restricted means (a log ratio has weights 1 and -1). Its standard error is
-a bootstrap's over seeds: whole seeds are drawn, together for all arms that ran the same seeds. Arms that share a seed
-share its data and what is drawn from it, so that their times go up and down together, and drawing them together keeps
-that; where they do not correlate, nothing is lost. With ten seeds the bootstrap's own percentiles are too narrow, so
-the interval is the estimate +- Student's quantile with n - 1 degrees of freedom times the standard error, which is
-multiplied by sqrt(n / (n - 1)) (Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, sections 6.2 and 12.4;
-Hesterberg, "What Teachers Should Know About the Bootstrap", 2015). tests/studies/first_round/test_survival.py
-simulates the coverage of both.
+An effect is a weighted sum of log restricted means (a log ratio has weights 1 and -1). Its standard error is
+bootstrapped over seeds: whole seeds are drawn, together for all arms that ran them, because arms that share a seed
+share its data and their times are correlated. SciPy's bootstrap draws each sample on its own, or all of them paired;
+here some arms of an effect share seeds and others do not, and all draws of an arm are computed at once. With ten seeds
+the bootstrap's percentiles are too narrow, so the interval is the estimate +- Student's quantile with n - 1 degrees of
+freedom times the standard error, which is multiplied by sqrt(n / (n - 1)) (Efron and Tibshirani, "An Introduction to
+the Bootstrap", 1993, sections 6.2 and 12.4; Hesterberg, "What Teachers Should Know About the Bootstrap", 2015).
+tests/studies/first_round/test_survival.py simulates the coverage of both.
 
-A leaf module (only NumPy and SciPy), so that training and outside code may import it.
-
-Shape suffixes: S seeds, R bootstrap draws, K distinct times.
+Shape suffixes: S seeds, R bootstrap draws.
 """
 
 from __future__ import annotations
@@ -59,33 +57,6 @@ class EscapeTimes:
     def num_escaped(self) -> int:
         """Number of runs that escaped."""
         return sum(self.escaped)
-
-
-@dataclass(frozen=True)
-class KaplanMeier:
-    """A survival curve: the share of runs still on the plateau just after each time."""
-
-    times_K: Array
-    survival_K: Array
-    num_at_risk_K: NDArray[np.int64]
-
-
-def kaplan_meier(runs: EscapeTimes) -> KaplanMeier:
-    """Product-limit estimate of the share of runs still on the plateau.
-
-    Args:
-        runs: The runs of one arm.
-
-    Returns:
-        The curve at every distinct time; it is 1 before the first. A run censored at a time is at risk at that time.
-
-    Source: E. L. Kaplan and P. Meier, "Nonparametric estimation from incomplete observations", JASA 53, 1958.
-    """
-    times, escaped = np.asarray(runs.times, dtype=np.float64), np.asarray(runs.escaped)
-    times_K = np.unique(times)
-    num_at_risk_K = np.array([(times >= time).sum() for time in times_K])
-    num_escaped_K = np.array([((times == time) & escaped).sum() for time in times_K])
-    return KaplanMeier(times_K, np.cumprod(1 - num_escaped_K / num_at_risk_K), num_at_risk_K)
 
 
 def restricted_mean(runs: EscapeTimes, tau: float) -> float:
@@ -202,15 +173,3 @@ def _effect(estimate: float, effects_R: Array, seeds: Sequence[tuple[int, ...]],
     # Rounding errors of arms that never vary are not uncertainty.
     error = 0.0 if spread < 1e-9 else spread * math.sqrt(num_seeds / (num_seeds - 1))
     return Effect(0.0 if abs(estimate) < 1e-12 else estimate, error, num_seeds, is_log)
-
-
-def rmst_ratio_interval(
-    slow: EscapeTimes, fast: EscapeTimes, tau: float, confidence: float = 0.95
-) -> tuple[float, float, float]:
-    """Ratio of two arms' restricted mean escape times.
-
-    Returns:
-        The ratio and the two ends of its interval.
-    """
-    effect = log_ratio((slow, fast), (1.0, -1.0), tau)
-    return effect.value, *effect.interval(confidence)

@@ -1,13 +1,13 @@
-"""Verdicts withdrawn after the runs (``withdrawn.json``): why, and what a matched comparison of the records gives.
+"""Decisions withdrawn after the runs (``withdrawn.json``): why, and what a matched comparison of the records gives.
 
-The file names verdicts of the plan beside it (a claim, a hypothesis, or one comparison as ``H2/raw-over-dft1d-none``)
-and the figures that take their place. It holds no figure itself: each is measured from the arms' records, as the
-verdicts are. Kinds of figures (`FIGURE_KINDS`):
+The file names decisions of the plan beside it (a claim, a hypothesis, or one comparison as ``H2/raw-over-dft1d-none``)
+and the figures that take their place. It contains no figures: they are measured from the arms' records, as the
+decisions are. Kinds of figures (`FIGURE_KINDS`):
 
 - ``ratio``, ``interaction``, ``fvu``: as in a plan's comparison, from arms that the plan did not compare.
 - ``log_times``: geometric mean over seeds of the ratio of two arms' escape times, which one outlier moves less than it
   moves a ratio of means. Every run of both must have escaped.
-- ``planned``: a comparison of the plan (``comparison``), shown where its verdict missed the margin.
+- ``planned``: a comparison of the plan (``comparison``), shown where its decision missed the margin.
 - ``choices``: how often the rule of that comparison, of kind ``regret``, took its second candidate.
 - ``escapes``: how many runs of each arm escaped, of those that count and of those that tuned its learning rate.
 - ``tuning``: mean escape steps of the tuning runs that each arm made at one learning rate, ``lr``.
@@ -18,10 +18,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from smidgen.runtime.files import read_json
-from smidgen.runtime.schemas import from_json, refuse, require_version, to_json
+from smidgen.runtime.schemas import from_json, refuse, require_version
 from studies.first_round.plan import Comparison, Plan, check_comparison
 
 SCHEMA_VERSION = 1
@@ -34,7 +33,7 @@ FIGURE_KINDS = (*MEASURED_KINDS, *PLANNED_KINDS, *ARM_KINDS)
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """One figure that is shown in place of a withdrawn verdict; the module's docstring lists the kinds.
+    """One figure that is shown in place of a withdrawn decision; the module's docstring lists the kinds.
 
     Attributes:
         what: In which respect the arms are matched, or what the figure shows.
@@ -63,13 +62,13 @@ class Figure:
 
 @dataclass(frozen=True, kw_only=True)
 class Withdrawal:
-    """Verdicts that fall for one reason.
+    """Decisions withdrawn for one reason.
 
     Attributes:
         verdicts: Claims, hypotheses and comparisons (``H2/raw-over-dft1d-none``) of the plan.
         reason: One or two sentences.
         figures: What the records give instead.
-        lacks: What no record holds, and a fair verdict needs; empty where nothing is missing.
+        lacks: What a fair decision needs and no record contains; empty if nothing is missing.
     """
 
     verdicts: tuple[str, ...]
@@ -86,14 +85,9 @@ class Withdrawals:
     withdrawals: tuple[Withdrawal, ...]
     schema_version: int = field(default=SCHEMA_VERSION)
 
-    def to_json(self) -> dict[str, Any]:
-        """As the file holds it."""
-        content: dict[str, Any] = to_json(self)
-        return content
-
 
 def read_withdrawals(folder: Path, plan: Plan) -> tuple[Withdrawal, ...]:
-    """Reads a suite's withdrawn verdicts; none if there is no such file.
+    """Reads a suite's withdrawn decisions; none if there is no such file.
 
     Raises:
         UserError: If the file departs from the schema or names what the plan does not have.
@@ -106,7 +100,7 @@ def read_withdrawals(folder: Path, plan: Plan) -> tuple[Withdrawal, ...]:
     content = from_json(Withdrawals, value, source)
     if content.plan_sha256 != plan.sha256:
         refuse(source, "plan_sha256", f"{plan.sha256} (the plan beside it)", content.plan_sha256)
-    _check_verdicts(content, plan, source)
+    _check_decisions(content, plan, source)
     for index, withdrawal in enumerate(content.withdrawals):
         for number, figure in enumerate(withdrawal.figures):
             _check_figure(figure, plan, source, f"withdrawals[{index}].figures[{number}]")
@@ -120,7 +114,7 @@ def planned_comparison(plan: Plan, entry: str) -> Comparison | None:
     return next((each for each in found.comparisons if each.name == name), None) if found else None
 
 
-def _check_verdicts(content: Withdrawals, plan: Plan, source: str) -> None:
+def _check_decisions(content: Withdrawals, plan: Plan, source: str) -> None:
     seen: set[str] = set()
     for index, withdrawal in enumerate(content.withdrawals):
         place = f"withdrawals[{index}].verdicts"
@@ -130,7 +124,7 @@ def _check_verdicts(content: Withdrawals, plan: Plan, source: str) -> None:
             if name not in plan.claims and name not in plan.hypotheses and not planned_comparison(plan, name):
                 refuse(source, place, "claims, hypotheses or comparisons (as H1/name) of the plan", name)
             if name in seen:
-                refuse(source, place, "each verdict once", name)
+                refuse(source, place, "each decision once", name)
             seen.add(name)
 
 

@@ -1,4 +1,4 @@
-"""How arms, effects and verdicts read, the same on the page, in Markdown and on the terminal."""
+"""How comparisons, effects and decisions are put into words, in Markdown and on the terminal."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import math
 from collections.abc import Sequence
 
 from smidgen.evaluation.statistics import CONFIDENCE
-from studies.first_round.plan import Comparison
-from studies.first_round.survival import Effect
-from studies.first_round.verdicts import (
+from studies.first_round.decisions import (
     HOLDS,
     NOT_RUN,
     RATIO_MARGINS,
     ClaimPart,
-    JudgedClaim,
-    JudgedComparison,
-    JudgedHypothesis,
+    ClaimResult,
+    ComparisonResult,
+    HypothesisResult,
 )
+from studies.first_round.plan import Comparison
+from studies.first_round.survival import Effect
 
 MINUS, TIMES = "\u2212", "\u00d7"
 _SMALLEST_P = 0.001
@@ -97,13 +97,6 @@ def significant(value: float) -> str:
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
-def measure_text(value: float | None) -> str:
-    """A measure with two decimals, or two significant digits if it is small; a dash if there is none."""
-    if value is None:
-        return "\u2013"
-    return f"{value:.2f}".replace("-", MINUS) if value == 0 or abs(value) >= 0.1 else f"{value:.2g}".replace("-", MINUS)
-
-
 def p_text(p_value: float) -> str:
     """A p-value with its sign of relation."""
     return (
@@ -111,23 +104,23 @@ def p_text(p_value: float) -> str:
     )
 
 
-def verdict_note(judged: JudgedHypothesis | JudgedClaim) -> str:
-    """The note beside a verdict; empty if none is needed."""
-    if judged.was:
-        return f"was: {judged.was}"
-    if judged.verdict == NOT_RUN:
-        return f"{judged.num_finished} of {judged.num_arms} arms"
-    if isinstance(judged, JudgedHypothesis) and judged.was_demoted:
-        return f"{judged.outcome.verdict} on its own, not after Holm's correction"
+def decision_note(result: HypothesisResult | ClaimResult) -> str:
+    """The note beside a decision; empty if none is needed."""
+    if result.was:
+        return f"was: {result.was}"
+    if result.decision == NOT_RUN:
+        return f"{result.num_finished} of {result.num_arms} arms"
+    if isinstance(result, HypothesisResult) and result.was_demoted:
+        return f"{result.uncorrected.value} on its own, not after Holm's correction"
     return ""
 
 
-def verdict_text(judged: JudgedComparison | ClaimPart) -> str:
-    """A verdict, and what it was if it is withdrawn."""
-    return f"{judged.verdict} (was: {judged.was})" if judged.was else judged.verdict
+def decision_text(result: ComparisonResult | ClaimPart) -> str:
+    """A decision, and what it was if it is withdrawn."""
+    return f"{result.decision} (was: {result.was})" if result.was else result.decision
 
 
-def escape_counts(part: JudgedComparison) -> str:
+def escape_counts(part: ComparisonResult) -> str:
     """How many runs of each side escaped; empty until all have run."""
     if part.effect is None:
         return ""
@@ -139,6 +132,6 @@ def part_figures(part: ClaimPart) -> str:
     """The effects on which an entry of a claim is based; for many, how many hold."""
     effects = [each.effect for each in part.comparisons if each.effect is not None]
     if len(part.comparisons) > _MOST_FIGURES:
-        num_holding = sum(each.outcome.verdict == HOLDS for each in part.comparisons)
+        num_holding = sum(each.uncorrected.value == HOLDS for each in part.comparisons)
         return f"{num_holding} of {len(part.comparisons)} comparisons hold"
     return "; ".join(f"{effect_value(effect)} [{effect_interval(effect)}]" for effect in effects)

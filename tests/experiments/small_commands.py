@@ -1,7 +1,7 @@
 """python small_commands.py collect|train|evaluate|suite FOLDER WORKERS [episode_limit_s=SECONDS]
 
-The four commands in seconds: collect and evaluate with fake simulators, train on a data set of dots, an arm of the
-suite. For tests that kill them, run two at once, or fill their disk.
+The four commands in seconds: collect and evaluate with fake simulators, train on a data set of dots, a suite of
+two small arms. For tests that kill them, run two at once, or fill their disk.
 """
 
 import importlib.util
@@ -56,11 +56,10 @@ def evaluate(folder: Path, workers: int, limit_s: float = 0.0) -> None:
 
 def suite(folder: Path, workers: int, limit_s: float = 0.0) -> None:
     from smidgen.experiments.suite import SuiteConfig
-    from studies.first_round.suite import run_suite
+    from tests.studies.small_round import SMALL_ROUND
 
     places = {"out": str(folder / "out"), "scratch": str(folder / "scratch")}
-    suite = "studies.first_round:ROUND_ONE"
-    run_suite(SuiteConfig(suite=suite, form="smoke", workers=workers, arms=("raw",), **places))
+    SMALL_ROUND.run(SuiteConfig("tests.studies.small_round:SMALL_ROUND", workers=workers, **places))
 
 
 COMMANDS = {"collect": collect, "train": train, "evaluate": evaluate, "suite": suite}

@@ -9,7 +9,7 @@ from pathlib import Path
 from smidgen.runtime.files import LOCK_NAMES, sha256_file
 
 # Holds times, dates and names of hosts, or nothing: outside of what is promised.
-_OUTSIDE = ("host.json", *LOCK_NAMES, "tensorboard", "scratch")
+_OUTSIDE = ("host.json", "costs.csv", *LOCK_NAMES, "tensorboard", "scratch")
 _OUTSIDE_SUFFIX = ".host.json"
 
 
@@ -53,15 +53,7 @@ def _evaluate(inputs: Path, folder: Path) -> list[str]:
 
 def _suite(folder: Path) -> list[str]:
     places = [f"out={folder / 'out'}", f"scratch={folder / 'scratch'}"]
-    return [
-        "-m",
-        "smidgen.experiments.suite",
-        "suite=studies.first_round:ROUND_ONE",
-        "form=smoke",
-        "workers=2",
-        "arms=[raw,dft1d]",
-        *places,
-    ]
+    return ["-m", "smidgen.experiments.suite", "suite=tests.studies.small_round:SMALL_ROUND", "workers=2", *places]
 
 
 def smidgen_commands(inputs: Path) -> dict[str, Command]:

@@ -12,13 +12,11 @@ from pathlib import Path
 import pytest
 
 from smidgen.data_collection.collect import collect_episode
-from smidgen.experiments.suite import SuiteConfig
 from smidgen.leaderboard.command import leaderboard
 from smidgen.runtime.command_line import run_command
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import directory_lock, write_json_atomic
 from smidgen.runtime.schemas import to_json
-from studies.first_round.suite import run_suite
 from studies.reliability.kills import read_faults_record, record_json
 from tests.experiments.small_commands import COMMANDS, PROGRAM
 from tests.faults.campaign import Blow, Campaign, Progress, Undisturbed
@@ -107,18 +105,6 @@ def test_a_training_holds_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert not list((tmp_path / "run").glob("*.json"))
 
 
-def test_a_suite_holds_its_records_whatever_its_scratch(tmp_path: Path) -> None:
-    def run(scratch: str) -> None:
-        places = {"out": str(tmp_path / "out"), "scratch": str(tmp_path / scratch)}
-        run_suite(SuiteConfig(suite="studies.first_round:ROUND_ONE", form="smoke", workers=0, arms=("raw",), **places))
-
-    with directory_lock(tmp_path / "out"), pytest.raises(UserError, match="another command is writing to"):
-        run("scratch")
-    assert not (tmp_path / "out" / "plan.json").exists()
-    run("out")
-    assert (tmp_path / "out" / "arms" / "raw.json").exists()
-
-
 def test_an_episode_whose_worker_died_before_it_could_say_so_is_taken_as_it_is(tmp_path: Path) -> None:
     from collection_fakes import fake_config, open_fake_collector
 
@@ -183,13 +169,13 @@ from smidgen.runtime.command_line import run_command
 from smidgen.training.train import _body as train
 
 folder, demos = sys.argv[1:]
-round_one = "suite=studies.first_round:ROUND_ONE"
+small_round = "suite=tests.studies.small_round:SMALL_ROUND"
 network = ["num_latents=4", "latent_dim=8", "num_heads=2", "num_layers=1"]
 codes = [
     collect([f"out={folder}/set", "task=lift", "episodes=1"]),
     run_command(train, [f"out={folder}/run", f"demos={demos}", *network]),
     evaluate([f"out={folder}/results", "policy=noop", "episodes=1"]),
-    run_command(suite, [round_one, "form=smoke", f"out={folder}/suite", f"scratch={folder}/scratch"]),
+    run_command(suite, [small_round, f"out={folder}/suite", f"scratch={folder}/scratch"]),
     run_command(leaderboard, [f"results={folder}/there", f"csv={folder}/table.csv"]),
 ]
 print(codes)

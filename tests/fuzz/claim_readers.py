@@ -1,4 +1,4 @@
-"""Readers of a suite's plan, of its arms' records and of its withdrawn verdicts."""
+"""Readers of a suite's plan, of its arms' records and of its withdrawn decisions."""
 
 from __future__ import annotations
 
@@ -9,60 +9,41 @@ import tempfile
 from pathlib import Path
 
 from smidgen.runtime.files import canonical_json, write_json_atomic
-from studies.first_round.__main__ import ClaimsConfig, build_outputs
-from studies.first_round.forms import build_form
-from studies.first_round.plan import Plan
-from studies.first_round.plan_file import settle_plan
-from studies.first_round.records import (
-    ARMS_FOLDER,
-    PLAN_FILE,
-    ArmRecord,
-    SeedRecord,
-    TuningRun,
-    read_suite,
-    write_arm_record,
-)
-from studies.first_round.verdicts import judge
-from studies.first_round.withdrawals import (
-    ARM_KINDS,
-    PLANNED_KINDS,
-    WITHDRAWN_FILE,
-    Figure,
-    Withdrawal,
-    Withdrawals,
-)
+from smidgen.runtime.schemas import to_json
+from studies.first_round.decisions import decide
+from studies.first_round.plan import Claim, Comparison, Plan
+from studies.first_round.records import ARMS_FOLDER, PLAN_FILE, Suite, read_suite
+from studies.first_round.tables import markdown
+from studies.first_round.withdrawals import ARM_KINDS, PLANNED_KINDS, WITHDRAWN_FILE, Figure, Withdrawal, Withdrawals
 from tests.fuzz.mutations import spoil_json_file, spoil_place
 from tests.fuzz.reader import Case, Files, Reader, files_below
+from tests.studies.first_round.claims_suites import (
+    SEEDS,
+    STUCK,
+    hypothesis,
+    make_plan,
+    make_suite,
+    ratio,
+    times,
+    write_suite,
+)
 
 
-def _seed_record(plan: Plan, name: str, seed: int) -> SeedRecord:
-    steps = plan.arms[name].max_steps
-    return SeedRecord(
-        seed=seed,
-        lr=plan.tuning.lrs[0],
-        escape_step=5 + seed,
-        steps_run=steps,
-        curve=((0, 1.0, 0.0), (5, 0.5, None), (steps, 0.1, 0.9)),
-        final={"fvu_held_out": 0.1, "separation_ratio": 0.5, "attention_entropy": None},
-        oracle_r2=1.0,
+@functools.cache
+def _suite() -> Suite:
+    """Every kind of comparison, on arms that all have a record."""
+    arms = {"raw": STUCK, "dft1d": times(400), "dct": times(3000), "haar": times(900)}
+    two = {"slow": ("raw", "dct"), "fast": ("dft1d", "haar")}
+    comparisons = (
+        ratio("raw", "dft1d"),
+        Comparison(name="interaction", kind="interaction", **two),
+        Comparison(name="fvu", kind="fvu", slow=("raw",), fast=("dft1d",)),
+        Comparison(name="regret", kind="regret", rule="ours", against="coin", **two),
     )
-
-
-def _arm_record(plan: Plan, name: str) -> ArmRecord:
-    comparisons = [each for hypothesis in plan.hypotheses.values() for each in hypothesis.comparisons]
-    rivals = {each.rule: each.fast[each.slow.index(name)] for each in comparisons if each.rule and name in each.slow}
-    return ArmRecord(
-        arm=name,
-        plan_sha256=plan.sha256,
-        lr=plan.tuning.lrs[0],
-        tuning=tuple(
-            TuningRun(lr=lr, seed=seed, escape_step=3, final_loss=0.1)
-            for lr in plan.tuning.lrs
-            for seed in plan.tuning.seeds
-        ),
-        seeds=tuple(_seed_record(plan, name, seed) for seed in plan.seeds),
-        choices={rule: {str(seed): rival for seed in plan.seeds} for rule, rival in rivals.items()},
-    )
+    claim = Claim(statement="It escapes sooner.", hypotheses=("ratio", "not fvu/fvu"), rule="any")
+    plan = make_plan(list(arms), {each.kind: hypothesis(each) for each in comparisons}, {"C1": claim})
+    chosen = {slow: {"ours": {str(seed): fast for seed in SEEDS}} for slow, fast in zip(*two.values(), strict=True)}
+    return make_suite(plan, arms, choices=chosen)
 
 
 def _withdrawals(plan: Plan) -> Withdrawals:
@@ -78,19 +59,16 @@ def _withdrawals(plan: Plan) -> Withdrawals:
     figures += [
         Figure(what="Arms", kind=kind, arms=(first, second), lr=lr if kind == "tuning" else None) for kind in ARM_KINDS
     ]
-    verdicts = (next(iter(plan.claims)), next(iter(plan.hypotheses)), next(iter(comparisons)))
-    withdrawal = Withdrawal(verdicts=verdicts, reason="Confounded.", figures=tuple(figures), lacks="a fair one")
+    withdrawn = (next(iter(plan.claims)), next(iter(plan.hypotheses)), next(iter(comparisons)))
+    withdrawal = Withdrawal(verdicts=withdrawn, reason="Confounded.", figures=tuple(figures), lacks="a fair one")
     return Withdrawals(plan_sha256=plan.sha256, withdrawals=(withdrawal,))
 
 
 @functools.cache
 def _suite_files() -> Files:
-    plan = build_form("smoke").plan
     with tempfile.TemporaryDirectory() as scratch:
-        write_json_atomic(Path(scratch, PLAN_FILE), plan.to_json())
-        for name in plan.arms:
-            write_arm_record(Path(scratch), _arm_record(plan, name), plan)
-        write_json_atomic(Path(scratch, WITHDRAWN_FILE), _withdrawals(plan).to_json())
+        write_suite(Path(scratch), _suite())
+        write_json_atomic(Path(scratch, WITHDRAWN_FILE), to_json(_withdrawals(_suite().plan)))
         return files_below(Path(scratch))
 
 
@@ -114,25 +92,18 @@ def _signed_files(plan_file: bytes, valid: Files) -> dict[str, bytes]:
 
 
 def _spoil_arm(rng: random.Random, valid: Files) -> Case:
-    """Spoils the record of an arm, or the list of withdrawn verdicts beside them."""
+    """Spoils the record of an arm, or the list of withdrawn decisions beside them."""
     records = sorted(name for name in valid if name.startswith(ARMS_FOLDER))
     name = WITHDRAWN_FILE if rng.random() < 0.3 else rng.choice(records)
     return Case({name: spoil_place(rng) if rng.random() < 0.05 else spoil_json_file(rng, valid[name])})
 
 
 def _read_suite(folder: Path, words: tuple[str, ...]) -> None:
-    """Verdicts, tables and page of a suite."""
-    config = ClaimsConfig(results=str(folder))
-    build_outputs(config, judge(read_suite(folder)))
-
-
-def _read_plan(folder: Path, words: tuple[str, ...]) -> None:
-    """The plan as a suite that goes on reads it, then everything that is computed from it."""
-    settle_plan(build_form("smoke").plan, folder)
-    _read_suite(folder, words)
+    """Decisions and tables of a suite."""
+    markdown(decide(read_suite(folder)))
 
 
 CLAIM_READERS: dict[str, Reader] = {
-    "claims plan": Reader(_suite_files, _spoil_plan, _read_plan),
+    "claims plan": Reader(_suite_files, _spoil_plan, _read_suite),
     "arm record": Reader(_suite_files, _spoil_arm, _read_suite),
 }

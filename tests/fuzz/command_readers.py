@@ -154,7 +154,7 @@ COMMANDS: dict[str, tuple[Callable[[list[str]], None], tuple[str, ...]]] = {
         ("submit", "{folder}/" + RECORD, "--checkpoint", "{path}", "--out", "{folder}/x.zip"),
     ),
     "data verify": (_data, ("verify", "{path}")),
-    "suite status": (suite, ("status", "suite=studies.first_round:ROUND_ONE", "form=smoke", "out={path}")),
+    "suite status": (suite, ("status", "suite=tests.studies.small_round:SMALL_ROUND", "out={path}")),
     "suite name": (suite, ("status", "suite={path}")),
 }
 

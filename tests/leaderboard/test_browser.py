@@ -53,13 +53,12 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is in t
 
 def build_site(folder: Path) -> Path:
     """The page of records with all its parts, with videos as `smidgen-eval` writes them; returns the site."""
-    from claims_suites import hypothesis, make_plan, make_suite, ratio, times
     from leaderboard_records import rich_records, write
 
     from smidgen.evaluation.videos import write_video
     from smidgen.leaderboard.command import leaderboard
-    from studies.first_round.page import render_claims_page
-    from studies.first_round.verdicts import judge
+    from studies.claims.__main__ import report
+    from studies.claims.round_two import FOLDER
 
     look = folder / "saliency" / "lift-raw-400-2000000-input.mp4"
     # Films of records of version 1 carry no mark.
@@ -69,10 +68,8 @@ def build_site(folder: Path) -> Path:
         write(folder / "results", record)
         for video in record["videos"][:-1]:
             shutil.copyfile(look, folder / "videos" / video["file"])
-    plan = make_plan(["raw", "dft1d"], {"H1": hypothesis(ratio("raw", "dft1d"))})
-    suite = make_suite(plan, {"raw": times(4000), "dft1d": times(900)})
     claims = folder / "claims.html"
-    claims.write_text(render_claims_page(judge(suite)))
+    report([f"results={FOLDER}", f"html={claims}"])
     leaderboard([f"results={folder / 'results'}", f"site={folder / 'site'}", f"claims={claims}"])
     return folder / "site"
 
@@ -182,17 +179,13 @@ def test_every_seed_of_a_full_entry_fits_a_desktop(browser: sync_api.Browser, tm
     visited.context.close()
 
 
-def test_the_claims_page_opens_what_a_link_names(browser: sync_api.Browser, site: Path) -> None:
+def test_the_claims_page_leads_to_each_claim(browser: sync_api.Browser, site: Path) -> None:
     visited = Visit(browser, site / "claims.html", viewport=PHONE)
-    assert [link.inner_text() for link in visited.page.get_by_label("Contents").get_by_role("link").all()] == [
-        "The claims",
-        "The hypotheses",
-        "Every arm",
-        "How a verdict is reached",
-    ]
-    assert not visited.page.locator(".comparison").first.is_visible()
-    visited.page.locator(".evidence summary").first.click()
-    assert visited.page.locator(".comparison").first.is_visible()
+    links = visited.page.get_by_role("navigation").get_by_role("link")
+    assert [link.inner_text() for link in links.all()] == [f"C{number}" for number in range(1, 8)]
+    links.last.click()
+    heading = visited.page.locator("#C7 h2")
+    assert heading.bounding_box()["y"] < PHONE["height"] / 2
     visited.context.close()
 
 

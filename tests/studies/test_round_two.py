@@ -8,25 +8,26 @@ import json
 import math
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from smidgen.evaluation.collapse.escape import escape_step
-from smidgen.experiments.suite import SuiteConfig
+from smidgen.experiments.suite import SuiteConfig, suite
 from smidgen.policies.latent_start import LookConfig
 from smidgen.policies.perceiver import Perceiver, PerceiverConfig
+from smidgen.runtime.command_line import run_command
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import directory_lock
 from studies.claims import design, jobs, measuring
-from studies.claims.arms import LOOKS, WITHOUT_UNIFORM, Arm
+from studies.claims.arms import LOOKS, WITHOUT_UNIFORM
 from studies.claims.attention import remove_uniform_part
-from studies.claims.contrasts import Claim, slower
 from studies.claims.costs import append_cost, core_hours
 from studies.claims.jobs import Job, Place, chosen_rate, num_waiting, open_jobs, run_job, take_job, work
 from studies.claims.measuring import area, completed_curve, measured_run, run_block
-from studies.claims.plan import Plan, Step, first_difference, settle_plan
+from studies.claims.plan import first_difference, settle_plan
 from studies.claims.rates import best_rate, rates_to_search
 from studies.claims.records import TUNING, BlockRecord, Records, Run, arm_sha256, read_records
 from studies.claims.round_two import FOLDER, build_plan
@@ -34,14 +35,8 @@ from studies.claims.round_two_b import LEVERS, PLAN_PATH, ROUND_TWO_B, build_pla
 from studies.claims.settling import cut_when_settled
 from studies.claims.step_costs import cost_key
 from studies.ladder.escape import CONFIRM_STEPS, EscapeWatch, RunRecord
-from studies.ladder.side_by_side import LadderTraining
 from studies.synthetic import LadderConfig
-
-NETWORK = PerceiverConfig(num_latents=2, latent_dim=8, num_layers=1, num_heads=1)
-TRAINING = LadderTraining(
-    max_steps=20, warmup_steps=2, measure_every=2, clip_norm=1.0, stop_at_escape=False, settle_steps=500
-)
-ARM = Arm(data=LadderConfig(kind="one_token", grid=(1, 4, 4)), network=NETWORK, training=TRAINING, lrs=(1e-3, 3e-3))
+from tests.studies.small_round import ARM, NETWORK, SMALL_ROUND, TRAINING, small_plan
 
 
 def run(seed: int, escaped: int | None, areas: float, horizon: int = 20) -> Run:
@@ -61,14 +56,6 @@ def run(seed: int, escaped: int | None, areas: float, horizon: int = 20) -> Run:
 def searched(lr: float, *escapes: int | None, areas: float = 10.0) -> BlockRecord:
     runs = tuple(run(seed, step, areas) for seed, step in zip(design.TUNING_SEEDS, escapes, strict=True))
     return BlockRecord(arm="a", arm_sha256="", block=TUNING, lr=lr, runs=runs)
-
-
-def small_plan(**changes: object) -> Plan:
-    arms = {"slow": ARM, "fast": dataclasses.replace(ARM, lrs=(), rate_of="slow", **changes)}  # type: ignore[arg-type]
-    contrast = slower("slow over fast", "slow", "fast", 20, claim="C1")
-    order = (Step("slow", TUNING), Step("slow", "a"), Step("fast", "a"))
-    claim = Claim(statement="It is slow.", contrast="C1.it", reading="It is slower.")
-    return Plan(claims={"C1": claim}, contrasts={"C1.it": contrast}, arms=arms, order=order)
 
 
 @pytest.fixture
@@ -182,7 +169,7 @@ def test_an_arm_without_the_uniform_part_trains_otherwise() -> None:
 def test_work_is_done_once_in_the_plans_order(place: Place) -> None:
     plan = small_plan()
     done = [(job.name, job.block, job.lr) for job, _ in work(plan, place)]
-    assert done[:2] == [("slow", TUNING, 1e-3), ("slow", TUNING, 3e-3)]
+    assert done[:2] == [("slow", TUNING, 3e-3), ("slow", TUNING, 1e-2)]
     assert [entry[:2] for entry in done[-2:]] == [("slow", "a"), ("fast", "a")]
     assert done[-1][2] == done[-2][2] == chosen_rate("fast", plan, read_records(place.folder, plan.arms))
     assert list(work(plan, place)) == []
@@ -423,3 +410,66 @@ def test_plan_2b_runs_as_a_suite_of_its_own(tmp_path: Path) -> None:
     take_job(small, dataclasses.replace(place, costs=tmp_path / "costs.csv"))
     assert core_hours(tmp_path / "costs.csv", "claims-round-2b") > 0
     assert core_hours(tmp_path / "costs.csv", jobs.SUITE) == 0
+
+
+def config(folder: Path, **changes: Any) -> SuiteConfig:
+    places = {"out": str(folder / "out"), "scratch": str(folder / "scratch"), "workers": 0}
+    return SuiteConfig("tests.studies.small_round:SMALL_ROUND", **{**places, **changes})
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    found = (path for path in (folder / "out").rglob("*") if path.is_file() and path.name != "costs.csv")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    SMALL_ROUND.run(config(folder))
+    return folder
+
+
+def test_workers_change_no_byte(finished: Path, tmp_path: Path) -> None:
+    SMALL_ROUND.run(config(tmp_path, workers=2))
+    assert files(tmp_path) == files(finished)
+
+
+def test_interruptions_change_no_byte(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def die(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("studies.claims.round_two.outcome_line", die)
+        for _ in range(3):
+            with pytest.raises(KeyboardInterrupt):
+                SMALL_ROUND.run(config(tmp_path))
+            # As a process that was killed leaves it; the job's next run removes it.
+            (tmp_path / "out" / "runs" / "slow" / ".partial-a-0.01.json-1").write_bytes(b"half")
+    assert SMALL_ROUND.status(config(tmp_path)).startswith("0 of 2 arms done")
+    SMALL_ROUND.run(config(tmp_path))
+    assert files(tmp_path) == files(finished)
+
+
+def test_a_finished_suite_trains_nothing(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = files(finished)
+    monkeypatch.delattr("studies.claims.jobs.run_block")
+    SMALL_ROUND.run(config(finished))
+    assert files(finished) == before
+
+
+def test_status_counts_what_is_done_and_writes_nothing(finished: Path, tmp_path: Path) -> None:
+    assert SMALL_ROUND.status(config(tmp_path)).startswith("0 of 2 arms done")
+    assert not list(tmp_path.iterdir())
+    assert SMALL_ROUND.status(config(finished)).startswith("2 of 2 arms done")
+    assert "1/1 blocks  fast: rate" in SMALL_ROUND.status(config(finished))
+
+
+def test_users_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    places = [f"out={tmp_path}", f"scratch={tmp_path}"]
+    assert run_command(suite, ["suite=tests.studies.small_round:SMALL_ROUND", "arms=[slwo]", *places]) == 2
+    assert "did you mean 'slow'" in capsys.readouterr().err
+    assert run_command(suite, ["suite=claims"]) == 2
+    assert "expected suite=MODULE:NAME" in capsys.readouterr().err
+    with pytest.raises(UserError, match="workers"):
+        config(tmp_path, workers=-1)
+    assert config(tmp_path, arms=("slow", "fast", "slow")).arms == ("slow", "fast")

@@ -1,4 +1,4 @@
-"""Suites made to measure, in the format of the suite's records, so that verdicts and pages need no training."""
+"""Suites made to measure, in the format of the suite's records, so that decisions and tables need no training."""
 
 import math
 import random
@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from smidgen.runtime.files import write_json_atomic
+from smidgen.runtime.schemas import to_json
 from studies.first_round.plan import ArmPlan, Claim, Comparison, Hypothesis, Plan, Tuning
-from studies.first_round.records import PLAN_FILE, ArmRecord, SeedRecord, Suite, TuningRun, write_arm_record
+from studies.first_round.records import ARMS_FOLDER, PLAN_FILE, ArmRecord, SeedRecord, Suite, TuningRun
 
 SEEDS = tuple(range(10))
 MAX_STEPS = 10_000
@@ -107,5 +108,5 @@ def make_suite(plan: Plan, escapes: dict[str, Sequence[int | None]], **changes: 
 def write_suite(folder: Path, suite: Suite) -> Path:
     write_json_atomic(folder / PLAN_FILE, suite.plan.to_json())
     for record in suite.arms.values():
-        write_arm_record(folder, record, suite.plan)
+        write_json_atomic(folder / ARMS_FOLDER / f"{record.arm}.json", to_json(record))
     return folder

@@ -1,4 +1,4 @@
-"""Withdrawn verdicts: nobody reads one without seeing that it is, why it is, and what a matched comparison gives."""
+"""Withdrawn decisions are always shown as withdrawn, with the reason and what a matched comparison gives."""
 
 import dataclasses
 import io
@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 from claims_suites import LRS, SEEDS, STUCK, arm_record, hypothesis, make_plan, make_suite, ratio, times, write_suite
-from html_page import Page
 from rich.console import Console
 
 from smidgen.evaluation.collapse.monitor import ADVICE
@@ -18,14 +17,14 @@ from smidgen.policies.perceiver import PerceiverConfig
 from smidgen.policies.transforms import build_transform
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import write_json_atomic
+from smidgen.runtime.schemas import to_json
+from studies.first_round.decisions import HOLDS, WITHDRAWN, decide
 from studies.first_round.levers import LEVERS, levers_table
 from studies.first_round.matched import figure_text, log_time_ratio
-from studies.first_round.page import render_claims_page
 from studies.first_round.plan import Claim, Comparison
 from studies.first_round.records import Suite, read_suite
 from studies.first_round.survival import Effect
 from studies.first_round.tables import markdown, print_terminal
-from studies.first_round.verdicts import HOLDS, WITHDRAWN, judge
 from studies.first_round.withdrawals import WITHDRAWN_FILE, Figure, Withdrawal, Withdrawals
 from studies.first_round.wording import effect_value
 
@@ -57,27 +56,27 @@ def demo(*withdrawals: Withdrawal) -> Suite:
 
 def terminal(suite: Suite) -> str:
     console = Console(width=80, record=True, file=io.StringIO())
-    print_terminal(judge(suite), console)
+    print_terminal(decide(suite), console)
     return " ".join(console.export_text().split())
 
 
-def test_a_withdrawn_verdict_reads_so_wherever_it_stands() -> None:
-    plain, judged = judge(demo()), judge(demo(WITHDRAWAL))
-    assert plain.hypotheses["H1"].verdict == HOLDS
-    for entry in (judged.hypotheses["H1"], judged.claims["C1"], *judged.claims["C1"].parts):
-        assert (entry.verdict, entry.was) == (WITHDRAWN, HOLDS)
-    first, second = judged.hypotheses["H1"].comparisons
-    assert (first.verdict, first.was, second.verdict, second.was) == (WITHDRAWN, HOLDS, HOLDS, "")
-    assert [part.verdict for part in judged.claims["C2"].parts] == [HOLDS, WITHDRAWN]
-    assert judged.claims["C2"].verdict == plain.claims["C2"].verdict
-    assert not judged.hypotheses["H1"].was_demoted
+def test_a_withdrawn_decision_is_shown_as_withdrawn_everywhere() -> None:
+    plain, result = decide(demo()), decide(demo(WITHDRAWAL))
+    assert plain.hypotheses["H1"].decision == HOLDS
+    for entry in (result.hypotheses["H1"], result.claims["C1"], *result.claims["C1"].parts):
+        assert (entry.decision, entry.was) == (WITHDRAWN, HOLDS)
+    first, second = result.hypotheses["H1"].comparisons
+    assert (first.decision, first.was, second.decision, second.was) == (WITHDRAWN, HOLDS, HOLDS, "")
+    assert [part.decision for part in result.claims["C2"].parts] == [HOLDS, WITHDRAWN]
+    assert result.claims["C2"].decision == plain.claims["C2"].decision
+    assert not result.hypotheses["H1"].was_demoted
 
 
-def test_reason_matched_figure_and_gap_stand_beside_every_withdrawn_verdict() -> None:
+def test_reason_matched_figure_and_gap_stand_beside_every_withdrawn_decision() -> None:
     suite = demo(WITHDRAWAL)
     figure = figure_text(MATCHED, suite)
     assert figure.startswith("Both 1-D: raw-n over dft1d 1.")
-    rows = [line for line in markdown(judge(suite)).splitlines() if line.startswith(("| C1 ", "| H1 "))]
+    rows = [line for line in markdown(decide(suite)).splitlines() if line.startswith(("| C1 ", "| H1 "))]
     assert len(rows) == 2
     for text in (*rows, terminal(suite)):
         assert "withdrawn" in text
@@ -85,36 +84,15 @@ def test_reason_matched_figure_and_gap_stand_beside_every_withdrawn_verdict() ->
         assert figure in text.replace("\\", "")
         assert f"No record holds {LACKS}." in text
     assert all("<b>" not in row for row in rows)
-    page = Page(render_claims_page(judge(suite)))
-    notes = [text for _, text in page.all("p", class_="withdrawal")]
-    # Told once, at the claim; the hypothesis leads there.
-    assert notes == [
-        f"Withdrawn. {REASON} {figure}. No record holds {LACKS}.",
-        "Withdrawn, for the reason and with the figures given at C1.",
-    ]
-    assert [text for _, text in page.all("a", href="#claim-C1")] == ["C1"]
-    assert len(page.all("li", id="claim-C1")) == 1
-    badges = [text for _, text in page.all("span", class_="badge")]
-    assert sum("withdrawn was: holds" in text for text in badges) == 3
-    assert ("withdrawn", "1 withdrawn") in [(attrs.get("class"), text) for attrs, text in page.all("li")]
-
-
-def test_a_withdrawal_that_no_claim_shares_is_told_at_its_first_hypothesis() -> None:
-    shared = Withdrawal(verdicts=("H2", "H3"), reason=REASON, figures=(), lacks=LACKS)
-    notes = [text for _, text in Page(render_claims_page(judge(demo(shared)))).all("p", class_="withdrawal")]
-    assert len(notes) == 2
-    assert REASON in notes[0]
-    assert REASON not in notes[1]
-    assert "H2" in notes[1]
 
 
 def test_nothing_is_withdrawn_without_a_file(tmp_path: Path) -> None:
     suite = demo()
     folder = write_suite(tmp_path, suite)
     assert read_suite(folder).withdrawals == ()
-    assert "withdrawn" not in markdown(judge(suite)) + terminal(suite).lower()
+    assert "withdrawn" not in markdown(decide(suite)) + terminal(suite).lower()
     content = Withdrawals(plan_sha256=suite.plan.sha256, withdrawals=(WITHDRAWAL,))
-    write_json_atomic(folder / WITHDRAWN_FILE, content.to_json())
+    write_json_atomic(folder / WITHDRAWN_FILE, to_json(content))
     assert read_suite(folder).withdrawals == (WITHDRAWAL,)
 
 
@@ -201,7 +179,7 @@ def test_what_the_plan_does_not_have_is_refused(
 ) -> None:
     suite = demo()
     folder = write_suite(tmp_path, suite)
-    value = Withdrawals(plan_sha256=suite.plan.sha256, withdrawals=(WITHDRAWAL,)).to_json()
+    value = to_json(Withdrawals(plan_sha256=suite.plan.sha256, withdrawals=(WITHDRAWAL,)))
     alter(value)
     write_json_atomic(folder / WITHDRAWN_FILE, value)
     with pytest.raises(UserError, match=r"withdrawn\.json: field ") as error:
@@ -227,11 +205,11 @@ def num_position_axes(suite: Suite, arm: str) -> int | str:
 
 
 def test_every_comparison_that_changes_positions_unasked_is_withdrawn(committed: Suite) -> None:
-    judged = judge(committed)
+    result = decide(committed)
     about_positions = {"H10"}
     confounded = {
-        f"{name}/{part.comparison.name}": part.verdict
-        for name, found in judged.hypotheses.items()
+        f"{name}/{part.comparison.name}": part.decision
+        for name, found in result.hypotheses.items()
         if name not in about_positions
         for part in found.comparisons
         for pair in zip(part.comparison.slow, part.comparison.fast, strict=True)
@@ -239,25 +217,25 @@ def test_every_comparison_that_changes_positions_unasked_is_withdrawn(committed:
     }
     assert len(confounded) > 20
     assert set(confounded.values()) == {WITHDRAWN}
-    fallen = {entry.partition("/")[0] for entry in confounded}
-    assert {judged.hypotheses[name].verdict for name in fallen} == {WITHDRAWN}
+    withdrawn = {entry.partition("/")[0] for entry in confounded}
+    assert {result.hypotheses[name].decision for name in withdrawn} == {WITHDRAWN}
 
 
 def test_every_comparison_of_other_data_or_size_at_another_rate_is_withdrawn(committed: Suite) -> None:
-    def asked(arm: str) -> tuple[Any, ...]:
+    def setting(arm: str) -> tuple[Any, ...]:
         plan = committed.plan.arms[arm]
         return plan.data, *(plan.network[name] for name in ("num_latents", "latent_dim", "num_layers"))
 
-    judged = judge(committed)
-    parts = [part for found in judged.hypotheses.values() for part in found.comparisons]
+    result = decide(committed)
+    parts = [part for found in result.hypotheses.values() for part in found.comparisons]
     checked = 0
     for part in parts:
         (slow, *_), (fast, *_) = part.comparison.slow, part.comparison.fast
-        if part.comparison.kind == "ratio" and asked(slow) != asked(fast):
+        if part.comparison.kind == "ratio" and setting(slow) != setting(fast):
             is_same_rate = committed.arms[slow].lr == committed.arms[fast].lr
             # Scaled tokens are tuned to their scale: the rate is part of the treatment.
             is_scaled = committed.plan.arms[slow].data["scale"] != committed.plan.arms[fast].data["scale"]
-            assert is_same_rate or is_scaled or part.verdict == WITHDRAWN, part.comparison.name
+            assert is_same_rate or is_scaled or part.decision == WITHDRAWN, part.comparison.name
             checked += 1
     assert checked > 5
 
@@ -274,14 +252,14 @@ def test_matched_figures_are_matched(committed: Suite) -> None:
             differing = {name for name in first.network if first.network[name] != second.network[name]}
             # A 1-D transform has one axis however positions are named.
             differing -= {"position_encoding"}
-            asked = {"standardise_after"} if "centring" in figure.what else {"transform", "transform_scale"}
-            assert differing <= asked, figure.what
+            intended = {"standardise_after"} if "centring" in figure.what else {"transform", "transform_scale"}
+            assert differing <= intended, figure.what
 
 
 def test_every_claim_of_the_first_round_is_withdrawn_with_what_the_records_give(committed: Suite) -> None:
-    judged = judge(committed)
-    assert {name for name, entry in judged.claims.items() if entry.verdict == WITHDRAWN} == set(judged.claims)
-    assert {name for name, entry in judged.hypotheses.items() if entry.verdict != WITHDRAWN} == {"H6", "H10"}
+    result = decide(committed)
+    assert {name for name, entry in result.claims.items() if entry.decision == WITHDRAWN} == set(result.claims)
+    assert {name for name, entry in result.hypotheses.items() if entry.decision != WITHDRAWN} == {"H6", "H10"}
     for withdrawal in committed.withdrawals:
         assert all(figure_text(figure, committed) for figure in withdrawal.figures)
 
@@ -305,15 +283,15 @@ def test_the_table_of_levers_is_what_the_records_give(committed: Suite) -> None:
 
 
 def test_a_lever_changes_one_thing_and_rests_on_no_withdrawn_comparison(committed: Suite) -> None:
-    parts = [part for found in judge(committed).hypotheses.values() for part in found.comparisons]
-    fallen = {(part.comparison.slow, part.comparison.fast) for part in parts if part.verdict == WITHDRAWN}
+    parts = [part for found in decide(committed).hypotheses.values() for part in found.comparisons]
+    withdrawn = {(part.comparison.slow, part.comparison.fast) for part in parts if part.decision == WITHDRAWN}
     for what, old, new in LEVERS:
         before, after = committed.plan.arms[old], committed.plan.arms[new]
         changed = [f"network.{name}" for name in before.network if before.network[name] != after.network[name]]
         changed += [f"training.{name}" for name in before.training if before.training[name] != after.training[name]]
         assert len(changed) == 1, (what, changed)
         assert before.data == after.data
-        assert ((old,), (new,)) not in fallen
+        assert ((old,), (new,)) not in withdrawn
 
 
 def test_the_page_for_blind_policies_runs_as_written_and_is_linked() -> None:

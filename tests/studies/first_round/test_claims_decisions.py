@@ -1,4 +1,4 @@
-"""The verdict rule, effects by kind, groups, Holm and claims."""
+"""The decision rule, effects by kind, groups, Holm and claims."""
 
 import itertools
 import math
@@ -9,11 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smidgen.runtime.errors import UserError
-from studies.first_round.effects import measure
-from studies.first_round.plan import PREDICTIONS, Claim, Comparison
-from studies.first_round.records import Suite
-from studies.first_round.survival import Effect, restricted_mean
-from studies.first_round.verdicts import (
+from studies.first_round.decisions import (
     FAILS,
     FVU_MARGINS,
     HOLDS,
@@ -21,13 +17,17 @@ from studies.first_round.verdicts import (
     NOT_RUN,
     RATIO_MARGINS,
     Count,
-    Judgement,
-    Outcome,
+    Decision,
+    Decisions,
+    decide,
+    decide_effect,
+    decide_interval,
     join,
-    judge,
-    judge_effect,
-    verdict,
 )
+from studies.first_round.effects import measure
+from studies.first_round.plan import PREDICTIONS, Claim, Comparison
+from studies.first_round.records import Suite
+from studies.first_round.survival import Effect, restricted_mean
 
 
 @pytest.mark.parametrize(
@@ -47,9 +47,9 @@ from studies.first_round.verdicts import (
     ],
 )
 def test_the_rule(value: float, low: float, high: float, expected: str) -> None:
-    assert verdict(value, low, high) == expected
+    assert decide_interval(value, low, high) == expected
     mirrored = {HOLDS: FAILS, FAILS: HOLDS}.get(expected, expected)
-    assert verdict(value, low, high, "not_slower") == mirrored
+    assert decide_interval(value, low, high, "not_slower") == mirrored
 
 
 @pytest.mark.parametrize(
@@ -64,8 +64,8 @@ def test_the_rule(value: float, low: float, high: float, expected: str) -> None:
     ],
 )
 def test_equality_is_judged_on_both_sides(value: float, low: float, high: float, expected: str) -> None:
-    assert verdict(value, low, high, "equal") == expected
-    assert verdict(1 / value, 1 / high, 1 / low, "equal") == expected
+    assert decide_interval(value, low, high, "equal") == expected
+    assert decide_interval(1 / value, 1 / high, 1 / low, "equal") == expected
 
 
 @pytest.mark.parametrize(
@@ -79,32 +79,32 @@ def test_equality_is_judged_on_both_sides(value: float, low: float, high: float,
     ],
 )
 def test_differences_of_fvu_have_their_own_margins(value: float, low: float, high: float, expected: str) -> None:
-    assert verdict(value, low, high, margins=FVU_MARGINS) == expected
+    assert decide_interval(value, low, high, margins=FVU_MARGINS) == expected
 
 
 effects = st.builds(Effect, st.floats(-1.5, 1.5), st.floats(0.001, 1), st.integers(3, 12), st.just(True))
 
 
 @given(effects, st.sampled_from(PREDICTIONS))
-def test_a_verdict_stands_down_to_its_p_value_and_no_further(effect: Effect, predicted: str) -> None:
-    outcome = judge_effect(effect, predicted)
-    if outcome.verdict == INCONCLUSIVE:
-        assert outcome.p_value == 1
+def test_a_decision_stands_down_to_its_p_value_and_no_further(effect: Effect, predicted: str) -> None:
+    decision = decide_effect(effect, predicted)
+    if decision.value == INCONCLUSIVE:
+        assert decision.p_value == 1
         return
-    assert outcome.p_value <= 0.05 + 1e-9
+    assert decision.p_value <= 0.05 + 1e-9
     # Nearer to 1, a confidence has no digits left.
-    if outcome.p_value > 1e-9:
-        just_fits, too_wide = (effect.interval(1 - outcome.p_value * share) for share in (1.001, 0.999))
-        assert verdict(effect.value, *just_fits, predicted) == outcome.verdict
-        assert verdict(effect.value, *too_wide, predicted) == INCONCLUSIVE
+    if decision.p_value > 1e-9:
+        just_fits, too_wide = (effect.interval(1 - decision.p_value * share) for share in (1.001, 0.999))
+        assert decide_interval(effect.value, *just_fits, predicted) == decision.value
+        assert decide_interval(effect.value, *too_wide, predicted) == INCONCLUSIVE
 
 
-def outcomes(*verdicts: str, p_value: float = 0.01) -> list[Outcome]:
-    return [Outcome(entry, p_value if entry in (HOLDS, FAILS) else 1.0) for entry in verdicts]
+def decided(*decisions: str, p_value: float = 0.01) -> list[Decision]:
+    return [Decision(entry, p_value if entry in (HOLDS, FAILS) else 1.0) for entry in decisions]
 
 
 @pytest.mark.parametrize(
-    ("verdicts", "every", "one"),
+    ("decisions", "every", "one"),
     [
         ((HOLDS, HOLDS), HOLDS, HOLDS),
         ((HOLDS, INCONCLUSIVE), INCONCLUSIVE, HOLDS),
@@ -115,17 +115,17 @@ def outcomes(*verdicts: str, p_value: float = 0.01) -> list[Outcome]:
         ((FAILS, NOT_RUN), NOT_RUN, NOT_RUN),
     ],
 )
-def test_joining(verdicts: tuple[str, ...], every: str, one: str) -> None:
-    for order in itertools.permutations(verdicts):
-        assert join(outcomes(*order), "all").verdict == every
-        assert join(outcomes(*order), "any").verdict == one
+def test_joining(decisions: tuple[str, ...], every: str, one: str) -> None:
+    for order in itertools.permutations(decisions):
+        assert join(decided(*order), "all").value == every
+        assert join(decided(*order), "any").value == one
 
 
 def test_one_part_that_decides_pays_for_the_choice_and_parts_that_must_all_decide_do_not() -> None:
-    holding = [Outcome(HOLDS, 0.01), Outcome(HOLDS, 0.04)]
-    assert join(holding, "all") == Outcome(HOLDS, 0.04)
-    assert join(holding, "any") == Outcome(HOLDS, 0.02)
-    assert join([Outcome(FAILS, 0.03), *holding], "all") == Outcome(FAILS, 0.09)
+    holding = [Decision(HOLDS, 0.01), Decision(HOLDS, 0.04)]
+    assert join(holding, "all") == Decision(HOLDS, 0.04)
+    assert join(holding, "any") == Decision(HOLDS, 0.02)
+    assert join([Decision(FAILS, 0.03), *holding], "all") == Decision(FAILS, 0.09)
 
 
 def suite_of(comparison: Comparison, escapes: dict, **changes: dict) -> Suite:
@@ -164,7 +164,7 @@ def test_fvu_is_compared_by_difference_and_never_above_1() -> None:
     suite = suite_of(comparison, escapes, fvus={"dft1d": [7.0, None] + [0.9] * 8, "raw": [0.2] * 10})
     effect = measure(comparison, suite)
     assert effect.value == pytest.approx((2 * 1.0 + 8 * 0.9) / 10 - 0.2)
-    assert judge_effect(effect, "slow_is_slower", FVU_MARGINS).verdict == HOLDS
+    assert decide_effect(effect, "slow_is_slower", FVU_MARGINS).value == HOLDS
 
 
 def regret_suite(against: str, chosen: list[str]) -> tuple[Comparison, Suite]:
@@ -213,31 +213,31 @@ def test_a_rule_without_choices_is_refused_by_file_and_field() -> None:
         measure(comparison, suite)
 
 
-def judged(*comparisons: Comparison, rule: str = "all", **escapes: list) -> Judgement:
+def result(*comparisons: Comparison, rule: str = "all", **escapes: list) -> Decisions:
     plan = make_plan(["raw", "dft1d", "dct"], {"H1": hypothesis(*comparisons, rule=rule)})
-    return judge(make_suite(plan, escapes))
+    return decide(make_suite(plan, escapes))
 
 
 def test_a_clear_gain_holds_and_the_same_arms_turned_round_fail() -> None:
-    assert judged(ratio("raw", "dft1d"), raw=STUCK, dft1d=times(400)).hypotheses["H1"].verdict == HOLDS
-    assert judged(ratio("dft1d", "raw"), raw=STUCK, dft1d=times(400)).hypotheses["H1"].verdict == FAILS
+    assert result(ratio("raw", "dft1d"), raw=STUCK, dft1d=times(400)).hypotheses["H1"].decision == HOLDS
+    assert result(ratio("dft1d", "raw"), raw=STUCK, dft1d=times(400)).hypotheses["H1"].decision == FAILS
 
 
 def test_nothing_escaped_is_no_gain_but_shows_no_equality() -> None:
     for predicted, expected in (("slow_is_slower", FAILS), ("equal", INCONCLUSIVE), ("not_slower", INCONCLUSIVE)):
-        hypotheses = judged(ratio("raw", "dft1d", predicted), raw=STUCK, dft1d=STUCK).hypotheses
+        hypotheses = result(ratio("raw", "dft1d", predicted), raw=STUCK, dft1d=STUCK).hypotheses
         (part,) = hypotheses["H1"].comparisons
-        assert (part.outcome.verdict, hypotheses["H1"].verdict) == (expected, expected)
+        assert (part.uncorrected.value, hypotheses["H1"].decision) == (expected, expected)
         assert (part.slow, part.fast) == (Count(0, 10), Count(0, 10))
         assert part.effect is not None
         assert (part.effect.value, *part.effect.interval(0.95)) == (1, 1, 1)
 
 
-def test_an_arm_without_a_record_leaves_no_verdict() -> None:
-    hypotheses = judged(ratio("raw", "dft1d"), ratio("raw", "dct"), raw=STUCK, dct=times(400)).hypotheses
+def test_an_arm_without_a_record_leaves_no_decision() -> None:
+    hypotheses = result(ratio("raw", "dft1d"), ratio("raw", "dct"), raw=STUCK, dct=times(400)).hypotheses
     entry = hypotheses["H1"]
-    assert (entry.verdict, entry.num_finished, entry.num_arms) == (NOT_RUN, 2, 3)
-    assert [part.outcome.verdict for part in entry.comparisons] == [NOT_RUN, HOLDS]
+    assert (entry.decision, entry.num_finished, entry.num_arms) == (NOT_RUN, 2, 3)
+    assert [part.uncorrected.value for part in entry.comparisons] == [NOT_RUN, HOLDS]
     assert entry.comparisons[0].effect is None
 
 
@@ -245,11 +245,11 @@ def test_alternatives_of_a_group_need_one_that_holds() -> None:
     escapes = {"raw": STUCK, "dft1d": times(400), "dct": times(300)}
     plain = [ratio("raw", "dft1d"), ratio("dft1d", "dct"), ratio("dct", "dft1d")]
     grouped = [plain[0], *(ratio(*pair, group="twin") for pair in (("raw", "dct"), ("dct", "dft1d")))]
-    assert judged(*plain, **escapes).hypotheses["H1"].verdict != HOLDS
-    assert judged(*grouped, **escapes).hypotheses["H1"].verdict == HOLDS
+    assert result(*plain, **escapes).hypotheses["H1"].decision != HOLDS
+    assert result(*grouped, **escapes).hypotheses["H1"].decision == HOLDS
 
 
-def spread_suite(num_hypotheses: int, num_clear: int) -> Judgement:
+def spread_suite(num_hypotheses: int, num_clear: int) -> Decisions:
     """Hypotheses whose effect is just significant on its own, after some that are beyond doubt."""
     clear, borderline = times(400, 0.1), times(2500, 0.8, draw=9)
     arms = {"raw": times(4000, 0.1, draw=1), "dft1d": clear, "dct": borderline, "haar": times(1900, 0.2, draw=6)}
@@ -259,25 +259,25 @@ def spread_suite(num_hypotheses: int, num_clear: int) -> Judgement:
         "C1": Claim(statement="c", hypotheses=("H0", f"H{num_hypotheses - 1}")),
         "C2": Claim(statement="c", hypotheses=(f"H{num_hypotheses - 1}/dct-over-haar",)),
     }
-    return judge(make_suite(make_plan(list(arms), hypotheses, claims), arms))
+    return decide(make_suite(make_plan(list(arms), hypotheses, claims), arms))
 
 
 def test_holm_takes_away_what_many_hypotheses_make_likely_by_chance() -> None:
     alone, many = spread_suite(2, 1), spread_suite(8, 1)
-    p_value = alone.hypotheses["H1"].outcome.p_value
+    p_value = alone.hypotheses["H1"].uncorrected.p_value
     assert 0.05 / 7 < p_value < 0.05
     assert alone.hypotheses["H1"].p_holm == pytest.approx(p_value)
-    assert (alone.hypotheses["H1"].verdict, alone.hypotheses["H1"].was_demoted) == (HOLDS, False)
+    assert (alone.hypotheses["H1"].decision, alone.hypotheses["H1"].was_demoted) == (HOLDS, False)
     assert many.hypotheses["H7"].p_holm == pytest.approx(min(1, 7 * p_value))
-    assert (many.hypotheses["H7"].verdict, many.hypotheses["H7"].was_demoted) == (INCONCLUSIVE, True)
-    assert many.hypotheses["H7"].outcome.verdict == HOLDS
-    assert many.hypotheses["H0"].verdict == HOLDS
+    assert (many.hypotheses["H7"].decision, many.hypotheses["H7"].was_demoted) == (INCONCLUSIVE, True)
+    assert many.hypotheses["H7"].uncorrected.value == HOLDS
+    assert many.hypotheses["H0"].decision == HOLDS
 
 
 def test_claims_follow_from_what_holm_leaves() -> None:
-    assert spread_suite(2, 1).claims["C1"].verdict == HOLDS
-    assert spread_suite(8, 1).claims["C1"].verdict == INCONCLUSIVE
-    assert spread_suite(8, 1).claims["C2"].verdict == INCONCLUSIVE
+    assert spread_suite(2, 1).claims["C1"].decision == HOLDS
+    assert spread_suite(8, 1).claims["C1"].decision == INCONCLUSIVE
+    assert spread_suite(8, 1).claims["C2"].decision == INCONCLUSIVE
 
 
 def test_claims_rest_on_hypotheses_comparisons_and_their_opposites() -> None:
@@ -294,9 +294,9 @@ def test_claims_rest_on_hypotheses_comparisons_and_their_opposites() -> None:
         "C4": Claim(statement="c", hypotheses=("not H1", "not H2/raw-over-dct"), rule="any"),
         "C5": Claim(statement="c", hypotheses=("H1", "not H3")),
     }
-    result = judge(make_suite(make_plan([*arms, "haar"], hypotheses, claims), arms)).claims
-    assert [result[name].verdict for name in claims] == [HOLDS, FAILS, HOLDS, FAILS, NOT_RUN]
-    parts = [(part.entry, part.verdict, len(part.comparisons)) for part in result["C3"].parts]
+    result = decide(make_suite(make_plan([*arms, "haar"], hypotheses, claims), arms)).claims
+    assert [result[name].decision for name in claims] == [HOLDS, FAILS, HOLDS, FAILS, NOT_RUN]
+    parts = [(part.entry, part.decision, len(part.comparisons)) for part in result["C3"].parts]
     assert parts == [("H1", HOLDS, 1), ("not H2/dct-over-dft1d", HOLDS, 1)]
     assert (result["C5"].num_finished, result["C5"].num_arms) == (2, 3)
 
