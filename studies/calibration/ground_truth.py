@@ -80,7 +80,7 @@ class Draw:
     def answers(
         self, slope: float | None, prediction_KP: Tensor, moved_KP: Tensor, paths: list[Tensor] | None
     ) -> Answers:
-        """The answers, beside what they are judged against."""
+        """The answers, beside what they are compared with."""
         return Answers(slope, prediction_KP, moved_KP, self.pair_K, self.episode_K, paths, self.expert_paths)
 
     def mixture(self, share: float, noise: float) -> Answers:
@@ -124,7 +124,7 @@ class Draw:
             paths.append(straight_S3 + self._jitter(len(path_S3), jitter_m))
         return paths
 
-    def asked(self, network: Callable[[Tensor], Tensor], slope: float | None = None) -> Answers:
+    def answers_of(self, network: Callable[[Tensor], Tensor], slope: float | None = None) -> Answers:
         """A network's answers to the pictures; in closed loop only a simulator could tell."""
         pairs = self.data.held_out
         seen, moved = (network(pictures[self.pair_K]) for pictures in (pairs.pictures_KCHW, pairs.moved_KCHW))
@@ -186,7 +186,7 @@ def _lost_constant(draw: Draw) -> Answers:
 def _random_network(draw: Draw) -> Answers:
     networks = (RandomNetwork(draw.data, 1000 * draw.number + attempt) for attempt in range(1000))
     for network in networks:
-        answers = draw.asked(network)
+        answers = draw.answers_of(network)
         offset_KP = answers.prediction_KP - draw.time_mean_KP
         if offset_KP.norm(dim=1).min() > LEAST_DISPLACEMENT * draw.data.spread_m:
             return answers
@@ -209,7 +209,7 @@ def _random_actions(draw: Draw) -> Answers:
 
 def trained(hides_cue: bool, num_steps: int) -> Callable[[Draw], Answers]:
     """Makes a tiny network that was trained with the cue in view, or hidden."""
-    return lambda draw: draw.asked(TrainedNetwork(draw.data, hides_cue, draw.number, num_steps))
+    return lambda draw: draw.answers_of(TrainedNetwork(draw.data, hides_cue, draw.number, num_steps))
 
 
 def families(num_steps: int) -> dict[str, Family]:

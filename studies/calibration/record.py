@@ -117,7 +117,7 @@ def calibrate(config: CalibrationConfig, tasks: list[CalibrationEpisodes]) -> Ca
                 continue
             for number in range(max(1, round(config.share * family.per_task))):
                 draw = Draw(data, name, number, config.episodes)
-                found.append(_judge(data, name, number, family, family.make(draw)))
+                found.append(_measured(data, name, number, family, family.make(draw)))
     return Calibration(
         version=RECORD_VERSION,
         detector_version=collapse.DETECTOR_VERSION,
@@ -129,7 +129,7 @@ def calibrate(config: CalibrationConfig, tasks: list[CalibrationEpisodes]) -> Ca
     )
 
 
-def _judge(data: CalibrationEpisodes, name: str, number: int, family: Family, answers: Answers) -> Found:
+def _measured(data: CalibrationEpisodes, name: str, number: int, family: Family, answers: Answers) -> Found:
     pairs, chosen_K = data.held_out, answers.pair_K
     target_KP = pairs.target_KP[chosen_K]
     change_KP = pairs.target_moved_KP[chosen_K] - target_KP

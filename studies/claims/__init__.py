@@ -1,8 +1,8 @@
-"""The originator's claims C1 to C7, second round: plan, runs, verdicts.
+"""The originator's claims C1 to C7, second round: plan, runs, decisions.
 
 smidgen-suite suite=studies.claims:ROUND_TWO         # runs what is not there yet
 smidgen-suite suite=studies.claims:ROUND_TWO_B       # where a Perceiver starts looking, beside it
-python -m studies.claims                             # verdicts from the records
+python -m studies.claims                             # decisions from the records
 """
 
 from typing import TYPE_CHECKING

@@ -1,6 +1,6 @@
 """python -m studies.claims [results=DIR] [markdown=PATH] [html=PATH] [check=true]
 
-Computes the second round's verdicts from its records alone: on the terminal, as one self-contained page, and as tables
+Computes the second round's decisions from its records alone: on the terminal, as one self-contained page, and as tables
 between two markers of a Markdown file. ``check=true`` writes nothing and exits with 2 where a file differs from the
 records. A few seconds.
 """
@@ -22,6 +22,7 @@ from smidgen.runtime.files import read_text, write_atomic
 from smidgen.runtime.markdown import replace_between_markers
 from smidgen.runtime.settings import PathText
 from studies.claims.choices import read_choices
+from studies.claims.decisions import Results, decide_all
 from studies.claims.page import render_page
 from studies.claims.plan import PLAN_FILE, Plan
 from studies.claims.records import Records, read_records
@@ -29,19 +30,18 @@ from studies.claims.report import claim_reports, effect_text, state_text
 from studies.claims.round_two import FOLDER, build_plan
 from studies.claims.round_two_b import build_plan_b, read_both_rounds
 from studies.claims.tables import markdown, start_markdown
-from studies.claims.verdicts import Judged, judge_all
 
 MARKER, START_MARKER = "claims-round-2", "claims-round-2b"
 USAGE = "python -m studies.claims [key=value ...]"
 SUMMARY = f"""\
-Computes the second round's verdicts from the records in DIR: on the terminal, as one self-contained HTML page, and as
+Computes the second round's decisions from the records in DIR: on the terminal, as one self-contained HTML page, and as
 tables in a Markdown file, between its two markers <!-- {MARKER}:begin --> and <!-- {MARKER}:end --> (those of plan 2b
 between the markers of {START_MARKER})."""
 
 
 @dataclass(frozen=True)
 class ReportConfig:
-    """Where the records are and where the verdicts go."""
+    """Where the records are and where the decisions go."""
 
     results: PathText = field(default=str(FOLDER), metadata={"help": "folder of plan.json and runs/"})
     markdown: PathText | None = field(default=None, metadata={"help": "Markdown file whose tables are replaced"})
@@ -49,14 +49,14 @@ class ReportConfig:
     check: bool = field(default=False, metadata={"help": "write nothing; exit 2 if a file differs from the records"})
 
 
-def build_outputs(config: ReportConfig, plan: Plan, judged: dict[str, Judged], records: Records) -> dict[Path, bytes]:
+def build_outputs(config: ReportConfig, plan: Plan, results: Results, records: Records) -> dict[Path, bytes]:
     """Content of every file."""
     outputs: dict[Path, bytes] = {}
     if config.html and not (config.check and not Path(config.html).exists()):
-        outputs[Path(config.html)] = render_page(plan, judged, records, Path(config.results)).encode()
+        outputs[Path(config.html)] = render_page(plan, results, records, Path(config.results)).encode()
     if config.markdown:
         path = Path(config.markdown)
-        tables = markdown(plan, judged, records, Path(config.results))
+        tables = markdown(plan, results, records, Path(config.results))
         document = replace_between_markers(read_text(path), tables, str(path), MARKER)
         if f"<!-- {START_MARKER}:begin -->" in document:
             document = replace_between_markers(document, start_tables(), str(path), START_MARKER)
@@ -68,7 +68,7 @@ def start_tables() -> str:
     """The tables of plan 2b, from the repository's records."""
     plan = build_plan_b()
     records = read_both_rounds(plan)
-    return start_markdown(plan, judge_all(plan, records, {}), records)
+    return start_markdown(plan, decide_all(plan, records, {}), records)
 
 
 def report(arguments: list[str]) -> None:
@@ -85,24 +85,24 @@ def report(arguments: list[str]) -> None:
     if not (folder / PLAN_FILE).is_file():
         raise UserError(f"no {PLAN_FILE} in {folder}; run from the repository's root, or pass results=DIR")
     records = read_records(folder, plan.arms)
-    judged = judge_all(plan, records, read_choices(folder))
-    outputs = build_outputs(config, plan, judged, records)
+    results = decide_all(plan, records, read_choices(folder))
+    outputs = build_outputs(config, plan, results, records)
     if config.check:
         check_outputs(outputs)
         print(f"as the records give: {', '.join(map(str, outputs))}")
         return
     for path, data in outputs.items():
         write_atomic(path, data)
-    print_terminal(plan, judged, Console())
+    print_terminal(plan, results, Console())
     print("\n".join(f"wrote {path}" for path in outputs))
 
 
-def print_terminal(plan: Plan, judged: dict[str, Judged], console: Console) -> None:
-    """Prints the claims with their verdicts."""
+def print_terminal(plan: Plan, results: Results, console: Console) -> None:
+    """Prints the claims with their decisions."""
     table = Table(box=box.SIMPLE_HEAD, title="claims, second round", title_justify="left")
-    for heading in ("", "statement", "verdict", "effect"):
+    for heading in ("", "statement", "decision", "effect"):
         table.add_column(heading)
-    for each in claim_reports(plan, judged):
+    for each in claim_reports(plan, results):
         table.add_row(each.name, each.claim.statement, state_text(each.primary), effect_text(each.primary))
     console.print(table)
 

@@ -9,7 +9,6 @@ from studies.claims.design import LEAST_RATIO, LEAST_RATIO_UNCENTRED
 
 SLOWER, ABSENT = "slower", "absent"
 PREDICTIONS = (SLOWER, ABSENT)
-REGRET = "regret"
 
 
 @dataclass(frozen=True, kw_only=True)

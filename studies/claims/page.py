@@ -10,10 +10,10 @@ import jinja2
 from smidgen.leaderboard.charts import Axis, path_data
 from studies.charts import SHARE_AXIS, log_axis, survival_points
 from studies.claims import design, report, survival
+from studies.claims.decisions import ContrastResult, Results
 from studies.claims.plan import Plan
 from studies.claims.records import Records
 from studies.claims.tables import FORECAST_HEAD, FORECAST_TEXT
-from studies.claims.verdicts import Judged
 
 NUM_COLOURS = 4
 
@@ -36,7 +36,7 @@ class Picture:
     steps: Axis
 
 
-def render_page(plan: Plan, judged: dict[str, Judged], records: Records, folder: Path) -> str:
+def render_page(plan: Plan, results: Results, records: Records, folder: Path) -> str:
     """The page's HTML, a function of plan and records (in a folder) alone."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -45,13 +45,13 @@ def render_page(plan: Plan, judged: dict[str, Judged], records: Records, folder:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    reports = report.claim_reports(plan, judged)
+    reports = report.claim_reports(plan, results)
     pictures = {each.name: picture(each.primary, records) for each in reports}
     return environment.get_template("page.html.jinja").render(
         reports=reports,
         pictures=pictures,
-        new=report.new_contrasts(judged),
-        forecast=report.forecast_contrasts(judged),
+        new=report.new_contrasts(results),
+        forecast=report.forecast_contrasts(results),
         forecast_rows=report.forecast_rows(folder),
         forecast_head=FORECAST_HEAD,
         forecast_text=FORECAST_TEXT,
@@ -65,12 +65,12 @@ def render_page(plan: Plan, judged: dict[str, Judged], records: Records, folder:
     )
 
 
-def picture(judged: Judged, records: Records) -> Picture:
+def picture(result: ContrastResult, records: Records) -> Picture:
     """Survival of the arms that have run; a run that never escaped stays on the plateau up to the horizon."""
-    horizon = judged.contrast.horizon
+    horizon = result.contrast.horizon
     steps = log_axis(1, horizon)
     curves: list[Curve] = []
-    for arm in judged.contrast.terms:
+    for arm in result.contrast.terms:
         counts = [run.escape_step for run in records.runs(arm).values()]
         if not counts:
             continue

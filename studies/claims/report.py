@@ -9,12 +9,22 @@ from pathlib import Path
 from smidgen.runtime.files import read_json
 from studies.claims import design, survival
 from studies.claims.contrasts import Claim
+from studies.claims.decisions import (
+    FAILS,
+    HOLDS,
+    NO_EFFECT,
+    NOT_RUN,
+    UNDECIDED,
+    ContrastResult,
+    Results,
+    learning,
+    tuning_curve,
+)
 from studies.claims.estimator import Estimate
 from studies.claims.forecast import FILE as FORECAST_FILE
 from studies.claims.jobs import chosen_rate
 from studies.claims.plan import Plan
 from studies.claims.records import Records
-from studies.claims.verdicts import FAILS, HOLDS, NO_EFFECT, NOT_RUN, UNDECIDED, Judged, learning, tuning_curve
 
 TIMES, TO, MISSING = "\u00d7", " to ", "\u2013"
 _MEANING = {
@@ -40,8 +50,8 @@ class ClaimReport:
 
     name: str
     claim: Claim
-    primary: Judged
-    others: tuple[Judged, ...]
+    primary: ContrastResult
+    others: tuple[ContrastResult, ...]
     found: str
 
 
@@ -56,28 +66,28 @@ class ArmReport:
     never: str
 
 
-def claim_reports(plan: Plan, judged: dict[str, Judged]) -> list[ClaimReport]:
+def claim_reports(plan: Plan, results: Results) -> list[ClaimReport]:
     """Every claim of the plan, in order."""
     return [
         ClaimReport(
             name,
             claim,
-            judged[claim.contrast],
-            tuple(each for key, each in judged.items() if key.startswith(f"{name}.") and key != claim.contrast),
-            found(judged[claim.contrast]),
+            results[claim.contrast],
+            tuple(each for key, each in results.items() if key.startswith(f"{name}.") and key != claim.contrast),
+            found(results[claim.contrast]),
         )
         for name, claim in plan.claims.items()
     ]
 
 
-def new_contrasts(judged: dict[str, Judged]) -> list[Judged]:
+def new_contrasts(results: Results) -> list[ContrastResult]:
     """Descriptive contrasts that belong to no claim."""
-    return [each for name, each in judged.items() if name.startswith("new.")]
+    return [each for name, each in results.items() if name.startswith("new.")]
 
 
-def forecast_contrasts(judged: dict[str, Judged]) -> list[Judged]:
+def forecast_contrasts(results: Results) -> list[ContrastResult]:
     """Regrets of the forecast of the escape as a rule."""
-    return [each for name, each in judged.items() if name.startswith("forecast.")]
+    return [each for name, each in results.items() if name.startswith("forecast.")]
 
 
 def forecast_rows(folder: Path) -> list[tuple[str, str, str, str]]:
@@ -94,21 +104,21 @@ def _correlation(value: float | None) -> str:
     return MISSING if value is None else f"{value:.2f}".replace("-", "\u2212")
 
 
-def found(judged: Judged) -> str:
+def found(result: ContrastResult) -> str:
     """The result of a primary contrast, in a sentence."""
-    title = judged.contrast.title
-    if judged.effect is None:
+    title = result.contrast.title
+    if result.effect is None:
         return f"Not run yet ({title})."
-    effect = f"{ratio(judged.effect.ratio)} [{interval(judged.effect, shown_confidence(judged))}]"
-    if judged.verdict == NOT_RUN:
-        seeds = f"{judged.effect.num_seeds} of {judged.num_needed} seeds"
+    effect = f"{ratio(result.effect.ratio)} [{interval(result.effect, shown_confidence(result))}]"
+    if result.decision == NOT_RUN:
+        seeds = f"{result.effect.num_seeds} of {result.num_needed} seeds"
         return f"First look, {seeds}, which decides nothing: {title}, {effect}."
-    return f"We found {effect} for {title}, on {judged.effect.num_seeds} seeds: {_MEANING[judged.verdict]}."
+    return f"We found {effect} for {title}, on {result.effect.num_seeds} seeds: {_MEANING[result.decision]}."
 
 
-def shown_confidence(judged: Judged) -> float:
+def shown_confidence(result: ContrastResult) -> float:
     """The interval that is shown: the deciding look's once it has been taken, else the plain one."""
-    return judged.look.confidence if judged.contrast.claim and judged.verdict != NOT_RUN else design.CONFIDENCE
+    return result.look.confidence if result.contrast.claim and result.decision != NOT_RUN else design.CONFIDENCE
 
 
 def ratio(value: float) -> str:
@@ -131,34 +141,34 @@ def interval(effect: Estimate, confidence: float) -> str:
     return TO.join(map(number, effect.interval(confidence)))
 
 
-def effect_text(judged: Judged) -> str:
+def effect_text(result: ContrastResult) -> str:
     """An effect with its interval; a dash if there is none."""
-    if judged.effect is None:
+    if result.effect is None:
         return MISSING
-    return f"{ratio(judged.effect.ratio)} [{interval(judged.effect, shown_confidence(judged))}]"
+    return f"{ratio(result.effect.ratio)} [{interval(result.effect, shown_confidence(result))}]"
 
 
-def state_text(judged: Judged) -> str:
-    """The verdict of a primary contrast; of a descriptive one whether it has run, and whether it is large."""
-    if judged.verdict == NOT_RUN:
-        return f"{NOT_RUN} ({judged.num_seeds} of {judged.num_needed} seeds)"
-    return judged.verdict or ("3\u00d7 or more" if judged.is_large else "")
+def state_text(result: ContrastResult) -> str:
+    """The decision of a primary contrast; of a descriptive one whether it has run, and whether it is large."""
+    if result.decision == NOT_RUN:
+        return f"{NOT_RUN} ({result.num_seeds} of {result.num_needed} seeds)"
+    return result.decision or ("3\u00d7 or more" if result.is_large else "")
 
 
-def log_rank_text(judged: Judged, records: Records) -> str:
+def log_rank_text(result: ContrastResult, records: Records) -> str:
     """p-value of the log-rank test between the two arms of a ratio; a dash if there are not two, or none ran."""
-    if judged.effect is None or len(judged.contrast.terms) != 2:
+    if result.effect is None or len(result.contrast.terms) != 2:
         return MISSING
-    slow, fast = judged.contrast.terms
-    p_value = survival.log_rank_p(records, slow, fast, judged.contrast.horizon)
+    slow, fast = result.contrast.terms
+    p_value = survival.log_rank_p(records, slow, fast, result.contrast.horizon)
     if math.isnan(p_value):
         return MISSING
     return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}"
 
 
-def learned_text(judged: Judged, records: Records) -> str:
+def learned_text(result: ContrastResult, records: Records) -> str:
     """How many runs of each arm learned."""
-    counts = [learning(records, arm) for arm in judged.contrast.terms]
+    counts = [learning(records, arm) for arm in result.contrast.terms]
     if not any(each.num_runs for each in counts):
         return MISSING
     return ", ".join(f"{each.num_escaped}/{each.num_runs}" if each.num_runs else MISSING for each in counts)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from smidgen.runtime.files import read_json
 from smidgen.runtime.markdown import escape_markdown, left, markdown_table
+from studies.claims.decisions import ContrastResult, Results
 from studies.claims.plan import Plan
 from studies.claims.records import Records
 from studies.claims.report import (
@@ -20,7 +21,6 @@ from studies.claims.report import (
     new_contrasts,
     state_text,
 )
-from studies.claims.verdicts import Judged
 
 FORECAST_HEAD = left(
     "first round's runs, on which it was made",
@@ -36,14 +36,14 @@ FORECAST_TEXT = (
 CONTRAST_HEAD = left("contrast", "effect [95 %]", "learned, slow then fast", "log-rank p", "")
 
 
-def markdown(plan: Plan, judged: dict[str, Judged], records: Records, folder: Path) -> str:
-    """Verdicts, one section for each claim, the new hypotheses, the arms, and the coverage of the intervals."""
-    reports = claim_reports(plan, judged)
+def markdown(plan: Plan, results: Results, records: Records, folder: Path) -> str:
+    """Decisions, one section for each claim, the new hypotheses, the arms, and the coverage of the intervals."""
+    reports = claim_reports(plan, results)
     num_runs = sum(len(records.runs(arm)) for arm in plan.arms)
     lines = [
         f"{num_runs:,} runs so far on {sum(bool(records.runs(arm)) for arm in plan.arms)} of {len(plan.arms)} arms."
     ]
-    head = left("claim", "statement", "verdict", "effect [interval of the deciding look]")
+    head = left("claim", "statement", "decision", "effect [interval of the deciding look]")
     rows = [
         (each.name, escape_markdown(each.claim.statement), f"**{state_text(each.primary)}**", effect_text(each.primary))
         for each in reports
@@ -54,17 +54,21 @@ def markdown(plan: Plan, judged: dict[str, Judged], records: Records, folder: Pa
         lines += [f"*We asked:* {escape_markdown(each.claim.reading)}", f"*Result:* {escape_markdown(each.found)}"]
         lines += ["", _contrasts((each.primary, *each.others), records)]
     lines += ["", "### A forecast of the escape", "", FORECAST_TEXT, ""]
-    lines += [markdown_table(FORECAST_HEAD, forecast_rows(folder)), "", _contrasts(forecast_contrasts(judged), records)]
-    lines += ["", "### New hypotheses", "", _contrasts(new_contrasts(judged), records)]
+    lines += [
+        markdown_table(FORECAST_HEAD, forecast_rows(folder)),
+        "",
+        _contrasts(forecast_contrasts(results), records),
+    ]
+    lines += ["", "### New hypotheses", "", _contrasts(new_contrasts(results), records)]
     lines += ["", "### Arms", "", _arms(plan, records)]
     return "\n".join([*lines, "", "### Coverage of the intervals", "", _coverage(folder)])
 
 
-def start_markdown(plan: Plan, judged: dict[str, Judged], records: Records) -> str:
-    """Plan 2b, where a Perceiver starts looking: its contrasts and its arms, without verdicts."""
+def start_markdown(plan: Plan, results: Results, records: Records) -> str:
+    """Plan 2b, where a Perceiver starts looking: its contrasts and its arms, without decisions."""
     arms = {step.arm for step in plan.order}
     done = f"{sum(bool(records.runs(arm)) for arm in arms)} of {len(arms)} arms so far."
-    return "\n".join([done, "", _contrasts(judged.values(), records), "", _arms(plan, records)])
+    return "\n".join([done, "", _contrasts(results.values(), records), "", _arms(plan, records)])
 
 
 def _arms(plan: Plan, records: Records) -> str:
@@ -73,7 +77,7 @@ def _arms(plan: Plan, records: Records) -> str:
     return markdown_table(head, [[escape_markdown(part) for part in row] for row in arms])
 
 
-def _contrasts(judged: Iterable[Judged], records: Records) -> str:
+def _contrasts(results: Iterable[ContrastResult], records: Records) -> str:
     rows = [
         (
             escape_markdown(f"{each.contrast.title}{' (primary)' if each.contrast.claim else ''}"),
@@ -82,7 +86,7 @@ def _contrasts(judged: Iterable[Judged], records: Records) -> str:
             escape_markdown(log_rank_text(each, records)),
             state_text(each),
         )
-        for each in judged
+        for each in results
     ]
     return markdown_table(CONTRAST_HEAD, rows)
 

@@ -16,6 +16,7 @@ from studies.charts import log_axis, survival_points
 from studies.claims import __main__ as command
 from studies.claims import design
 from studies.claims.choices import read_choices
+from studies.claims.decisions import NOT_RUN, decide_all
 from studies.claims.page import render_page
 from studies.claims.plan import Plan
 from studies.claims.records import (
@@ -31,7 +32,6 @@ from studies.claims.records import (
 from studies.claims.report import arm_reports, claim_reports, effect_text, interval, number, state_text
 from studies.claims.round_two import FOLDER, build_plan
 from studies.claims.tables import markdown
-from studies.claims.verdicts import NOT_RUN, judge_all
 
 PLAN = build_plan()
 NOTHING = Records({})
@@ -75,13 +75,13 @@ def c6_arms() -> tuple[str, ...]:
 
 
 def texts(records: Records) -> tuple[str, str]:
-    judged = judge_all(PLAN, records, read_choices(FOLDER))
-    return render_page(PLAN, judged, records, FOLDER), markdown(PLAN, judged, records, FOLDER)
+    results = decide_all(PLAN, records, read_choices(FOLDER))
+    return render_page(PLAN, results, records, FOLDER), markdown(PLAN, results, records, FOLDER)
 
 
 def test_without_records_everything_reads_not_run_yet() -> None:
-    judged = judge_all(PLAN, NOTHING, {})
-    for each in claim_reports(PLAN, judged):
+    results = decide_all(PLAN, NOTHING, {})
+    for each in claim_reports(PLAN, results):
         assert state_text(each.primary).startswith(NOT_RUN)
         assert effect_text(each.primary) == "\u2013"
     page, document = texts(NOTHING)
@@ -91,11 +91,11 @@ def test_without_records_everything_reads_not_run_yet() -> None:
     assert "<path" not in page
 
 
-def test_ten_seeds_of_thirty_are_a_first_look_and_no_verdict() -> None:
+def test_ten_seeds_of_thirty_are_a_first_look_and_no_decision() -> None:
     slow, fast = c6_arms()
     records = made_up("a", slow, fast, slow=900.0, fast=90.0)
-    judged = judge_all(PLAN, records, {})
-    primary = judged[PLAN.claims["C6"].contrast]
+    results = decide_all(PLAN, records, {})
+    primary = results[PLAN.claims["C6"].contrast]
     assert state_text(primary) == f"{NOT_RUN} (10 of 30 seeds)"
     assert effect_text(primary).startswith("10.0\u00d7")
     page, document = texts(records)
@@ -158,16 +158,16 @@ def test_a_missing_plan_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_the_terminal_table_fits_80_columns(capsys: pytest.CaptureFixture[str]) -> None:
-    command.print_terminal(PLAN, judge_all(PLAN, NOTHING, {}), Console(width=80))
+    command.print_terminal(PLAN, decide_all(PLAN, NOTHING, {}), Console(width=80))
     assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
 
 
 def test_nothing_from_records_is_read_as_markup() -> None:
     contrast = dataclasses.replace(PLAN.contrasts["C6.periodic.dft3d"], title="<b>|slow|</b>")
     plan: Plan = dataclasses.replace(PLAN, contrasts={**PLAN.contrasts, "C6.periodic.dft3d": contrast})
-    judged = judge_all(plan, NOTHING, {})
-    assert "<b>" not in render_page(plan, judged, NOTHING, FOLDER)
-    assert "<b>" not in markdown(plan, judged, NOTHING, FOLDER)
+    results = decide_all(plan, NOTHING, {})
+    assert "<b>" not in render_page(plan, results, NOTHING, FOLDER)
+    assert "<b>" not in markdown(plan, results, NOTHING, FOLDER)
 
 
 def test_survival_is_drawn_as_steps_to_the_horizon() -> None:
@@ -199,9 +199,9 @@ def test_numbers_have_three_digits(value: float, text: str) -> None:
 
 
 def test_an_interval_that_so_few_seeds_cannot_give_is_open() -> None:
-    judged = judge_all(PLAN, made_up("a", *c6_arms()), {})["C6.periodic.dft3d"]
-    assert judged.effect is not None
-    assert interval(judged.effect, design.LOOKS[0].confidence) == "0.00 to \u221e"
+    results = decide_all(PLAN, made_up("a", *c6_arms()), {})["C6.periodic.dft3d"]
+    assert results.effect is not None
+    assert interval(results.effect, design.LOOKS[0].confidence) == "0.00 to \u221e"
 
 
 def test_the_committed_document_is_what_the_records_give() -> None:

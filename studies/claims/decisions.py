@@ -1,8 +1,8 @@
-"""The verdicts of the second round, from its plan and records alone.
+"""The decisions of the second round, from its plan and records alone.
 
-A contrast is judged at its deciding look: 30 seeds for the primary contrast of a claim (10 for one that stays at ten),
-and never from fewer. What is there before is shown with its plain 95 % interval, and called by what it is: a first
-look. Descriptive contrasts get no verdict; where one exceeds three times and its interval excludes 1, tables say so.
+A contrast is decided at its deciding look, with 30 seeds for the primary contrast of a claim (10 if it stays at ten),
+and never with fewer. Earlier results are shown with the plain 95 % interval and labelled as a first look. Descriptive
+contrasts get no decision; tables mark those with a ratio of three or more whose interval excludes 1.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from studies.claims.choices import Choices
 from studies.claims.contrasts import ABSENT, Contrast
 from studies.claims.estimator import Estimate, Look, estimate, paired_values
 from studies.claims.plan import Plan
-from studies.claims.records import TUNING, Records, Run
+from studies.claims.records import Records, Run
 
 HOLDS, FAILS, NO_EFFECT, UNDECIDED, NOT_RUN = "holds", "fails", "absent", "undecided", "not run yet"
 SATURATED, AT_THE_MEAN = "saturated", "at the mean"
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A contrast with what was measured of it.
+class ContrastResult:
+    """A contrast and what was measured.
 
     Attributes:
         name: In the plan.
         contrast: What it asks.
         look: The look that decides it; descriptive contrasts take the plain interval.
         effect: None until every arm has ten seeds.
-        verdict: One of the five words; empty for descriptive contrasts that have run.
+        decision: One of the five constants above; empty for descriptive contrasts that have run.
         num_seeds: Seeds that all of its arms have run.
         num_needed: Seeds that decide it.
     """
@@ -40,7 +40,7 @@ class Judged:
     contrast: Contrast
     look: Look
     effect: Estimate | None
-    verdict: str
+    decision: str
     num_seeds: int
     num_needed: int
 
@@ -54,9 +54,13 @@ class Judged:
         return is_apart and abs(self.effect.log_ratio) >= math.log(design.LEAST_RATIO_UNCENTRED)
 
 
+# By the contrast's name in the plan.
+Results = dict[str, ContrastResult]
+
+
 @dataclass(frozen=True)
 class Learning:
-    """How many runs of an arm learned, and how those ended that never did."""
+    """How many runs of an arm learned, and how the others ended."""
 
     num_runs: int
     num_escaped: int
@@ -89,8 +93,8 @@ def regret_values(contrast: Contrast, plan: Plan, records: Records, choices: Cho
     return {seed: sum(own) / len(own) for seed, own in values.items() if len(own) == len(contrast.pairs)}
 
 
-def judge(name: str, contrast: Contrast, values: Mapping[int, float]) -> Judged:
-    """Judges a contrast from one value per seed."""
+def decide(name: str, contrast: Contrast, values: Mapping[int, float]) -> ContrastResult:
+    """Decides a contrast from one value per seed."""
     look = deciding_look(contrast)
     needed = set(design.SEEDS[: look.num_seeds])
     present = set(design.SEEDS[: design.FIRST_LOOK]) <= set(values)
@@ -98,20 +102,20 @@ def judge(name: str, contrast: Contrast, values: Mapping[int, float]) -> Judged:
     used = needed if needed <= set(values) else set(design.SEEDS[: design.FIRST_LOOK])
     effect = estimate([values[seed] for seed in sorted(used)]) if present else None
     if effect is None or not needed <= set(values):
-        verdict = NOT_RUN
+        decision = NOT_RUN
     else:
-        verdict = verdict_of(contrast, effect, look) if contrast.claim else ""
-    return Judged(name, contrast, look, effect, verdict, len(needed & set(values)), look.num_seeds)
+        decision = decision_of(contrast, effect, look) if contrast.claim else ""
+    return ContrastResult(name, contrast, look, effect, decision, len(needed & set(values)), look.num_seeds)
 
 
 def deciding_look(contrast: Contrast) -> Look:
-    """The look at which a contrast is judged."""
+    """The look at which a contrast is decided."""
     if not contrast.claim:
         return Look(design.FIRST_LOOK, math.nan, design.CONFIDENCE)
     return design.SINGLE_LOOK if contrast.pairs else design.DECIDING_LOOK
 
 
-def verdict_of(contrast: Contrast, effect: Estimate, look: Look) -> str:
+def decision_of(contrast: Contrast, effect: Estimate, look: Look) -> str:
     """The plan's rules, applied to an effect at its deciding look."""
     low, high = effect.interval(look.confidence)
     inner_low, inner_high = effect.interval(design.EQUIVALENCE_CONFIDENCE)
@@ -127,16 +131,16 @@ def verdict_of(contrast: Contrast, effect: Estimate, look: Look) -> str:
     return NO_EFFECT if is_equivalent else UNDECIDED
 
 
-def judge_all(plan: Plan, records: Records, choices: Choices) -> dict[str, Judged]:
+def decide_all(plan: Plan, records: Records, choices: Choices) -> Results:
     """Every contrast of the plan."""
     return {
-        name: judge(name, contrast, seed_values(contrast, plan, records, choices))
+        name: decide(name, contrast, seed_values(contrast, plan, records, choices))
         for name, contrast in plan.contrasts.items()
     }
 
 
 def end_state(run: Run) -> str:
-    """How a run ended that never learned; empty for one that did."""
+    """How a run that never learned ended; empty for one that learned."""
     if run.escape_step is not None:
         return ""
     entropy = run.final.get("attention_entropy")
@@ -153,9 +157,3 @@ def tuning_curve(records: Records, arm: str) -> dict[float, tuple[int | None, ..
     """T0.5 of every tuning run by rate, the curve over rates."""
     searched = records.tuning(arm)
     return {lr: tuple(run.escape_step for run in searched[lr].runs) for lr in sorted(searched)}
-
-
-def is_searching(plan: Plan, records: Records, arm: str) -> bool:
-    """Whether an arm's search for a rate has started but none of its counted runs has."""
-    blocks = records.blocks.get(plan.arms[arm].rate_of or arm, ())
-    return bool(blocks) and not records.runs(arm) and any(block.block == TUNING for block in blocks)

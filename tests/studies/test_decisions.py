@@ -1,4 +1,4 @@
-"""Verdicts, looks, end states and survival of the second round on records that are made up."""
+"""Decisions, looks, end states and survival of the second round on records that are made up."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import pytest
 from scipy import stats
 
 from smidgen.policies.perceiver import PerceiverConfig
-from studies.claims import design, survival, verdicts
+from studies.claims import decisions, design, survival
 from studies.claims.arms import Arm
 from studies.claims.contrasts import ABSENT, Contrast, larger_gain, lower_regret, slower
+from studies.claims.decisions import FAILS, HOLDS, NO_EFFECT, NOT_RUN, UNDECIDED, decide, learning, seed_values
 from studies.claims.plan import Plan
 from studies.claims.records import BlockRecord, Records, Run
-from studies.claims.verdicts import FAILS, HOLDS, NO_EFFECT, NOT_RUN, UNDECIDED, judge, learning, seed_values
 from studies.ladder.side_by_side import LadderTraining
 from studies.synthetic import LadderConfig
 
@@ -48,36 +48,36 @@ def values(ratio: float, spread: float = 0.1, num_seeds: int = 30) -> dict[int, 
         (EQUAL, 0.6, 0.1, FAILS),
     ],
 )
-def test_verdict_follows_the_plans_margins(contrast: Contrast, ratio: float, spread: float, expected: str) -> None:
-    assert judge("it", contrast, values(ratio, spread)).verdict == expected
+def test_decision_follows_the_plans_margins(contrast: Contrast, ratio: float, spread: float, expected: str) -> None:
+    assert decide("it", contrast, values(ratio, spread)).decision == expected
 
 
 def test_nothing_is_decided_before_the_last_look() -> None:
     for num_seeds in (10, 20, 29):
-        judged = judge("it", PRIMARY, values(5.0, num_seeds=num_seeds))
-        assert judged.verdict == NOT_RUN
-        assert judged.num_seeds == num_seeds
-        assert judged.effect is not None
+        results = decide("it", PRIMARY, values(5.0, num_seeds=num_seeds))
+        assert results.decision == NOT_RUN
+        assert results.num_seeds == num_seeds
+        assert results.effect is not None
         # A look sees whole blocks: the first ten seeds.
-        assert judged.effect.num_seeds == 10
-    assert judge("it", PRIMARY, values(5.0, num_seeds=9)).effect is None
+        assert results.effect.num_seeds == 10
+    assert decide("it", PRIMARY, values(5.0, num_seeds=9)).effect is None
 
 
 def test_an_interval_that_only_just_holds_one_side_of_one_is_seen_at_the_claims_level() -> None:
     """The deciding interval is that of alpha = 0.05 / 7, not the 95 % one."""
-    judged = judge("it", PRIMARY, values(1.8, 2.0))
-    assert judged.effect is not None
-    assert judged.effect.interval(0.95)[0] > 1
-    assert judged.effect.interval(judged.look.confidence)[0] < 1
-    assert judged.verdict == UNDECIDED
+    results = decide("it", PRIMARY, values(1.8, 2.0))
+    assert results.effect is not None
+    assert results.effect.interval(0.95)[0] > 1
+    assert results.effect.interval(results.look.confidence)[0] < 1
+    assert results.decision == UNDECIDED
 
 
-def test_descriptive_contrasts_have_no_verdict_but_say_when_they_are_large() -> None:
+def test_descriptive_contrasts_have_no_decision_but_say_when_they_are_large() -> None:
     descriptive = dataclasses.replace(PRIMARY, claim="")
-    large, small = (judge("it", descriptive, values(ratio, num_seeds=10)) for ratio in (3.5, 2.5))
-    assert (large.verdict, small.verdict) == ("", "")
+    large, small = (decide("it", descriptive, values(ratio, num_seeds=10)) for ratio in (3.5, 2.5))
+    assert (large.decision, small.decision) == ("", "")
     assert (large.is_large, small.is_large) == (True, False)
-    assert judge("it", descriptive, values(1 / 3.5, num_seeds=10)).is_large
+    assert decide("it", descriptive, values(1 / 3.5, num_seeds=10)).is_large
 
 
 def arm(horizon: int = 100) -> Arm:
@@ -125,7 +125,7 @@ def test_a_missing_arm_leaves_a_contrast_without_values() -> None:
     contrast = larger_gain("gains", ("slow1", "fast1"), ("slow2", "fast2"), 100)
     records = records_of(slow1=80.0, fast1=10.0, slow2=60.0)
     assert seed_values(contrast, plan_of(contrast), records, {}) == {}
-    assert judge("it", contrast, {}).verdict == NOT_RUN
+    assert decide("it", contrast, {}).decision == NOT_RUN
 
 
 @pytest.mark.parametrize(("against", "expected"), [("first", 2.0), ("second", 1.0), ("coin", math.sqrt(2))])
@@ -140,10 +140,10 @@ def test_regret_compares_the_rules_choice_with_another(against: str, expected: f
 def test_a_rule_that_never_chooses_is_found_out() -> None:
     contrast = dataclasses.replace(lower_regret("regret", "rule", "second", [("raw", "dft")], 100), claim="C7")
     choices = {"rule": {"raw": {str(seed): "dft" for seed in design.SEEDS[:10]}}}
-    judged = judge("it", contrast, seed_values(contrast, plan_of(contrast), records_of(raw=20.0, dft=10.0), choices))
-    assert judged.verdict == NO_EFFECT
-    assert judged.effect is not None
-    assert judged.effect.interval(judged.look.confidence) == (1.0, 1.0)
+    results = decide("it", contrast, seed_values(contrast, plan_of(contrast), records_of(raw=20.0, dft=10.0), choices))
+    assert results.decision == NO_EFFECT
+    assert results.effect is not None
+    assert results.effect.interval(results.look.confidence) == (1.0, 1.0)
 
 
 def test_runs_that_never_learned_are_told_apart_by_their_attention() -> None:
@@ -170,6 +170,6 @@ def test_the_log_rank_test_tells_two_arms_apart() -> None:
     assert survival.log_rank_p(records, "slow", "fast", 100) == pytest.approx(expected.pvalue)
 
 
-def test_every_verdict_word_is_one_of_five() -> None:
-    words = {verdicts.HOLDS, verdicts.FAILS, verdicts.NO_EFFECT, verdicts.UNDECIDED, verdicts.NOT_RUN}
+def test_every_decision_word_is_one_of_five() -> None:
+    words = {decisions.HOLDS, decisions.FAILS, decisions.NO_EFFECT, decisions.UNDECIDED, decisions.NOT_RUN}
     assert len(words) == 5
