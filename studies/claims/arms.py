@@ -1,4 +1,4 @@
-"""Arms of the second round: one data set, one network, one way to train it, named by what they are."""
+"""Arms of the second round: a data set, a network and a way to train it, named by their settings."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Arm:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """Where an arm stands in the design: what its name says, and what its configurations follow from.
+    """An arm's place in the design, from which its name and its configurations follow.
 
     Attributes:
         transform: Input transform.

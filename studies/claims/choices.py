@@ -1,4 +1,4 @@
-"""``python -m studies.claims.choices``: what the rules choose on every pair of the plan's regrets, into choices.json.
+"""``python -m studies.claims.choices``: every rule's choice on every pair of the plan's regrets, into choices.json.
 
 A rule sees the training pool of a seed and both candidates, before anything is trained. A minute on one core.
 """

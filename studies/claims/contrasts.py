@@ -1,4 +1,4 @@
-"""What the second round compares: contrasts of arms, one of them primary for each claim, and what it predicts."""
+"""The contrasts of arms that the second round compares, one primary contrast for each claim, and what each predicts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Contrast:
     """One effect: exp of a weighted sum of log areas, above 1 where what is predicted to be slower is slower.
 
     Attributes:
-        title: What it asks, in words.
+        title: The question, in words.
         terms: Arms with their weights: 1 and -1 for the ratio of two.
         horizon: Steps up to which the areas are taken, of all arms alike.
         claim: The claim whose primary contrast this is; empty: descriptive.

@@ -1,4 +1,4 @@
-"""``python -m studies.claims.coverage``: how often the second round's intervals hold the truth, into coverage.json.
+"""``python -m studies.claims.coverage``: how often the second round's intervals cover the truth, into coverage.json.
 
 Paired log ratios of areas are simulated as the difference of two arms' Gaussian log areas, whose deviation was 0.36
 (centred) to 1.5 (not centred) in the first round; an outlier seed (one in ten) stays at the mean, up to a hundred times

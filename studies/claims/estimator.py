@@ -1,4 +1,4 @@
-"""What the second round measures of two arms, and how sure it is: paired log areas, Hodges and Lehmann, two looks.
+"""The second round's effects and their uncertainty: paired log areas, the Hodges-Lehmann estimate, two looks.
 
 Each seed gives one value of a contrast, a weighted sum of logarithms of areas under 1 - R^2 (weights 1 and -1 for the
 ratio of two arms), because a seed fixes the data of all its arms. The estimate is the median of all pairwise means of
@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A contrast's estimate on the log scale, and what its intervals are made of.
+    """A contrast's estimate on the log scale, and the values that its intervals are computed from.
 
     Attributes:
         walsh_W: Pairwise means of the seeds' values, sorted.
@@ -42,7 +42,7 @@ class Estimate:
 
     @property
     def ratio(self) -> float:
-        """The effect as people read it."""
+        """The effect as a ratio."""
         return math.exp(self.log_ratio)
 
     def interval(self, confidence: float) -> tuple[float, float]:

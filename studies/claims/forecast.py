@@ -1,9 +1,9 @@
-"""``python -m studies.claims.forecast``: when a run will leave the mean, read off its untrained network.
+"""``python -m studies.claims.forecast``: predicts when a run will leave the mean, from its untrained network.
 
-On the plateau a network says the same of every example, so all it can gain is its output's alignment with the centred
-targets, a = mean(y f(x)). Early steps of Adam have one length whatever the gradient's, so that a step at learning rate
-lr gains lr G, where G = |grad a|_1 is the class-aligned gradient kernel as such steps see it. G itself grows along the
-way, because what tells the classes apart must first reach the latents: by a factor e^rho in one such step, which one
+On the plateau a network's output is the same for every example, so all it can gain is the alignment of its output with
+the centred targets, a = mean(y f(x)). The length of Adam's early steps does not depend on the gradient's, so a step at
+learning rate lr gains lr G, where G = |grad a|_1 is the class-aligned gradient kernel for such steps. G itself grows,
+because whatever distinguishes the classes must first reach the latents: by a factor e^rho in one such step, which one
 more pass measures. With da/dt = lr G e^(rho t) the alignment reaches 1 after
 
     T = log(1 + rho / (lr G)) / rho    steps, or 1 / (lr G) where G does not grow,

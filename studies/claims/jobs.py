@@ -1,8 +1,8 @@
-"""The jobs of the second round: an arm on a block of seeds at one rate, each run once, whoever gets to it first.
+"""The jobs of the second round: an arm on a block of seeds at one learning rate, run by any process.
 
-A job is a function of its configuration alone and writes one record, whole or not at all. Any number of processes may
-work on one folder: each takes the first job in the plan's order that nobody holds. What depends on records (the next
-rate of a search, the rate that is then frozen) is read from them anew before every job.
+A job is a function of its configuration alone and writes one record atomically. Any number of processes may work on one
+folder: each takes the first job in the plan's order that no other process holds. Whatever depends on records (the next
+rate of a search, the rate that is then frozen) is read from them again before every job.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Job:
 
     @property
     def label(self) -> str:
-        """As costs and messages call it."""
+        """Its name in costs and messages."""
         return f"{self.name}/{self.block}-{self.lr:g}"
 
     @property
@@ -110,7 +110,7 @@ def job_scratch(job: Job, place: Place) -> Path:
 
 
 def take_job(plan: Plan, place: Place) -> tuple[Job, BlockRecord] | None:
-    """Runs the first open job that no process holds; None if all are held or none is open."""
+    """Runs the first open job that no process holds; None if every open job is held, or none is open."""
     for job in open_jobs(plan, read_records(place.folder, plan.arms)):
         scratch = job_scratch(job, place)
         with contextlib.ExitStack() as stack:

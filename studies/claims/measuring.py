@@ -1,9 +1,9 @@
-"""One job's runs, trained side by side, and what is recorded of each: areas, escape, state at the end.
+"""One job's runs, trained side by side, and what is recorded of each: areas, escape and final state.
 
-The area under 1 - R^2 is taken by trapezoids over the measured steps, with 1 - R^2 cut to [0, 1] (a prediction worse
-than the mean is no more blind than the mean). In arms of descriptive contrasts a run that has settled ends before its
-horizon: from there on the area grows by the mean of its last ``SETTLE_STEPS`` steps; ``studies.claims.settling``
-measures what that changes.
+The area under 1 - R^2 is integrated by trapezoids over the measured steps, with 1 - R^2 clipped to [0, 1] (a prediction
+worse than the mean is no more blind than the mean). In arms of descriptive contrasts a run that has settled ends before
+its horizon; after that the area grows by the mean of its last ``SETTLE_STEPS`` steps. ``studies.claims.settling``
+measures the effect.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ DIGITS = 6
 
 
 class MeasuredRuns(SideBySide):
-    """Runs in progress that keep count of the time they took, across interruptions.
+    """Runs in progress that record the time they took, across interruptions.
 
     Args:
         arm: What to train.
@@ -61,7 +61,7 @@ class MeasuredRuns(SideBySide):
         return tuple(b + n - s for b, n, s in zip(self._spent_before, now, self._started, strict=True))  # type: ignore[return-value]
 
     def save(self, path: Path) -> None:
-        """As the base class, and beside it the time spent."""
+        """As the base class; writes the time spent beside it."""
         super().save(path)
         write_json_atomic(path.with_name(SPENT_FILE), list(self.spent_s))
 
@@ -77,7 +77,7 @@ class MeasuredRuns(SideBySide):
 def run_block(
     arm: Arm, seeds: Sequence[int], lr: float, scratch: Path, *, stops_at_escape: bool = False
 ) -> tuple[tuple[Run, ...], tuple[float, float]]:
-    """Trains an arm on some seeds; taken up where a killed process left it.
+    """Trains an arm on some seeds; resumes where a killed process stopped.
 
     Args:
         arm: What to train.
@@ -98,7 +98,7 @@ def run_block(
 
 
 def measured_run(seed: int, record: RunRecord, horizon: int) -> Run:
-    """What is kept of a run that has ended.
+    """The record of a finished run.
 
     Args:
         seed: The run's.
@@ -122,7 +122,7 @@ def measured_run(seed: int, record: RunRecord, horizon: int) -> Run:
 
 
 def completed_curve(curve: Sequence[Point], horizon: int, settle_steps: int = 0) -> tuple[Array, Array]:
-    """1 - R^2 within [0, 1] at the measured steps, up to the horizon whether or not the run went on for so long.
+    """1 - R^2 within [0, 1] at the measured steps, extended to the horizon if the run ended earlier.
 
     Args:
         curve: (step, loss, R^2) of a run.

@@ -46,7 +46,7 @@ RULES = {
 
 @dataclass(frozen=True)
 class Step:
-    """A part of the work, in the order in which it is done: a search for an arm's rate, or a block of its seeds."""
+    """One step of the work: the search for an arm's rate, or a block of its seeds."""
 
     arm: str
     block: str
@@ -103,10 +103,10 @@ class Plan:
 
 
 def settle_plan(plan: Plan, folder: Path, path: Path | None = None) -> None:
-    """Writes the plan; once there are records, what they rest on may not change.
+    """Writes the plan; once there are records, whatever they depend on must not change.
 
-    Contrasts, notes and arms may be added later; an arm that has records, a claim, and everything that all claims share
-    may not change.
+    Contrasts, notes and arms may be added later. An arm that has records, a claim, and everything that all claims share
+    must not change.
 
     Args:
         plan: The plan.
@@ -130,7 +130,7 @@ def settle_plan(plan: Plan, folder: Path, path: Path | None = None) -> None:
 
 
 def first_difference(settled: dict[str, Any], new: dict[str, Any], arms_with_records: set[str]) -> str:
-    """Where a plan departs from a settled one in what its records rest on; empty where nowhere."""
+    """The first difference from a settled plan that affects its records; empty if there is none."""
     shared = [name for name in settled if name not in ("arms", "contrasts", "order", "notes", "budget")]
     for name in shared:
         if settled[name] != new.get(name):

@@ -1,4 +1,4 @@
-"""How an arm's learning rate is chosen: on the tuning seeds, over a grid that grows until its best rate lies inside."""
+"""How an arm's learning rate is chosen: on the tuning seeds, over a grid that grows until its best rate is inside."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from studies.claims.records import BlockRecord
 
 
 def rank(record: BlockRecord, horizon: int) -> tuple[float, float, float]:
-    """What decides between rates, the lowest first: median T0.5, then mean area, then the rate.
+    """Sort key of a rate, best first: median T0.5, then mean area, then the rate.
 
     A run that never escaped counts as one that escapes at the horizon.
     """

@@ -1,4 +1,4 @@
-"""The records of the second round: one file for each job, an arm on a block of seeds at one learning rate."""
+"""The records of the second round: one file for each job."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class BlockRecord:
 
     @property
     def is_tuning(self) -> bool:
-        """Whether its runs chose a rate and count for nothing else."""
+        """Whether its runs serve only to choose a rate."""
         return self.block == TUNING
 
 

@@ -1,4 +1,4 @@
-"""What the page, the document and the terminal say of the second round, as plain rows computed from its records."""
+"""Rows of text about the second round for the page, the document and the terminal, computed from its records."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _MEANING = {
 
 @dataclass(frozen=True)
 class ClaimReport:
-    """One claim with all that belongs to it.
+    """One claim, its contrasts and its result.
 
     Attributes:
         name: C1 to C7.
@@ -57,7 +57,7 @@ class ClaimReport:
 
 @dataclass(frozen=True)
 class ArmReport:
-    """One arm: its rate, how it was found, and what became of its runs."""
+    """One arm: its rate, the search for it, and the outcomes of its runs."""
 
     name: str
     rate: str
@@ -91,7 +91,7 @@ def forecast_contrasts(results: Results) -> list[ContrastResult]:
 
 
 def forecast_rows(folder: Path) -> list[tuple[str, str, str, str]]:
-    """Over which arms, how many, and the rank correlations of T0.5 with the forecast and with the contrast alone."""
+    """Groups of arms, their number, and the rank correlations of T0.5 with the forecast and with the contrast alone."""
     path = folder / FORECAST_FILE
     table = read_json(path)["correlations"] if path.exists() else {}
     return [

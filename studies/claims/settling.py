@@ -1,4 +1,4 @@
-"""``python -m studies.claims.settling``: what it changes to end runs that have settled, into settling.json.
+"""``python -m studies.claims.settling``: the effect of ending runs that have settled, into settling.json.
 
 Some arms are trained on the tuning seeds at two rates to a full horizon, and every run's area is taken twice: in
 full, and as if the run had ended after 500 steps above R^2 = 0.99. So is every contrast of two of these arms, each at

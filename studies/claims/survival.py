@@ -19,7 +19,7 @@ def escape_data(records: Records, arm: str, horizon: int) -> stats.CensoredData:
 
 
 def share_on_plateau(records: Records, arm: str, horizon: int) -> tuple[Array, Array]:
-    """Steps, and the share of runs that are still on the plateau just after each; it is 1 before the first."""
+    """Steps, and the share of runs still on the plateau just after each; the share is 1 before the first."""
     survival = stats.ecdf(escape_data(records, arm, horizon)).sf
     return survival.quantiles, survival.probabilities
 

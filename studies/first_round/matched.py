@@ -26,7 +26,7 @@ def withdrawal_text(withdrawal: Withdrawal, suite: Suite) -> str:
 
 
 def figure_text(figure: Figure, suite: Suite) -> str:
-    """A figure in words; empty while one of its arms has not run.
+    """A figure in words; empty if one of its arms has not run.
 
     Raises:
         UserError: If a record lacks the choices that a figure of kind ``choices`` counts.

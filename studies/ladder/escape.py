@@ -1,4 +1,4 @@
-"""Time to escape from the mean, and what is recorded of one seed's run.
+"""Time to escape from the mean, and the record of one seed's run.
 
 T0.5 (`smidgen.evaluation.collapse.escape`) counts once R^2 has stayed above one half for a number of further steps;
 a run that never gets there is right-censored at the last step that its arm allows.
@@ -38,7 +38,7 @@ class EscapeWatch:
     settled_since: int | None = None
 
     def update(self, step: int, loss: float, r2: float) -> bool:
-        """Takes in one measurement; gives whether the run has escaped."""
+        """Adds a measurement; returns whether the run has escaped."""
         self.curve.append((step, loss, r2))
         self.settled_since = held_since(self.settled_since, step, r2 > SETTLED_ABOVE)
         self.above_since = held_since(self.above_since, step, r2 > ESCAPE_ABOVE)
@@ -52,7 +52,7 @@ class EscapeWatch:
         )
 
     def thinned_curve(self) -> list[tuple[int, float, float]]:
-        """At most ``MAX_CURVE_POINTS`` measurements, evenly spread, the first and the last among them."""
+        """At most ``MAX_CURVE_POINTS`` measurements, evenly spread, including the first and the last."""
         last = len(self.curve) - 1
         if last < MAX_CURVE_POINTS:
             return list(self.curve)
@@ -61,7 +61,7 @@ class EscapeWatch:
 
 @dataclass(frozen=True)
 class SeedOutcome:
-    """What came of one seed.
+    """The result of one seed.
 
     Attributes:
         seed: Of the data set and of the network's initial weights.
@@ -92,18 +92,18 @@ class SeedOutcome:
         return self.curve[-1][1]
 
     def as_json(self) -> dict[str, Any]:
-        """The record in JSON's types."""
+        """The record as JSON."""
         return asdict(self) | {"curve": [list(point) for point in self.curve]}
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> SeedOutcome:
-        """Reads what ``as_json`` gave."""
+        """Reads the output of ``as_json``."""
         return cls(**{**record, "curve": [tuple(point) for point in record["curve"]]})
 
 
 @dataclass
 class RunRecord:
-    """What is known of a run so far; its fields are those of :class:`SeedOutcome`."""
+    """A run so far; its fields are those of :class:`SeedOutcome`."""
 
     watch: EscapeWatch
     oracle_r2: float | None = None
@@ -113,7 +113,7 @@ class RunRecord:
     final: Measures = field(default_factory=dict)
 
     def outcome(self, seed: int, lr: float) -> SeedOutcome:
-        """The record of a run that has ended."""
+        """The record of a finished run."""
         return SeedOutcome(
             seed=seed,
             lr=lr,
@@ -128,6 +128,6 @@ class RunRecord:
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> RunRecord:
-        """Reads what ``dataclasses.asdict`` and JSON made of it."""
+        """Reads the JSON of ``dataclasses.asdict``."""
         watch = record["watch"]
         return cls(**{**record, "watch": EscapeWatch(**{**watch, "curve": [tuple(p) for p in watch["curve"]]})})

@@ -1,4 +1,4 @@
-"""Figures that describe a network on a ladder data set, at the start and at the end of its training.
+"""Measures of a network on a ladder data set, before and after training.
 
 Every figure is a number, or None where it is undefined.
 
@@ -19,7 +19,7 @@ from studies.ladder.escape import Measures
 from studies.ladder.stacked_data import StackedPool
 from studies.ladder.stacked_network import StackedNetwork
 
-# Examples that the figures beside FVU are taken over.
+# Number of examples for the measures other than FVU.
 MAX_EXAMPLES = 32
 EXAMPLES_AT_A_TIME = 4
 
@@ -35,7 +35,7 @@ def unexplained_variance(
 
 
 def describe(network: StackedNetwork, pool: StackedPool, held_out: StackedPool) -> Measures:
-    """All figures of one network, but its sharpness.
+    """All measures of one network except its sharpness.
 
     Args:
         network: The network, alone in its stack.
@@ -81,7 +81,7 @@ def latent_contrast(latents_BD: Float[Tensor, "batch numbers"], labels_B: Int[Te
 
 
 def relative_entropy(weights: Float[Tensor, "*leading tokens"]) -> float:
-    """Entropy of attention weights over the largest possible, log N, averaged over all that attend: 1 is uniform."""
+    """Entropy of attention weights over the largest possible, log N, averaged over all queries: 1 is uniform."""
     entropy = -torch.special.xlogy(weights, weights).sum(-1).double().mean()
     return float(entropy / math.log(weights.shape[-1]))
 

@@ -15,7 +15,7 @@ from smidgen.policies.folded_attention import PreparedTokens
 from studies.ladder.stacked_data import Examples
 from studies.ladder.stacked_network import StackedNetwork
 
-# Length of the step over which gradients are compared, in weights' own units; float64.
+# Step between the two gradients that are compared, in the weights' units; float64.
 STEP = 1e-4
 
 

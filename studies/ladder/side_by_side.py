@@ -41,7 +41,7 @@ SPARSE_STRIDE = 5
 
 @dataclass(frozen=True)
 class LadderTraining:
-    """What one arm fixes beside data and network. The learning rate is constant after a linear warm-up."""
+    """The training settings of an arm. The learning rate is constant after a linear warm-up."""
 
     optimiser: str = field(default="adam", metadata={"help": "adam, adamw or lamb"})
     betas: tuple[float, float] = field(default=(0.9, 0.999), metadata={"help": "decay of Adam's moments"})
@@ -134,7 +134,7 @@ class SideBySide:
         self.sharpness_iterations = sharpness_iterations
         self.seeds, self.lrs = list(seeds), [float(lr) for lr in lrs]
         configs = {"data": asdict(data), "network": asdict(network), "training": asdict(training)}
-        # Runs that were begun before there was a choice resume.
+        # Runs that began before there was a choice can resume.
         chosen = {} if look == PLAIN_LOOK else {"look": asdict(look)}
         self.settings = {**configs, **chosen, "seeds": self.seeds, "lrs": self.lrs}
         sets = {seed: make_ladder(data, seed) for seed in dict.fromkeys(self.seeds)}
@@ -146,7 +146,7 @@ class SideBySide:
         self.network = StackedNetwork(networks)
         frames = [_frames(d.x_BNC, data.grid) for d in own]
         self.pool = StackedPool(networks, frames, [d.y_BA for d in own], [d.labels for d in own])
-        # Where nothing is random, held-out examples are those of the pool.
+        # If nothing is random, the held-out examples are those of the pool.
         self.held_out = self.pool
         if data.is_random:
             frames = [_frames(d.x_held_out_BNC, data.grid) for d in own]
@@ -175,17 +175,17 @@ class SideBySide:
                 saved_at = time.monotonic()
 
     def outcomes(self) -> list[SeedOutcome]:
-        """What came of each run, in the order of the seeds."""
+        """The result of each run, in the order of the seeds."""
         return [record.outcome(seed, lr) for seed, lr, record in zip(self.seeds, self.lrs, self.records, strict=True)]
 
     def save(self, path: Path) -> None:
-        """Writes everything that an exact continuation needs."""
+        """Writes everything needed to continue exactly."""
         tensors = {"weights": self.network.weights_SP, **self.optimiser.state()}
         memory = {"step": self.step, "rows": self.rows, "records": [asdict(record) for record in self.records]}
         save_state(path, self.settings, tensors, memory)
 
     def load(self, path: Path) -> None:
-        """Goes on from what ``save`` wrote, if it is there.
+        """Resumes from the file of ``save``, if it exists.
 
         Raises:
             UserError: If it is damaged, or another run's.
@@ -201,7 +201,7 @@ class SideBySide:
         self.records = [RunRecord.from_json(record) for record in memory["records"]]
 
     def _take_step(self) -> None:
-        """Measures where a measurement is due, lets runs that have ended go, and takes a step with the others."""
+        """Measures when due, removes finished runs from the batch, and takes a step with the others."""
         examples = self._examples()
         gradient_SP, predicted_SBOA = self.network.gradient(*examples)
         if self.training.is_measured(self.step):
@@ -248,7 +248,7 @@ class SideBySide:
         return going_on
 
     def _has_ended(self, watch: EscapeWatch) -> bool:
-        """Whether a run that has not diverged needs no further step."""
+        """Whether a run that has not diverged is finished."""
         is_out_of_time = self.step >= self.training.max_steps
         if not self.training.stop_at_escape:
             return is_out_of_time or watch.has_settled(self.training.settle_steps)
@@ -256,7 +256,7 @@ class SideBySide:
         return watch.escaped or (is_out_of_time and watch.above_since is None)
 
     def _describe(self, row: int) -> Measures:
-        """The figures of one row's network in its current state."""
+        """The measures of one row's network in its current state."""
         index = torch.tensor([row])
         network, pool = self.network.taken(index), self.pool.taken(index)
         measures = describe(network, pool, self.held_out.taken(index))
@@ -268,7 +268,7 @@ class SideBySide:
         return measures
 
     def _keep(self, runs: list[int]) -> None:
-        """Leaves only these runs in the batch."""
+        """Keeps only these runs in the batch."""
         index = torch.tensor([self.rows.index(run) for run in runs], dtype=torch.int64)
         is_same_pool = self.held_out is self.pool
         self.network, self.optimiser = self.network.taken(index), self.optimiser.taken(index)

@@ -1,4 +1,4 @@
-"""The state of runs in progress as one file, there whole or not at all: tensors, and the rest as JSON in its header."""
+"""The state of runs in progress as one file, written atomically: tensors, and everything else as JSON in its header."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def load_state(path: Path, settings: dict[str, Any]) -> tuple[dict[str, Tensor],
             tensors, memory = {name: file.get_tensor(name) for name in file.keys()}, dict(header["memory"])  # noqa: SIM118
     except (SafetensorError, KeyError, ValueError, TypeError, RecursionError, RuntimeError, OSError) as error:
         raise UserError(f"{path} is not a run's state ({str(error)[:80]}); remove it to start again") from error
-    # Through JSON, as the file's: tuples become lists.
+    # Through JSON, as when it is read back: tuples become lists.
     if found != (SCHEMA_VERSION, json.loads(json.dumps(settings))):
         raise UserError(f"{path} is from a run with other settings; remove it to start again, or choose another file")
     return tensors, memory

@@ -1,4 +1,4 @@
-"""The examples of several networks side by side: what each network learns from or is measured on.
+"""The examples that several networks side by side are trained or measured on.
 
 Shape suffixes: S networks, B batch, N pool, M tokens, D channels, O output steps, A outputs.
 """
@@ -17,7 +17,7 @@ from smidgen.policies.folded_attention import PreparedTokens
 from smidgen.policies.perceiver import Perceiver
 from studies.ladder.stacked_network import StackedInput
 
-# Tokens that are kept prepared rather than prepared at each step.
+# Up to this many tokens are prepared once instead of at each step.
 MAX_PREPARED_TOKENS = 2**22
 
 
@@ -29,7 +29,7 @@ class Examples(NamedTuple):
 
 
 class StackedPool:
-    """A pool of examples for each network, as many for each.
+    """Pools of equal size, one for each network.
 
     Whatever in the input pipeline does not learn is applied once; where nothing in it learns and the pool is small, so
     is what the attention computes of tokens alone.
@@ -91,7 +91,7 @@ class StackedPool:
         return Examples(inputs, self.target_SNOA[rows_S1, indices_SB])
 
     def _prepare(self, inputs: Tensor) -> StackedInput:
-        """What the attention reads of tokens: no network's weights go into it, so that one does for all."""
+        """Tokens as the attention reads them, which depends on no weights: one network prepares them for all."""
         if self.is_input_learned:
             return inputs
         with torch.no_grad():

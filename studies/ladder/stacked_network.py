@@ -18,12 +18,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from smidgen.policies.folded_attention import PreparedTokens
 from smidgen.policies.perceiver import Perceiver
 
-# Tokens that were prepared once, or the frames themselves where what stands before the attention is learned.
+# Tokens that were prepared once, or frames, if the layers before the attention are learned.
 StackedInput = PreparedTokens | Tensor
 
 
 class StackedNetwork:
-    """The weights of several networks, and what these compute side by side.
+    """The weights of several networks, and their computations side by side.
 
     Args:
         networks: Perceivers of one architecture, each with weights and fitted input of its own.
@@ -84,14 +84,14 @@ class StackedNetwork:
             return functional_call(module, own | flags, (own_input,))
 
         axes: Any = inputs.map(lambda _: 0) if isinstance(inputs, PreparedTokens) else 0
-        # The fused kernels have no rule for an axis of networks.
+        # The fused kernels do not support an axis of networks.
         with sdpa_kernel(SDPBackend.MATH):
             return torch.vmap(of_one, in_dims=(0, axes))(parameters | statistics, inputs)
 
     def gradient(
         self, inputs: StackedInput, target_SBOA: Float[Tensor, "networks batch steps outputs"]
     ) -> tuple[Float[Tensor, "networks weights"], Float[Tensor, "networks batch steps outputs"]]:
-        """Gradient of each network's mean squared error, and what the networks predicted."""
+        """Gradient of each network's mean squared error, and the predictions."""
         parameters = list(self.by_parameter(self.weights_SP.detach()).values())
         gradients, predicted_SBOA = self.gradient_of_parameters(parameters, inputs, target_SBOA)
         return torch.cat([gradient.flatten(1) for gradient in gradients], 1), predicted_SBOA
@@ -103,7 +103,7 @@ class StackedNetwork:
         leaves = [parameter.detach().requires_grad_() for parameter in parameters]
         with torch.enable_grad():
             predicted_SBOA = self._call(self.network, inputs, dict(zip(self.names, leaves, strict=True)))
-            # Rows do not mix, so the gradient of the sum holds each network's own.
+            # Rows do not interact, so the gradient of the sum contains each network's own.
             loss = (predicted_SBOA - target_SBOA).square().mean((1, 2, 3)).sum()
         return list(torch.autograd.grad(loss, leaves)), predicted_SBOA.detach()
 

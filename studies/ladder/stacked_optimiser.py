@@ -19,7 +19,7 @@ from smidgen.runtime.errors import unknown_name
 STACKED_OPTIMISERS = ("adam", "adamw", "lamb")
 ADAM_EPSILON = 1e-8
 LAMB_EPSILON = 1e-6
-# Weights that are worked on at a time.
+# Number of weights updated at a time.
 BLOCK_WEIGHTS = 2**18
 # The largest weight norm that LAMB's trust ratio counts.
 LAMB_MAX_NORM = 10.0
@@ -67,11 +67,11 @@ class StackedOptimiser:
         return optimiser
 
     def state(self) -> dict[str, Tensor]:
-        """Its tensors; with the number of steps they are all that it remembers."""
+        """Its tensors; together with the number of steps, its whole state."""
         return {"mean": self.mean_SP, "square": self.square_SP}
 
     def load_state(self, tensors: dict[str, Tensor], num_steps: int) -> None:
-        """Restores what ``state`` gave."""
+        """Restores the tensors of ``state``."""
         self.mean_SP, self.square_SP, self.num_steps = tensors["mean"], tensors["square"], num_steps
 
     @torch.no_grad()
@@ -115,13 +115,13 @@ class StackedOptimiser:
         weights.sub_(update.mul_(lr_S1 * (root / (1 - beta1**self.num_steps))))
 
     def preconditioner(self) -> Float[Tensor, "networks weights"]:
-        """What the update divides the mean gradient by: Adam's sqrt(v) + epsilon, with both bias corrections."""
+        """The divisor of the mean gradient: Adam's sqrt(v) + epsilon, with both bias corrections."""
         beta1, beta2 = self.betas
         debiased_SP = self.square_SP / (1 - beta2**self.num_steps)
         return (debiased_SP.sqrt() + ADAM_EPSILON) * (1 - beta1**self.num_steps)
 
     def _trust(self, weights_SP: Tensor, update_SP: Tensor) -> Tensor:
-        """LAMB's ratio of norms of each row's every tensor, repeated over the tensor's weights."""
+        """LAMB's ratio of norms for every tensor of each row, repeated over the tensor's weights."""
         norms = [
             torch.stack([torch.linalg.vector_norm(part, dim=1) for part in matrix.split(self.sizes, dim=1)], 1)
             for matrix in (weights_SP, update_SP)

@@ -1,4 +1,4 @@
-"""The ladder of synthetic data sets that settle the claims; no simulator."""
+"""The ladder of synthetic data sets that the claims are tested on; no simulator."""
 
 from studies.synthetic.config import LadderConfig
 from studies.synthetic.ladder import LADDERS, LadderData, make_ladder

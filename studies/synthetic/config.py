@@ -1,4 +1,4 @@
-"""What fixes a ladder data set, beside its seed: :class:`LadderConfig`, checked where it is made."""
+"""All settings of a ladder data set except its seed: :class:`LadderConfig`, which is checked on construction."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from smidgen.runtime.settings import PathText
 KINDS = ("one_token", "k_tokens", "moving_blob", "periodic", "texture", "frames")
 BACKGROUNDS = ("constant", "noise")
 POSITIONS = ("random", "first")
-# Mid-grey, as pictures have it: a level of 0 would hide what the DC token does.
+# Mid-grey, as in pictures: a level of 0 would hide the effect of the DC token.
 LEVEL = 0.5
 # Default pool sizes if every example is drawn afresh.
 DEFAULT_NUM_TRAIN, DEFAULT_NUM_HELD_OUT = 256, 64
@@ -49,7 +49,7 @@ class LadderConfig:
     )
 
     def __post_init__(self) -> None:
-        # OmegaConf hands a list over.
+        # OmegaConf passes a list.
         object.__setattr__(self, "grid", tuple(self.grid))
         for kind, name, valid in (
             ("ladder kind", self.kind, KINDS),
@@ -75,7 +75,7 @@ class LadderConfig:
 
     @property
     def pool_sizes(self) -> tuple[int, int]:
-        """Examples to train on and held out; where nothing is random, both are the same K examples."""
+        """Examples to train on and held out; if nothing is random, both are the same K examples."""
         if not self.is_random:
             return self.num_classes, self.num_classes
         return self.num_train or DEFAULT_NUM_TRAIN, self.num_held_out or DEFAULT_NUM_HELD_OUT

@@ -44,7 +44,7 @@ _LAYOUT_STREAM, _TRAIN_STREAM, _HELD_OUT_STREAM = range(3)
 
 @dataclass(frozen=True, eq=False)
 class LadderData:
-    """A pool of examples and what to say about each.
+    """A pool of examples and their targets.
 
     Attributes:
         x_BNC: Tokens of the pool.
@@ -92,7 +92,7 @@ def make_ladder(config: LadderConfig, seed: int) -> LadderData:
 
 
 def make_rung(config: LadderConfig, seed: int) -> Rung:
-    """What a seed fixes of a data set, without its examples.
+    """The parts of a data set that a seed fixes, without its examples.
 
     Raises:
         UserError: If the rung does not fit on the grid.

@@ -116,7 +116,7 @@ def _value_variance(config: LadderConfig) -> float:
 
 
 def bayes_r2(config: LadderConfig, seed: int) -> float:
-    """R^2 on a seed's held-out examples of the best rule of all, which knows every class's tokens and the noise.
+    """R^2 on a seed's held-out examples of the optimal rule, which knows every class's tokens and the noise.
 
     It answers with the mean of the targets under the posterior over classes,
     ``p(c | x) ~ exp(-|x - x_c|^2 / (2 s^2))``.
@@ -145,7 +145,7 @@ def _arrays(data: LadderData) -> tuple[Array, Array, Array, Array]:
 
 
 def _ridges(data: LadderData) -> Array:
-    """Leaving out the one example of a class leaves nothing to judge a ridge by: there the smallest is taken."""
+    """Leaving out the only example of a class cannot rank the ridges; the smallest is taken then."""
     return _RIDGES[:1] if data.held_out_is_pool else _RIDGES
 
 

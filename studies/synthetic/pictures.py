@@ -28,7 +28,7 @@ from studies.synthetic.config import LadderConfig
 from studies.synthetic.rungs import Array, Rung
 
 LIFT_PICTURES = Path(__file__).with_name("lift_pictures.npz")
-# A small file can unpack to anything; this much is enough for 5,000 windows of 3 x 64 x 64.
+# Limit on the unpacked size: enough for 5,000 windows of 3 x 64 x 64.
 _MAX_BYTES = 1 << 26
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 _DTYPES = {"pictures": "|u1", "cue_m": "<f8", "provenance": "|u1"}
@@ -54,7 +54,7 @@ class RobotPictures:
     provenance: Mapping[str, Any]
 
     def write(self, path: Path) -> None:
-        """Writes the file, deflated; equal content gives equal bytes with one and the same zlib."""
+        """Writes the file, deflated; equal content gives equal bytes with the same version of zlib."""
         provenance = np.frombuffer(canonical_json(dict(self.provenance)), np.uint8)
         arrays = {"pictures": self.pictures_EVTHW, "cue_m": self.cue_m_EVA, "provenance": provenance}
         content = io.BytesIO()

@@ -59,7 +59,7 @@ def tokens_that_change(config: LadderConfig, layout: np.random.Generator) -> Run
 
 
 def moving_blob(config: LadderConfig, layout: np.random.Generator) -> Rung:
-    """``moving_blob``: a spot of 5 x 5 pixels stands one pixel further in each class, the same in every frame.
+    """``moving_blob``: a spot of 5 x 5 pixels, moved by one pixel from class to class, the same in every frame.
 
     The classes fill a rectangle of rows and columns as square as K allows (4: 2 x 2); the target is the spot's row and
     column, or its column alone where K is prime. The spot's peak is ``DELTA / 2`` above the background.

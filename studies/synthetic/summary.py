@@ -1,4 +1,4 @@
-"""The ladder in figures: by how much neighbouring examples differ, over how many tokens, and whether they can be told.
+"""The ladder's tables: how much neighbouring examples differ, over how many tokens, and whether they can be told apart.
 
 Axes: B examples, N tokens, C channels, F coefficients of a transform.
 """
@@ -38,7 +38,7 @@ _NOISE_HELD_OUT = 256
 
 
 def difference(data: LadderData) -> Array:
-    """What the pool's second example has more than its first, float64 (N,): neighbouring classes, or one arm twice."""
+    """The pool's second example minus its first, float64 (N,): neighbouring classes, or one arm twice."""
     return (data.x_BNC[1, :, 0] - data.x_BNC[0, :, 0]).numpy().astype(np.float64)
 
 
