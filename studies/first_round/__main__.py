@@ -47,7 +47,7 @@ def build_outputs(config: ClaimsConfig, decisions: Decisions) -> dict[Path, byte
     Raises:
         UserError: If a Markdown file is missing or lacks its markers.
     """
-    outputs = {}
+    outputs: dict[Path, bytes] = {}
     if config.markdown:
         outputs |= _in_document(config.markdown, "markdown", MARKER, markdown(decisions))
     if config.levers:
