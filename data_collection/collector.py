@@ -88,7 +88,7 @@ class Collector:
         experts = []
 
         def act() -> Array:
-            frames, eef_state, state = self._film(), env.eef_state(), env.get_state()
+            frames, eef_state, state = self._frames(), env.eef_state(), env.get_state()
             # Copied, because the expert may reuse the array.
             target = np.array(expert.act(env.privileged()), dtype=np.float64)
             experts.append(copy.deepcopy(expert))
@@ -103,7 +103,7 @@ class Collector:
         arrays.append(np.array([moment.is_success for moment in reached]))
         return Episode(seed, reached[-1].terminated, reset.is_success, None, *arrays), experts
 
-    def _film(self) -> Array:
+    def _frames(self) -> Array:
         with self._env.cue_hidden() if self._config.hide_cue else contextlib.nullcontext():
             frames: Array = self._env.render_frames()
         return frames
@@ -130,7 +130,7 @@ class Collector:
     def _pair(self, episode: Episode, step: int, expert: Any, rng: np.random.Generator) -> dict[str, Array]:
         env = self._env
         env.set_state(episode.states[step])
-        if not np.array_equal(self._film(), episode.frames[step]):
+        if not np.array_equal(self._frames(), episode.frames[step]):
             raise RuntimeError(
                 f"seed {episode.seed}, step {step}: the stored state does not render to the recorded frame; "
                 "get_state must return everything that a reset changes"

@@ -110,21 +110,21 @@ class EpisodeStore:
                 path = self._episodes / episode_directory_name(row["seed"]) / EPISODE_SIDECAR
                 raise UserError(f"{path} contradicts {MANIFEST_NAME}: altered?")
 
-    def filmed_by(self, cameras: Sequence[str]) -> EpisodeStore:
+    def with_cameras(self, cameras: Sequence[str]) -> EpisodeStore:
         """The same set with the frames of some of its cameras, in the given order.
 
         Raises:
             UserError: If it lacks one, or one is named twice.
         """
-        filmed = ", ".join(self.manifest["cameras"])
+        present = ", ".join(self.manifest["cameras"])
         for camera in cameras:
             if camera not in self.manifest["cameras"]:
                 raise UserError(
-                    f"{self.directory} has no frames of camera {camera!r:.60}, only of {filmed}; choose among these, "
+                    f"{self.directory} has no frames of camera {camera!r:.60}, only of {present}; choose among these, "
                     "or collect again with cameras=[...]"
                 )
         if not cameras or len(set(cameras)) < len(cameras):
-            raise UserError(f"expected different cameras among {filmed}, got {', '.join(cameras) or 'none'}")
+            raise UserError(f"expected different cameras among {present}, got {', '.join(cameras) or 'none'}")
         return dataclasses.replace(self, cameras=tuple(cameras))
 
     @property

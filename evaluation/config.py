@@ -30,7 +30,7 @@ class EvalConfig:
         default=None, metadata={"help": "same network trained with the cue hidden: cue skill"}
     )
     transform: str | None = field(default=None, metadata={"help": "the checkpoint's, if it is your module:Class"})
-    videos: int = field(default=4, metadata={"help": "first episodes to film"})
+    videos: int = field(default=4, metadata={"help": "number of first episodes to record as videos"})
     windows: int = field(default=512, metadata={"help": "held-out steps to predict, at most"})
     image_size: int = field(default=0, metadata={"help": "pixels; 0: the checkpoint's, the demos', else 64"})
     name: str | None = field(default=None, metadata={"help": "the row's label; by default the policy's name"})

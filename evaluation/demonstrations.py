@@ -110,5 +110,5 @@ def _why_unmeasured(policy: Policy, env_spec: EnvSpec, demos: EpisodeStore | Non
     wanted = (list(env_spec.cameras), env_spec.image_size)
     fits = set(wanted[0]) <= set(seen[0]) and seen[1] == wanted[1]
     if "frames" in policy.observes and not fits:
-        return f"the demonstrations were filmed with {seen}, the policy sees {wanted}"
+        return f"the demonstrations were rendered with {seen}, the policy sees {wanted}"
     return ""

@@ -128,7 +128,7 @@ def _taken(observations: Observations, rows_R: np.ndarray) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Questions:
+class _RepeatedCalls:
     """The observations, and the tolerance between two answers."""
 
     action: ActionSpec
@@ -141,7 +141,7 @@ class _Questions:
             acted = [calls.act(_taken(step, rows_R), self.action.size) for step in self.rows.steps]
             return np.stack(acted + self._chunks(calls, rows_R))
         except PolicyError as error:
-            raise PolicyError(f"asked about a batch of {len(rows_R)}: {error}", error.summary, error.trace) from error
+            raise PolicyError(f"called on a batch of {len(rows_R)}: {error}", error.summary, error.trace) from error
 
     def _chunks(self, calls: PolicyCalls, rows_R: np.ndarray) -> list[np.ndarray]:
         if not calls.has_chunks:
@@ -158,26 +158,26 @@ class _Questions:
 
 
 def _check(source: PolicySource, action: ActionSpec, rows: Rows) -> None:
-    calls, asked = source.open(), _Questions(action, rows)
+    calls, repeated = source.open(), _RepeatedCalls(action, rows)
     all_R, order_R = np.arange(rows.num_rows), np.roll(np.arange(rows.num_rows), 1)
-    alone_T1A, together_TRA = asked.answers(calls, all_R[:1]), asked.answers(calls, all_R)
-    if not asked.are_close(asked.answers(calls, all_R), together_TRA, SAME_CALLS):
+    alone_T1A, together_TRA = repeated.answers(calls, all_R[:1]), repeated.answers(calls, all_R)
+    if not repeated.are_close(repeated.answers(calls, all_R), together_TRA, SAME_CALLS):
         raise ContractError(
             "after the same reset(seed=0) it acts differently: clear the last episode's state in reset, and use only "
             "generators that reset seeds"
         )
-    draws = not asked.are_close(asked.answers(calls, all_R, _OTHER_SEED), together_TRA, SAME_CALLS)
+    draws = not repeated.are_close(repeated.answers(calls, all_R, _OTHER_SEED), together_TRA, SAME_CALLS)
     if not draws:
-        if not asked.are_close(asked.answers(calls, order_R), together_TRA[:, order_R], OTHER_BATCH):
+        if not repeated.are_close(repeated.answers(calls, order_R), together_TRA[:, order_R], OTHER_BATCH):
             raise ContractError("its actions do not match the rows that it observes: in another order they differ")
-        if not asked.are_close(alone_T1A, together_TRA[:, :1], OTHER_BATCH):
+        if not repeated.are_close(alone_T1A, together_TRA[:, :1], OTHER_BATCH):
             raise ContractError(
                 "it acts differently on a row alone and in a batch; is anything computed over the batch (BatchNorm "
                 "in training mode)?"
             )
     # One at a time: a large policy may not fit twice.
     del calls
-    if not asked.are_close(asked.answers(source.open(), all_R), together_TRA, SAME_CALLS):
+    if not repeated.are_close(repeated.answers(source.open(), all_R), together_TRA, SAME_CALLS):
         raise ContractError(
             "a second instance acts differently, as it would in every worker process; build the same policy each "
             "time (are its weights drawn from an unseeded generator?)"

@@ -8,7 +8,7 @@ from smidgen.evaluation.collapse import DETECTOR_VERSION
 from smidgen.evaluation.plan import Plan
 from smidgen.evaluation.record_schema import SCHEMA_VERSION, Record
 from smidgen.evaluation.records import read_record
-from smidgen.evaluation.video_files import is_own_film, video_path
+from smidgen.evaluation.video_files import is_own_video, video_path
 from smidgen.runtime.differences import differences
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.user_code import changed_files
@@ -30,7 +30,7 @@ def is_finished(plan: Plan) -> bool:
         )
     if record["collapse"].get("detector_version") != DETECTOR_VERSION:
         return False
-    return all(is_own_film(video, video_path(path, video)) for video in record["videos"])
+    return all(is_own_video(video, video_path(path, video)) for video in record["videos"])
 
 
 def _difference(record: Record, fixed: dict[str, Any]) -> str:
@@ -43,8 +43,8 @@ def _difference(record: Record, fixed: dict[str, Any]) -> str:
     for there, here in made_of:
         if changed := changed_files(there, here):
             return f"was made before {_named(changed)} changed"
-    films = [{"seed": video["seed"], "file": video["file"]} for video in record["videos"]]
-    stored = {field: films if field == "videos" else dict(record)[field] for field in fixed}
+    videos = [{"seed": video["seed"], "file": video["file"]} for video in record["videos"]]
+    stored = {field: videos if field == "videos" else dict(record)[field] for field in fixed}
     for each in differences(stored, fixed):
         return f"is the record of another evaluation: {each.path} is {each.there!r:.60}, requested {each.here!r:.60}"
     return ""

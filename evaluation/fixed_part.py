@@ -37,7 +37,7 @@ def fixed_part(
     twin: PolicySource | None,
 ) -> dict[str, Any]:
     """The part of an evaluation's record that the command line and the files that it names decide."""
-    filmed = list(seeds)[: config.videos]
+    recorded = list(seeds)[: config.videos]
     return {
         "schema_version": SCHEMA_VERSION,
         "task": task.name,
@@ -66,7 +66,7 @@ def fixed_part(
         },
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         "training_curve": read_curve(config.policy) if card["kind"] == "checkpoint" else [],
-        "videos": [{"seed": seed, "file": video_name(task.name, card["name"], seed)} for seed in filmed],
+        "videos": [{"seed": seed, "file": video_name(task.name, card["name"], seed)} for seed in recorded],
     }
 
 

@@ -62,7 +62,7 @@ def open_store(directory: str, sha256: str | None = None, cameras: tuple[str, ..
     store = EpisodeStore.open(directory, verify=False)
     if sha256 is not None and store.sha256 != sha256:
         raise UserError(f"{directory} changed while a policy was being evaluated on it; run the same command again")
-    return store.filmed_by(cameras or store.cameras)
+    return store.with_cameras(cameras or store.cameras)
 
 
 def spread_steps(store: EpisodeStore, num_windows: int) -> dict[int, tuple[int, ...]]:

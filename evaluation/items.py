@@ -29,7 +29,7 @@ from smidgen.runtime.user_modules import is_class_spec
 
 @dataclass(frozen=True)
 class EpisodeItem:
-    """One episode to run, filmed if ``video`` names a file.
+    """One episode to run, recorded as a video if ``video`` names a file.
 
     Attributes:
         dry_call: Whether a worker tests the policy with its environment before its first such item.

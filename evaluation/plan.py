@@ -90,7 +90,7 @@ def make_plan(config: EvalConfig, make: Callable[..., Any] = make_simulator) -> 
     twin = open_twin(config, task, demos, train_demos)
     steps, reason = measured_steps(policy, env_spec, demos, config.windows)
     if demos is not None and steps and "frames" in policy.observes:
-        demos = demos.filmed_by(env_spec.cameras)
+        demos = demos.with_cameras(env_spec.cameras)
     fixed = fixed_part(config, card, task, seeds, env_spec, demos, train_demos, twin)
     return Plan(config, source, card, task, env_spec, seeds, demos, train_demos, twin, steps, reason, fixed)
 

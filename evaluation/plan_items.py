@@ -42,13 +42,13 @@ def _shard(plan: Plan, policy_name: str, identity: dict[str, Any], **item: Any) 
 def episode_items(plan: Plan) -> dict[Path, EpisodeItem]:
     """The policy's episodes, by the file of their answers."""
     identity = policy_identity(plan.source, plan.card)
-    films = {video["seed"]: video_path(plan.record_path, video) for video in plan.fixed["videos"]}
+    videos = {video["seed"]: video_path(plan.record_path, video) for video in plan.fixed["videos"]}
     return {
         _shard(plan, plan.card["name"], identity, seed=seed): EpisodeItem(
             plan.source,
             plan.env_spec,
             seed,
-            films.get(seed),
+            videos.get(seed),
             # With held-out demonstrations, it is made before the workers start, without waiting for a simulator.
             dry_call=not plan.steps,
             keep_going=plan.config.keep_going,

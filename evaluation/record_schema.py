@@ -1,7 +1,7 @@
 """Schema of the result record, and the figures that follow from its episodes.
 
 The TypedDicts are the schema: the validator reads them, so there is no second description to keep in step. Version 2
-names the code and the files of a user's policy, and the frames of every film; a record of version 1 lacks these fields
+names the code and the files of a user's policy, and the frames of every video; a record of version 1 lacks these fields
 and is read, ranked, verified and written unchanged: `FirstRecord` is its schema, and code treats both as a `Record`.
 """
 
@@ -32,8 +32,8 @@ def is_interval(bounds: Sequence[float]) -> bool:
     return len(bounds) == 2 and bounds[0] <= bounds[1]
 
 
-def is_film_name(name: str) -> bool:
-    """Whether it is the name of a film and not a path to another folder."""
+def is_video_name(name: str) -> bool:
+    """Whether it is the name of a video and not a path to another folder."""
     return bool(NAME_PATTERN.fullmatch(name)) and name.endswith(".mp4")
 
 
@@ -162,14 +162,14 @@ class Protocol(TypedDict):
 
 
 class FirstVideo(TypedDict):
-    """An episode's film, as in every record; `smidgen.evaluation.video_files` has its path."""
+    """An episode's video, as in every record; `smidgen.evaluation.video_files` has its path."""
 
     seed: int
-    file: Annotated[str, Rule(is_film_name, "a bare file name that ends with .mp4")]
+    file: Annotated[str, Rule(is_video_name, "a bare file name that ends with .mp4")]
 
 
 class Video(FirstVideo):
-    """The same with its frames, which tell it from any other film; a record of version 1 lacks them."""
+    """The same with its frames, which tell it from any other video; a record of version 1 lacks them."""
 
     frames_sha256: Sha256  # of the frames before they are encoded
 

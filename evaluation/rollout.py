@@ -23,7 +23,7 @@ from smidgen.runtime.errors import UserError
 
 
 class Recorder(Protocol):
-    """Receives the environment after reset and after every control step, e.g. to film it."""
+    """Receives the environment after reset and after every control step, e.g. to record a video."""
 
     def capture(self, env: Any) -> None:
         """Reads the current state without changing it."""

@@ -20,12 +20,12 @@ from smidgen.evaluation.env_spec import make_simulator, task_of_file
 from smidgen.evaluation.protocol import SPLITS, evaluation_seeds
 from smidgen.evaluation.records import Record, read_record
 from smidgen.evaluation.watched_episode import (
-    FilmedEpisode,
     Pictures,
+    RecordedEpisode,
     WatchedEpisode,
     episode_maps,
-    film_episode,
     full_heat,
+    record_episode,
     require_method,
 )
 from smidgen.policies.checkpoint import checkpoint_sha256, load_checkpoint
@@ -38,7 +38,7 @@ from smidgen.runtime.settings import PathText
 
 USAGE = "smidgen-eval saliency policy=CHECKPOINT out=DIR [key=value ...]"
 SUMMARY = """
-Films what a checkpoint looks at. For each episode it writes OUT/<task>-<name>-<seed>.mp4, the plain video;
+Makes videos of what a checkpoint looks at. For each episode it writes OUT/<task>-<name>-<seed>.mp4, the plain video;
 the same with -<method>.mp4, as long, under a heat map of the pixels; and -<method>.png, a few moments of both.
 Without seeds= it picks one success and one failure: from record=, preferring collapsed episodes to other
 failures, or by trying seeds of the split.
@@ -105,13 +105,13 @@ def watch(config: SaliencyConfig, make: Callable[..., Any] = make_simulator) -> 
         contextlib.closing(make(task, interface.cameras, interface.image_size)) as env,
         running_task(task, "an episode"),
     ):
-        wanted = {seed: film_episode(env, policy, seed) for seed in seeds} if seeds else _search(config, env, policy)
+        wanted = {seed: record_episode(env, policy, seed) for seed in seeds} if seeds else _search(config, env, policy)
         control_hz = env.unwrapped.task.control_hz
     labels = {row["seed"]: row["label"] for row in record["episodes"]} if record else {}
     watched = []
     for seed, episode in wanted.items():
-        maps_SNHW, label = episode_maps(policy, episode.film, config.method), _label(episode, labels.get(seed))
-        watched.append(WatchedEpisode(episode.result, episode.film, maps_SNHW, label))
+        maps_SNHW, label = episode_maps(policy, episode.video, config.method), _label(episode, labels.get(seed))
+        watched.append(WatchedEpisode(episode.result, episode.video, maps_SNHW, label))
     name = record["policy"]["name"] if record else policy.name
     scale = config.scale or full_heat(watched)
     pictures = Pictures(Path(config.out), interface.task, name, config.method, scale, control_hz, sha256)
@@ -139,11 +139,11 @@ def _wanted_seeds(config: SaliencyConfig, record: Record | None) -> list[int]:
     return [evaluation_seeds(config.split, seed, 1)[0] for seed in config.seeds]
 
 
-def _search(config: SaliencyConfig, env: Any, policy: LearnedPolicy) -> dict[int, FilmedEpisode]:
+def _search(config: SaliencyConfig, env: Any, policy: LearnedPolicy) -> dict[int, RecordedEpisode]:
     """The first success and the first failure among the split's first seeds, as far as there are any."""
-    found: dict[bool, FilmedEpisode] = {}
+    found: dict[bool, RecordedEpisode] = {}
     for seed in evaluation_seeds(config.split, 0, config.episodes):
-        episode = film_episode(env, policy, seed)
+        episode = record_episode(env, policy, seed)
         found.setdefault(episode.result.row["success"], episode)
         if len(found) == 2:
             break
@@ -153,7 +153,7 @@ def _search(config: SaliencyConfig, env: Any, policy: LearnedPolicy) -> dict[int
     return {episode.result.row["seed"]: episode for _, episode in sorted(found.items(), reverse=True)}
 
 
-def _label(episode: FilmedEpisode, recorded: str | None) -> str:
+def _label(episode: RecordedEpisode, recorded: str | None) -> str:
     """The label of the episode's outcome; a record's takes precedence, as collapse needs other episodes."""
     row = episode.result.row
     if recorded is None or recorded == row["label"]:

@@ -87,7 +87,7 @@ def _read(path: Path, item: Item) -> dict[str, Any] | None:
     if answer is None or not isinstance(item, EpisodeItem) or item.video is None:
         return answer
     frames = answer["frames_sha256"]
-    # By now, the film may be missing or from another evaluation.
+    # By now, the video may be missing or from another evaluation.
     return answer if frames is not None and read_mark(item.video) == frames_mark(frames) else None
 
 
@@ -98,7 +98,7 @@ class _Fingerprint(TypedDict):
 
 class _Episode(TypedDict):
     environment: _Fingerprint
-    frames_sha256: Sha256 | None  # of the film, where one was made
+    frames_sha256: Sha256 | None  # of the video, where one was made
     row: EpisodeRow
     path: list[_Place]
     error: str | None

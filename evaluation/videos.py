@@ -22,7 +22,7 @@ RUNNING_RGB, SUCCESS_RGB, FAILURE_RGB = (60, 60, 60), (40, 170, 80), (210, 50, 5
 
 
 class VideoRecorder:
-    """Films an episode; all cameras side by side. A `rollout.Recorder`."""
+    """Records the video of an episode; all cameras side by side. A `rollout.Recorder`."""
 
     def __init__(self) -> None:
         self.frames: list[np.ndarray] = []
@@ -75,7 +75,7 @@ def write_video(path: Path, frames: list[np.ndarray], success: bool, fps: int, m
         frames: uint8 (H, W, 3) each, at least one.
         success: The episode's outcome.
         fps: Frames per second; the task's control rate plays in real time.
-        mark: Identifies the film (`smidgen.evaluation.video_files`); by default the mark of its frames.
+        mark: Identifies the video (`smidgen.evaluation.video_files`); by default the mark of its frames.
     """
     mark = frames_mark(frames_sha256(frames)) if mark is None else mark
     outcome_rgb = SUCCESS_RGB if success else FAILURE_RGB

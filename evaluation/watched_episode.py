@@ -34,7 +34,7 @@ PAPER_RGB, INK_RGB = (24, 24, 24), (235, 235, 235)
 SHEET_MOMENTS = 5
 
 
-class EpisodeFilm:
+class EpisodeVideo:
     """Records what the policy saw in an episode. A `rollout.Recorder`."""
 
     def __init__(self) -> None:
@@ -52,48 +52,48 @@ class EpisodeFilm:
 
 
 @dataclass(frozen=True, eq=False)
-class FilmedEpisode:
-    """An episode and its film."""
+class RecordedEpisode:
+    """An episode and its video."""
 
     result: EpisodeResult
-    film: EpisodeFilm
+    video: EpisodeVideo
 
 
 @dataclass(frozen=True, eq=False)
-class WatchedEpisode(FilmedEpisode):
-    """A filmed episode with its saliency maps (S, N, H, W) and its outcome's label."""
+class WatchedEpisode(RecordedEpisode):
+    """A recorded episode with its saliency maps (S, N, H, W) and its outcome's label."""
 
     maps_SNHW: np.ndarray
     label: str
 
     def cue_shares(self) -> tuple[float, float]:
         """Share of the saliency (0 if there is none) and of the pixels that lie on the cue."""
-        cue_SNHW = np.stack(self.film.cue_masks)
+        cue_SNHW = np.stack(self.video.cue_masks)
         total = float(self.maps_SNHW.sum(dtype=np.float64))
         on_cue = float(self.maps_SNHW[cue_SNHW].sum(dtype=np.float64))
         return on_cue / total if total > 0 else 0.0, float(cue_SNHW.mean())
 
 
-def film_episode(env: Any, policy: LearnedPolicy, seed: int) -> FilmedEpisode:
+def record_episode(env: Any, policy: LearnedPolicy, seed: int) -> RecordedEpisode:
     """Runs an episode and records what the policy saw.
 
     Raises:
         UserError: If it fails before the first frame.
     """
-    film = EpisodeFilm()
-    result = rollout(env, policy, seed, film)
-    if not film.frames:
+    video = EpisodeVideo()
+    result = rollout(env, policy, seed, video)
+    if not video.frames:
         raise UserError(f"seed {seed} failed before its first frame ({result.error}); choose another with seeds=[...]")
-    return FilmedEpisode(result, film)
+    return RecordedEpisode(result, video)
 
 
-def episode_maps(policy: LearnedPolicy, film: EpisodeFilm, method: str) -> np.ndarray:
+def episode_maps(policy: LearnedPolicy, video: EpisodeVideo, method: str) -> np.ndarray:
     """Saliency of every frame's pixels (S, N, H, W), float32.
 
     A map is computed when the policy predicts a chunk and repeated for ``num_executed`` frames. The maps of the frames
     in the policy's history are combined by their norm.
     """
-    frames_SHWC = cameras_to_channels(np.stack(film.frames))
+    frames_SHWC = cameras_to_channels(np.stack(video.frames))
     num_executed = policy.config.num_executed
     past_T = policy.config.frame_stride * np.arange(1 - policy.config.num_frames, 1)
     num_actions = max(1, len(frames_SHWC) - 1)
@@ -101,7 +101,7 @@ def episode_maps(policy: LearnedPolicy, film: EpisodeFilm, method: str) -> np.nd
     with one_thread():
         for step in range(0, num_actions, num_executed):
             window_T = np.maximum(step + past_T, 0)
-            state = torch.from_numpy(film.eef_states[step]) if policy.config.use_eef_state else None
+            state = torch.from_numpy(video.eef_states[step]) if policy.config.use_eef_state else None
             maps_THWN = policy_saliency(policy, torch.from_numpy(frames_SHWC[window_T]), state, method)
             looks.append(maps_THWN.square().sum(0).sqrt().movedim(-1, 0).float().cpu().numpy())
     last_look = np.minimum(np.arange(len(frames_SHWC)) // num_executed, len(looks) - 1)
@@ -132,7 +132,7 @@ def overlay(frame_HWC: np.ndarray, heat_HW: np.ndarray) -> np.ndarray:
     """
     heat_HW = np.clip(heat_HW, 0.0, 1.0)
     grey_HW1 = (frame_HWC @ np.array(LUMINANCE_RGB))[..., None]
-    # Imported here: it takes half a second and only these films need it.
+    # Imported here: it takes half a second and only these videos need it.
     import matplotlib
 
     glow_HWC = matplotlib.colormaps[COLOUR_MAP](heat_HW)[..., :3] * 255.0
@@ -193,7 +193,7 @@ class Pictures:
         """Writes an episode's three files, prints a summary, and returns the path of the overlay video."""
         row = episode.result.row
         path = self.out / video_name(self.task, self.name, row["seed"])
-        plain = [np.concatenate(list(frames), axis=1) for frames in episode.film.frames]
+        plain = [np.concatenate(list(frames), axis=1) for frames in episode.video.frames]
         overlaid = list(self._overlays(plain, episode))
         write_video(path, plain, row["success"], self.control_hz)
         overlay_path = path.with_name(f"{path.stem}-{self.method}.mp4")

@@ -42,7 +42,7 @@ class DemoConfig:
     validation: int = field(default=20, metadata={"help": "held-out episodes for the offline measures"})
     steps: int = field(default=2500, metadata={"help": "optimiser steps of each Perceiver"})
     episodes: int = field(default=50, metadata={"help": "unseen episodes per policy"})
-    videos: int = field(default=4, metadata={"help": "filmed episodes per policy"})
+    videos: int = field(default=4, metadata={"help": "episodes per policy to record as videos"})
     workers: int = field(default=2, metadata={"help": "worker processes"})
     seed: int = field(default=0, metadata={"help": "seed of both trainings"})
     pair: str = field(

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import quote
 
 from smidgen.evaluation.records import SCHEMA_VERSION, Record
-from smidgen.evaluation.video_files import VIDEOS, is_own_film, is_own_look
+from smidgen.evaluation.video_files import VIDEOS, is_own_look, is_own_video
 from smidgen.leaderboard.page_entries import Entry
 from smidgen.leaderboard.ranking import Group
 from smidgen.leaderboard.rows import Row, Run
@@ -102,28 +102,28 @@ def shown_videos(record: Record, left_out: frozenset[str]) -> list[tuple[str, in
     return [(video["file"], video["seed"]) for video in videos if video["file"] not in left_out]
 
 
-def foreign_films(groups: Sequence[Group], videos: Path, first_videos: Path) -> frozenset[str]:
-    """Names of existing films that do not belong to the records that name them.
+def foreign_videos(groups: Sequence[Group], videos: Path, first_videos: Path) -> frozenset[str]:
+    """Names of existing videos that do not belong to the records that name them.
 
     Args:
         groups: The ranked groups.
-        videos: The folder of the films.
-        first_videos: The folder of the films of records of version 1.
+        videos: The folder of the videos.
+        first_videos: The folder of the videos of records of version 1.
     """
     return frozenset(
         path.name
         for video, path in _places(groups, videos, first_videos)
-        if path.is_file() and not is_own_film(video, path)
+        if path.is_file() and not is_own_video(video, path)
     )
 
 
-def missing_films(groups: Sequence[Group], videos: Path, first_videos: Path) -> frozenset[str]:
-    """Names of films that records name but that are missing; arguments as in `foreign_films`."""
+def missing_videos(groups: Sequence[Group], videos: Path, first_videos: Path) -> frozenset[str]:
+    """Names of videos that records name but that are missing; arguments as in `foreign_videos`."""
     return frozenset(path.name for _, path in _places(groups, videos, first_videos) if not path.is_file())
 
 
 def _places(groups: Sequence[Group], videos: Path, first_videos: Path) -> Iterator[tuple[Any, Path]]:
-    """Every film that a record names, and its expected path."""
+    """Every video that a record names, and its expected path."""
     for record in (record for group in groups for row in group.rows for record in row.records):
         folder = first_videos if record["schema_version"] == 1 else videos
         yield from ((video, folder / video["file"]) for video in record["videos"])
@@ -213,7 +213,7 @@ def choose_videos(
         UserError: If the site would overwrite its source videos.
     """
     folders = {1: videos if first_videos is None else first_videos}
-    foreign = foreign_films(groups, videos, folders[1])
+    foreign = foreign_videos(groups, videos, folders[1])
     sources = {videos.resolve(), folders[1].resolve(), *(path.parent.resolve() for path in looks)}
     if {(site / name).resolve() for name in (VIDEOS, SALIENCY)} & sources:
         raise UserError(f"site={site} contains the source videos of the site; choose another folder")

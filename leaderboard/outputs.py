@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from smidgen.evaluation.video_files import VIDEOS, video_folder
-from smidgen.leaderboard.clips import SALIENCY, choose_videos, find_looks, foreign_films, missing_films
+from smidgen.leaderboard.clips import SALIENCY, choose_videos, find_looks, foreign_videos, missing_videos
 from smidgen.leaderboard.demonstrations import demonstration_curves, demonstrations_markdown, demonstrations_svg
 from smidgen.leaderboard.over_tasks import over_tasks_markdown, task_tables
 from smidgen.leaderboard.page import Beside, render_page
@@ -97,11 +97,11 @@ def page_outputs(config: LeaderboardConfig, groups: list[Group]) -> dict[Path, b
     """Content of the page, which refers to the videos in place."""
     folders = Folders.of(config)
     looks = tuple(path.name for path in find_looks(groups, folders.saliency))
-    films = (groups, folders.videos, folders.first_videos)
+    places = (groups, folders.videos, folders.first_videos)
     beside = Beside(
         looks=looks,
         saliency=folders.saliency,
-        left_out=foreign_films(*films) | missing_films(*films),
+        left_out=foreign_videos(*places) | missing_videos(*places),
         first_videos=folders.first_videos,
         origin=origin_of(Path(config.results)),
         claims_page=claims_page(config),

@@ -154,10 +154,10 @@
     player.querySelector(".close").addEventListener("click", () => player.close());
     player.addEventListener("click", (event) => event.target === player && player.close());
     player.addEventListener("close", () => player.querySelector(".screen").replaceChildren());
-    for (const link of all(document, "[data-film]")) {
+    for (const link of all(document, "[data-video]")) {
       link.addEventListener("click", (event) => {
         event.preventDefault();
-        play(link.dataset.film, link.getAttribute("href"));
+        play(link.dataset.video, link.getAttribute("href"));
       });
     }
   }
@@ -174,11 +174,11 @@
       if (row.outcomes[x] === null) return `${row.name}, seed ${seed}: not run`;
       return `${row.name}, seed ${seed}: ${data.labels[row.outcomes[x]]} after ${row.steps[x]} steps`;
     }
-    function film([y, x]) {
+    function video([y, x]) {
       return data.rows[y].videos[data.seeds[x]];
     }
     function watch(place) {
-      const source = film(place);
+      const source = video(place);
       readout.textContent = `${words(place)}.${source ? "" : " No video of this episode was kept."}`;
       if (source) play(words(place), source);
     }
@@ -200,7 +200,7 @@
     // Tens of thousands of cells on a page of many tasks: the page must not wait for their names.
     // A cell that is focused sooner is named at once.
     function name(place, cell) {
-      cell.setAttribute("aria-label", `${words(place)}${film(place) ? ", filmed" : ""}`);
+      cell.setAttribute("aria-label", `${words(place)}${video(place) ? ", video" : ""}`);
     }
     whenIdle(() => places.forEach(name));
     table.addEventListener("pointerover", (event) => {

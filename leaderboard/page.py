@@ -120,7 +120,7 @@ def render_page(groups: Sequence[Group], page: Path, videos: Path, beside: Besid
     """
     beside = beside or Beside()
     first = None if beside.first_videos is None else relative_address(beside.first_videos, page)
-    films = VideoFolder(relative_address(videos, page), beside.left_out, first)
+    folder = VideoFolder(relative_address(videos, page), beside.left_out, first)
     looks = VideoFolder(relative_address(beside.saliency, page), beside.left_out)
     colours = assign_colours(groups)
     sections = []
@@ -129,7 +129,7 @@ def render_page(groups: Sequence[Group], page: Path, videos: Path, beside: Besid
             make_entry(f"task-{index}-{place}", row, colours, looks_of(row, beside.looks, looks))
             for place, row in enumerate(group.rows)
         )
-        sections.append(_section(f"task-{index}", group, entries, films))
+        sections.append(_section(f"task-{index}", group, entries, folder))
     script = (FOLDER / "page.js").read_text(encoding="utf-8")
     return (
         page_environment(FOLDER)
@@ -181,24 +181,24 @@ def page_environment(folder: Path) -> Environment:
     return environment
 
 
-def _section(section_id: str, group: Group, entries: tuple[Entry, ...], films: VideoFolder) -> Section:
+def _section(section_id: str, group: Group, entries: tuple[Entry, ...], folder: VideoFolder) -> Section:
     return Section(
         id=section_id,
         group=group,
         entries=entries,
         num_ranked=len(group.ranked),
         panels=training_panels(section_id, entries),
-        clips=tuple(clip for entry in entries for clip in clips(entry, films)),
-        grid=seed_grid(section_id, entries, films),
+        clips=tuple(clip for entry in entries for clip in clips(entry, folder)),
+        grid=seed_grid(section_id, entries, folder),
         collapse=collapse_panel(entries),
         demonstrations=demonstration_panel(group),
-        not_shown=_not_shown(group, films.left_out),
+        not_shown=_not_shown(group, folder.left_out),
         facts=_facts(group),
     )
 
 
 def _not_shown(group: Group, left_out: frozenset[str]) -> tuple[str, ...]:
-    """Films that records of a group name but that the page does not show."""
+    """Videos that records of a group name but that the page does not show."""
     named = {video["file"] for row in group.rows for record in row.records for video in record["videos"]}
     return tuple(sorted(named & left_out))
 

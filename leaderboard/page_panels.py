@@ -296,13 +296,13 @@ class GridRow:
 
     @property
     def cells(self) -> Iterator[str]:
-        """The CSS class of each cell: its outcome, and whether it was filmed."""
+        """The CSS class of each cell: its outcome, and whether it has a video."""
         for episode in self.episodes:
             if episode is None:
                 yield NOT_RUN
             else:
                 outcome = WON if episode["success"] else LOST
-                yield f"{outcome} film" if episode["seed"] in self.videos else outcome
+                yield f"{outcome} video" if episode["seed"] in self.videos else outcome
 
     @property
     def num_won(self) -> int:
@@ -332,8 +332,8 @@ class SeedGrid:
     num_left_out: int
 
     @property
-    def has_films(self) -> bool:
-        """Whether the film of any episode in the grid exists."""
+    def has_videos(self) -> bool:
+        """Whether any episode in the grid has a video."""
         return any(row.videos for row in self.rows)
 
     @property
@@ -366,6 +366,6 @@ def seed_grid(section_id: str, entries: Sequence[Entry], folder: VideoFolder) ->
 def _grid_row(entry: Entry, run: Run, seeds: Sequence[int], folder: VideoFolder) -> GridRow:
     episodes = {episode["seed"]: episode for episode in run.record["episodes"]}
     shown = set(seeds)
-    version, filmed = run.record["schema_version"], shown_videos(run.record, folder.left_out)
-    videos = {seed: folder.source(file, version) for file, seed in filmed if seed in shown}
+    version, files = run.record["schema_version"], shown_videos(run.record, folder.left_out)
+    videos = {seed: folder.source(file, version) for file, seed in files if seed in shown}
     return GridRow(entry, run_name(entry.row, run), tuple(episodes.get(seed) for seed in seeds), videos)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from smidgen.evaluation.provenance import CHECKPOINTS
 from smidgen.evaluation.records import host_path, read_host, read_record
-from smidgen.evaluation.video_files import VIDEOS, is_own_film, video_path
+from smidgen.evaluation.video_files import VIDEOS, is_own_video, video_path
 from smidgen.leaderboard.row_card import row_card
 from smidgen.leaderboard.submission import Submission, open_submission, source_files
 from smidgen.policies.checkpoint import CARD_NAME, MODEL_NAME
@@ -56,13 +56,13 @@ def _videos(path: Path) -> dict[str, bytes]:
     record = read_record(path)
     folder = VIDEOS if record["schema_version"] == 1 else f"results/{VIDEOS}"
     for video in record["videos"]:
-        film = video_path(path, video, record["schema_version"])
-        if film.is_file():
-            if not is_own_film(video, film):
-                raise UserError(f"{film} shows another evaluation than {path}; delete it, or evaluate again")
-            files[f"{folder}/{film.name}"] = film.read_bytes()
-            if len(files[f"{folder}/{film.name}"]) > MAX_VIDEO_BYTES:
-                raise UserError(f"{film} is larger than {MAX_VIDEO_BYTES} bytes; film the episode smaller or delete it")
+        file = video_path(path, video, record["schema_version"])
+        if file.is_file():
+            if not is_own_video(video, file):
+                raise UserError(f"{file} shows another evaluation than {path}; delete it, or evaluate again")
+            files[f"{folder}/{file.name}"] = file.read_bytes()
+            if len(files[f"{folder}/{file.name}"]) > MAX_VIDEO_BYTES:
+                raise UserError(f"{file} is larger than {MAX_VIDEO_BYTES} bytes; record a smaller video or delete it")
     return files
 
 

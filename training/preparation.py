@@ -184,12 +184,12 @@ def split_episodes(config: TrainConfig) -> Split:
             incompatible.
     """
     store = EpisodeStore.open(config.demos, verify=True)
-    store = store.filmed_by(config.cameras or store.cameras)
+    store = store.with_cameras(config.cameras or store.cameras)
     seeds = tuple(store.training_seeds)
     if config.validation:
         other = EpisodeStore.open(config.validation, verify=True)
         _require_same_kind(store, other)
-        other = other.filmed_by(store.cameras)
+        other = other.with_cameras(store.cameras)
         if shared := sorted(set(seeds) & set(other.training_seeds)):
             raise UserError(
                 f"validation {config.validation} shares seed {shared[0]} with {config.demos}; collect other seeds"

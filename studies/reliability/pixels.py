@@ -170,7 +170,7 @@ def policies_of(task: str, config: PixelsConfig) -> Iterator[tuple[Policy, int]]
 def watch_task(
     task: str, config: PixelsConfig, cameras: tuple[str, ...] | None = None, image_size: int | None = None
 ) -> Watched:
-    """Runs sound episodes of one task under the watch, by default as the task's own cameras film it."""
+    """Runs sound episodes of one task under the watch, by default with the task's own cameras."""
     env = make_env(task, cameras=cameras, image_size=image_size or config.image_size, observe_pixels=False)
     check_pixels(env)
     watcher, alarms, episodes = FrameWatcher(env), 0, {}

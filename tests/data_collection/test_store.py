@@ -60,7 +60,7 @@ def test_some_cameras_are_a_view_of_the_files(tmp_path):
         (["frontview", "sideview", "agentview"], [2, 1, 0]),
         (["sideview", "agentview"], [1, 0]),
     ):
-        seen = store.filmed_by(cameras)
+        seen = store.with_cameras(cameras)
         assert seen.cameras == tuple(cameras)
         assert isinstance(seen.episode(0).frames, np.memmap)
         np.testing.assert_array_equal(seen.episode(0).frames, frames[:, places])
@@ -71,7 +71,7 @@ def test_some_cameras_are_a_view_of_the_files(tmp_path):
     with pytest.raises(
         UserError, match="set has no frames of camera 'birdview', only of agentview, sideview, frontview"
     ):
-        store.filmed_by(["birdview"])
+        store.with_cameras(["birdview"])
 
 
 def test_statistics_pad_shorter_episodes_with_their_last_action(finished_set):

@@ -127,12 +127,12 @@ def strike_a_collection(fault: str, out: Path) -> dict[str, Any]:
 
 
 def strike_an_evaluation(fault: str, out: Path) -> dict[str, Any]:
-    """The same for an evaluation that films its episodes."""
+    """The same for an evaluation that records videos of its episodes."""
     from smidgen.evaluation import items
     from smidgen.evaluation.evaluate import main
 
-    filmed = {"policy": "expert", "episodes": 2, "videos": 2, "out": out / "results"}
-    arguments = [f"{key}={value}" for key, value in (TASK | filmed).items()]
+    with_videos = {"policy": "expert", "episodes": 2, "videos": 2, "out": out / "results"}
+    arguments = [f"{key}={value}" for key, value in (TASK | with_videos).items()]
     with struck(fault, items, "rollout", seed=3_000_001):
         code = main(arguments)
     kept = sorted(path.suffix for path in out.rglob("*.*") if path.is_file() and path.name != ".lock")
@@ -148,7 +148,7 @@ folder = Path(sys.argv[1])
 answer = {
     "frozen": strike_a_collection("same frame for ever", folder / "frozen"),
     "darkened": strike_a_collection("lost light", folder / "darkened"),
-    "filmed": strike_an_evaluation("context destroyed", folder / "filmed"),
+    "with_videos": strike_an_evaluation("context destroyed", folder / "with_videos"),
     "noticed": {fault: notice(fault) for fault in FAULTS},
 }
 print(json.dumps(answer))
@@ -199,7 +199,7 @@ def test_a_collection_drops_the_episode_under_way_and_keeps_what_was_finished(br
 @pytest.mark.simulator
 def test_an_evaluation_drops_the_episode_under_way_and_keeps_what_was_finished(broken) -> None:
     folder, answer, _ = broken
-    assert answer["filmed"] == {"code": 2, "kept": [".json", ".mp4"], "again": 0}
-    record = json.loads((folder / "filmed" / "results" / "speck_64-expert.json").read_text())
+    assert answer["with_videos"] == {"code": 2, "kept": [".json", ".mp4"], "again": 0}
+    record = json.loads((folder / "with_videos" / "results" / "speck_64-expert.json").read_text())
     assert record["success"]["n"] == 2
     assert record["errors"] == {"policy_error": 0, "simulator_error": 0}

@@ -65,7 +65,7 @@ def measured(folder_of_measured: Path, demos: dict[str, str]) -> Callable[[str],
     return functools.cache(lambda policy: run(policy, folder_of_measured, **demos))
 
 
-def test_expert_is_evaluated_and_filmed(tmp_path: Path) -> None:
+def test_expert_is_evaluated_and_recorded(tmp_path: Path) -> None:
     record = run("expert", tmp_path, videos=2, episodes=5)
     assert record["success"]["k"] == record["success"]["n"] == 5
     assert [row["seed"] for row in record["episodes"]] == list(range(3_000_000, 3_000_005))
@@ -158,7 +158,7 @@ def test_what_cannot_be_measured_says_why(tmp_path: Path, demos: dict[str, str])
     assert "train_demos=DIR" in without_train["reasons"]["skill_time_mean"]
     assert without_train["skill_persistence"] is not None
     other_size = run("fake_lift:SeesCube", tmp_path, image_size=32, **demos)["collapse"]
-    assert "filmed with" in other_size["reasons"]["cue_slope"]
+    assert "rendered with" in other_size["reasons"]["cue_slope"]
     privileged = run("expert", tmp_path, **demos)["collapse"]
     assert "privileged" in privileged["reasons"]["cue_slope"]
     crashing = run("fake_lift:Crasher", tmp_path, keep_going=True, **demos)["collapse"]
@@ -243,11 +243,11 @@ def test_an_interrupted_evaluation_goes_on_where_it_was(tmp_path: Path, demos: d
 
 def test_a_lost_video_is_made_again(tmp_path: Path) -> None:
     run("expert", tmp_path, videos=2)
-    films = sorted((tmp_path / "results" / "videos").iterdir())
-    content = films[1].read_bytes()
-    films[1].unlink()
+    videos = sorted((tmp_path / "results" / "videos").iterdir())
+    content = videos[1].read_bytes()
+    videos[1].unlink()
     assert evaluate(config("expert", tmp_path, videos=2), FakeLift)[1]
-    assert films[1].read_bytes() == content
+    assert videos[1].read_bytes() == content
 
 
 KILLED = """
@@ -407,8 +407,8 @@ def test_the_real_expert_lifts_and_the_same_seeds_give_the_same_bytes(tmp_path: 
     shutil.copytree(tmp_path / "a" / "results" / ".shards", tmp_path / "b" / "results" / ".shards")
     for shard in list((tmp_path / "b").rglob("*.json"))[:2]:
         shard.unlink()
-    unfilmed = replace(settings, out=str(tmp_path / "b" / "results"), videos=0)
-    again = read_record(evaluate(unfilmed)[0])
+    without_videos = replace(settings, out=str(tmp_path / "b" / "results"), videos=0)
+    again = read_record(evaluate(without_videos)[0])
     assert again["episodes"] == record["episodes"]
     noop = read_record(evaluate(replace(settings, policy="noop"))[0])
     assert noop["success"]["k"] == 0

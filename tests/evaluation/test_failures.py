@@ -221,12 +221,14 @@ def test_a_simulation_that_diverges_is_its_own_failure(real_lift: Any) -> None:
 
 
 @pytest.mark.simulator
-def test_a_simulation_that_diverges_on_film_leaves_the_pixels_in_order(real_lift: Any) -> None:
+def test_a_simulation_that_diverges_while_recording_leaves_the_pixels_in_order(real_lift: Any) -> None:
     check_pixels(real_lift)
-    film = VideoRecorder()
-    assert rollout(real_lift, ExplodesAt(real_lift), seed=3_000_000, recorder=film).row["label"] == "simulator_error"
-    assert len(film.frames) == 4
-    assert rollout(real_lift, ExpertPolicy("lift"), seed=3_000_001, recorder=film).row["label"] == "success"
+    recorder = VideoRecorder()
+    assert (
+        rollout(real_lift, ExplodesAt(real_lift), seed=3_000_000, recorder=recorder).row["label"] == "simulator_error"
+    )
+    assert len(recorder.frames) == 4
+    assert rollout(real_lift, ExpertPolicy("lift"), seed=3_000_001, recorder=recorder).row["label"] == "success"
 
 
 @pytest.mark.simulator

@@ -242,4 +242,4 @@ def test_a_policy_is_measured_on_its_own_cameras_of_demonstrations_that_have_mor
     measures = {name: {**record["collapse"], "demos_sha256": ""} for name, record in records.items()}
     assert measures["both"] == measures["side"]
     assert measures["both"]["cue_slope"] is not None
-    assert "filmed with (['frontview'], 16)" in records["front"]["collapse"]["reasons"]["cue_slope"]
+    assert "rendered with (['frontview'], 16)" in records["front"]["collapse"]["reasons"]["cue_slope"]

@@ -18,7 +18,7 @@ from smidgen.evaluation.records import read_record
 from smidgen.evaluation.rollout import rollout
 from smidgen.evaluation.saliency_videos import SaliencyConfig, chosen_seeds, watch
 from smidgen.evaluation.videos import MAX_BYTES, OUTCOME_S
-from smidgen.evaluation.watched_episode import EpisodeFilm, captioned, contact_sheet, episode_maps, overlay
+from smidgen.evaluation.watched_episode import EpisodeVideo, captioned, contact_sheet, episode_maps, overlay
 from smidgen.policies.checkpoint import load_checkpoint, save_checkpoint
 from smidgen.policies.learned_policy import Interface, LearnedPolicy
 from smidgen.policies.perceiver_policy import PerceiverPolicyConfig
@@ -70,7 +70,7 @@ def config(policy: str, out: Path, **changes: Any) -> SaliencyConfig:
     return SaliencyConfig(policy=policy, out=str(out), **changes)
 
 
-def test_a_success_and_a_failure_are_found_and_filmed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_success_and_a_failure_are_found_and_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     overlays = watch(config(checkpoint(tmp_path / "c"), tmp_path / "out"), ShortLift)
     stems = ["lift-perceiver-dft3d-2000000", "lift-perceiver-dft3d-2000001"]
     assert [path.name for path in overlays] == [f"{stem}-input.mp4" for stem in stems]
@@ -115,8 +115,8 @@ def test_maps_belong_to_the_frames_that_the_policy_predicted_from(
     predicted: list[tuple[np.ndarray, Any]] = []
     plain = policy.predict_chunk
     monkeypatch.setattr(policy, "predict_chunk", lambda *seen: predicted.append(seen[:2]) or plain(*seen))
-    film = EpisodeFilm()
-    rollout(HopelessLift(cameras=("front", "side"), image_size=SIZE), policy, 1, film)
+    video = EpisodeVideo()
+    rollout(HopelessLift(cameras=("front", "side"), image_size=SIZE), policy, 1, video)
     looked: list[tuple[torch.Tensor, Any]] = []
 
     def spy(policy: Any, frames: torch.Tensor, state: Any, method: str) -> torch.Tensor:
@@ -124,7 +124,7 @@ def test_maps_belong_to_the_frames_that_the_policy_predicted_from(
         return torch.full((*frames.shape[:3], 2), float(len(looked)))
 
     monkeypatch.setattr("smidgen.evaluation.watched_episode.policy_saliency", spy)
-    maps = episode_maps(policy, film, "gradient")
+    maps = episode_maps(policy, video, "gradient")
     assert maps.shape == (13, 2, SIZE, SIZE)
     root = math.sqrt(policy.config.num_frames)
     np.testing.assert_allclose(maps[:, 0, 0, 0] / root, [1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4, 4], rtol=1e-6)

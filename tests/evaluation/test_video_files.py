@@ -1,4 +1,4 @@
-"""Films belong to one record: where they stand, how they are known, and that no page shows another's."""
+"""Videos belong to one record: where they stand, how they are known, and that no page shows another's."""
 
 import json
 import shutil
@@ -9,21 +9,21 @@ import numpy as np
 import pytest
 from fake_lift import FakeLift
 from html_page import Page
-from leaderboard_records import build_record, films, write
+from leaderboard_records import build_record, video_entries, write
 from test_changed_code import as_version_1
 
 from smidgen.evaluation.config import EvalConfig
 from smidgen.evaluation.evaluate import evaluate
 from smidgen.evaluation.plan import make_plan
 from smidgen.evaluation.records import Record, read_record, summary_line, write_record
-from smidgen.evaluation.video_files import checkpoint_mark, is_own_film, read_mark, video_path
+from smidgen.evaluation.video_files import checkpoint_mark, is_own_video, read_mark, video_path
 from smidgen.evaluation.videos import frames_sha256, write_video
 from smidgen.leaderboard.command import leaderboard
 from smidgen.runtime.command_line import run_command
 from smidgen.runtime.errors import UserError
 
 FRAMES = [np.full((16, 16, 3), shade, dtype=np.uint8) for shade in range(4)]
-FILM = "lift-mine-3000000.mp4"
+VIDEO = "lift-mine-3000000.mp4"
 
 
 def run(out: Path | str, policy: str = "fake_lift:Hold", **changes: Any) -> Record:
@@ -39,13 +39,13 @@ def build(results: Path | str, *arguments: str) -> None:
     assert run_command(leaderboard, [f"results={results}", *arguments]) == 0
 
 
-def test_folders_side_by_side_keep_their_own_films(tmp_path: Path) -> None:
+def test_folders_side_by_side_keep_their_own_videos(tmp_path: Path) -> None:
     records = {name: run(tmp_path / name, policy=f"fake_lift:{name}") for name in ("Hold", "ScriptedPolicy")}
     for name, record in records.items():
         (video,) = record["videos"]
         path = video_path(tmp_path / name / "lift-mine.json", video)
-        assert path == tmp_path / name / "videos" / FILM
-        assert is_own_film(video, path)
+        assert path == tmp_path / name / "videos" / VIDEO
+        assert is_own_video(video, path)
         assert str(tmp_path / name / "videos") in summary_line(tmp_path / name / "lift-mine.json", record)
     assert len({record["videos"][0]["frames_sha256"] for record in records.values()}) == 2
     assert not (tmp_path / "videos").exists()
@@ -58,16 +58,16 @@ def test_video_files_of_the_working_directory_are_found(
     (tmp_path / "a" / "b").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "a" / "b")
     (video,) = run(out)["videos"]
-    assert is_own_film(video, Path(out, "videos", FILM))
+    assert is_own_video(video, Path(out, "videos", VIDEO))
     build(out)
     (source,) = shown(Path(page))
-    assert Path(page).parent.joinpath(str(source)).samefile(Path(out, "videos", FILM))
+    assert Path(page).parent.joinpath(str(source)).samefile(Path(out, "videos", VIDEO))
     build(out, "site=site")
-    assert shown(Path("site/index.html")) == {f"videos/{FILM}"}
-    assert is_own_film(video, Path("site/videos", FILM))
+    assert shown(Path("site/index.html")) == {f"videos/{VIDEO}"}
+    assert is_own_video(video, Path("site/videos", VIDEO))
 
 
-def test_a_film_is_known_by_its_frames_and_not_by_its_encoding(tmp_path: Path) -> None:
+def test_a_video_is_known_by_its_frames_and_not_by_its_encoding(tmp_path: Path) -> None:
     write_video(tmp_path / "a.mp4", FRAMES, True, 20)
     write_video(tmp_path / "b.mp4", FRAMES, True, 10)
     assert (tmp_path / "a.mp4").read_bytes() != (tmp_path / "b.mp4").read_bytes()
@@ -77,41 +77,41 @@ def test_a_film_is_known_by_its_frames_and_not_by_its_encoding(tmp_path: Path) -
     assert read_mark(tmp_path / "none.mp4") is None
 
 
-def test_another_s_film_in_its_place_is_not_shown_and_is_made_again(
+def test_another_s_video_in_its_place_is_not_shown_and_is_made_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     record = run(tmp_path / "results")
-    film = tmp_path / "results" / "videos" / FILM
-    own = film.read_bytes()
-    for foreign in (lambda: write_video(film, FRAMES, True, 20), lambda: film.write_bytes(b"no film of ours")):
+    path = tmp_path / "results" / "videos" / VIDEO
+    own = path.read_bytes()
+    for foreign in (lambda: write_video(path, FRAMES, True, 20), lambda: path.write_bytes(b"no video of ours")):
         foreign()
         build(tmp_path / "results", f"site={tmp_path / 'site'}")
-        assert f"left out, of another evaluation: 1 video ({FILM})" in capsys.readouterr().out
+        assert f"left out, of another evaluation: 1 video ({VIDEO})" in capsys.readouterr().out
         for page in (tmp_path / "leaderboard.html", tmp_path / "site" / "index.html"):
             assert shown(page) == set()
-            assert f"or from another evaluation: {FILM}." in page.read_text()
-            assert f"videos/{FILM}" not in page.read_text()
+            assert f"or from another evaluation: {VIDEO}." in page.read_text()
+            assert f"videos/{VIDEO}" not in page.read_text()
         assert not (tmp_path / "site" / "videos").exists()
     assert run(tmp_path / "results") == record
-    assert film.read_bytes() == own
-    film.unlink()
+    assert path.read_bytes() == own
+    path.unlink()
     build(tmp_path / "results", f"site={tmp_path / 'site'}")
-    assert f"another evaluation: {FILM}." in (tmp_path / "site" / "index.html").read_text()
+    assert f"another evaluation: {VIDEO}." in (tmp_path / "site" / "index.html").read_text()
 
 
 def test_video_files_of_version_1_stay_where_they_are(tmp_path: Path) -> None:
-    write(tmp_path / "results", build_record("old", [True, False, True, True], videos=films("old")))
+    write(tmp_path / "results", build_record("old", [True, False, True, True], videos=video_entries("old")))
     run(tmp_path / "results")
     (tmp_path / "videos").mkdir()
-    for film in films("old")[:2]:
-        (tmp_path / "videos" / film["file"]).write_bytes(b"of an encoder of then")
-    # A film that says whose it is belongs to no record that cannot name it.
-    write_video(tmp_path / "videos" / films("old")[2]["file"], FRAMES, True, 20)
+    for entry in video_entries("old")[:2]:
+        (tmp_path / "videos" / entry["file"]).write_bytes(b"of an encoder of then")
+    # A video that says whose it is belongs to no record that cannot name it.
+    write_video(tmp_path / "videos" / video_entries("old")[2]["file"], FRAMES, True, 20)
     build(tmp_path / "results", f"site={tmp_path / 'site'}")
-    kept = {f"videos/{film['file']}" for film in films("old")[:2]}
-    assert shown(tmp_path / "site" / "index.html") == {*kept, f"videos/{FILM}"}
-    assert shown(tmp_path / "leaderboard.html") >= {*kept, f"results/videos/{FILM}"}
-    assert f"videos/{films('old')[2]['file']}" not in shown(tmp_path / "leaderboard.html")
+    kept = {f"videos/{entry['file']}" for entry in video_entries("old")[:2]}
+    assert shown(tmp_path / "site" / "index.html") == {*kept, f"videos/{VIDEO}"}
+    assert shown(tmp_path / "leaderboard.html") >= {*kept, f"results/videos/{VIDEO}"}
+    assert f"videos/{video_entries('old')[2]['file']}" not in shown(tmp_path / "leaderboard.html")
     build(tmp_path / "results", f"videos={tmp_path / 'videos'}")
     assert shown(tmp_path / "leaderboard.html") >= kept
 
@@ -121,7 +121,7 @@ def test_a_site_in_the_folder_of_the_records_would_overwrite_them(tmp_path: Path
     assert run_command(leaderboard, [f"results={tmp_path / 'results'}", f"site={tmp_path / 'results'}"]) == 2
 
 
-def test_a_saliency_film_is_shown_with_its_checkpoint_alone(tmp_path: Path) -> None:
+def test_a_saliency_video_is_shown_with_its_checkpoint_alone(tmp_path: Path) -> None:
     second: Any = json.loads(json.dumps(build_record("a", [True])))
     second["schema_version"] = 2
     second["policy"] |= {"code": {}, "files": {}}
@@ -134,12 +134,12 @@ def test_a_saliency_film_is_shown_with_its_checkpoint_alone(tmp_path: Path) -> N
     assert {link for link in links if link and "saliency/" in link} == {"saliency/lift-a-3000000-own.mp4"}
 
 
-def test_an_evaluation_that_was_filmed_by_an_earlier_one_alone_is_filmed_again(tmp_path: Path) -> None:
+def test_an_evaluation_that_was_recorded_by_an_earlier_one_alone_is_recorded_again(tmp_path: Path) -> None:
     run(tmp_path / "results", videos=0)
     shards = list((tmp_path / "results" / ".shards" / "lift-mine").glob("*.json"))
     assert all(json.loads(shard.read_text())["frames_sha256"] is None for shard in shards)
     (video,) = run(tmp_path / "results", overwrite=True)["videos"]
-    assert is_own_film(video, tmp_path / "results" / "videos" / FILM)
+    assert is_own_video(video, tmp_path / "results" / "videos" / VIDEO)
 
 
 @pytest.mark.parametrize("name", ["x.host", "x.HOST", "x.verification", "x.Verification", "perceiver-1.5.host"])

@@ -135,7 +135,7 @@ def training_curve(escape: float, last: int = 1500, ceiling: float = 0.95) -> li
     return rows
 
 
-def films(name: str) -> list[dict[str, Any]]:
+def video_entries(name: str) -> list[dict[str, Any]]:
     """Entries for the first four episodes' videos."""
     seeds = range(TEST_SEEDS_START, TEST_SEEDS_START + 4)
     return [{"seed": seed, "file": f"lift-{name}-{seed}.mp4"} for seed in seeds]
@@ -156,10 +156,13 @@ def demo_records() -> list[Record]:
             [index % 7 != 3 for index in range(50)],
             policy={"transform": "dft3d"},
             training_curve=training_curve(260),
-            videos=films("dft3d"),
+            videos=video_entries("dft3d"),
         ),
         build_record(
-            "raw", [index % 4 != 1 for index in range(50)], training_curve=training_curve(620), videos=films("raw")
+            "raw",
+            [index % 4 != 1 for index in range(50)],
+            training_curve=training_curve(620),
+            videos=video_entries("raw"),
         ),
         build_record(
             "dft1d",
@@ -221,7 +224,9 @@ def rich_records() -> list[Record]:
                     policy={"transform": "dft3d"},
                     collapse=judged(0.93 - 0.04 * seed, "sees"),
                     training_curve=training_curve(200 + 90 * seed),
-                    videos=[] if seed else [{**film, "file": f"{task}-{film['file'][5:]}"} for film in films("dft3d")],
+                    videos=[]
+                    if seed
+                    else [{**entry, "file": f"{task}-{entry['file'][5:]}"} for entry in video_entries("dft3d")],
                 )
             )
     for count, wins, slope, verdict in (
@@ -237,7 +242,7 @@ def rich_records() -> list[Record]:
                 policy=policy,
                 collapse=judged(slope, verdict),
                 training_curve=training_curve(90_000 / count),
-                videos=films(f"raw-{count}") if count == 400 else [],
+                videos=video_entries(f"raw-{count}") if count == 400 else [],
             )
         )
     dct = {"policy": {"transform": "dct"}, "collapse": judged(0.31, "partly_blind", mean_collapsed=False)}

@@ -61,7 +61,7 @@ def build_site(folder: Path) -> Path:
     from studies.claims.round_two import FOLDER
 
     look = folder / "saliency" / "lift-raw-400-2000000-input.mp4"
-    # Films of records of version 1 carry no mark.
+    # Videos of records of version 1 carry no mark.
     write_video(look, [np.full((64, 64, 3), 20 * shade, dtype=np.uint8) for shade in range(12)], True, 20, mark="")
     (folder / "videos").mkdir()
     for record in rich_records():
@@ -121,11 +121,11 @@ def column(page: sync_api.Page, title: str) -> sync_api.Locator:
     return page.locator("#task-1 .board thead th[data-first]").filter(has_text=title)
 
 
-def test_it_loads_without_a_complaint_and_asks_for_no_film_before_one_is_played(visit: Visit, site: Path) -> None:
+def test_it_loads_without_a_complaint_and_asks_for_no_video_before_one_is_played(visit: Visit, site: Path) -> None:
     visit.page.wait_for_load_state("networkidle")
     assert visit.complaints == []
     assert {url.removeprefix(site.as_uri()) for url in visit.requests if not url.startswith("data:")} == {"/index.html"}
-    visit.page.locator("#task-1 .seed-grid td.film").first.click()
+    visit.page.locator("#task-1 .seed-grid td.video").first.click()
     playing(visit.page)
     assert any(url.startswith(f"{site.as_uri()}/videos/") for url in visit.requests)
 
@@ -231,8 +231,8 @@ def playing(page: sync_api.Page) -> str:
     return page.locator("#player-title").inner_text()
 
 
-def test_a_click_on_a_filmed_episode_plays_it(visit: Visit) -> None:
-    visit.page.locator("#task-1 .seed-grid td.film").nth(1).click()
+def test_a_click_on_a_recorded_episode_plays_it(visit: Visit) -> None:
+    visit.page.locator("#task-1 .seed-grid td.video").nth(1).click()
     assert playing(visit.page) == "dft3d-seed0, seed 3000001: success after 50 steps"
     visit.page.get_by_role("button", name="Close").click()
     assert visit.page.locator(".player video").count() == 0
@@ -245,7 +245,7 @@ def test_the_keyboard_walks_over_the_seeds_and_plays(visit: Visit) -> None:
     for key in ("ArrowDown", "ArrowDown", "ArrowDown", "ArrowRight", "ArrowRight", "ArrowLeft"):
         page.keyboard.press(key)
     focused = page.locator("#task-1 .seed-grid td:focus")
-    assert focused.get_attribute("aria-label") == "raw-400, seed 3000001: success after 50 steps, filmed"
+    assert focused.get_attribute("aria-label") == "raw-400, seed 3000001: success after 50 steps, video"
     # Tab reaches one cell of the grid, not each.
     assert page.locator("#task-1 .seed-grid td[tabindex='0']").count() == 1
     page.keyboard.press("Enter")
@@ -266,7 +266,7 @@ def test_an_episode_without_a_video_says_so(visit: Visit) -> None:
 def test_a_video_that_was_lost_says_where_it_was_expected(visit: Visit, site: Path, tmp_path: Path) -> None:
     (tmp_path / "alone.html").write_bytes((site / "index.html").read_bytes())
     visit.page.goto((tmp_path / "alone.html").as_uri())
-    visit.page.locator("#task-1 .seed-grid td.film").first.click()
+    visit.page.locator("#task-1 .seed-grid td.video").first.click()
     gone = visit.page.locator(".player-gone")
     gone.wait_for()
     assert gone.inner_text() == "The video is not beside this page (expected at videos/lift-dft3d-3000000.mp4)."
@@ -316,7 +316,7 @@ def test_focus_shows_and_motion_can_be_refused(browser: sync_api.Browser, site: 
     page.keyboard.press("Tab")
     focused = "getComputedStyle(document.activeElement)"
     assert page.evaluate(f"{focused}.outlineStyle") == "solid"
-    page.locator("#task-1 .seed-grid td.film").first.click()
+    page.locator("#task-1 .seed-grid td.video").first.click()
     assert page.locator(".player video").evaluate("(clip) => clip.loop") is False
     assert page.locator(".curve").first.evaluate("(curve) => getComputedStyle(curve).transitionDuration") == "0s"
     visited.context.close()

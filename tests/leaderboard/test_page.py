@@ -15,11 +15,11 @@ from leaderboard_records import (
     TEST_SEEDS_START,
     build_record,
     demo_records,
-    films,
     judged,
     seed_record,
     training_curve,
     unmeasured,
+    video_entries,
 )
 
 from smidgen.evaluation.records import Record
@@ -144,7 +144,7 @@ def test_a_recipe_has_its_colour_on_every_page_and_for_any_training_seeds() -> N
 
 def test_videos_are_referred_to_relatively_with_captions(demo: Page) -> None:
     videos = [attrs for attrs, _ in demo.all("video")]
-    assert [video["src"] for video in videos][:4] == [f"videos/{film['file']}" for film in films("dft3d")]
+    assert [video["src"] for video in videos][:4] == [f"videos/{entry['file']}" for entry in video_entries("dft3d")]
     assert all({"controls", "muted", "loop", "playsinline"} <= video.keys() for video in videos)
     assert all(video["preload"] == "none" for video in videos)
     captions = [text for _, text in demo.all("figcaption") if "seed" in text]

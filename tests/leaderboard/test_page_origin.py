@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from leaderboard_records import build_record, films, write
+from leaderboard_records import build_record, video_entries, write
 
 from smidgen.leaderboard.command import leaderboard
 from smidgen.leaderboard.page_origin import Origin, origin_of, web_address
@@ -18,7 +18,7 @@ def git(folder: Path, *arguments: str) -> None:
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
     folder = tmp_path / "results"
-    write(folder, build_record("a", [True], versions={"smidgen": "0.1.0"}, videos=films("a")[:1]))
+    write(folder, build_record("a", [True], versions={"smidgen": "0.1.0"}, videos=video_entries("a")[:1]))
     return folder
 
 
@@ -99,13 +99,13 @@ def test_a_remote_as_a_browser_opens_it(remote: str, address: str) -> None:
     assert web_address(remote) == address
 
 
-def test_a_film_that_is_not_there_is_not_offered(results: Path) -> None:
+def test_a_video_that_is_not_there_is_not_offered(results: Path) -> None:
     leaderboard([f"results={results}"])
     page = (results.parent / "leaderboard.html").read_text()
     assert "to see how it ended" in page
     assert "to watch it" not in page
     assert "<video" not in page.partition("<script")[0]
     (results.parent / "videos").mkdir()
-    (results.parent / "videos" / films("a")[0]["file"]).write_bytes(b"film")
+    (results.parent / "videos" / video_entries("a")[0]["file"]).write_bytes(b"video")
     leaderboard([f"results={results}"])
     assert "to watch it" in (results.parent / "leaderboard.html").read_text()

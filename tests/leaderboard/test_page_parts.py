@@ -11,11 +11,11 @@ from leaderboard_records import (
     build_record,
     demo_records,
     episode,
-    films,
     judged,
     rich_records,
     seed_record,
     unmeasured,
+    video_entries,
 )
 from rich.console import Console
 
@@ -208,11 +208,11 @@ def cell_classes(parsed: Page) -> list[str]:
 
 
 def test_a_cell_for_each_seed_of_each_run() -> None:
-    first = build_record("a", [True, False, True, True, False], videos=films("a")[:2])
+    first = build_record("a", [True, False, True, True, False], videos=video_entries("a")[:2])
     parsed = render(first, build_record("b", [True, False], seed_start=3_000_002))
     assert cell_classes(parsed) == [
-        "won film",
-        "lost film",
+        "won video",
+        "lost video",
         "won",
         "won",
         "lost",
@@ -227,7 +227,9 @@ def test_a_cell_for_each_seed_of_each_run() -> None:
     assert data["labels"] == ["missed grasp", "success"]
     assert data["rows"][0]["outcomes"] == [1, 0, 1, 1, 0]
     assert data["rows"][0]["steps"] == [50, 200, 50, 50, 200]
-    assert data["rows"][0]["videos"] == {f"{film['seed']}": f"videos/{film['file']}" for film in films("a")[:2]}
+    assert data["rows"][0]["videos"] == {
+        f"{entry['seed']}": f"videos/{entry['file']}" for entry in video_entries("a")[:2]
+    }
     assert data["rows"][1]["outcomes"] == [None, None, 1, 0, None]
     assert [text for _, text in parsed.all("td", class_="total")] == ["3/5", "1/2"]
 

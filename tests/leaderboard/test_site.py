@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from html_page import Page
-from leaderboard_records import build_record, films, rich_records, write
+from leaderboard_records import build_record, rich_records, video_entries, write
 
 from smidgen.evaluation.videos import MAX_BYTES
 from smidgen.leaderboard import clips
@@ -46,7 +46,7 @@ def page(folder: Path) -> Page:
     return Page((folder / "site" / "index.html").read_text())
 
 
-def films_shown(parsed: Page) -> set[str | None]:
+def videos_shown(parsed: Page) -> set[str | None]:
     return {attrs["src"] for attrs, _ in parsed.all("video")}
 
 
@@ -59,8 +59,8 @@ def test_all_that_the_page_refers_to_is_there_and_nothing_else(folder: Path) -> 
     parsed = page(folder)
     links = {attrs["href"] for attrs, _ in parsed.all("a") if attrs["href"] and not attrs["href"].startswith("#")}
     assert links == {"saliency/lift-raw-400-2000000-input.mp4"}
-    assert len(films_shown(parsed)) == 12
-    assert files(folder) == {"index.html", *films_shown(parsed), *links}
+    assert len(videos_shown(parsed)) == 12
+    assert files(folder) == {"index.html", *videos_shown(parsed), *links}
 
 
 def test_a_second_call_changes_nothing_and_check_finds_a_changed_video(folder: Path) -> None:
@@ -81,7 +81,7 @@ def test_what_is_missing_or_too_large_is_left_out_and_said(folder: Path, capsys:
     assert "left out, not there: 1 video (lift-dft3d-3000001.mp4)" in said
     assert "left out, above 300 kB: 1 video (lift-dft3d-3000002.mp4)" in said
     assert "together" not in said
-    shown = films_shown(page(folder))
+    shown = videos_shown(page(folder))
     assert len(shown) == 10
     assert not shown & {"videos/lift-dft3d-3000001.mp4", "videos/lift-dft3d-3000002.mp4"}
     assert shown <= files(folder)
@@ -94,11 +94,11 @@ def test_beyond_the_total_the_least_telling_go_first(
     assert build(folder) == 0
     assert "left out, beyond 0 MB together: 5 videos (" in capsys.readouterr().out
     kept = {name for name in files(folder) if name.endswith(".mp4")}
-    # A success and a failure of each filmed row, the saliency, and of the rest the best row's.
+    # A success and a failure of each row with videos, the saliency, and of the rest the best row's.
     firsts = {f"videos/{task}-dft3d-300000{seed}.mp4" for task in ("lift", "door") for seed in (0, 1)}
     assert firsts | {"saliency/lift-raw-400-2000000-input.mp4"} < kept
     assert sum((folder / "site" / name).stat().st_size for name in kept) == 8 * SIZE
-    assert films_shown(page(folder)) | {"saliency/lift-raw-400-2000000-input.mp4"} == kept
+    assert videos_shown(page(folder)) | {"saliency/lift-raw-400-2000000-input.mp4"} == kept
 
 
 def test_videos_of_an_earlier_call_are_reported_and_left_alone(folder: Path, capsys: pytest.CaptureFixture) -> None:
@@ -116,10 +116,10 @@ def test_the_limits_are_those_of_the_encoder_and_of_the_page() -> None:
 
 
 def test_a_failure_is_as_telling_as_a_success(tmp_path: Path) -> None:
-    write(tmp_path / "results", build_record("a", [True, True, True, False], videos=films("a")))
+    write(tmp_path / "results", build_record("a", [True, True, True, False], videos=video_entries("a")))
     groups = rank_runs(read_runs(tmp_path / "results"))
-    for film in films("a"):
-        (tmp_path / film["file"]).write_bytes(bytes(SIZE))
+    for entry in video_entries("a"):
+        (tmp_path / entry["file"]).write_bytes(bytes(SIZE))
     chosen = choose_videos(groups, tmp_path, [], tmp_path / "site")
     assert [path.stem[-1] for path in chosen.copies] == ["0", "3", "1", "2"]
 

@@ -241,19 +241,19 @@ def test_records_of_one_file_name_do_not_replace_each_other(root: Path, tmp_path
 
 
 def test_a_video_too_large_for_the_page_is_refused(root: Path) -> None:
-    film = root / "results" / "videos" / "lift-raw-seed0-3000000.mp4"
-    film.write_bytes(film.read_bytes() + bytes(300_001))
+    video = root / "results" / "videos" / "lift-raw-seed0-3000000.mp4"
+    video.write_bytes(video.read_bytes() + bytes(300_001))
     with pytest.raises(UserError, match="is larger than 300000 bytes"):
         bundle_files(open_submission(records(root)[:1], runs(root)[:1]))
 
 
-def test_a_film_of_another_evaluation_is_refused_and_a_missing_one_is_not(root: Path) -> None:
-    films = root / "results" / "videos"
-    shutil.copy(films / "lift-raw-seed1-3000000.mp4", films / "lift-raw-seed0-3000000.mp4")
-    write_video(films / "lift-raw-seed0-3000000.mp4", [np.zeros((16, 16, 3), dtype=np.uint8)], True, 20)
+def test_a_video_of_another_evaluation_is_refused_and_a_missing_one_is_not(root: Path) -> None:
+    folder = root / "results" / "videos"
+    shutil.copy(folder / "lift-raw-seed1-3000000.mp4", folder / "lift-raw-seed0-3000000.mp4")
+    write_video(folder / "lift-raw-seed0-3000000.mp4", [np.zeros((16, 16, 3), dtype=np.uint8)], True, 20)
     with pytest.raises(UserError, match="shows another evaluation than"):
         bundle_files(open_submission(records(root)[:1], runs(root)[:1]))
-    (films / "lift-raw-seed0-3000000.mp4").unlink()
+    (folder / "lift-raw-seed0-3000000.mp4").unlink()
     files = bundle_files(open_submission(records(root)[:1], runs(root)[:1]))
     assert not [name for name in files if name.endswith(".mp4")]
 
