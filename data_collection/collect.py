@@ -48,7 +48,7 @@ The cue: {CUE}."""
 
 OpenCollector = Callable[[CollectConfig], Collector]
 Header = dict[str, Any]
-Row = dict[str, Any]
+Attempt = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def collect(config: CollectConfig, open_collector: OpenCollector = open_collecto
 
 def collect_episode(
     seed: int, config: CollectConfig, open_collector: OpenCollector, present: Header | None
-) -> tuple[Header, Row, dict[str, Any]]:
+) -> tuple[Header, Attempt, dict[str, Any]]:
     """One job: makes an attempt and writes it atomically.
 
     Args:
@@ -180,10 +180,10 @@ def _collect_missing(out: Path, config: CollectConfig, open_collector: OpenColle
     return Collected(EpisodeStore.open(out), num_new=len(missing), wall_s=wall_s)
 
 
-def _present(episodes: Path, config: CollectConfig) -> tuple[Header | None, dict[int, Row]]:
+def _present(episodes: Path, config: CollectConfig) -> tuple[Header | None, dict[int, Attempt]]:
     """Header and rows of the finished episodes, with every file verified."""
     header: Header | None = None
-    rows: dict[int, Row] = {}
+    rows: dict[int, Attempt] = {}
     for seed in _finished_seeds(episodes):
         if seed not in config.seeds:
             raise UserError(f"{episodes / episode_directory_name(seed)} is not a requested seed; move it elsewhere")
@@ -195,7 +195,7 @@ def _present(episodes: Path, config: CollectConfig) -> tuple[Header | None, dict
     return header, rows
 
 
-def _finished_episode(episodes: Path, seed: int) -> tuple[Header, Row]:
+def _finished_episode(episodes: Path, seed: int) -> tuple[Header, Attempt]:
     """Header and row of an existing episode, with its files verified."""
     header, row = read_sidecar(episodes, seed)
     verify_files(episodes, row)

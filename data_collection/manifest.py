@@ -57,15 +57,15 @@ class Header(TypedDict):
     config: dict[str, Any]
 
 
-class Row(Outcome):
-    """One episode."""
+class Attempt(Outcome):
+    """One attempt, successful or not."""
 
     num_counterfactuals: Annotated[int, within(0, _MAX_STEPS)]
     error: str | None
     files: dict[str, Sha256]
 
 
-class Sidecar(Header, Row):
+class Sidecar(Header, Attempt):
     """``episode.json``."""
 
 
@@ -74,10 +74,10 @@ class Manifest(Header):
 
     num_episodes: int
     num_successes: int
-    episodes: list[Row]
+    episodes: list[Attempt]
 
 
-HEADER_FIELDS, ROW_FIELDS = (tuple(get_type_hints(part)) for part in (Header, Row))
+HEADER_FIELDS, ATTEMPT_FIELDS = (tuple(get_type_hints(part)) for part in (Header, Attempt))
 
 
 def episode_directory_name(seed: int) -> str:
@@ -117,7 +117,7 @@ def read_sidecar(directory: Path, seed: int) -> tuple[dict[str, Any], dict[str, 
     _check_row(sidecar, ARRAY_FILES, str(path), "")
     if sidecar["seed"] != seed:
         raise UserError(f"{path}: expected seed {seed}, got {sidecar['seed']}")
-    header, row = ({name: sidecar[name] for name in names} for names in (HEADER_FIELDS, ROW_FIELDS))
+    header, row = ({name: sidecar[name] for name in names} for names in (HEADER_FIELDS, ATTEMPT_FIELDS))
     return header, row
 
 

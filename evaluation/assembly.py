@@ -10,7 +10,7 @@ from typing import Any
 
 from smidgen.evaluation.collapse_part import CollapsePart
 from smidgen.evaluation.failures import with_collapsed
-from smidgen.evaluation.plan import Plan
+from smidgen.evaluation.plan import EvaluationPlan
 from smidgen.evaluation.plan_items import shard_folder
 from smidgen.evaluation.policy_source import EXPERT
 from smidgen.evaluation.record_schema import ALL_FAILED, Record, count_errors, have_all_failed, success_rate
@@ -35,7 +35,7 @@ class Answers:
     twin: dict[int, dict[str, Any]]
 
 
-def assemble(plan: Plan, answers: Answers) -> tuple[Record, dict[str, Any]]:
+def assemble(plan: EvaluationPlan, answers: Answers) -> tuple[Record, dict[str, Any]]:
     """Makes the record, and the host file with hosts, errors and tracebacks.
 
     Raises:
@@ -57,7 +57,7 @@ def assemble(plan: Plan, answers: Answers) -> tuple[Record, dict[str, Any]]:
     return typing.cast(Record, record), _host(plan, answers)
 
 
-def _host(plan: Plan, answers: Answers) -> dict[str, Any]:
+def _host(plan: EvaluationPlan, answers: Answers) -> dict[str, Any]:
     hosts = [answer["environment"]["host"] for answer in answers.own.values()]
     errors = {str(seed): answer["error"] for seed, answer in sorted(answers.own.items()) if answer["error"]}
     traces = {f"episode {seed}": answer["trace"] for seed, answer in sorted(answers.own.items()) if answer["trace"]}
@@ -72,7 +72,7 @@ def _host(plan: Plan, answers: Answers) -> dict[str, Any]:
     }
 
 
-def _collapse(plan: Plan, answers: Answers) -> CollapsePart:
+def _collapse(plan: EvaluationPlan, answers: Answers) -> CollapsePart:
     collapse = _measure_held_out(plan, answers.held_out, answers.twin)
     # The path of an aborted episode says nothing about sight.
     paths = {seed: [] if answers.own[seed]["error"] else answers.own[seed]["path"] for seed in plan.seeds}
@@ -81,7 +81,7 @@ def _collapse(plan: Plan, answers: Answers) -> CollapsePart:
     return collapse
 
 
-def _one_environment(plan: Plan, answers: Iterable[dict[str, Any]]) -> dict[str, Any]:
+def _one_environment(plan: EvaluationPlan, answers: Iterable[dict[str, Any]]) -> dict[str, Any]:
     """The fingerprint that all episodes share, the expert's included."""
     first, *others = [answer["environment"] for answer in answers]
     if any(other["ranked"] != first["ranked"] for other in others):
@@ -91,7 +91,7 @@ def _one_environment(plan: Plan, answers: Iterable[dict[str, Any]]) -> dict[str,
 
 
 def _measure_held_out(
-    plan: Plan, answers: dict[int, dict[str, Any]], twin_answers: dict[int, dict[str, Any]]
+    plan: EvaluationPlan, answers: dict[int, dict[str, Any]], twin_answers: dict[int, dict[str, Any]]
 ) -> CollapsePart:
     coordinates = [plan.task.action.names[index] for index in plan.task.action.position_indices]
     reason = plan.unmeasured_reason or "no held-out demonstrations"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from smidgen.evaluation.collapse import DETECTOR_VERSION
-from smidgen.evaluation.plan import Plan
+from smidgen.evaluation.plan import EvaluationPlan
 from smidgen.evaluation.record_schema import SCHEMA_VERSION, Record
 from smidgen.evaluation.records import read_record
 from smidgen.evaluation.video_files import is_own_video, video_path
@@ -14,7 +14,7 @@ from smidgen.runtime.errors import UserError
 from smidgen.runtime.user_code import changed_files
 
 
-def is_finished(plan: Plan) -> bool:
+def is_finished(plan: EvaluationPlan) -> bool:
     """Whether this very evaluation has its record and videos.
 
     Raises:

@@ -22,7 +22,7 @@ from smidgen.runtime.places import require_outside
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class EvaluationPlan:
     """An evaluation that has passed every check that needs no simulator.
 
     Attributes:
@@ -59,7 +59,7 @@ class Plan:
         return record_path(self.config.out, self.task.name, self.card["name"])
 
 
-def make_plan(config: EvalConfig, make: Callable[..., Any] = make_simulator) -> Plan:
+def make_plan(config: EvalConfig, make: Callable[..., Any] = make_simulator) -> EvaluationPlan:
     """Checks everything that needs no simulator.
 
     Args:
@@ -92,7 +92,7 @@ def make_plan(config: EvalConfig, make: Callable[..., Any] = make_simulator) -> 
     if demos is not None and steps and "frames" in policy.observes:
         demos = demos.with_cameras(env_spec.cameras)
     fixed = fixed_part(config, card, task, seeds, env_spec, demos, train_demos, twin)
-    return Plan(config, source, card, task, env_spec, seeds, demos, train_demos, twin, steps, reason, fixed)
+    return EvaluationPlan(config, source, card, task, env_spec, seeds, demos, train_demos, twin, steps, reason, fixed)
 
 
 def _require_protocol(task: TaskSpec) -> None:

@@ -12,7 +12,7 @@ from smidgen.data_collection.experts import find_expert
 from smidgen.evaluation.failures import RULES_VERSION
 from smidgen.evaluation.held_out_predictions import ANSWERS_VERSION, HeldOutItem
 from smidgen.evaluation.items import EpisodeItem
-from smidgen.evaluation.plan import Plan
+from smidgen.evaluation.plan import EvaluationPlan
 from smidgen.evaluation.policy_source import EXPERT, PolicySource, build_card, policy_identity
 from smidgen.evaluation.record_schema import SCHEMA_VERSION
 from smidgen.evaluation.records import record_path
@@ -22,12 +22,12 @@ from smidgen.runtime.files import canonical_json, sha256_bytes
 SHARDS = ".shards"
 
 
-def shard_folder(plan: Plan, policy_name: str) -> Path:
+def shard_folder(plan: EvaluationPlan, policy_name: str) -> Path:
     """The folder of a policy's answers."""
     return record_path(Path(plan.config.out) / SHARDS, plan.task.name, policy_name).with_suffix("")
 
 
-def _shard(plan: Plan, policy_name: str, identity: dict[str, Any], **item: Any) -> Path:
+def _shard(plan: EvaluationPlan, policy_name: str, identity: dict[str, Any], **item: Any) -> Path:
     """The file of an item's answer: its name is a hash of everything that the answer depends on."""
     spec = plan.env_spec
     world = {"task": spec.task, "cameras": spec.cameras, "image_size": spec.image_size}
@@ -39,7 +39,7 @@ def _shard(plan: Plan, policy_name: str, identity: dict[str, Any], **item: Any) 
     return shard_folder(plan, policy_name) / f"{key[:32]}.json"
 
 
-def episode_items(plan: Plan) -> dict[Path, EpisodeItem]:
+def episode_items(plan: EvaluationPlan) -> dict[Path, EpisodeItem]:
     """The policy's episodes, by the file of their answers."""
     identity = policy_identity(plan.source, plan.card)
     videos = {video["seed"]: video_path(plan.record_path, video) for video in plan.fixed["videos"]}
@@ -57,7 +57,7 @@ def episode_items(plan: Plan) -> dict[Path, EpisodeItem]:
     }
 
 
-def expert_items(plan: Plan) -> dict[Path, EpisodeItem]:
+def expert_items(plan: EvaluationPlan) -> dict[Path, EpisodeItem]:
     """The expert on the same seeds, for the spread ratio; the shards are those of the expert's own evaluation."""
     if find_expert(plan.config.task) is None:
         return {}
@@ -71,7 +71,7 @@ def expert_items(plan: Plan) -> dict[Path, EpisodeItem]:
     }
 
 
-def held_out_items(plan: Plan, is_twin: bool = False) -> dict[Path, HeldOutItem]:
+def held_out_items(plan: EvaluationPlan, is_twin: bool = False) -> dict[Path, HeldOutItem]:
     """The held-out demonstrations that the policy, or its twin, predicts; none if it is not measured on them."""
     source = plan.twin if is_twin else plan.source
     if plan.demos is None or source is None:
@@ -94,7 +94,7 @@ def held_out_items(plan: Plan, is_twin: bool = False) -> dict[Path, HeldOutItem]
     }
 
 
-def discard_answers(plan: Plan) -> None:
+def discard_answers(plan: EvaluationPlan) -> None:
     """Removes the policy's stored answers, but not those of the expert that it is compared with."""
     for path in {**episode_items(plan), **held_out_items(plan), **held_out_items(plan, is_twin=True)}:
         path.unlink(missing_ok=True)

@@ -10,14 +10,14 @@ from smidgen.evaluation.assembly import Answers, assemble
 from smidgen.evaluation.dry_call import dry_call, stored_rows
 from smidgen.evaluation.finished import is_finished
 from smidgen.evaluation.items import Item
-from smidgen.evaluation.plan import Plan
+from smidgen.evaluation.plan import EvaluationPlan
 from smidgen.evaluation.plan_items import discard_answers, episode_items, expert_items, held_out_items, shard_folder
 from smidgen.evaluation.records import host_path, write_record
 from smidgen.evaluation.shards import run_items
 from smidgen.runtime.files import directory_lock, remove_leftovers, write_json_atomic
 
 
-def run_plan(plan: Plan) -> tuple[Path, bool]:
+def run_plan(plan: EvaluationPlan) -> tuple[Path, bool]:
     """Runs a plan unless its record exists.
 
     Returns:
@@ -46,7 +46,7 @@ def run_plan(plan: Plan) -> tuple[Path, bool]:
     return path, True
 
 
-def _answer(plan: Plan) -> Answers:
+def _answer(plan: EvaluationPlan) -> Answers:
     own, expert, held_out = episode_items(plan), expert_items(plan), held_out_items(plan)
     twin = held_out_items(plan, is_twin=True)
     added = {path: item for path, item in expert.items() if path not in own}

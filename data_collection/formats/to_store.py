@@ -31,8 +31,8 @@ from smidgen.data_collection.manifest import (
     MANIFEST_NAME,
     MAX_IMAGE_SIZE,
     SCHEMA_VERSION,
+    Attempt,
     Header,
-    Row,
     build_manifest,
 )
 from smidgen.data_collection.store import EPISODES_NAME
@@ -136,7 +136,7 @@ def checked_source(path: Path, source: Mapping[str, Any]) -> tuple[dict[str, Any
             f"{path}: expected smidgen_source {SOURCE_VERSION} with a sha256: altered, or from a later version?"
         )
     check_type(source.get("header"), Header, f"{path}: smidgen_source", "header")
-    check_type(source.get("rows"), list[Row], f"{path}: smidgen_source", "rows")
+    check_type(source.get("rows"), list[Attempt], f"{path}: smidgen_source", "rows")
     ActionSpec.from_json(source["header"]["action_spec"], str(path))
     return dict(source["header"]), list(source["rows"])
 

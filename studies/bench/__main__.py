@@ -15,7 +15,7 @@ from smidgen.runtime.command_line import command_help, compose_config, run_comma
 from smidgen.runtime.errors import unknown_name
 from studies.bench.benchmarks import BENCHMARKS
 from studies.bench.config import ALL, BenchConfig
-from studies.bench.record import Row, machine, write_rows
+from studies.bench.record import Measurement, machine, write_measurements
 from studies.bench.tables import print_table, update_page
 
 USAGE = "python -m studies.bench [name=NAME] [key=value ...]"
@@ -25,7 +25,7 @@ table of ratios and writes OUT/NAME.json. Names: {", ".join(BENCHMARKS)}.
 """
 
 
-def run_benchmarks(config: BenchConfig) -> list[Row]:
+def run_benchmarks(config: BenchConfig) -> list[Measurement]:
     """Runs one benchmark or all, and writes each record as soon as it is complete.
 
     Raises:
@@ -37,11 +37,11 @@ def run_benchmarks(config: BenchConfig) -> list[Row]:
             raise unknown_name("benchmark", name, [*BENCHMARKS, ALL])
     print(f"measuring on {machine()}", file=sys.stderr)
     _warn_of_a_busy_machine()
-    rows: list[Row] = []
+    rows: list[Measurement] = []
     for name in names:
         started = time.monotonic()
         measured = BENCHMARKS[name](config)
-        write_rows(Path(config.out) / f"{name}.json", measured)
+        write_measurements(Path(config.out) / f"{name}.json", measured)
         print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
         rows += measured
     return rows

@@ -10,10 +10,10 @@ from studies.bench.config import BenchConfig
 from studies.bench.foreign import foreign
 from studies.bench.loading import windows
 from studies.bench.network import growth, latency, train_memory, train_step, transforms
-from studies.bench.record import Row
+from studies.bench.record import Measurement
 from studies.bench.simulation import collect_demonstrations, env_cameras, env_step, evaluation
 
-BENCHMARKS: dict[str, Callable[[BenchConfig], list[Row]]] = {
+BENCHMARKS: dict[str, Callable[[BenchConfig], list[Measurement]]] = {
     "train_step": train_step,
     "busy": busy_train_step,
     "train_memory": train_memory,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from smidgen.runtime.waiting_policy import NUM_SPINS, USERS_CHOICE, WAITING
 from studies.bench.config import BenchConfig
-from studies.bench.record import Row, make_row
+from studies.bench.record import Measurement, make_measurement
 
 PROBE = "studies.bench.step"
 # Ends with its parent process, however that ends.
@@ -48,7 +48,7 @@ WAITINGS = (
 GOALS = {"idle": "ours <= 1.1", "busy": "ours <= 3"}
 
 
-def busy_train_step(config: BenchConfig) -> list[Row]:
+def busy_train_step(config: BenchConfig) -> list[Measurement]:
     """A training step on an idle machine and beside one busy process per core, in turn, each in a fresh process.
 
     Every row but the first is a multiple of the first: the step on an idle machine as it was before smidgen set how
@@ -63,14 +63,16 @@ def busy_train_step(config: BenchConfig) -> list[Row]:
     medians = {key: statistics.median(values) for key, values in seconds.items()}
     base = medians[UNSET.words, "idle"]
     rows = [
-        make_row(f"busy: {_name(config, UNSET)}, idle", "ms", base * 1e3, note="the rows below are multiples of it")
+        make_measurement(
+            f"busy: {_name(config, UNSET)}, idle", "ms", base * 1e3, note="the rows below are multiples of it"
+        )
     ]
     for waiting in WAITINGS:
         for machine, goal in GOALS.items():
             if (waiting, machine) != (UNSET, "idle"):
                 goals = (goal, "") if waiting is OURS else ("", "")
                 name = f"busy: {_name(config, waiting)}, {machine}"
-                rows.append(make_row(name, "x time", medians[waiting.words, machine] / base, goals=goals))
+                rows.append(make_measurement(name, "x time", medians[waiting.words, machine] / base, goals=goals))
     return rows
 
 

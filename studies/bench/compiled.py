@@ -19,7 +19,7 @@ from smidgen.policies.learned_policy import one_thread
 from smidgen.policies.perceiver import Perceiver, PerceiverWeights
 from studies.bench.config import BenchConfig
 from studies.bench.peers import OURS, TrainingStep
-from studies.bench.record import Row, make_row
+from studies.bench.record import Measurement, make_measurement
 
 INDUCTOR = "inductor"
 MAX_DIFFERENCE = 1e-5
@@ -28,7 +28,7 @@ _KERNELS = ("addmm", "mm", "bmm", "baddbmm_", "_scaled_dot_product_flash_attenti
 _CACHE = "TORCHINDUCTOR_CACHE_DIR"
 
 
-def compiled(config: BenchConfig, backend: str = INDUCTOR) -> list[Row]:
+def compiled(config: BenchConfig, backend: str = INDUCTOR) -> list[Measurement]:
     """One observation on one thread through the compiled network and through the plain one, in turn.
 
     Args:
@@ -38,7 +38,7 @@ def compiled(config: BenchConfig, backend: str = INDUCTOR) -> list[Row]:
     name = "compiled: one observation, one thread, p50"
     compiler = os.environ.get("CXX", "g++")
     if backend == INDUCTOR and shutil.which(compiler) is None:
-        return [make_row(name, "ms", None, peer="our plain network", note=f"{compiler} is not installed")]
+        return [make_measurement(name, "ms", None, peer="our plain network", note=f"{compiler} is not installed")]
     step = TrainingStep(OURS, 1, config.image_size)
     network, frames = step.network.eval(), step.frames
     assert isinstance(network, Perceiver)
@@ -62,7 +62,7 @@ def compiled(config: BenchConfig, backend: str = INDUCTOR) -> list[Row]:
         times_ms = _in_turn({"fast": fast, "plain": plain}, config.repeats * config.latency_calls)
         share = _kernels_share_percent(plain, config.latency_calls)
     return [
-        make_row(
+        make_measurement(
             name,
             "ms",
             statistics.median(times_ms["fast"]),
@@ -71,8 +71,8 @@ def compiled(config: BenchConfig, backend: str = INDUCTOR) -> list[Row]:
             goals=("", "ratio >= 1.1"),
             note=f"answers differ by at most {difference:.1e}",
         ),
-        make_row("compiled: compiling, in every process", "s", compile_s),
-        make_row(
+        make_measurement("compiled: compiling, in every process", "s", compile_s),
+        make_measurement(
             "compiled: the plain network's products, softmax and GELU", "% of time", share, note="by the profiler"
         ),
     ]

@@ -9,14 +9,14 @@ import numpy as np
 
 from smidgen.policies.foreign_policy import open_foreign_policy
 from studies.bench.config import BenchConfig
-from studies.bench.record import Row, make_row
+from studies.bench.record import Measurement, make_measurement
 from studies.bench.timing import call_ms, percentile
 
 SERVER = Path("examples/serve_policy.py")
 ACTION = {"names": ["x_m", "y_m", "z_m"], "kinds": ["position"] * 3, "low": [0.0] * 3, "high": [1.0] * 3}
 
 
-def foreign(config: BenchConfig) -> list[Row]:
+def foreign(config: BenchConfig) -> list[Measurement]:
     """One observation to a started process that computes nothing, and its action back: median and 99th percentile."""
     policy = open_foreign_policy(f"process:{sys.executable} {SERVER}", ACTION, "lift")
     policy.reset(1, 0)
@@ -25,6 +25,6 @@ def foreign(config: BenchConfig) -> list[Row]:
     times_ms = [call_ms(lambda: policy.act(frames)) for _ in range(config.repeats * config.latency_calls)]
     name = "foreign: one observation to another process and back"
     return [
-        make_row(f"{name}, p{part}", "ms", percentile(times_ms, part), None, goals=(goal, ""))
+        make_measurement(f"{name}, p{part}", "ms", percentile(times_ms, part), None, goals=(goal, ""))
         for part, goal in ((50, "ours <= 1"), (99, ""))
     ]

@@ -18,7 +18,7 @@ from smidgen.training.windows import EpochSampler, Windows
 from studies.bench.config import BenchConfig
 from studies.bench.network import with_threads
 from studies.bench.peers import HORIZON, NUM_FRAMES, OURS, TrainingStep, absent, has_peer, import_peer
-from studies.bench.record import Row, make_row
+from studies.bench.record import Measurement, make_measurement
 from studies.bench.simulation import demonstrations
 from studies.bench.timing import alternate, seconds_of
 
@@ -26,7 +26,7 @@ PEER = "HDF5 as robomimic's SequenceDataset reads it"
 Reader = Callable[[], object]
 
 
-def windows(config: BenchConfig) -> list[Row]:
+def windows(config: BenchConfig) -> list[Measurement]:
     """Random training windows per second, page cache warm and cold, and how much of its time a training step waits."""
     store = EpisodeStore.open(demonstrations(config))
     # As in a DataLoader's worker: on a busy machine, waiting threads would dominate the measurement.
@@ -35,7 +35,7 @@ def windows(config: BenchConfig) -> list[Row]:
     return [*rows, *_waiting_rows(config, store)]
 
 
-def _reading_rows(config: BenchConfig, store: EpisodeStore) -> list[Row]:
+def _reading_rows(config: BenchConfig, store: EpisodeStore) -> list[Measurement]:
     openers: dict[str, Callable[[], Reader]] = {OURS: lambda: _our_reader(config, store)}
     paths = {OURS: sorted(store.directory.rglob("*.np[yz]"))}
     if has_peer("h5py"):
@@ -48,7 +48,7 @@ def _reading_rows(config: BenchConfig, store: EpisodeStore) -> list[Row]:
         ours, theirs = (config.batch_size / seconds[name] if name in seconds else None for name in (OURS, "peer"))
         name, note = f"windows: random training windows, {cache} page cache", "" if theirs else absent("h5py")
         goals = ("ratio >= 5", "ratio >= 10")
-        rows.append(make_row(name, "/s", ours, theirs, peer=PEER, more_is_better=True, goals=goals, note=note))
+        rows.append(make_measurement(name, "/s", ours, theirs, peer=PEER, more_is_better=True, goals=goals, note=note))
     return rows
 
 
@@ -91,13 +91,13 @@ def _our_reader(config: BenchConfig, store: EpisodeStore) -> Reader:
 
 
 @with_threads
-def _waiting_rows(config: BenchConfig, store: EpisodeStore) -> list[Row]:
+def _waiting_rows(config: BenchConfig, store: EpisodeStore) -> list[Measurement]:
     step = TrainingStep(OURS, config.batch_size, config.image_size)
     seconds = alternate({"read": _our_reader(config, store), "step": step}, config.repeats, config.least_s)
     share_percent = 100.0 * seconds["read"] / (seconds["read"] + seconds["step"])
     name = "windows: share of its time that a training step waits for data, warm"
     note = "read in line, as the training loop does"
-    return [make_row(name, "%", share_percent, goals=("", "ours <= 2"), note=note)]
+    return [make_measurement(name, "%", share_percent, goals=("", "ours <= 2"), note=note)]
 
 
 def write_hdf5(store: EpisodeStore, path: Path) -> Path:

@@ -23,7 +23,7 @@ _SOURCES = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
-class Row:
+class Measurement:
     """A figure beside its peer's.
 
     Attributes:
@@ -68,7 +68,7 @@ class Row:
             raise UserError(f"row {self.name!r}: expected a condition like 'ratio >= 5', got {condition!r}") from error
 
 
-def make_row(
+def make_measurement(
     name: str,
     unit: str,
     ours: float | None,
@@ -78,12 +78,12 @@ def make_row(
     more_is_better: bool = False,
     goals: tuple[str, str] = ("", ""),
     note: str = "",
-) -> Row:
+) -> Measurement:
     """Makes a row of two figures, with this machine and this commit; the goals are what must be reached and the aim."""
     ratio = None
     if ours and theirs:
         ratio = ours / theirs if more_is_better else theirs / ours
-    return Row(name, peer, ours, theirs, unit, ratio, machine(), commit(), *goals, note)
+    return Measurement(name, peer, ours, theirs, unit, ratio, machine(), commit(), *goals, note)
 
 
 @functools.cache
@@ -114,20 +114,20 @@ def _git(*arguments: str) -> str:
     return subprocess.run(["git", *arguments], cwd=_SOURCES, check=True, capture_output=True, text=True).stdout
 
 
-def write_rows(path: Path, rows: list[Row]) -> None:
+def write_measurements(path: Path, rows: list[Measurement]) -> None:
     """Writes rows as a JSON list of objects."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json_atomic(path, [dataclasses.asdict(row) for row in rows])
 
 
-def read_rows(path: Path) -> list[Row]:
-    """Reads what :func:`write_rows` wrote.
+def read_measurements(path: Path) -> list[Measurement]:
+    """Reads what :func:`write_measurements` wrote.
 
     Raises:
         UserError: If the file does not hold rows.
     """
     content: Any = read_json(path)
     try:
-        return [Row(**entry) for entry in content]
+        return [Measurement(**entry) for entry in content]
     except TypeError as error:
         raise UserError(f"{path} does not contain benchmark rows ({error}); run make bench again") from error

@@ -30,7 +30,7 @@ from smidgen.policies.checkpoint import load_checkpoint, save_checkpoint
 from smidgen.policies.learned_policy import Interface, LearnedPolicy
 from smidgen.policies.perceiver_policy import PerceiverPolicyConfig
 from studies.bench.config import BenchConfig
-from studies.bench.record import Row, make_row
+from studies.bench.record import Measurement, make_measurement
 
 STOCK = "robosuite stock"
 THREE_CAMERAS = ("agentview", "frontview", "robot0_eye_in_hand")
@@ -95,23 +95,23 @@ def _steps_per_second(config: BenchConfig, image_size: int, cameras: tuple[str, 
     return 1 / statistics.median(seconds["ours"]), 1 / statistics.median(seconds["stock"])
 
 
-def env_step(config: BenchConfig) -> list[Row]:
+def env_step(config: BenchConfig) -> list[Measurement]:
     """A control step and one frame, in one process."""
     return [_env_row(config, f"env_step: step and {config.image_size} x {config.image_size} frame", LIFT.cameras)]
 
 
-def env_cameras(config: BenchConfig) -> list[Row]:
+def env_cameras(config: BenchConfig) -> list[Measurement]:
     """A control step and 84 x 84 frames of three cameras, in one process."""
     return [_env_row(config, "env_cameras: step and 84 x 84 frames of 3 cameras", THREE_CAMERAS, image_size=84)]
 
 
-def _env_row(config: BenchConfig, name: str, cameras: tuple[str, ...], image_size: int | None = None) -> Row:
+def _env_row(config: BenchConfig, name: str, cameras: tuple[str, ...], image_size: int | None = None) -> Measurement:
     ours, stock = _steps_per_second(config, image_size or config.image_size, cameras)
     goals = ("ratio >= 8", "ratio >= 12")
-    return make_row(name, "/s", ours, stock, peer=STOCK, more_is_better=True, goals=goals)
+    return make_measurement(name, "/s", ours, stock, peer=STOCK, more_is_better=True, goals=goals)
 
 
-def collect_demonstrations(config: BenchConfig) -> list[Row]:
+def collect_demonstrations(config: BenchConfig) -> list[Measurement]:
     """Successful Lift demonstrations per hour on two workers, stored and hashed; start-up apart."""
     measured = [_collect_once(config) for _ in range(min(config.repeats, 3))]
     per_hour, startup_s = (statistics.median(values) for values in zip(*measured, strict=True))
@@ -119,8 +119,10 @@ def collect_demonstrations(config: BenchConfig) -> list[Row]:
     goals = ("ours >= 10000", "ours >= 25000")
     note = f"{config.demonstrations} attempts after start-up; the peer's figure is not measured here"
     return [
-        make_row(name, "/h", per_hour, PUBLISHED_PER_HOUR, peer=peer, more_is_better=True, goals=goals, note=note),
-        make_row("collect: start-up of the workers", "s", startup_s),
+        make_measurement(
+            name, "/h", per_hour, PUBLISHED_PER_HOUR, peer=peer, more_is_better=True, goals=goals, note=note
+        ),
+        make_measurement("collect: start-up of the workers", "s", startup_s),
     ]
 
 
@@ -160,7 +162,7 @@ def steady_rate(finished_s: list[float], workers: int, wall_s: float) -> tuple[f
     return rate, max(0.0, ready_s - workers / rate)
 
 
-def evaluation(config: BenchConfig) -> list[Row]:
+def evaluation(config: BenchConfig) -> list[Measurement]:
     """Lift evaluation of one Perceiver checkpoint, per episode, extrapolated to 200 episodes."""
     checkpoint = _untrained_checkpoint(config)
     halves = [config.stock_episodes // 2, config.stock_episodes - config.stock_episodes // 2]
@@ -179,7 +181,7 @@ def evaluation(config: BenchConfig) -> list[Row]:
         f"{config.stock_episodes} of theirs (serial), {LIFT.horizon} steps each; start-up counted once"
     )
     goals = ("ratio >= 5", "ratio >= 10")
-    return [make_row(name, "s", ours, theirs, peer=f"serial loop over {STOCK}", goals=goals, note=note)]
+    return [make_measurement(name, "s", ours, theirs, peer=f"serial loop over {STOCK}", goals=goals, note=note)]
 
 
 def _untrained_checkpoint(config: BenchConfig) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 from smidgen.runtime import markdown
 from smidgen.runtime.files import write_atomic
 from studies.bench.benchmarks import BENCHMARKS
-from studies.bench.record import Row, read_rows
+from studies.bench.record import Measurement, read_measurements
 
 HEADINGS = ("what", "peer", "ours", "theirs", "ratio", "must reach", "aim")
 _FIGURES = ("ours", "theirs", "ratio")
@@ -17,7 +17,7 @@ _SHARE = re.compile(r"transforms: (\w+), standardised after: (\w+)")
 _ANSWERS = {True: "met", False: "missed", None: "not measured"}
 
 
-def cells(row: Row) -> tuple[str, ...]:
+def cells(row: Measurement) -> tuple[str, ...]:
     """A row's figures in words, in the order of :data:`HEADINGS`."""
     figures = [_figure(row.ours, row.unit), _figure(row.theirs, row.unit)]
     ratio = "-" if row.ratio is None else f"{row.ratio:,.2f} x"
@@ -28,11 +28,11 @@ def _figure(value: float | None, unit: str) -> str:
     return "-" if value is None else f"{value:,.0f} {unit}" if abs(value) >= 100 else f"{value:.3g} {unit}"
 
 
-def _answer(row: Row, condition: str) -> str:
+def _answer(row: Measurement, condition: str) -> str:
     return f"{condition}: {_ANSWERS[row.meets(condition)]}" if condition else ""
 
 
-def print_table(rows: list[Row]) -> None:
+def print_table(rows: list[Measurement]) -> None:
     """Prints all rows, and below them the notes."""
     from rich.console import Console
     from rich.text import Text
@@ -51,13 +51,13 @@ def print_table(rows: list[Row]) -> None:
             print(f"{row.name}: {row.note}")
 
 
-def stored_rows(directory: Path) -> list[Row]:
+def stored_measurements(directory: Path) -> list[Measurement]:
     """All rows of a directory of records, in the registry's order."""
     paths = [directory / f"{name}.json" for name in BENCHMARKS]
-    return [row for path in paths if path.exists() for row in read_rows(path)]
+    return [row for path in paths if path.exists() for row in read_measurements(path)]
 
 
-def markdown_table(rows: list[Row]) -> str:
+def markdown_table(rows: list[Measurement]) -> str:
     """The rows as Markdown, with the machines and commits they come from."""
     if not rows:
         return "No record yet: `make bench` writes them."
@@ -69,7 +69,7 @@ def markdown_table(rows: list[Row]) -> str:
     return "\n\n".join([*tables, f"Measured: {'; '.join(origins)}."])
 
 
-def _table_of_shares(shares: dict[tuple[str, ...], Row]) -> str:
+def _table_of_shares(shares: dict[tuple[str, ...], Measurement]) -> str:
     """Transforms by standardisations; bold where a share misses what it must reach."""
     afters = list(dict.fromkeys(after for _, after in shares))
     conditions = sorted({row.must_reach for row in shares.values()})
@@ -85,7 +85,7 @@ def _table_of_shares(shares: dict[tuple[str, ...], Row]) -> str:
     )
 
 
-def _share(row: Row) -> str:
+def _share(row: Measurement) -> str:
     figure = "-" if row.ours is None else f"{row.ours:.2f}"
     return f"**{figure}**" if row.meets(row.must_reach) is False else figure
 
@@ -96,5 +96,5 @@ def update_page(page: Path, directory: Path) -> None:
     Raises:
         UserError: If the page is missing or has not both markers.
     """
-    table = markdown_table(stored_rows(directory))
+    table = markdown_table(stored_measurements(directory))
     write_atomic(page, markdown.page_with_tables(page, {TABLE_NAME: table}).encode())

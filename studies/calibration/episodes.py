@@ -1,4 +1,4 @@
-"""The stored demonstrations that calibration policies are made of and judged on: nothing is rendered or simulated.
+"""The stored demonstrations that calibration policies are made of and evaluated on: nothing is rendered or simulated.
 
 Letters: ``K`` counterfactual pairs, ``E`` episodes, ``S`` control steps, ``P`` position coordinates, ``C H
 W`` channels, rows and columns of small pictures.
@@ -54,7 +54,7 @@ class Pairs:
 
 @dataclass(frozen=True, eq=False)
 class CalibrationEpisodes:
-    """One task's demonstrations, split into those that policies may learn from and those that they are judged on.
+    """One task's demonstrations, split into those that policies may learn from and those that they are evaluated on.
 
     Attributes:
         task: The task's name.
@@ -62,9 +62,9 @@ class CalibrationEpisodes:
         action: The task's action.
         statistics: Of the episodes to learn from.
         train: Pairs of the episodes to learn from.
-        held_out: Pairs of the episodes to judge on.
-        expert_paths: The expert's end-effector paths (S, 3) in the episodes to judge on.
-        seeds: Seeds to learn from, and seeds to judge on.
+        held_out: Pairs of the episodes to evaluate on.
+        expert_paths: The expert's end-effector paths (S, 3) in the episodes to evaluate on.
+        seeds: Seeds to learn from, and seeds to evaluate on.
     """
 
     task: str
@@ -78,7 +78,7 @@ class CalibrationEpisodes:
 
     @classmethod
     def load(cls, store: EpisodeStore, num_train: int, num_held_out: int) -> CalibrationEpisodes:
-        """Takes the first successful episodes to learn from and the next ones to judge on.
+        """Takes the first successful episodes to learn from and the next ones to evaluate on.
 
         Raises:
             UserError: If there are fewer.

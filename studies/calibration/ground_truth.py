@@ -1,8 +1,8 @@
 """Policies whose true verdict is known by construction.
 
-Each is a function of (task, family, number): what it answers at the pairs of 50 episodes drawn from those to judge on,
-and the paths on which it would lead an arm that follows its command. Noise is independent for every answer, so that a
-moved cue and noise cannot be told apart by luck.
+Each is a function of (task, family, number): what it answers at the pairs of 50 episodes, drawn from those to evaluate
+on, and the paths on which it would lead an arm that follows its command. Noise is independent for every answer, so that
+a moved cue and noise cannot be told apart by luck.
 
 Letters: ``K`` counterfactual pairs, ``P`` position coordinates, ``S`` control steps.
 """
@@ -37,7 +37,7 @@ class Answers:
         slope: Its true cue slope, if it is a single number.
         prediction_KP: At the pairs as seen.
         moved_KP: With the cue moved.
-        pair_K: Which pairs of the episodes to judge on.
+        pair_K: Which pairs of the episodes to evaluate on.
         episode_K: Each pair's episode, by its place among those drawn.
         paths: Its closed-loop paths (S, 3), one per drawn episode; None where only a simulator could tell.
         expert_paths: The expert's on the same episodes.
@@ -59,7 +59,7 @@ class Draw:
         data: The task's demonstrations.
         family: Name of the policy's family.
         number: Which of them, from 0.
-        num_episodes: Episodes to judge it on.
+        num_episodes: Episodes to evaluate it on.
     """
 
     def __init__(self, data: CalibrationEpisodes, family: str, number: int, num_episodes: int) -> None:

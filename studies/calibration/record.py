@@ -79,7 +79,7 @@ class Found:
 
 @dataclass(frozen=True)
 class CalibrationData:
-    """What one task's policies were made of and judged on."""
+    """What one task's policies were made of and evaluated on."""
 
     data_set_sha256: str
     train_seeds: tuple[int, ...]

@@ -24,7 +24,7 @@ from smidgen.runtime.settings import PathText
 from studies.claims.choices import read_choices
 from studies.claims.decisions import Results, decide_all
 from studies.claims.page import render_page
-from studies.claims.plan import PLAN_FILE, Plan
+from studies.claims.plan import PLAN_FILE, StudyPlan
 from studies.claims.records import Records, read_records
 from studies.claims.report import claim_reports, effect_text, state_text
 from studies.claims.round_two import FOLDER, build_plan
@@ -49,7 +49,7 @@ class ReportConfig:
     check: bool = field(default=False, metadata={"help": "write nothing; exit 2 if a file differs from the records"})
 
 
-def build_outputs(config: ReportConfig, plan: Plan, results: Results, records: Records) -> dict[Path, bytes]:
+def build_outputs(config: ReportConfig, plan: StudyPlan, results: Results, records: Records) -> dict[Path, bytes]:
     """Content of every file."""
     outputs: dict[Path, bytes] = {}
     if config.html and not (config.check and not Path(config.html).exists()):
@@ -97,7 +97,7 @@ def report(arguments: list[str]) -> None:
     print("\n".join(f"wrote {path}" for path in outputs))
 
 
-def print_terminal(plan: Plan, results: Results, console: Console) -> None:
+def print_terminal(plan: StudyPlan, results: Results, console: Console) -> None:
     """Prints the claims with their decisions."""
     table = Table(box=box.SIMPLE_HEAD, title="claims, second round", title_justify="left")
     for heading in ("", "statement", "decision", "effect"):

@@ -16,7 +16,7 @@ from smidgen.runtime.schemas import from_json
 from studies.claims import forecast
 from studies.claims.arms import Arm
 from studies.claims.design import FIRST_LOOK, SEEDS
-from studies.claims.plan import Plan
+from studies.claims.plan import StudyPlan
 from studies.synthetic.ladder import make_ladder
 
 FILE = "choices.json"
@@ -25,7 +25,7 @@ RULES = (ORIGINAL_RULE, OUR_RULE, forecast.RULE)
 Choices = dict[str, dict[str, dict[str, str]]]
 
 
-def pairs_of(plan: Plan) -> tuple[tuple[str, str], ...]:
+def pairs_of(plan: StudyPlan) -> tuple[tuple[str, str], ...]:
     """Every pair that a rule chooses from, once."""
     return tuple(dict.fromkeys(pair for contrast in plan.contrasts.values() for pair in contrast.pairs))
 

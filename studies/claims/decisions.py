@@ -15,7 +15,7 @@ from studies.claims import design
 from studies.claims.choices import Choices
 from studies.claims.contrasts import ABSENT, Contrast
 from studies.claims.estimator import Estimate, Look, estimate, paired_values
-from studies.claims.plan import Plan
+from studies.claims.plan import StudyPlan
 from studies.claims.records import Records, Run
 
 HOLDS, FAILS, NO_EFFECT, UNDECIDED, NOT_RUN = "holds", "fails", "absent", "undecided", "not run yet"
@@ -68,7 +68,7 @@ class Learning:
     num_at_the_mean: int
 
 
-def seed_values(contrast: Contrast, plan: Plan, records: Records, choices: Choices) -> dict[int, float]:
+def seed_values(contrast: Contrast, plan: StudyPlan, records: Records, choices: Choices) -> dict[int, float]:
     """The contrast's value for every seed that all of its arms have run."""
     if contrast.pairs:
         return regret_values(contrast, plan, records, choices)
@@ -76,7 +76,7 @@ def seed_values(contrast: Contrast, plan: Plan, records: Records, choices: Choic
     return paired_values(areas, contrast.terms)
 
 
-def regret_values(contrast: Contrast, plan: Plan, records: Records, choices: Choices) -> dict[int, float]:
+def regret_values(contrast: Contrast, plan: StudyPlan, records: Records, choices: Choices) -> dict[int, float]:
     """Mean over the pairs of log(area of what the rule is compared with / area of what it chose), by seed."""
     chosen = choices.get(contrast.rule, {})
     values: dict[int, list[float]] = {}
@@ -131,7 +131,7 @@ def decision_of(contrast: Contrast, effect: Estimate, look: Look) -> str:
     return NO_EFFECT if is_equivalent else UNDECIDED
 
 
-def decide_all(plan: Plan, records: Records, choices: Choices) -> Results:
+def decide_all(plan: StudyPlan, records: Records, choices: Choices) -> Results:
     """Every contrast of the plan."""
     return {
         name: decide(name, contrast, seed_values(contrast, plan, records, choices))

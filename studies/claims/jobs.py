@@ -20,7 +20,7 @@ from studies.claims.arms import Arm
 from studies.claims.costs import append_cost
 from studies.claims.design import BLOCKS, TUNING_SEEDS
 from studies.claims.measuring import run_block
-from studies.claims.plan import Plan
+from studies.claims.plan import StudyPlan
 from studies.claims.rates import best_rate, rates_to_search
 from studies.claims.records import TUNING, BlockRecord, Records, arm_sha256, read_records, record_path, write_record
 
@@ -57,7 +57,7 @@ class Place:
     suite: str = SUITE
 
 
-def chosen_rate(name: str, plan: Plan, records: Records) -> float | None:
+def chosen_rate(name: str, plan: StudyPlan, records: Records) -> float | None:
     """An arm's learning rate; None until its search, or that of the arm whose rate it uses, is complete."""
     arm = plan.arms[name]
     source = arm.rate_of or name
@@ -68,7 +68,7 @@ def chosen_rate(name: str, plan: Plan, records: Records) -> float | None:
     return best_rate(searched, searching.horizon)
 
 
-def open_jobs(plan: Plan, records: Records) -> Iterator[Job]:
+def open_jobs(plan: StudyPlan, records: Records) -> Iterator[Job]:
     """Jobs that could be run now, in the plan's order: what decides the claims comes first."""
     for step in plan.order:
         arm = plan.arms[step.arm]
@@ -82,7 +82,7 @@ def open_jobs(plan: Plan, records: Records) -> Iterator[Job]:
             yield Job(step.arm, arm, step.block, rate)
 
 
-def num_waiting(plan: Plan, records: Records) -> int:
+def num_waiting(plan: StudyPlan, records: Records) -> int:
     """Steps of the plan's order that are not done; a search counts once."""
     count = 0
     for step in plan.order:
@@ -109,7 +109,7 @@ def job_scratch(job: Job, place: Place) -> Path:
     return place.scratch / f"{job.name}-{job.block}-{job.lr:g}-{arm_sha256(job.arm)[:8]}"
 
 
-def take_job(plan: Plan, place: Place) -> tuple[Job, BlockRecord] | None:
+def take_job(plan: StudyPlan, place: Place) -> tuple[Job, BlockRecord] | None:
     """Runs the first open job that no process holds; None if every open job is held, or none is open."""
     for job in open_jobs(plan, read_records(place.folder, plan.arms)):
         scratch = job_scratch(job, place)
@@ -129,7 +129,7 @@ def take_job(plan: Plan, place: Place) -> tuple[Job, BlockRecord] | None:
     return None
 
 
-def work(plan: Plan, place: Place, wait_s: float = 1.0) -> Iterator[tuple[Job, BlockRecord]]:
+def work(plan: StudyPlan, place: Place, wait_s: float = 1.0) -> Iterator[tuple[Job, BlockRecord]]:
     """Takes jobs until the plan is done; while other processes hold all open jobs, it looks again every ``wait_s``."""
     while num_waiting(plan, read_records(place.folder, plan.arms)):
         taken = take_job(plan, place)

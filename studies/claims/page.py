@@ -11,7 +11,7 @@ from smidgen.leaderboard.charts import Axis, path_data
 from studies.charts import SHARE_AXIS, log_axis, survival_points
 from studies.claims import design, report, survival
 from studies.claims.decisions import ContrastResult, Results
-from studies.claims.plan import Plan
+from studies.claims.plan import StudyPlan
 from studies.claims.records import Records
 from studies.claims.tables import FORECAST_HEAD, FORECAST_TEXT
 
@@ -36,7 +36,7 @@ class Picture:
     steps: Axis
 
 
-def render_page(plan: Plan, results: Results, records: Records, folder: Path) -> str:
+def render_page(plan: StudyPlan, results: Results, records: Records, folder: Path) -> str:
     """The page's HTML, a function of plan and records (in a folder) alone."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),

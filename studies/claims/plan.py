@@ -53,7 +53,7 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class StudyPlan:
     """Everything that is fixed before the runs.
 
     Attributes:
@@ -102,7 +102,7 @@ class Plan:
         }
 
 
-def settle_plan(plan: Plan, folder: Path, path: Path | None = None) -> None:
+def settle_plan(plan: StudyPlan, folder: Path, path: Path | None = None) -> None:
     """Writes the plan; once there are records, whatever they depend on must not change.
 
     Contrasts, notes and arms may be added later. An arm that has records, a claim, and everything that all claims share

@@ -23,7 +23,7 @@ from studies.claims.decisions import (
 from studies.claims.estimator import Estimate
 from studies.claims.forecast import FILE as FORECAST_FILE
 from studies.claims.jobs import chosen_rate
-from studies.claims.plan import Plan
+from studies.claims.plan import StudyPlan
 from studies.claims.records import Records
 
 TIMES, TO, MISSING = "\u00d7", " to ", "\u2013"
@@ -66,7 +66,7 @@ class ArmReport:
     never: str
 
 
-def claim_reports(plan: Plan, results: Results) -> list[ClaimReport]:
+def claim_reports(plan: StudyPlan, results: Results) -> list[ClaimReport]:
     """Every claim of the plan, in order."""
     return [
         ClaimReport(
@@ -174,12 +174,12 @@ def learned_text(result: ContrastResult, records: Records) -> str:
     return ", ".join(f"{each.num_escaped}/{each.num_runs}" if each.num_runs else MISSING for each in counts)
 
 
-def arm_reports(plan: Plan, records: Records) -> list[ArmReport]:
+def arm_reports(plan: StudyPlan, records: Records) -> list[ArmReport]:
     """Every arm of the plan that has a record, by name."""
     return [_arm_report(name, plan, records) for name in sorted(plan.arms) if records.blocks.get(name)]
 
 
-def _arm_report(name: str, plan: Plan, records: Records) -> ArmReport:
+def _arm_report(name: str, plan: StudyPlan, records: Records) -> ArmReport:
     rate, counts = chosen_rate(name, plan, records), learning(records, name)
     search = "; ".join(
         f"{lr:g}: {', '.join(MISSING if step is None else str(step) for step in steps)}"

@@ -18,7 +18,7 @@ from studies.claims.contrasts import Contrast
 from studies.claims.costs import COSTS_FILE, core_hours
 from studies.claims.jobs import Job, Place
 from studies.claims.notes import NOTES
-from studies.claims.plan import PLAN_FILE, Plan, ordered_steps, settle_plan
+from studies.claims.plan import PLAN_FILE, StudyPlan, ordered_steps, settle_plan
 from studies.claims.records import TUNING, BlockRecord, read_records
 
 FOLDER = Path("results/claims/round-2")
@@ -29,7 +29,7 @@ BUILDERS = (cells.c6, cells.c3, cells.c1, cells.c2, cells.c4_c5, cells.c7, cells
 
 
 @functools.cache
-def build_plan() -> Plan:
+def build_plan() -> StudyPlan:
     """The plan of this version."""
     book = ArmBook()
     contrasts: dict[str, Contrast] = {}
@@ -47,7 +47,7 @@ def build_plan() -> Plan:
     secondary = [arm for arm in dict.fromkeys([*regret, *others]) if arm not in primary]
     order = ordered_steps(primary, secondary, book.arms)
     costs = step_costs.at_most_core_hours(book.arms, order, measured)
-    return Plan(
+    return StudyPlan(
         claims=cells.CLAIMS, contrasts=contrasts, arms=book.arms, order=order, notes=NOTES, at_most_core_hours=costs
     )
 
@@ -70,7 +70,7 @@ class Round:
         wait_s: How long a worker waits before it looks again, while others hold all open jobs.
     """
 
-    build: Callable[[], Plan]
+    build: Callable[[], StudyPlan]
     folder: Path
     plan_path: Path
     suite: str

@@ -13,7 +13,7 @@ from studies.claims import step_costs
 from studies.claims.arms import ArmBook, Cell
 from studies.claims.cells import HORIZONS, STARTS, STRUCTURED
 from studies.claims.contrasts import Contrast, slower
-from studies.claims.plan import Plan, ordered_steps
+from studies.claims.plan import StudyPlan, ordered_steps
 from studies.claims.records import Records, read_records
 from studies.claims.round_two import FOLDER, Round, build_plan
 
@@ -40,7 +40,7 @@ NOTES = (
 
 
 @functools.cache
-def build_plan_b() -> Plan:
+def build_plan_b() -> StudyPlan:
     """The plan of this version."""
     book, second = ArmBook(), build_plan()
     contrasts: dict[str, Contrast] = {}
@@ -58,7 +58,7 @@ def build_plan_b() -> Plan:
     arms = {name: second.arms.get(name, arm) for name, arm in book.arms.items()}
     order = ordered_steps([], [name for name in arms if name not in second.arms], arms)
     costs = step_costs.at_most_core_hours(arms, order, FOLDER / step_costs.FILE)
-    return Plan(claims={}, contrasts=contrasts, arms=arms, order=order, notes=NOTES, at_most_core_hours=costs)
+    return StudyPlan(claims={}, contrasts=contrasts, arms=arms, order=order, notes=NOTES, at_most_core_hours=costs)
 
 
 def _horizon(data: str, after: str) -> int:
@@ -84,7 +84,7 @@ def _worded(plain: tuple[str, str]) -> str:
     return "two layers" if plain == ("layers2", "") else "random latents"
 
 
-def read_both_rounds(plan: Plan) -> Records:
+def read_both_rounds(plan: StudyPlan) -> Records:
     """The records of a plan's arms, those of the second round's from there."""
     own, second = read_records(RECORDS, plan.arms), read_records(FOLDER, build_plan().arms)
     shared = {name: blocks for name, blocks in second.blocks.items() if name in plan.arms}

@@ -8,7 +8,7 @@ from pathlib import Path
 from smidgen.runtime.files import read_json
 from smidgen.runtime.markdown import escape_markdown, left, markdown_table
 from studies.claims.decisions import ContrastResult, Results
-from studies.claims.plan import Plan
+from studies.claims.plan import StudyPlan
 from studies.claims.records import Records
 from studies.claims.report import (
     arm_reports,
@@ -36,7 +36,7 @@ FORECAST_TEXT = (
 CONTRAST_HEAD = left("contrast", "effect [95 %]", "learned, slow then fast", "log-rank p", "")
 
 
-def markdown(plan: Plan, results: Results, records: Records, folder: Path) -> str:
+def markdown(plan: StudyPlan, results: Results, records: Records, folder: Path) -> str:
     """Decisions, one section for each claim, the new hypotheses, the arms, and the coverage of the intervals."""
     reports = claim_reports(plan, results)
     num_runs = sum(len(records.runs(arm)) for arm in plan.arms)
@@ -64,14 +64,14 @@ def markdown(plan: Plan, results: Results, records: Records, folder: Path) -> st
     return "\n".join([*lines, "", "### Coverage of the intervals", "", _coverage(folder)])
 
 
-def start_markdown(plan: Plan, results: Results, records: Records) -> str:
+def start_markdown(plan: StudyPlan, results: Results, records: Records) -> str:
     """Plan 2b, where a Perceiver starts looking: its contrasts and its arms, without decisions."""
     arms = {step.arm for step in plan.order}
     done = f"{sum(bool(records.runs(arm)) for arm in arms)} of {len(arms)} arms so far."
     return "\n".join([done, "", _contrasts(results.values(), records), "", _arms(plan, records)])
 
 
-def _arms(plan: Plan, records: Records) -> str:
+def _arms(plan: StudyPlan, records: Records) -> str:
     head = left("arm", "rate", "T0.5 of the four tuning runs, by rate", "learned", "never learned")
     arms = [(each.name, each.rate, each.search, each.learned, each.never) for each in arm_reports(plan, records)]
     return markdown_table(head, [[escape_markdown(part) for part in row] for row in arms])

@@ -114,7 +114,7 @@ class Claim:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class FirstRoundPlan:
     """Everything that is fixed before the runs.
 
     Attributes:
@@ -141,7 +141,7 @@ class Plan:
         check_plan(self, "plan")
 
     @classmethod
-    def from_json(cls, value: Any, source: str = "plan.json") -> Plan:
+    def from_json(cls, value: Any, source: str = "plan.json") -> FirstRoundPlan:
         """Reads a parsed ``plan.json``.
 
         Raises:
@@ -174,7 +174,7 @@ def _natural_key(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name[:200])]
 
 
-def check_plan(plan: Plan, source: str) -> None:
+def check_plan(plan: FirstRoundPlan, source: str) -> None:
     """Checks that a plan agrees with itself: names exist, kinds have the arms they need, seeds are apart.
 
     Raises:
@@ -194,7 +194,7 @@ def check_plan(plan: Plan, source: str) -> None:
         _check_claim(plan, claim, source, f"claims.{name}")
 
 
-def _check_seeds(plan: Plan, source: str) -> None:
+def _check_seeds(plan: FirstRoundPlan, source: str) -> None:
     if len(plan.seeds) < 2 or len(set(plan.seeds)) != len(plan.seeds):
         refuse(source, "seeds", "at least two different seeds", plan.seeds)
     if not plan.tuning.lrs or min(plan.tuning.lrs) <= 0:
@@ -213,7 +213,7 @@ def _check_choice(value: str, valid: tuple[str, ...], source: str, path: str) ->
         refuse(source, path, f"one of {', '.join(valid)}", value)
 
 
-def _check_hypothesis(plan: Plan, hypothesis: Hypothesis, source: str, path: str) -> None:
+def _check_hypothesis(plan: FirstRoundPlan, hypothesis: Hypothesis, source: str, path: str) -> None:
     _check_choice(hypothesis.rule, RULES, source, f"{path}.rule")
     names = [comparison.name for comparison in hypothesis.comparisons]
     if not names or len(set(names)) != len(names):
@@ -231,7 +231,7 @@ def _check_hypothesis(plan: Plan, hypothesis: Hypothesis, source: str, path: str
             refuse(source, f"{place}.rule", "rule and against for kind regret alone", comparison.kind)
 
 
-def check_comparison(plan: Plan, comparison: Comparison, source: str, place: str) -> None:
+def check_comparison(plan: FirstRoundPlan, comparison: Comparison, source: str, place: str) -> None:
     """Checks that a comparison has the arms that its kind needs, all of the plan.
 
     Raises:
@@ -251,7 +251,7 @@ def check_comparison(plan: Plan, comparison: Comparison, source: str, place: str
         refuse(source, f"{place}.fast", f"{len(comparison.slow)} arms, one per data set", comparison.fast)
 
 
-def _check_claim(plan: Plan, claim: Claim, source: str, path: str) -> None:
+def _check_claim(plan: FirstRoundPlan, claim: Claim, source: str, path: str) -> None:
     _check_choice(claim.rule, RULES, source, f"{path}.rule")
     if not claim.hypotheses:
         refuse(source, f"{path}.hypotheses", "at least one", claim.hypotheses)

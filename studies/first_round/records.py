@@ -13,7 +13,7 @@ from typing import Any
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import read_json
 from smidgen.runtime.schemas import from_json, refuse, require_version
-from studies.first_round.plan import ArmPlan, Plan
+from studies.first_round.plan import ArmPlan, FirstRoundPlan
 from studies.first_round.survival import EscapeTimes
 from studies.first_round.withdrawals import Withdrawal, read_withdrawals
 
@@ -67,7 +67,7 @@ class ArmRecord:
 
     Attributes:
         arm: Its name in the plan.
-        plan_sha256: `Plan.sha256` of the plan that it was run under.
+        plan_sha256: `FirstRoundPlan.sha256` of the plan that it was run under.
         lr: The learning rate that tuning chose.
         tuning: Every run of the tuning.
         seeds: Every run that counts, one per seed of the plan.
@@ -99,7 +99,7 @@ class ArmRecord:
 class Suite:
     """A plan, the records of the arms that have finished, and the decisions that were withdrawn since."""
 
-    plan: Plan
+    plan: FirstRoundPlan
     arms: dict[str, ArmRecord]
     withdrawals: tuple[Withdrawal, ...] = ()
 
@@ -126,7 +126,7 @@ def read_suite(folder: Path | str) -> Suite:
     folder = Path(folder)
     if not (folder / PLAN_FILE).is_file():
         raise UserError(f"no {PLAN_FILE} in {folder}; pass results=DIR, the folder of the first round's records")
-    plan = Plan.from_json(read_json(folder / PLAN_FILE), str(folder / PLAN_FILE))
+    plan = FirstRoundPlan.from_json(read_json(folder / PLAN_FILE), str(folder / PLAN_FILE))
     arms = {}
     for path in sorted((folder / ARMS_FOLDER).glob("*.json")):
         record = ArmRecord.from_json(read_json(path), str(path))
@@ -137,7 +137,7 @@ def read_suite(folder: Path | str) -> Suite:
     return Suite(plan, arms, read_withdrawals(folder, plan))
 
 
-def _check_arm_record(record: ArmRecord, plan: Plan, source: str) -> None:
+def _check_arm_record(record: ArmRecord, plan: FirstRoundPlan, source: str) -> None:
     """Checks that a record agrees with the plan and with itself.
 
     Raises:
@@ -162,7 +162,7 @@ def _check_arm_record(record: ArmRecord, plan: Plan, source: str) -> None:
                 refuse(source, f"choices.{rule}.{seed}", "an arm of the plan", name)
 
 
-def _check_tuning(record: ArmRecord, plan: Plan, source: str) -> None:
+def _check_tuning(record: ArmRecord, plan: FirstRoundPlan, source: str) -> None:
     planned = sorted((lr, seed) for lr in plan.tuning.lrs for seed in plan.tuning.seeds)
     if sorted((run.lr, run.seed) for run in record.tuning) != planned:
         refuse(source, "tuning", "every learning rate of the plan on every tuning seed, once", len(record.tuning))

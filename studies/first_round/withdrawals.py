@@ -21,7 +21,7 @@ from pathlib import Path
 
 from smidgen.runtime.files import read_json
 from smidgen.runtime.schemas import from_json, refuse, require_version
-from studies.first_round.plan import Comparison, Plan, check_comparison
+from studies.first_round.plan import Comparison, FirstRoundPlan, check_comparison
 
 SCHEMA_VERSION = 1
 WITHDRAWN_FILE = "withdrawn.json"
@@ -86,7 +86,7 @@ class Withdrawals:
     schema_version: int = field(default=SCHEMA_VERSION)
 
 
-def read_withdrawals(folder: Path, plan: Plan) -> tuple[Withdrawal, ...]:
+def read_withdrawals(folder: Path, plan: FirstRoundPlan) -> tuple[Withdrawal, ...]:
     """Reads a suite's withdrawn decisions; none if there is no such file.
 
     Raises:
@@ -107,14 +107,14 @@ def read_withdrawals(folder: Path, plan: Plan) -> tuple[Withdrawal, ...]:
     return content.withdrawals
 
 
-def planned_comparison(plan: Plan, entry: str) -> Comparison | None:
+def planned_comparison(plan: FirstRoundPlan, entry: str) -> Comparison | None:
     """The comparison that ``H1/name`` means; None where the plan has none."""
     hypothesis, _, name = entry.partition("/")
     found = plan.hypotheses.get(hypothesis)
     return next((each for each in found.comparisons if each.name == name), None) if found else None
 
 
-def _check_decisions(content: Withdrawals, plan: Plan, source: str) -> None:
+def _check_decisions(content: Withdrawals, plan: FirstRoundPlan, source: str) -> None:
     seen: set[str] = set()
     for index, withdrawal in enumerate(content.withdrawals):
         place = f"withdrawals[{index}].verdicts"
@@ -128,7 +128,7 @@ def _check_decisions(content: Withdrawals, plan: Plan, source: str) -> None:
             seen.add(name)
 
 
-def _check_figure(figure: Figure, plan: Plan, source: str, place: str) -> None:
+def _check_figure(figure: Figure, plan: FirstRoundPlan, source: str, place: str) -> None:
     if figure.kind not in FIGURE_KINDS:
         refuse(source, f"{place}.kind", f"one of {', '.join(FIGURE_KINDS)}", figure.kind)
     if figure.kind in MEASURED_KINDS:

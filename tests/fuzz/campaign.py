@@ -12,7 +12,7 @@ from smidgen.runtime.files import write_json_atomic
 from studies.bench.record import commit
 from studies.reliability.tally import Tally, read_tally
 from tests.fuzz.reader import Case, Files, Reader, plant
-from tests.fuzz.watch import judge, peak_memory_mib
+from tests.fuzz.watch import peak_memory_mib, read_case
 
 SAVE_EVERY = 250
 MAX_FAULTS = 20
@@ -43,7 +43,7 @@ def run_reader(name: str, reader: Reader, num_inputs: int, path: Path) -> Tally:
         require_valid_is_read(name, reader, folder, valid)
         grown_mib, start_mib = tally.memory_growth_mib, peak_memory_mib()
         for index in range(tally.inputs, num_inputs):
-            outcome = judge(reader, folder, valid, draw_case(name, reader, valid, index))
+            outcome = read_case(reader, folder, valid, draw_case(name, reader, valid, index))
             fault = ((index, outcome.fault[:600]),) if outcome.fault and len(tally.faults) < MAX_FAULTS else ()
             tally = dataclasses.replace(
                 tally,
@@ -66,6 +66,6 @@ def require_valid_is_read(name: str, reader: Reader, folder: Path, valid: Files)
     plant(folder, valid)
     words = tuple(word.replace("{folder}", str(folder)) for word in reader.words)
     reader.read(folder, words)
-    outcome = judge(reader, folder, dict(valid), Case({}, reader.words))
+    outcome = read_case(reader, folder, dict(valid), Case({}, reader.words))
     assert outcome.is_accepted, f"{name}: {outcome.message} {outcome.fault}"
     assert not outcome.fault, f"{name}: {outcome.fault}"

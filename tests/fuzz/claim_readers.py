@@ -11,7 +11,7 @@ from pathlib import Path
 from smidgen.runtime.files import canonical_json, write_json_atomic
 from smidgen.runtime.schemas import to_json
 from studies.first_round.decisions import decide
-from studies.first_round.plan import Claim, Comparison, Plan
+from studies.first_round.plan import Claim, Comparison, FirstRoundPlan
 from studies.first_round.records import ARMS_FOLDER, PLAN_FILE, Suite, read_suite
 from studies.first_round.tables import markdown
 from studies.first_round.withdrawals import ARM_KINDS, PLANNED_KINDS, WITHDRAWN_FILE, Figure, Withdrawal, Withdrawals
@@ -46,7 +46,7 @@ def _suite() -> Suite:
     return make_suite(plan, arms, choices=chosen)
 
 
-def _withdrawals(plan: Plan) -> Withdrawals:
+def _withdrawals(plan: FirstRoundPlan) -> Withdrawals:
     """A claim, a hypothesis and a comparison, with a figure of each kind."""
     comparisons = {f"{name}/{each.name}": each for name, found in plan.hypotheses.items() for each in found.comparisons}
     regret = next(entry for entry, comparison in comparisons.items() if comparison.kind == "regret")
@@ -84,7 +84,7 @@ def _spoil_plan(rng: random.Random, valid: Files) -> Case:
 def _signed_files(plan_file: bytes, valid: Files) -> dict[str, bytes]:
     """The other files under a spoiled plan's hash, if it is a plan at all."""
     try:
-        digest = Plan.from_json(json.loads(plan_file.decode()), "plan.json").sha256
+        digest = FirstRoundPlan.from_json(json.loads(plan_file.decode()), "plan.json").sha256
     except (ValueError, RecursionError):
         return {}
     signed = {name: json.loads(content) for name, content in valid.items() if name != PLAN_FILE}

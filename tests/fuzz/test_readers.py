@@ -25,7 +25,7 @@ from tests.fuzz.command_readers import SCHEMAS
 from tests.fuzz.hostile import CANARY
 from tests.fuzz.reader import DIRECTORY, LINK, MISSING, PIPE, Case, Reader, Special, files_below, plant
 from tests.fuzz.registry import READERS
-from tests.fuzz.watch import judge
+from tests.fuzz.watch import read_case
 
 # Those that compute a page or verdicts, or compose a configuration, take tens of milliseconds for an input.
 NUM_INPUTS = {"record": 20, "claims plan": 20, "arm record": 30, "command lines": 30, "overrides": 50}
@@ -63,7 +63,7 @@ def test_hostile_input_is_read_or_refused(name: str, planted: dict[str, tuple[Pa
     )
     @given(seed=st.integers(0, 2**64))
     def read(seed: int) -> None:
-        outcome = judge(READERS[name], folder, valid, READERS[name].spoil(random.Random(seed), valid))
+        outcome = read_case(READERS[name], folder, valid, READERS[name].spoil(random.Random(seed), valid))
         assert outcome.fault == "", f"{name}, seed {seed}: {outcome.fault}"
 
     read()
@@ -132,14 +132,14 @@ def test_the_watch_sees(read: object, fault: str, tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(watch, "MAX_MEMORY_GROWTH_MIB", -1 if fault == "memory grew" else 10_000)
     folder = tmp_path / "folder"
     plant(folder, {"file": b"valid"})
-    assert fault in judge(hostile(read), folder, {"file": b"valid"}, Case({"file": b"x"})).fault
+    assert fault in read_case(hostile(read), folder, {"file": b"valid"}, Case({"file": b"x"})).fault
 
 
 @pytest.mark.parametrize("kind", [LINK, PIPE, DIRECTORY, MISSING])
 def test_what_was_planted_is_taken_away_again(kind: str, tmp_path: Path) -> None:
     valid = {"a/file": b"valid", "b": b"other"}
     plant(tmp_path, valid)
-    judge(
+    read_case(
         hostile(lambda folder, words: None), tmp_path, valid, Case({"a/file": Special(kind, "/dev/zero"), "new": b""})
     )
     assert files_below(tmp_path) == valid

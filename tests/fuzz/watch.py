@@ -110,7 +110,7 @@ class Outcome:
     seconds: float
 
 
-def judge(reader: Reader, folder: Path, valid: dict[str, bytes], case: Case) -> Outcome:
+def read_case(reader: Reader, folder: Path, valid: dict[str, bytes], case: Case) -> Outcome:
     """Reads one case; the folder is afterwards as it was.
 
     Args:

@@ -72,7 +72,7 @@ def test_a_process_id_given_out_again_is_not_its_former_owner(tmp_path: Path) ->
 
 @pytest.mark.usefixtures("without_flock")
 @pytest.mark.parametrize("content", ['{"machine": "elsewhere", "process": "7"}', "", "[]", "{"])
-def test_a_lock_that_nobody_can_judge_is_left_and_named(tmp_path: Path, content: str) -> None:
+def test_a_lock_that_cannot_be_checked_is_left_and_named(tmp_path: Path, content: str) -> None:
     path = tmp_path / files.OWNER_NAME
     path.write_text(content)
     with pytest.raises(UserError, match=f"delete {path}"), files.directory_lock(tmp_path):

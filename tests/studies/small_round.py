@@ -9,7 +9,7 @@ from typing import Any
 from smidgen.policies.perceiver import PerceiverConfig
 from studies.claims.arms import Arm
 from studies.claims.contrasts import Claim, slower
-from studies.claims.plan import PLAN_FILE, Plan, Step
+from studies.claims.plan import PLAN_FILE, Step, StudyPlan
 from studies.claims.records import TUNING
 from studies.claims.round_two import Round
 from studies.ladder.side_by_side import LadderTraining
@@ -24,13 +24,13 @@ LRS = (3e-3, 1e-2, 3e-2)
 ARM = Arm(data=LadderConfig(kind="one_token", grid=(1, 4, 4)), network=NETWORK, training=TRAINING, lrs=LRS)
 
 
-def small_plan(**changes: Any) -> Plan:
+def small_plan(**changes: Any) -> StudyPlan:
     """An arm that searches for its rate, and a second one, with these changes, that takes it."""
     arms = {"slow": ARM, "fast": dataclasses.replace(ARM, lrs=(), rate_of="slow", **changes)}
     contrast = slower("slow over fast", "slow", "fast", 20, claim="C1")
     order = (Step("slow", TUNING), Step("slow", "a"), Step("fast", "a"))
     claim = Claim(statement="It is slow.", contrast="C1.it", reading="It is slower.")
-    return Plan(claims={"C1": claim}, contrasts={"C1.it": contrast}, arms=arms, order=order)
+    return StudyPlan(claims={"C1": claim}, contrasts={"C1.it": contrast}, arms=arms, order=order)
 
 
 FOLDER = Path("outputs/small-round")

@@ -20,7 +20,7 @@ from studies.bench import benchmarks, loading, network, peers, simulation, table
 from studies.bench.__main__ import bench, run_benchmarks
 from studies.bench.config import BenchConfig
 from studies.bench.network import train_step
-from studies.bench.record import Row, make_row, read_rows, write_rows
+from studies.bench.record import Measurement, make_measurement, read_measurements, write_measurements
 from studies.bench.timing import alternate
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,7 +64,7 @@ def test_a_benchmark_without_its_peers_says_how_to_install_them(name: str, no_pe
             assert (row.theirs, row.ratio) == (None, None)
             assert peers.INSTALL_COMMAND in row.note
             assert row.meets("ratio >= 1") is None
-    assert read_rows(tmp_path / "bench" / f"{name}.json") == rows
+    assert read_measurements(tmp_path / "bench" / f"{name}.json") == rows
 
 
 def test_a_record_is_a_list_of_rows_with_machine_and_commit(no_peers: None, tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_the_command_prints_the_table_and_writes_record_and_page(
     assert text.startswith("before")
     assert text.endswith("after\n")
     assert "old" not in text
-    assert tables.markdown_table(tables.stored_rows(out)) in text
+    assert tables.markdown_table(tables.stored_measurements(out)) in text
 
 
 def test_a_page_without_markers_is_refused(tmp_path: Path) -> None:
@@ -134,19 +134,19 @@ def test_a_page_without_markers_is_refused(tmp_path: Path) -> None:
 
 def test_the_committed_page_is_computed_from_the_committed_records() -> None:
     text = (ROOT / "docs" / "benchmarks.md").read_text()
-    rows = tables.stored_rows(ROOT / "results" / "bench")
+    rows = tables.stored_measurements(ROOT / "results" / "bench")
     assert tables.markdown_table(rows) in text, "run: make bench"
     assert all(f"`{name}`" in text for name in benchmarks.BENCHMARKS)
 
 
 def test_a_ratio_says_how_many_times_better_ours_is() -> None:
-    assert make_row("time", "ms", 10.0, 50.0).ratio == 5.0
-    assert make_row("rate", "/s", 50.0, 10.0, more_is_better=True).ratio == 5.0
-    assert make_row("alone", "ms", 10.0).ratio is None
+    assert make_measurement("time", "ms", 10.0, 50.0).ratio == 5.0
+    assert make_measurement("rate", "/s", 50.0, 10.0, more_is_better=True).ratio == 5.0
+    assert make_measurement("alone", "ms", 10.0).ratio is None
 
 
 def test_conditions_are_met_or_missed_or_open() -> None:
-    row = make_row("time", "ms", 10.0, 50.0)
+    row = make_measurement("time", "ms", 10.0, 50.0)
     assert row.meets("ratio >= 5") is True
     assert row.meets("ours <= 9") is False
     assert row.meets("") is None
@@ -156,12 +156,12 @@ def test_conditions_are_met_or_missed_or_open() -> None:
 
 def test_a_file_that_holds_no_rows_is_named(tmp_path: Path) -> None:
     path = tmp_path / "rows.json"
-    row = make_row("time", "ms", 10.0)
-    write_rows(path, [row])
-    assert read_rows(path) == [row]
+    row = make_measurement("time", "ms", 10.0)
+    write_measurements(path, [row])
+    assert read_measurements(path) == [row]
     path.write_text(json.dumps([{**dataclasses.asdict(row), "colour": "red"}]))
     with pytest.raises(UserError, match=r"rows\.json"):
-        read_rows(path)
+        read_measurements(path)
 
 
 def test_contestants_take_turns() -> None:
@@ -233,7 +233,7 @@ def test_windows_are_counted_with_and_without_the_peer(collected: BenchConfig, m
 @pytest.mark.slow
 def test_simulation_benchmarks_give_rows(tmp_path: Path) -> None:
     for name in ("env_step", "collect"):
-        rows: list[Row] = run_benchmarks(tiny(tmp_path, name=name))
+        rows: list[Measurement] = run_benchmarks(tiny(tmp_path, name=name))
         assert all(row.ours is not None and row.ours >= 0 for row in rows)
 
 

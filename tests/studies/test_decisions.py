@@ -14,7 +14,7 @@ from studies.claims import decisions, design, survival
 from studies.claims.arms import Arm
 from studies.claims.contrasts import ABSENT, Contrast, larger_gain, lower_regret, slower
 from studies.claims.decisions import FAILS, HOLDS, NO_EFFECT, NOT_RUN, UNDECIDED, decide, learning, seed_values
-from studies.claims.plan import Plan
+from studies.claims.plan import StudyPlan
 from studies.claims.records import BlockRecord, Records, Run
 from studies.ladder.side_by_side import LadderTraining
 from studies.synthetic import LadderConfig
@@ -110,8 +110,8 @@ def records_of(**areas: float) -> Records:
     return Records(blocks)
 
 
-def plan_of(contrast: Contrast) -> Plan:
-    return Plan(claims={}, contrasts={"it": contrast}, arms={name: arm() for name in contrast.arms}, order=())
+def plan_of(contrast: Contrast) -> StudyPlan:
+    return StudyPlan(claims={}, contrasts={"it": contrast}, arms={name: arm() for name in contrast.arms}, order=())
 
 
 def test_an_interaction_is_a_ratio_of_two_gains() -> None:

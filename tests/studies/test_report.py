@@ -18,7 +18,7 @@ from studies.claims import design
 from studies.claims.choices import read_choices
 from studies.claims.decisions import NOT_RUN, decide_all
 from studies.claims.page import render_page
-from studies.claims.plan import Plan
+from studies.claims.plan import StudyPlan
 from studies.claims.records import (
     TUNING,
     BlockRecord,
@@ -164,7 +164,7 @@ def test_the_terminal_table_fits_80_columns(capsys: pytest.CaptureFixture[str]) 
 
 def test_nothing_from_records_is_read_as_markup() -> None:
     contrast = dataclasses.replace(PLAN.contrasts["C6.periodic.dft3d"], title="<b>|slow|</b>")
-    plan: Plan = dataclasses.replace(PLAN, contrasts={**PLAN.contrasts, "C6.periodic.dft3d": contrast})
+    plan: StudyPlan = dataclasses.replace(PLAN, contrasts={**PLAN.contrasts, "C6.periodic.dft3d": contrast})
     results = decide_all(plan, NOTHING, {})
     assert "<b>" not in render_page(plan, results, NOTHING, FOLDER)
     assert "<b>" not in markdown(plan, results, NOTHING, FOLDER)

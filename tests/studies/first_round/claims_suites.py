@@ -8,7 +8,7 @@ from typing import Any
 
 from smidgen.runtime.files import write_json_atomic
 from smidgen.runtime.schemas import to_json
-from studies.first_round.plan import ArmPlan, Claim, Comparison, Hypothesis, Plan, Tuning
+from studies.first_round.plan import ArmPlan, Claim, Comparison, FirstRoundPlan, Hypothesis, Tuning
 from studies.first_round.records import ARMS_FOLDER, PLAN_FILE, ArmRecord, SeedRecord, Suite, TuningRun
 
 SEEDS = tuple(range(10))
@@ -29,9 +29,9 @@ def make_plan(
     hypotheses: dict[str, Hypothesis],
     claims: dict[str, Claim] | None = None,
     max_steps: dict[str, int] | None = None,
-) -> Plan:
+) -> FirstRoundPlan:
     steps = max_steps or {}
-    return Plan(
+    return FirstRoundPlan(
         form="full",
         seeds=SEEDS,
         tuning=Tuning(seeds=(100, 101), lrs=LRS, max_steps=2000),
@@ -67,7 +67,7 @@ def seed_record(seed: int, escape: int | None, max_steps: int = MAX_STEPS, fvu: 
 
 
 def arm_record(
-    plan: Plan,
+    plan: FirstRoundPlan,
     name: str,
     escapes: Sequence[int | None],
     fvus: Sequence[float | None] | None = None,
@@ -99,7 +99,7 @@ def times(median: float, spread: float = 0.25, draw: int = 0, max_steps: int = M
 STUCK: list[int | None] = [None] * len(SEEDS)
 
 
-def make_suite(plan: Plan, escapes: dict[str, Sequence[int | None]], **changes: dict[str, Any]) -> Suite:
+def make_suite(plan: FirstRoundPlan, escapes: dict[str, Sequence[int | None]], **changes: dict[str, Any]) -> Suite:
     """A suite from escape steps by arm; ``fvus`` and ``choices`` by arm as well."""
     options = {name: {key: change[name] for key, change in changes.items() if name in change} for name in escapes}
     return Suite(plan, {name: arm_record(plan, name, steps, **options[name]) for name, steps in escapes.items()})

@@ -11,7 +11,7 @@ from claims_suites import STUCK, arm_record, hypothesis, make_plan, make_suite, 
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import sha256_file
 from smidgen.runtime.schemas import to_json
-from studies.first_round.plan import Claim, Plan
+from studies.first_round.plan import Claim, FirstRoundPlan
 from studies.first_round.records import ArmRecord, Suite, read_suite
 
 
@@ -38,7 +38,7 @@ def test_tuples_in_a_configuration_do_not_change_the_hash() -> None:
     assert value["arms"]["raw"]["data"]["grid"] == [3, 32, 32]
     plan.arms["raw"].data["grid"] = (3, 32, 32)
     assert plan.to_json() == value
-    assert Plan.from_json(value).sha256 == plan.sha256
+    assert FirstRoundPlan.from_json(value).sha256 == plan.sha256
 
 
 def change(*path: str | int, to: Any) -> Callable[[dict[str, Any]], None]:
@@ -85,7 +85,7 @@ def test_a_plan_that_is_wrong_is_refused_by_field(field: str, alter: Callable[[d
     value = json.loads(json.dumps(two_arms().plan.to_json()))
     alter(value)
     with pytest.raises(UserError, match="expected") as refusal:
-        Plan.from_json(value, "x/plan.json")
+        FirstRoundPlan.from_json(value, "x/plan.json")
     assert f"field {field}:" in str(refusal.value)
     assert "\n" not in str(refusal.value)
 

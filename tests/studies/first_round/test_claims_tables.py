@@ -10,7 +10,7 @@ from smidgen.runtime.command_line import run_command
 from studies.first_round import wording
 from studies.first_round.__main__ import claims
 from studies.first_round.decisions import FVU_MARGINS, RATIO_MARGINS, Decisions, decide
-from studies.first_round.plan import Claim, Comparison, Plan
+from studies.first_round.plan import Claim, Comparison, FirstRoundPlan
 from studies.first_round.records import Suite, read_suite
 from studies.first_round.survival import Effect
 from studies.first_round.tables import markdown
@@ -49,7 +49,7 @@ def demo(statement: str = "A DFT shortens it.") -> Suite:
     chosen = {"raw": "dft1d", "raw-n": "dft1d-n"}
     choices = {raw: {"ours": {str(seed): name for seed in SEEDS}} for raw, name in chosen.items()}
     # As read from a file, in which names are sorted by letters.
-    plan = Plan.from_json(make_plan([*arms, "haar"], hypotheses, claim).to_json())
+    plan = FirstRoundPlan.from_json(make_plan([*arms, "haar"], hypotheses, claim).to_json())
     return make_suite(plan, arms, choices=choices)
 
 
