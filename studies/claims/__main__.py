@@ -35,8 +35,8 @@ MARKER, START_MARKER = "claims-round-2", "claims-round-2b"
 USAGE = "python -m studies.claims [key=value ...]"
 SUMMARY = f"""\
 Computes the second round's decisions from the records in DIR: on the terminal, as one self-contained HTML page, and as
-tables in a Markdown file, between its two markers <!-- {MARKER}:begin --> and <!-- {MARKER}:end --> (those of plan 2b
-between the markers of {START_MARKER})."""
+tables in a Markdown file, between <!-- {MARKER}:begin --> and <!-- {MARKER}:end --> (those of plan 2b between
+the same markers of {START_MARKER})."""
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,7 @@ from smidgen.runtime.files import finite_or_none
 from smidgen.training.optimiser import constant
 from smidgen.training.windows import EpochSampler
 from studies.ladder.escape import CONFIRM_STEPS, EscapeWatch, Measures, RunRecord, SeedOutcome
-from studies.ladder.ladder_measures import MAX_EXAMPLES, describe, unexplained_variance
-from studies.ladder.sharpness import preconditioned_sharpness
+from studies.ladder.ladder_measures import MAX_EXAMPLES, describe, preconditioned_sharpness, unexplained_variance
 from studies.ladder.side_by_side_resume import load_state, save_state
 from studies.ladder.stacked_data import Examples, StackedPool
 from studies.ladder.stacked_network import StackedNetwork

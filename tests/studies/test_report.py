@@ -12,12 +12,11 @@ from rich.console import Console
 
 from smidgen.runtime.command_line import run_command
 from smidgen.runtime.schemas import to_json
-from studies.charts import log_axis, survival_points
 from studies.claims import __main__ as command
 from studies.claims import design
 from studies.claims.choices import read_choices
 from studies.claims.decisions import NOT_RUN, decide_all
-from studies.claims.page import render_page
+from studies.claims.page import log_axis, render_page, survival_points
 from studies.claims.plan import StudyPlan
 from studies.claims.records import (
     TUNING,

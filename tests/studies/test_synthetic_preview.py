@@ -5,13 +5,13 @@ import pytest
 from PIL import Image
 
 from smidgen.runtime.markdown import page_with_tables
-from studies.synthetic import preview, summary
+from studies.synthetic import preview
 from studies.synthetic.config import KINDS
-from studies.synthetic.summary import EXAMPLES, noise_row, participation_ratio, rung_row
+from studies.synthetic.preview import EXAMPLES, noise_row, participation_ratio, rung_row
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "ladder.md"
 # One row of the greatest length stands for its three, which take the longest.
-NOISE_ROWS = [((3, 128, 128), 0.1), *((grid, sd) for grid in summary.NOISE_GRIDS[:3] for sd in summary.NOISE_SDS)]
+NOISE_ROWS = [((3, 128, 128), 0.1), *((grid, sd) for grid in preview.NOISE_GRIDS[:3] for sd in preview.NOISE_SDS)]
 
 
 def test_every_rung_has_an_example():

@@ -14,11 +14,11 @@ from smidgen.policies.perceiver import PerceiverConfig
 from studies.ladder.ladder_measures import (
     gradient_snr,
     latent_contrast,
+    preconditioned_sharpness,
     relative_entropy,
     separation_ratio,
     unexplained_variance,
 )
-from studies.ladder.sharpness import preconditioned_sharpness
 from studies.ladder.side_by_side import LadderTraining, SideBySide, train_side_by_side
 from studies.synthetic import LadderConfig
 
