@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,9 +48,9 @@ def read_frames(path: Path, size: tuple[int, int]) -> Iterator[Array]:
     header, num_bytes = f"P6\n{columns} {rows}\n255\n".encode(), rows * columns * 3
     regular_file_size(path)
     command = [imageio_ffmpeg.get_ffmpeg_exe(), *_INPUT, "-i", str(path), *_OUTPUT]
-    # A file takes the messages: a pipe that nobody reads would block ffmpeg.
+    # A file in memory takes the messages: a pipe that nobody reads would block ffmpeg.
     with (
-        tempfile.TemporaryFile() as messages,
+        open(os.memfd_create("messages"), "w+b") as messages,
         subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages) as process,
     ):
         assert process.stdout is not None

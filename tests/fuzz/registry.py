@@ -5,8 +5,16 @@ from __future__ import annotations
 from tests.fuzz.claim_readers import CLAIM_READERS
 from tests.fuzz.command_readers import COMMAND_READERS
 from tests.fuzz.data_readers import DATA_READERS
+from tests.fuzz.format_readers import FORMAT_READERS
 from tests.fuzz.policy_readers import POLICY_READERS
 from tests.fuzz.reader import Reader
 from tests.fuzz.record_readers import RECORD_READERS
 
-READERS: dict[str, Reader] = {**DATA_READERS, **POLICY_READERS, **RECORD_READERS, **CLAIM_READERS, **COMMAND_READERS}
+READERS: dict[str, Reader] = {
+    **DATA_READERS,
+    **FORMAT_READERS,
+    **POLICY_READERS,
+    **RECORD_READERS,
+    **CLAIM_READERS,
+    **COMMAND_READERS,
+}

@@ -28,7 +28,9 @@ from tests.fuzz.registry import READERS
 from tests.fuzz.watch import read_case
 
 # Those that compute a page or verdicts, or compose a configuration, take tens of milliseconds for an input.
-NUM_INPUTS = {"record": 20, "claims plan": 20, "arm record": 30, "command lines": 30, "overrides": 50}
+# Those that import a data set write it, too.
+_FORMATS = dict.fromkeys(("hdf5", "minari", "parquet", "png", "mp4"), 20)
+NUM_INPUTS = _FORMATS | {"record": 20, "claims plan": 20, "arm record": 30, "command lines": 30, "overrides": 50}
 MANY = 100
 RECORD = Path(__file__).parent.parent.parent / "results" / "reliability" / "fuzz.json"
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import imageio_ffmpeg
+
 from smidgen.runtime.command_line import one_line
 from smidgen.runtime.errors import UserError
 from tests.fuzz.reader import Case, Reader, plant, restore
@@ -46,6 +48,12 @@ def _asks_git_for_objects(event: str, arguments: tuple[Any, ...]) -> bool:
     return words[:2] == ["git", "-C"] and words[3] in _GIT_READS
 
 
+def _decodes_video(event: str, arguments: tuple[Any, ...]) -> bool:
+    """Whether ffmpeg was started to read one file and to write nothing but a pipe."""
+    words: list[Any] = list(arguments[1]) if event == "subprocess.Popen" else []
+    return words[:1] == [imageio_ffmpeg.get_ffmpeg_exe()] and words.count("-i") == 1 and words[-1] == "pipe:1"
+
+
 class Hang(BaseException):
     """Raised in a reader that takes too long."""
 
@@ -70,9 +78,11 @@ class _Watch:
             name = str(arguments[0])
             if name.partition(".")[0] not in self.known and not f"{self.may_import}.".startswith(f"{name}."):
                 self.faults.append(f"imported {name}")
-        elif event in _RUNS_CODE and not _asks_git_for_objects(event, arguments):
+        elif event in _RUNS_CODE and not (_asks_git_for_objects(event, arguments) or _decodes_video(event, arguments)):
             self.faults.append(f"{event} {arguments!r:.100}")
         elif event in _CHANGES_FILES:
+            if event in ("os.remove", "os.rmdir") and arguments[1] >= 0:  # relative to an open directory
+                arguments = (os.path.join(os.readlink(f"/proc/self/fd/{arguments[1]}"), arguments[0]),)
             for path in arguments[: 2 if event in ("os.rename", "os.link", "shutil.move") else 1]:
                 self._see_change(event, path)
 
