@@ -195,6 +195,9 @@ def _episodes(path: Path, layout: _Layout) -> list[_Episode]:
     for file in files:
         for batch in read_batches(file, wanted, ("seed",)):
             columns = {name: numbers(file, name, batch[name], 1).tolist() for name in wanted}
+            whole = [name for name in wanted if not name.endswith("from_timestamp")]
+            if not all(type(value) is int for name in whole for value in columns[name]):
+                raise UserError(f"{file}: expected {', '.join(whole):.200} as integers")
             seeds = batch["seed"].to_pylist() if "seed" in batch else [None] * len(columns["length"])
             for row, seed in enumerate(seeds):
                 videos = {key: tuple(columns[name][row] for name in names) for key, names in places.items()}
@@ -284,7 +287,7 @@ def _video(layout: _Layout, key: str, episodes: list[_Episode]) -> Iterator[Arra
     num_read = 0
     for number, episode in enumerate(episodes):
         chunk, index, start_s = episode.videos[key]
-        path = layout.root / f"videos/{key}/chunk-{int(chunk):03d}/file-{int(index):03d}.mp4"
+        path = layout.root / f"videos/{key}/chunk-{chunk:03d}/file-{index:03d}.mp4"
         if (chunk, index) != place:
             place, frames, num_read = (chunk, index), read_frames(path, layout.videos[key]), 0
         start = round(start_s * layout.fps) if math.isfinite(start_s) else -1

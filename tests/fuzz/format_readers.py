@@ -110,7 +110,7 @@ def _link(rng: random.Random, file: Any, name: str) -> None:
 
 
 def _link_round(rng: random.Random, file: Any, name: str) -> None:
-    if isinstance(file[name], h5py.Group):
+    if isinstance(file[name], h5py.Group) and "again" not in file[name]:
         file[f"{name}/again"] = file[name]
 
 
