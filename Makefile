@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench test test-long lint types unit lock audit dist clean
+.PHONY: help setup demo bench test test-long interop lint types unit lock audit dist clean
 
 BIN := .venv/bin
 STAMP := .venv/smidgen.stamp
@@ -34,6 +34,11 @@ test-long: $(STAMP) ## What takes hours: whole cross products, 10,000 hostile in
 		$$(grep -rl "long_form(" tests --include="test_*.py")
 	@$(BIN)/python -m tests.fuzz form=long record=results/reliability/fuzz.json
 	@$(BIN)/python -m tests.faults form=long
+	@$(MAKE) --no-print-directory interop
+
+# Each library has an environment of its own, below build/interop; .venv is not touched.
+interop: $(STAMP) ## Exports opened by robomimic, LeRobot and Minari themselves, into results/interop (needs the network).
+	@$(BIN)/python -m tests.interop $(ARGS)
 
 lint: $(STAMP) ## Ruff: rules and layout.
 	@echo "== ruff"

@@ -76,11 +76,9 @@ def write_store(path: Path, clips: ClipSet, pairs: ClipSet | None, config: Impor
     if clips.source:
         return _restore(path, clips, pairs, directory)
     header = foreign_header(path, clips, config)
-    check_type(header, Header, str(path))
     rows = []
     with progress(clips.num_clips, f"importing {path.name} (episodes)") as advance:
-        for index, clip in enumerate(clips.clips()):
-            episode = _foreign_episode(path, clip, header, config.seed_start + index)
+        for episode in foreign_episodes(path, clips, header, config.seed_start):
             rows.append(_write(path, directory, header, episode, empty_counterfactuals(header)))
             advance(1, "")
     _finish(directory, header, rows)
@@ -90,12 +88,16 @@ def write_store(path: Path, clips: ClipSet, pairs: ClipSet | None, config: Impor
 def _write(
     path: Path, directory: Path, header: Mapping[str, Any], episode: Episode, pairs: Mapping[str, Array]
 ) -> dict[str, Any]:
+    _require_finite(path, episode, pairs)
+    episodes = directory / EPISODES_NAME
+    return manifest_row(episodes, write_episode(episodes, header, episode, pairs))
+
+
+def _require_finite(path: Path, episode: Episode, pairs: Mapping[str, Array]) -> None:
     numbers = {**pairs, **{name: getattr(episode, name) for name in ARRAYS_LAYOUT}}
     for name, array in numbers.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise UserError(f"{path}: {name} of episode {episode.seed} contains NaN or infinity")
-    episodes = directory / EPISODES_NAME
-    return manifest_row(episodes, write_episode(episodes, header, episode, pairs))
 
 
 def _finish(directory: Path, header: Mapping[str, Any], rows: list[dict[str, Any]]) -> None:
@@ -193,7 +195,7 @@ def foreign_header(path: Path, clips: ClipSet, config: ImportConfig) -> dict[str
     lacks += [] if "phase" in clips.column_names else ["phases"]
     lacks += [] if clips.column_names.get(STATE) else ["end-effector state"]
     left_out = [name for name in clips.image_sizes if name not in cameras]
-    return {
+    header = {
         "schema_version": SCHEMA_VERSION,
         "task": clips.task.replace("\n", " ").strip() or _UNKNOWN,
         "environment": {"imported": clips.origin},
@@ -211,6 +213,8 @@ def foreign_header(path: Path, clips: ClipSet, config: ImportConfig) -> dict[str
             "lacks": lacks + [f"camera {name}: left out" for name in left_out],
         },
     }
+    check_type(header, Header, str(path))
+    return header
 
 
 def _chosen_cameras(path: Path, clips: ClipSet, config: ImportConfig) -> list[str]:
@@ -244,6 +248,18 @@ def _action_spec(path: Path, clips: ClipSet) -> ActionSpec:
             raise UserError(f"{path}: episode {index}: expected finite actions of {len(low)} coordinates")
         low, high = np.minimum(low, actions.min(axis=0)), np.maximum(high, actions.max(axis=0))
     return ActionSpec(clips.action_names, (OTHER,) * len(low), tuple(low.tolist()), tuple(high.tolist()))
+
+
+def foreign_episodes(path: Path, clips: ClipSet, header: Mapping[str, Any], seed_start: int) -> Iterator[Episode]:
+    """Yields a foreign set's episodes, numbered.
+
+    Raises:
+        UserError: If the set is damaged, or an episode differs from the header.
+    """
+    for index, clip in enumerate(clips.clips()):
+        episode = _foreign_episode(path, clip, header, seed_start + index)
+        _require_finite(path, episode, {})
+        yield episode
 
 
 def _foreign_episode(path: Path, clip: Clip, header: Mapping[str, Any], seed: int) -> Episode:

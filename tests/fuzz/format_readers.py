@@ -6,7 +6,6 @@ import functools
 import io
 import json
 import random
-import shutil
 import struct
 import tempfile
 import zlib
@@ -21,7 +20,8 @@ import pyarrow.parquet as pq
 
 from smidgen.data_collection.formats import minari
 from smidgen.data_collection.formats.config import ImportConfig
-from smidgen.data_collection.formats.exchange import import_set
+from smidgen.data_collection.formats.exchange import detect, locate
+from smidgen.data_collection.formats.to_store import foreign_episodes, foreign_header
 from tests.data_collection.formats import foreign_sets
 from tests.fuzz.hostile import NAMES, NUMBERS, TARGETS, TEXTS
 from tests.fuzz.mutations import spoil_bytes, spoil_json, spoil_json_file, spoil_place, to_bytes
@@ -61,12 +61,15 @@ def _write_minari(folder: Path) -> None:
         file["episode_0/infos/success"] = np.ones(4, bool)
 
 
-def _importing(name: str) -> Callable[[Path, tuple[str, ...]], None]:
+def _reading(name: str) -> Callable[[Path, tuple[str, ...]], None]:
+    """Everything that an import does but write the store."""
+
     def read(folder: Path, words: tuple[str, ...]) -> None:
-        try:
-            import_set(folder / name, ImportConfig(out=str(folder / STORE), control_hz=20.0))
-        finally:
-            shutil.rmtree(folder / STORE, ignore_errors=True)
+        path, _ = locate(folder / name)
+        clips = detect(path).read(path)
+        header = foreign_header(path, clips, ImportConfig(out=str(folder / STORE), control_hz=20.0))
+        for episode in foreign_episodes(path, clips, header, seed_start=0):
+            episode.frames.sum()
 
     return read
 
@@ -273,17 +276,17 @@ _hdf5 = _planted(lambda folder: foreign_sets.write_foreign_robomimic(folder / RO
 _minari = _planted(_write_minari)
 
 FORMAT_READERS: dict[str, Reader] = {
-    "hdf5": Reader(_hdf5, _spoiling({ROBOMIMIC: spoil_hdf5}), _importing(ROBOMIMIC)),
+    "hdf5": Reader(_hdf5, _spoiling({ROBOMIMIC: spoil_hdf5}), _reading(ROBOMIMIC)),
     "minari": Reader(
         _minari,
         _spoiling({f"{MINARI}/{minari.METADATA}": _spoil_metadata, f"{MINARI}/{minari.DATA}": spoil_hdf5}),
-        _importing(MINARI),
+        _reading(MINARI),
     ),
     "parquet": Reader(
         _pictures,
         _spoiling({STEPS: spoil_parquet, EPISODES: spoil_parquet, INFO: spoil_json_file}),
-        _importing(LEROBOT),
+        _reading(LEROBOT),
     ),
-    "png": Reader(_pictures, _spoiling({STEPS: _spoil_pictures}), _importing(LEROBOT)),
-    "mp4": Reader(_videos, _spoiling({VIDEO: spoil_mp4}), _importing(LEROBOT)),
+    "png": Reader(_pictures, _spoiling({STEPS: _spoil_pictures}), _reading(LEROBOT)),
+    "mp4": Reader(_videos, _spoiling({VIDEO: spoil_mp4}), _reading(LEROBOT)),
 }
