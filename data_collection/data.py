@@ -1,10 +1,11 @@
-"""smidgen-data verify DIR | preview DIR [--out DIR] | datasheet DIR [--out DIR]
+"""smidgen-data verify DIR | replay DIR | preview DIR [--out DIR] | datasheet DIR [--out DIR]
 smidgen-data export DIR format=robomimic|lerobot|minari out=DIR | smidgen-data import PATH out=DIR [key=value ...]
 
 Small CPU variant: the command itself. Run time: seconds. Result: ``verify`` prints a summary of the set, or names
 the first altered file (exit code 2); ``preview`` writes a contact sheet, a counterfactual sheet and a video grid;
 ``datasheet`` writes success rate, lengths, action ranges and the share of pixels that vary as JSON, Markdown and PNG;
-``export`` and ``import`` write a set in another project's format, and one of theirs as an episode store.
+``replay`` renders stored states again and names the fault if they differ; ``export`` and ``import`` write a set in
+another project's format, and one of theirs as an episode store.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ def _main(arguments: list[str]) -> None:
     verbs = parser.add_subparsers(dest="verb", required=True)
     verify = verbs.add_parser("verify", help="check the SHA-256 of every file and print a summary")
     verify.add_argument("directory", type=user_path, metavar="DIR")
+    replayed = verbs.add_parser("replay", help="render stored states again and compare them with the frames")
+    replayed.add_argument("directory", type=user_path, metavar="DIR")
     for verb, (_, purpose) in _WRITERS.items():
         writer = verbs.add_parser(verb, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.")
         writer.add_argument("directory", type=user_path, metavar="DIR")
@@ -50,12 +53,25 @@ def _main(arguments: list[str]) -> None:
     if options.verb == "verify":
         print("\n".join(description(store)))
         return
+    if options.verb == "replay":
+        _replay(store)
+        return
     write, _ = _WRITERS[options.verb]
     preview = (options.directory / PREVIEW_NAME).resolve()
     if options.out is not None and not options.out.resolve().is_relative_to(preview):
         require_outside(options.out, "--out")
     for path in write(store, options.out or options.directory / PREVIEW_NAME):
         print(path)
+
+
+def _replay(store: EpisodeStore) -> None:
+    # Imported here: it loads the simulator.
+    from smidgen.data_collection.replay import replay
+
+    found = replay(store)
+    if found.fault:
+        raise UserError(f"{store.directory}: only {found.line()}: {found.fault}")
+    print(f"{store.directory}: {found.line()}")
 
 
 def description(store: EpisodeStore) -> list[str]:

@@ -2,15 +2,20 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from smidgen.data_collection.data import main
+from smidgen.runtime.files import sha256_file
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGE = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+COMMANDS = re.findall(r"^smidgen-data .*$", "".join(re.findall(r"```sh\n(.*?)```", PAGE, flags=re.DOTALL)), flags=re.M)
 EXAMPLE = ROOT / "examples" / "own_policy_cnn.py"
 
 
@@ -28,6 +33,17 @@ def test_the_page_works_as_written(index: int, write_data_set, tmp_path: Path) -
     printed = run(sys.executable, str(program), cwd=tmp_path)
     if "cue_slope" in BLOCKS[index]:
         assert float(printed) == pytest.approx(0.5)
+
+
+def test_the_commands_work_as_written(write_data_set, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of `make interop`'s Minari apart, which need its environment."""
+    monkeypatch.chdir(tmp_path)
+    write_data_set(tmp_path / "outputs" / "lift")
+    assert len(COMMANDS) == 4
+    for command in COMMANDS:
+        assert main(shlex.split(command, comments=True)[1:]) == 0, command
+    for made in ("from_robomimic", "from_lerobot"):
+        assert sha256_file(f"outputs/{made}/manifest.json") == sha256_file("outputs/lift/manifest.json")
 
 
 def test_links_lead_somewhere() -> None:
