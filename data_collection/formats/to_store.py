@@ -242,6 +242,8 @@ def _chosen_cameras(path: Path, clips: ClipSet, config: ImportConfig) -> list[st
 
 def _action_spec(path: Path, clips: ClipSet) -> ActionSpec:
     """The actions under their names, with the bounds that the data has."""
+    if not clips.action_names:
+        raise UserError(f"{path}: its actions have no coordinates")
     low, high = np.full(len(clips.action_names), np.inf), np.full(len(clips.action_names), -np.inf)
     for index, actions in enumerate(clips.actions()):
         if actions.shape[1] != len(low) or not np.isfinite(actions).all():

@@ -24,7 +24,7 @@ def as_levels(pictures):
 
 def compare_demonstrations(dataset, source, found):
     # Items are float32 whatever a column is; what lies on disk is exact.
-    exact = dataset.hf_dataset.with_format("numpy")
+    exact = dataset.hf_dataset.with_format("arrow")
     at = 0
     for row in source.rows:
         episode, stored = source.episode(row), exact[at : at + row["num_steps"]]
@@ -33,8 +33,8 @@ def compare_demonstrations(dataset, source, found):
         what, frames = f"seed {row['seed']}", as_levels([i[f"observation.images.{source.camera}"] for i in items])
         found.equal(f"{what} frames", frames, episode["frames"])
         found.equal(f"{what} actions", np.stack([i["action"][0] for i in items]), episode["actions"].astype(np.float32))
-        found.equal(f"{what} exact actions", stored["smidgen.action"], episode["actions"])
-        found.equal(f"{what} exact states", stored["smidgen.states"], episode["states"])
+        found.equal(f"{what} exact actions", stored["smidgen.action"].to_pylist(), episode["actions"])
+        found.equal(f"{what} exact states", stored["smidgen.states"].to_pylist(), episode["states"])
         found.equal(f"{what} success", np.array([bool(i["next.success"]) for i in items]), episode["is_success"])
         later = np.minimum(np.arange(len(items))[:, None] + np.arange(CHUNK), len(items) - 1)
         chunks = np.stack([i["action"] for i in items])
