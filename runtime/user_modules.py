@@ -189,7 +189,7 @@ def _search_working_directory() -> None:
 def _require_not_hidden(module_name: str, kind: str, spec: str) -> None:
     """Refuses a module in the working directory if Python would import another of the same name instead."""
     top = module_name.partition(".")[0]
-    theirs = [path for path in (Path(f"{top}.py"), Path(top) / "__init__.py") if path.is_file()]
+    theirs = [path for path in (Path(f"{top}.py"), Path(top) / "__init__.py") if os.path.isfile(path)]
     try:
         found = importlib.util.find_spec(top)
     except ValueError:  # of __main__, and what was made by hand
