@@ -10,8 +10,11 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+import omegaconf  # noqa: F401  (its first import looks for optional libraries, which no reader asks for)
+
 from smidgen.data_collection import data
 from smidgen.data_collection.config import CollectConfig
+from smidgen.data_collection.formats.config import ExportConfig, ImportConfig
 from smidgen.evaluation.config import EvalConfig
 from smidgen.evaluation.saliency_videos import SaliencyConfig
 from smidgen.experiments.demo import DemoConfig
@@ -48,7 +51,7 @@ SCHEMAS: dict[str, type] = {
             SuiteConfig,
         ),
         *(SuiteConfig, DemoConfig, BenchConfig, CalibrationConfig, TableConfig, SideBySideConfig, MeshPicturesConfig),
-        *(FramesConfig, LadderPreviewConfig),
+        *(FramesConfig, LadderPreviewConfig, ExportConfig, ImportConfig),
     )
 }
 # What Hydra's grammar gives a meaning.
