@@ -32,24 +32,36 @@ def any_escaped(searched: Mapping[float, BlockRecord]) -> bool:
 def rates_to_search(start: Sequence[float], searched: Mapping[float, BlockRecord], horizon: int) -> tuple[float, ...]:
     """Rates whose records are still missing; none once the best lies inside the grid and a run has escaped.
 
-    While no run escaped at any rate the grid grows at both ends; once one has, beyond its best rate where that lies
-    at an end. It ends where ``RATES`` does, or after ``MAX_RATES``.
+    The grid grows in rounds, each by what is known once all rates of the rounds before have records, so it does not
+    depend on how many processes search or in which order their runs end.
 
     Args:
         start: Rates that the search begins with, neighbours in ``RATES``.
         searched: Records that are there, by rate.
         horizon: Of the arm.
     """
-    missing = tuple(lr for lr in start if lr not in searched)
-    if missing:
-        return missing
-    places = sorted(RATES.index(lr) for lr in searched)
-    if len(searched) >= MAX_RATES:
-        return ()
+    grid: dict[float, BlockRecord] = {}
+    wanted = tuple(start)
+    while wanted:
+        missing = tuple(lr for lr in wanted if lr not in searched)
+        if missing:
+            return missing
+        grid |= {lr: searched[lr] for lr in wanted}
+        wanted = _next_round(grid, horizon)
+    return ()
+
+
+def _next_round(grid: Mapping[float, BlockRecord], horizon: int) -> tuple[float, ...]:
+    """The neighbours that a complete grid lacks.
+
+    While no run escaped at any rate they are those at both ends; once one has, those beyond its best rate where that
+    lies at an end. There are none where ``RATES`` ends, or after ``MAX_RATES``.
+    """
+    places = sorted(RATES.index(lr) for lr in grid)
     below, above = places[0] - 1, places[-1] + 1
-    if any_escaped(searched):
-        best = RATES.index(best_rate(searched, horizon))
-        wanted = [below] * (best == places[0]) + [above] * (best == places[-1])
-    else:
-        wanted = [below, above]
-    return tuple(RATES[place] for place in wanted if 0 <= place < len(RATES))
+    neighbours = [below, above]
+    if any_escaped(grid):
+        best = RATES.index(best_rate(grid, horizon))
+        neighbours = [below] * (best == places[0]) + [above] * (best == places[-1])
+    growth = [RATES[place] for place in neighbours if 0 <= place < len(RATES)]
+    return tuple(growth[: max(0, MAX_RATES - len(grid))])

@@ -20,7 +20,7 @@ MAX_FAULTS = 20
 
 def tally_path(scratch: Path, name: str) -> Path:
     """Where a reader's tally stands."""
-    return scratch / re.sub("[^a-z]", "-", name) / "tally.json"
+    return scratch / re.sub("[^a-z0-9]", "-", name) / "tally.json"
 
 
 def draw_case(name: str, reader: Reader, valid: Files, index: int) -> Case:

@@ -73,11 +73,25 @@ def test_a_search_grows_until_its_best_rate_lies_inside() -> None:
 
 
 def test_a_search_in_which_nothing_escapes_grows_at_both_ends_and_ends() -> None:
-    found = {lr: searched(lr, *[None] * 4) for lr in (3e-4, 1e-3, 3e-3)}
-    assert rates_to_search((3e-4,), found, 20) == (1e-4, 1e-2)
-    found |= {lr: searched(lr, *[None] * 4) for lr in (1e-4, 1e-2, 3e-5, 3e-2)}
+    start = (3e-4, 1e-3, 3e-3)
+    found = {lr: searched(lr, *[None] * 4) for lr in start}
+    assert rates_to_search(start, found, 20) == (1e-4, 1e-2)
+    found |= {lr: searched(lr, *[None] * 4) for lr in (1e-4, 1e-2)}
+    assert rates_to_search(start, found, 20) == (3e-5, 3e-2)
+    found |= {lr: searched(lr, *[None] * 4) for lr in (3e-5, 3e-2)}
     assert len(found) == design.MAX_RATES
-    assert rates_to_search((3e-4,), found, 20) == ()
+    assert rates_to_search(start, found, 20) == ()
+
+
+@pytest.mark.parametrize("pick", [0, -1])
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_a_search_has_the_same_grid_whatever_finishes_first(pick: int, at_once: int) -> None:
+    start, found = (3e-4, 1e-3, 3e-3), {}
+    while missing := rates_to_search(start, found, 20):
+        for lr in missing[:at_once] if pick == 0 else missing[-at_once:]:
+            found[lr] = searched(lr, *([5] * 4 if lr == 1e-4 else [None] * 4))
+    # Nothing escapes at first, so both ends are tried; then 1e-4 is best, at an end.
+    assert sorted(found) == [3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2]
 
 
 def test_equal_medians_are_told_apart_by_area() -> None:
