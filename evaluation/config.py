@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from smidgen.evaluation.records import RESERVED_ENDINGS
+from smidgen.evaluation.tracks import require_whole_track
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.schemas import NAME_PATTERN
 from smidgen.runtime.settings import PathText
@@ -20,6 +21,7 @@ class EvalConfig:
     task: str = field(default="", metadata={"help": "task, all or module:Class; empty: the checkpoint's, demos', lift"})
     episodes: int = field(default=200, metadata={"help": "episodes, one per test seed; a full entry has 200"})
     split: str = field(default="test", metadata={"help": "seeds: test, or checkpoint for choosing (never ranked)"})
+    track: str = field(default="", metadata={"help": "leaderboard track, e.g. cpu-standard-1; empty: none"})
     seed_start: int = field(default=0, metadata={"help": "first seed, as an offset inside the split or absolute"})
     workers: int = field(default=2, metadata={"help": "worker processes (0: this one); does not affect results"})
     demos: PathText | None = field(
@@ -45,6 +47,7 @@ class EvalConfig:
         for name, least in lowest.items():
             if getattr(self, name) < least:
                 raise UserError(f"expected {name} >= {least}, got {getattr(self, name)}")
+        require_whole_track(self.track, self.split, self.seed_start, self.episodes)
         if self.name is not None:
             require_file_name(self.name)
 

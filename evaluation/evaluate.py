@@ -29,8 +29,7 @@ from smidgen.runtime.files import write_atomic
 USAGE = "smidgen-eval policy=POLICY out=DIR [key=value ...] | smidgen-eval verify RECORD"
 SUMMARY = f"""
 Does a policy see its cue ({CUE})?
-Evaluates it in closed loop on frozen test seeds and writes OUT/<task>-<name>.json. Resumable;
-refuses to replace another record without overwrite=true. See also: smidgen-eval saliency --help.
+On frozen test seeds, in closed loop, into OUT/<task>-<name>.json. Resumable. See: saliency --help
 """
 
 

@@ -52,6 +52,7 @@ def fixed_part(
             "control_hz": task.control_hz,
             "confidence": CONFIDENCE,
             "inference": "batch of one on one thread",
+            **({"track": config.track} if config.track else {}),
         },
         "config": {
             # A checkpoint is identified by its hash; its path means nothing on another machine.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired
 
 from typing_extensions import TypedDict
 
@@ -17,6 +17,7 @@ from smidgen.data_collection.outcome import Outcome
 from smidgen.evaluation.collapse.labels import UNDECIDED, VERDICTS
 from smidgen.evaluation.protocol import LABELS, POLICY_ERROR, SIMULATOR_ERROR, SPLITS
 from smidgen.evaluation.statistics import wilson_interval
+from smidgen.evaluation.tracks import TRACKS
 from smidgen.runtime.schemas import NAME_PATTERN, Name, Rule, Sha256, one_of
 
 SCHEMA_VERSION = 2
@@ -159,6 +160,7 @@ class Protocol(TypedDict):
     control_hz: int
     confidence: Annotated[float, Rule(lambda level: 0 < level < 1, "a level between 0 and 1")]
     inference: str
+    track: NotRequired[Annotated[str, one_of(TRACKS)]]
 
 
 class FirstVideo(TypedDict):

@@ -85,6 +85,8 @@ def num_demonstrations(record: Record) -> int | None:
 
 def rank_cell(row: Row) -> Cell:
     """Rank, and whether the row is separable from the best."""
+    if row.rank is None and row.may_be_ranked:
+        return missing("blind: shown with its success, and not ranked")
     if row.rank is None:
         kind = "an expert with privileged state" if row.is_privileged else "a baseline"
         return missing(f"{kind}: shown for reference, never ranked")
@@ -96,7 +98,9 @@ def rank_cell(row: Row) -> Cell:
 
 def policy_cell(row: Row) -> Cell:
     """Name, with tags for privileged policies, references and end-effector state."""
-    tags = ["privileged"] if row.is_privileged else [row.record["policy"]["kind"]] * (row.rank is None)
+    tags = ["privileged"] if row.is_privileged else [row.record["policy"]["kind"]] * (not row.may_be_ranked)
+    if row.may_be_ranked and row.rank is None:
+        tags.append("blind, not ranked")
     if row.may_be_ranked and "eef_state" in row.record["policy"]["observes"]:
         tags.append("sees end-effector state")
     return Cell(row.name, row.name, detail=", ".join(tags))

@@ -130,9 +130,9 @@ def _places(groups: Sequence[Group], videos: Path, first_videos: Path) -> Iterat
 
 
 def find_looks(groups: Sequence[Group], folder: Path) -> list[Path]:
-    """Saliency videos of ranked policies in a folder: ``<task>-<policy>-<seed>-<method>.mp4``, of their checkpoints."""
+    """Saliency videos of entries in a folder: ``<task>-<policy>-<seed>-<method>.mp4``, of their checkpoints."""
     files = sorted(folder.glob("*.mp4")) if folder.is_dir() else []
-    records = [record for group in groups for row in group.ranked for record in row.records]
+    records = [record for group in groups for row in group.competing for record in row.records]
     of_file = {path: [record for record in records if _look_of(record, path.name)] for path in files}
     return [path for path, named in of_file.items() if named and all(is_own_look(record, path) for record in named)]
 

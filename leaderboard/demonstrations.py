@@ -1,6 +1,6 @@
 """Success by number of demonstrations: rows that differ only in their demonstrations form one curve.
 
-Curves are taken from the ranked groups, so everything else is equal: settings, task, environment and protocol.
+Curves are taken from within a group, so everything else is equal: settings, task, environment and protocol.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def demonstration_curves(groups: Sequence[Group]) -> list[DemonstrationCurve]:
     curves = []
     for group in groups:
         gathered: dict[str, list[tuple[int, Row]]] = {}
-        for row in group.ranked:
+        for row in group.competing:
             count = num_demonstrations(row.record)
             if count is not None:
                 gathered.setdefault(method_id(row.record), []).append((count, row))

@@ -61,10 +61,10 @@ class TaskTable:
 
 
 def task_tables(groups: Sequence[Group]) -> list[TaskTable]:
-    """One table for each set of two or more tasks on which a ranked recipe was run."""
+    """One table for each set of two or more tasks on which a recipe was run."""
     recipes: dict[str, dict[int, Row]] = defaultdict(dict)
     for index, group in enumerate(groups):
-        for row in group.ranked:
+        for row in group.competing:
             # Rows that differ only in their demonstrations' hash: the first is the best, as groups are ranked.
             recipes[method_id(row.record, task_matters=False)].setdefault(index, row)
     gathered: dict[tuple[int, ...], list[dict[int, Row]]] = defaultdict(list)
@@ -147,7 +147,7 @@ class HeatMap:
 
 
 def success_by_transform(groups: Sequence[Group], section_ids: Sequence[str]) -> HeatMap | None:
-    """The heat map over every group with a ranked learned policy.
+    """The heat map over every group with a learned policy.
 
     Args:
         groups: The ranked groups.
@@ -158,7 +158,7 @@ def success_by_transform(groups: Sequence[Group], section_ids: Sequence[str]) ->
     """
     best: dict[str, dict[int, Row]] = {}
     for place, group in enumerate(groups):
-        for row in group.ranked:
+        for row in group.competing:
             transform = row.record["policy"]["transform"]
             if transform:
                 best.setdefault(transform, {}).setdefault(place, row)

@@ -72,7 +72,7 @@ class Section:
     id: str
     group: Group
     entries: tuple[Entry, ...]
-    num_ranked: int
+    num_competing: int
     panels: tuple[Panel, ...]
     clips: tuple[Clip, ...]
     grid: SeedGrid
@@ -186,7 +186,7 @@ def _section(section_id: str, group: Group, entries: tuple[Entry, ...], folder: 
         id=section_id,
         group=group,
         entries=entries,
-        num_ranked=len(group.ranked),
+        num_competing=len(group.competing),
         panels=training_panels(section_id, entries),
         clips=tuple(clip for entry in entries for clip in clips(entry, folder)),
         grid=seed_grid(section_id, entries, folder),
@@ -244,7 +244,16 @@ def _bands() -> list[tuple[str, int]]:
 def headline(group: Group) -> str:
     """The result in two sentences."""
     if not group.ranked:
-        return "No ranked policy yet: only references were evaluated."
+        return _blind_names(group) or "No ranked policy yet: only references were evaluated."
+    return f"{_ranked_headline(group)} {_blind_names(group)}".rstrip()
+
+
+def _blind_names(group: Group) -> str:
+    names = ", ".join(row.name for row in group.blind)
+    return f"Blind, and therefore not ranked: {names}." if names else ""
+
+
+def _ranked_headline(group: Group) -> str:
     leaders = [row.name for row in group.ranked if row.rank == 1]
     others = [row for row in group.ranked if row.rank != 1]
     rate = group.ranked[0].success

@@ -32,12 +32,12 @@ class Entry:
 
 
 def assign_colours(groups: Iterable[Group]) -> dict[str, int]:
-    """A colour number for each ranked recipe, the same for every task, training seed and page.
+    """A colour number for each recipe, the same for every task, training seed and page.
 
     The number depends only on the recipe's name, unless two recipes of a page collide: then the alphabetically first
     one gets it, and the other gets the next free number. Above ``2 * NUM_COLOURS`` recipes, colours repeat.
     """
-    names = sorted({recipe_name(row.record) for group in groups for row in group.ranked})
+    names = sorted({recipe_name(row.record) for group in groups for row in group.competing})
     turns = [NUM_COLOURS * turn for turn in range(1 + len(names) // NUM_COLOURS)]
     colours: dict[str, int] = {}
     for name in names:
@@ -50,7 +50,7 @@ def assign_colours(groups: Iterable[Group]) -> dict[str, int]:
 
 def make_entry(key: str, row: Row, colours: dict[str, int], looks: tuple[tuple[str, str], ...] = ()) -> Entry:
     """A row with its colour; references have colours of their own."""
-    if row.rank is None:
+    if not row.may_be_ranked:
         return Entry(key, row, "expert" if row.is_privileged else "baseline", False, looks)
     turn, colour = divmod(colours[recipe_name(row.record)], NUM_COLOURS)
     return Entry(key, row, f"c{colour}", turn % 2 == 1, looks)

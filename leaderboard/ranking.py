@@ -1,7 +1,8 @@
 """Ranks result records: which rows are ranked together, in which order, and which are not separable from the best.
 
 Rows of different tasks, environment fingerprints or protocols are never ranked together. Experts and baselines are
-references: shown, never ranked. Imports neither torch nor a simulator, so that printing a table is fast.
+references: shown, never ranked. A blind row is not ranked either: it stands below the ranked ones with its success.
+Imports neither torch nor a simulator, so that printing a table is fast.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 from smidgen.evaluation.collapse import escape
 from smidgen.evaluation.records import Record, find_records, read_record
 from smidgen.evaluation.statistics import exact_mcnemar, holm, minimum_detectable_drop
+from smidgen.evaluation.tracks import Track
 from smidgen.evaluation.verification_mark import read_verification
 from smidgen.leaderboard.rows import Row, Run, gather_rows
 from smidgen.leaderboard.training_seeds import outcome_table, p_of_difference
@@ -37,11 +39,22 @@ class Group:
     environment: dict[str, Any]
     ranked: tuple[Row, ...]
     references: tuple[Row, ...]
+    blind: tuple[Row, ...] = ()
 
     @property
     def rows(self) -> tuple[Row, ...]:
-        """Ranked rows, then references."""
-        return self.ranked + self.references
+        """Ranked rows, then blind ones, then references."""
+        return self.competing + self.references
+
+    @property
+    def competing(self) -> tuple[Row, ...]:
+        """Ranked rows, then blind ones: all but the references."""
+        return self.ranked + self.blind
+
+    @property
+    def track(self) -> Track:
+        """What a full entry is; the same for all rows."""
+        return self.rows[0].track
 
     @property
     def detectable_rate(self) -> float | None:
@@ -95,10 +108,11 @@ def ranking_conditions(record: Record) -> str:
 
 def _ranked_group(rows: Sequence[Row]) -> Group:
     ordered = sorted(rows, key=lambda row: (-row.success["rate"], row.name, row.runs[0].source))
-    competing = [row for row in ordered if row.may_be_ranked]
+    entries = [row for row in ordered if row.may_be_ranked]
+    competing, blind = ([row for row in entries if row.is_blind is wanted] for wanted in (False, True))
     references = sorted((row for row in ordered if not row.may_be_ranked), key=lambda row: not row.is_privileged)
     record = rows[0].record
-    return Group(record["task"], record["environment"], tuple(_with_ranks(competing)), tuple(references))
+    return Group(record["task"], record["environment"], tuple(_with_ranks(competing)), tuple(references), tuple(blind))
 
 
 def _with_ranks(competing: Sequence[Row]) -> Iterable[Row]:

@@ -1,10 +1,8 @@
 """A row of the leaderboard: one recipe, with one record for each training seed.
 
 Records belong to one row if they were measured under the same conditions and their policies differ only in the training
-seed: equal :func:`policy_id`, and equal names apart from a final ``-seed<K>``, where K is the training seed. A full
-entry has ``ENTRY_TRAINING_SEEDS`` training seeds, each run with its final checkpoint on exactly the first
-``ENTRY_EPISODES`` test seeds: the sample size is fixed, so that nobody can stop when the figure looks good. A row with
-less is marked, not refused.
+seed: equal :func:`policy_id`, and equal names apart from a final ``-seed<K>``, where K is the training seed. The track
+(evaluation/tracks.py) says what a full entry is; a row with less is marked, not refused.
 """
 
 from __future__ import annotations
@@ -17,16 +15,17 @@ from functools import cached_property
 from typing import Any
 
 from smidgen.envs.seeds import SEED_RANGES
+from smidgen.evaluation.collapse.labels import BLIND
 from smidgen.evaluation.protocol import TEST
+from smidgen.evaluation.record_schema import judged_collapse
 from smidgen.evaluation.records import Rate, Record, success_rate
 from smidgen.evaluation.statistics import SIGNIFICANCE
+from smidgen.evaluation.tracks import Track, track_of
 from smidgen.evaluation.verification_mark import Verification
 from smidgen.leaderboard.training_seeds import outcome_table, pooled_interval
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import canonical_json, sha256_bytes
 
-ENTRY_TRAINING_SEEDS = 3
-ENTRY_EPISODES = 200
 _RANKED_KINDS = ("checkpoint", "user")
 _SEED_SUFFIX = re.compile(r"(?P<base>.+)-seed(?P<seed>\d{1,9})")
 
@@ -150,6 +149,11 @@ class Row:
         return [run.record for run in self.runs]
 
     @property
+    def track(self) -> Track:
+        """What a full entry is."""
+        return track_of(self.record)
+
+    @property
     def name(self) -> str:
         """The policy's name."""
         return recipe_name(self.record) if len(self.runs) > 1 else self.record["policy"]["name"]
@@ -166,9 +170,16 @@ class Row:
 
     @property
     def may_be_ranked(self) -> bool:
-        """Whether the row is ranked; experts, privileged policies, baselines and splits other than test are not."""
+        """Whether the row is ranked if it sees; experts, privileged policies, baselines and other splits are not."""
         is_test = self.record["protocol"]["split"] == TEST
         return is_test and self.record["policy"]["kind"] in _RANKED_KINDS and not self.is_privileged
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether most of its training seeds with a verdict are blind; such a row is shown and not ranked."""
+        verdicts = [judged_collapse(record).get("verdict") for record in self.records]
+        known = [verdict for verdict in verdicts if verdict is not None]
+        return 2 * sum(verdict == BLIND for verdict in known) > len(known)
 
     @property
     def not_separable(self) -> bool:
@@ -190,18 +201,18 @@ class Row:
         """What the row lacks for a full entry, in words; empty for references."""
         if not self.may_be_ranked:
             return []
-        missing = []
-        if len(self.runs) < ENTRY_TRAINING_SEEDS:
-            missing.append(f"{len(self.runs)} of {ENTRY_TRAINING_SEEDS} training seeds")
+        missing, wanted = [], self.track.num_training_seeds
+        if len(self.runs) < wanted:
+            missing.append(f"{len(self.runs)} of {wanted} training seeds")
         return missing + list(dict.fromkeys(reason for record in self.records for reason in run_shortfalls(record)))
 
 
 def run_shortfalls(record: Record) -> list[str]:
     """What one record lacks for a full entry, in words."""
     protocol, first = record["protocol"], SEED_RANGES[TEST].start
-    missing = []
-    if protocol["episodes"] != ENTRY_EPISODES:
-        missing.append(f"{protocol['episodes']} episodes instead of {ENTRY_EPISODES}")
+    missing, wanted = [], track_of(record).num_episodes
+    if protocol["episodes"] != wanted:
+        missing.append(f"{protocol['episodes']} episodes instead of {wanted}")
     if protocol["seed_start"] != first:
         missing.append(f"test seeds from {protocol['seed_start']} instead of {first}")
     training = record["policy"]["training"] or {}

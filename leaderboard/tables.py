@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.text import Text
 
 from smidgen.evaluation.statistics import POWER, SIGNIFICANCE
+from smidgen.evaluation.tracks import PILOT
 from smidgen.leaderboard.cells import (
     NOT_SEPARABLE,
     SHORT_ENTRY,
@@ -30,7 +31,7 @@ from smidgen.leaderboard.cells import (
 )
 from smidgen.leaderboard.columns import Column, column, pick
 from smidgen.leaderboard.ranking import Group, escape_step, training_points
-from smidgen.leaderboard.rows import ENTRY_EPISODES, ENTRY_TRAINING_SEEDS, Row, policy_id
+from smidgen.leaderboard.rows import Row, policy_id
 from smidgen.leaderboard.training_seeds import interquartile_mean, probability_of_improvement
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import canonical_json, sha256_bytes
@@ -40,9 +41,6 @@ from smidgen.runtime.terminal_table import TerminalColumn, TerminalRow, print_ta
 NOT_SEPARABLE_LEGEND = (
     f"{NOT_SEPARABLE} not separable from the best on shared seeds (p > {SIGNIFICANCE} after Holm's correction; exact "
     "McNemar test, or over training seeds where both rows have several)"
-)
-SHORT_ENTRY_LEGEND = (
-    f"{SHORT_ENTRY} not a full entry of {ENTRY_TRAINING_SEEDS} training seeds x {ENTRY_EPISODES} episodes"
 )
 # Most important first: a narrow terminal drops columns from the right.
 _TERMINAL = ("rank", "policy", "success", "verdict", "verdict_slope", "seeds")
@@ -133,9 +131,7 @@ def column_legend() -> str:
 
 def legends(groups: Sequence[Group], escape: Callable[[str], str]) -> list[str]:
     """What the signs mean, and how small a difference the samples can show; ``escape`` is applied to names."""
-    lines = [NOT_SEPARABLE_LEGEND]
-    if any(row.shortfalls for group in groups for row in group.ranked):
-        lines.append(SHORT_ENTRY_LEGEND)
+    lines = [NOT_SEPARABLE_LEGEND, *short_entry_legends(groups)]
     for group in groups:
         rate = group.detectable_rate
         if rate is not None:
@@ -146,6 +142,17 @@ def legends(groups: Sequence[Group], escape: Callable[[str], str]) -> list[str]:
                 f"(best: {percent(best.success)})"
             )
     return lines
+
+
+def short_entry_legends(groups: Sequence[Group]) -> list[str]:
+    """What the sign of a partial entry means, for each track that has one."""
+    tracks = {group.track.name: group.track for group in groups if any(row.shortfalls for row in group.competing)}
+    of_track = (lambda track: f" of track {track.name}") if len(tracks) > 1 else (lambda track: "")
+    return [
+        f"{SHORT_ENTRY} not a full entry{of_track(track)}: {track.num_training_seeds} training seeds x "
+        f"{track.num_episodes} episodes"
+        for track in tracks.values()
+    ]
 
 
 def _markdown_group(
@@ -190,6 +197,8 @@ def conditions(group: Group) -> str:
     if "image_size" in environment:
         parts.append(f"{setting(environment['image_size'])} pixels")
     parts += [f"{name} {environment[key]}" for key, name in _SIMULATORS if key in environment]
+    if group.track.name != PILOT:
+        parts.append(f"track {group.track.name}")
     return ", ".join(parts)
 
 
@@ -303,19 +312,18 @@ def print_terminal(groups: Sequence[Group], console: Console) -> None:
         rows = [
             TerminalRow(
                 cells=[Text(_terminal_text(entry, row)) for entry in columns],
-                style="dim" if row.rank is None else "bold" if row.rank == 1 else "",
-                ends_section=bool(group.references) and row is (group.ranked or [None])[-1],
+                style="dim" if not row.may_be_ranked else "bold" if row.rank == 1 else "",
+                ends_section=bool(group.references) and row is (group.competing or [None])[-1],
             )
             for row in group.rows
         ]
         print_table(
             console, f"{group.task} ({conditions(group)})", [_terminal_column(entry) for entry in columns], rows
         )
-    ranked = [row for group in groups for row in group.ranked]
-    if any(row.not_separable for row in ranked):
+    if any(row.not_separable for group in groups for row in group.ranked):
         console.print(Text(NOT_SEPARABLE_LEGEND, style="dim"))
-    if any(row.shortfalls for row in ranked):
-        console.print(Text(SHORT_ENTRY_LEGEND, style="dim"))
+    for legend in short_entry_legends(groups):
+        console.print(Text(legend, style="dim"))
 
 
 def _terminal_column(entry: Column) -> TerminalColumn:
@@ -357,9 +365,9 @@ def _table(index: int, group: Group) -> str:
     alignment = "".join("r" if column.numeric else "l" for column in columns)
     titles = [escape_latex(_TITLES.get(column.key, column.title)) for column in columns]
     notes = escape_latex("; ".join(legends([group], str)))
-    ranked = [_line(columns, row) for row in group.ranked]
+    entered = [_line(columns, row) for row in group.competing]
     references = [_line(columns, row) for row in group.references]
-    rows = [*ranked, *([r"\midrule"] if ranked and references else []), *references]
+    rows = [*entered, *([r"\midrule"] if entered and references else []), *references]
     lines = [
         r"\begin{table}",
         r"\centering",

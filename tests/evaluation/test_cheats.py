@@ -15,10 +15,11 @@ import pytest
 from leaderboard_records import TEST_SEEDS_START, build_record, seed_record, write
 
 from smidgen.evaluation.records import read_record
+from smidgen.evaluation.tracks import PILOT, TRACKS
 from smidgen.evaluation.verification_mark import catch_probability
 from smidgen.leaderboard.command import leaderboard
 from smidgen.leaderboard.ranking import rank_runs
-from smidgen.leaderboard.rows import ENTRY_EPISODES, Run
+from smidgen.leaderboard.rows import Run
 from smidgen.leaderboard.submission import open_submission
 from smidgen.runtime.command_line import run_command
 from smidgen.runtime.errors import UserError
@@ -108,7 +109,7 @@ def test_the_honest_record_is_read(tmp_path: Path) -> None:
 
 def test_a_shorter_or_a_chosen_sample_is_marked() -> None:
     """Consistently shortened, or begun at the luckiest seed, a record contradicts nothing: the table says so."""
-    flags = np.arange(ENTRY_EPISODES) % 3 != 0
+    flags = np.arange(TRACKS[PILOT].num_episodes) % 3 != 0
     shorter = build_record("shorter", flags[:-1].tolist())
     lucky = build_record("lucky", flags.tolist(), seed_start=TEST_SEEDS_START + 1)
     (group,) = rank_runs(Run(f"{record['policy']['name']}.json", "0", record) for record in (shorter, lucky))
@@ -142,10 +143,10 @@ def test_a_record_edited_after_its_row_was_computed_has_drifted(tmp_path: Path) 
 
 def test_a_quarter_of_the_episodes_meets_a_few_lies_and_all_of_them_meet_one() -> None:
     """A rate lifted by five points, at the size of a full entry."""
-    record = build_record("raw", [index < 170 for index in range(ENTRY_EPISODES)])
-    num_false = ENTRY_EPISODES // 20
-    caught = [catch_probability(record, count, num_false) for count in (20, 50, 100, ENTRY_EPISODES)]
+    record = build_record("raw", [index < 170 for index in range(TRACKS[PILOT].num_episodes)])
+    num_false = TRACKS[PILOT].num_episodes // 20
+    caught = [catch_probability(record, count, num_false) for count in (20, 50, 100, TRACKS[PILOT].num_episodes)]
     assert caught == sorted(caught)
     assert caught[1] > 0.9
     assert caught[2] > 0.99
-    assert catch_probability(record, ENTRY_EPISODES, 1) == 1.0
+    assert catch_probability(record, TRACKS[PILOT].num_episodes, 1) == 1.0

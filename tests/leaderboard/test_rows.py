@@ -13,12 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from leaderboard_records import TEST_SEEDS_START, build_record, seed_record, write
 
-from smidgen.evaluation.records import Record, find_records
+from smidgen.evaluation.config import EvalConfig
+from smidgen.evaluation.records import Record, find_records, write_record
 from smidgen.evaluation.statistics import wilson_interval
+from smidgen.evaluation.tracks import CPU_STANDARD_1, PILOT, TRACKS
 from smidgen.evaluation.verification_mark import DIFFERS, NOT_REPRODUCIBLE, VERIFIED, Verification
 from smidgen.leaderboard.columns import column
 from smidgen.leaderboard.ranking import Group, compare, rank_runs, read_runs
-from smidgen.leaderboard.rows import ENTRY_EPISODES, Run, policy_id
+from smidgen.leaderboard.rows import Run, policy_id
 from smidgen.leaderboard.tables import csv_table, markdown
 from smidgen.leaderboard.training_seeds import outcome_table, p_of_difference, pooled_interval
 from smidgen.runtime.errors import UserError
@@ -30,7 +32,7 @@ def ranked(*records: Record) -> list[Group]:
     return rank_runs(Run(f"{record['policy']['name']}.json", "0" * 64, record) for record in records)
 
 
-def flags(seed: int, rate: float, num_episodes: int = ENTRY_EPISODES) -> list[bool]:
+def flags(seed: int, rate: float, num_episodes: int = TRACKS[PILOT].num_episodes) -> list[bool]:
     return (np.random.default_rng(seed).random(num_episodes) < rate).tolist()
 
 
@@ -115,7 +117,7 @@ def test_what_a_row_lacks_of_a_full_entry_is_said_and_marked() -> None:
         name for name, shortfalls in lacks.items() if shortfalls
     }
     assert cells["short-seed0"].note == "not a full entry: 1 of 3 training seeds, 150 episodes instead of 200"
-    assert "\u2020 not a full entry of 3 training seeds x 200 episodes." in markdown([group])
+    assert "\u2020 not a full entry: 3 training seeds x 200 episodes." in markdown([group])
 
 
 def test_rows_with_training_seeds_are_compared_over_them_and_single_ones_by_mcnemar() -> None:
@@ -240,3 +242,65 @@ def test_marks_are_read_beside_records_and_are_no_records(tmp_path: Path) -> Non
 def test_committed_records_are_read_and_ranked() -> None:
     groups = rank_runs(read_runs(RESULTS))
     assert sum(len(row.runs) for group in groups for row in group.rows) == len(find_records(RESULTS))
+
+
+SIGHT: dict[str, Any] = {
+    "detector_version": 1,
+    "verdict_slope": 0.1,
+    "verdict_interval": [0.0, 0.2],
+    "verdict_source": "cue_slope",
+    "mean_collapsed": False,
+}
+
+
+def with_verdicts(name: str, rate: float, *verdicts: str) -> list[Record]:
+    runs = zip(entry(name, rate), verdicts, strict=True)
+    return [{**record, "collapse": {**record["collapse"], **SIGHT, "verdict": each}} for record, each in runs]  # type: ignore[typeddict-item, misc]
+
+
+def test_a_blind_row_is_shown_below_and_not_ranked_whatever_its_success() -> None:
+    blind = with_verdicts("blind", 0.9, "blind", "blind", "sees")
+    seeing = with_verdicts("seeing", 0.4, "sees", "sees", "blind")
+    (group,) = ranked(*blind, *seeing, build_record("noop", [False], "baseline"))
+    assert [(row.name, row.rank) for row in group.rows] == [("seeing", 1), ("blind", None), ("noop", None)]
+    assert ([row.name for row in group.blind], group.ranked[0].p_best) == (["blind"], None)
+    lines = markdown([group]).splitlines()
+    assert [line for line in lines if line.startswith("| \u2013 | blind (blind, not ranked) | ")]
+    assert column("rank").cell(group.blind[0]).note == "blind: shown with its success, and not ranked"
+
+
+def test_rows_of_different_tracks_are_never_ranked_together_and_each_has_its_own_full_entry() -> None:
+    standard = TRACKS[CPU_STANDARD_1]
+    rows = [
+        seed_record("a", seed, flags(seed, 0.5, standard.num_episodes), protocol={"track": standard.name})
+        for seed in range(standard.num_training_seeds)
+    ]
+    groups = ranked(*rows, *entry("a", 0.5), seed_record("b", 0, flags(0, 0.5)))
+    assert {group.track.name: [(row.name, row.shortfalls) for row in group.ranked] for group in groups} == {
+        PILOT: [("a", []), ("b-seed0", ["1 of 3 training seeds"])],
+        CPU_STANDARD_1: [("a", [])],
+    }
+    (short,) = ranked(*rows[:3])
+    assert short.ranked[0].shortfalls == ["3 of 5 training seeds"]
+    assert "track cpu-standard-1" in markdown([short])
+    assert "\u2020 not a full entry: 5 training seeds x 100 episodes." in markdown([short])
+
+
+def test_a_record_of_an_unknown_track_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"protocol\.track"):
+        write_record(tmp_path / "a.json", build_record("a", [True], protocol={"track": "gpu"}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"track": "gpu"}, "unknown track 'gpu'"),
+        ({"track": CPU_STANDARD_1}, "episodes=100, got split=test seed_start=0 episodes=200"),
+        ({"track": CPU_STANDARD_1, "episodes": 100, "split": "checkpoint"}, "got split=checkpoint"),
+        ({"track": CPU_STANDARD_1, "episodes": 100, "seed_start": 5}, "got split=test seed_start=5"),
+    ],
+)
+def test_an_evaluation_of_a_track_has_its_episodes(changes: dict[str, Any], message: str) -> None:
+    assert EvalConfig(policy="noop", out="out", track=CPU_STANDARD_1, episodes=100).track == CPU_STANDARD_1
+    with pytest.raises(UserError, match=message):
+        EvalConfig(policy="noop", out="out", **changes)

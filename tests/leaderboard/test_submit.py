@@ -19,11 +19,11 @@ from smidgen.data_collection.config import CollectConfig
 from smidgen.evaluation.config import EvalConfig
 from smidgen.evaluation.evaluate import evaluate
 from smidgen.evaluation.records import host_path, read_record, write_record
+from smidgen.evaluation.tracks import PILOT, TRACKS
 from smidgen.evaluation.verification_mark import verification_path
 from smidgen.evaluation.verify import VerifyOptions, verify, verify_record
 from smidgen.evaluation.videos import write_video
 from smidgen.leaderboard.command import leaderboard
-from smidgen.leaderboard.rows import ENTRY_EPISODES
 from smidgen.leaderboard.submission import open_submission
 from smidgen.leaderboard.submit import bundle_files, submit, write_bundle, zip_bytes
 from smidgen.policies.checkpoint import RUN_CHECKPOINT, load_checkpoint, save_checkpoint
@@ -287,5 +287,5 @@ def test_the_page_on_submitting_names_commands_and_options_that_there_are(capsys
         assert used
         assert used <= known
     assert set(re.findall(r"`(--[a-z]+)", page)) <= {"--source", "--transform", "--episodes", "--salt", "--demos"}
-    counts = (f"first {ENTRY_EPISODES} test seeds", f"episodes={ENTRY_EPISODES}")
+    counts = (f"first {TRACKS[PILOT].num_episodes} test seeds", f"episodes={TRACKS[PILOT].num_episodes}")
     assert all(count in page for count in counts)
