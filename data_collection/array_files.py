@@ -12,7 +12,7 @@ import re
 import stat
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -32,7 +32,7 @@ _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 _MAX_HEADER_BYTES = 4096
 _MAGIC = b"\x93NUMPY\x01\x00"
 _HEADER = re.compile(
-    rb"\{'descr': '(?P<dtype>\|u1|\|b1|<i2|<i8|<f8)', 'fortran_order': False, "
+    rb"\{'descr': '(?P<dtype>\|u1|\|b1|<i2|<i4|<i8|<f4|<f8)', 'fortran_order': False, "
     rb"'shape': \((?P<shape>|[0-9]{1,18},|[0-9]{1,18}(?:, [0-9]{1,18}){1,7})\), \} *\n"
 )
 # What zipfile is known to raise on damaged bytes.
@@ -138,23 +138,36 @@ def read_npz(path: Path, layout: Mapping[str, ArrayLayout], sizes: dict[str, int
     Raises:
         UserError: If the file is missing, truncated, altered, compressed, or does not match the layout.
     """
+    arrays = read_npz_arrays(path, tuple(layout))
+    check_layout(path, {name: (array.dtype.str, array.shape) for name, array in arrays.items()}, layout, sizes)
+    return arrays
+
+
+def read_npz_arrays(path: Path, names: Sequence[str]) -> dict[str, Array]:
+    """Reads an ``.npz`` of plain arrays, as ``numpy.savez`` writes it too.
+
+    Args:
+        path: The file.
+        names: The arrays that it must hold, exactly.
+
+    Raises:
+        UserError: If the file is missing, truncated, altered or compressed, or holds other arrays.
+    """
     num_bytes = require_regular_file(path)
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-            if sorted(member.filename for member in members) != sorted(f"{name}.npy" for name in layout):
-                raise UserError(f"{path}: expected the arrays {', '.join(sorted(layout))}, each once and no others")
+            if sorted(member.filename for member in members) != sorted(f"{name}.npy" for name in names):
+                raise UserError(f"{path}: expected the arrays {', '.join(sorted(names))}, each once and no others")
             stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
             if not stored or sum(member.file_size for member in members) > num_bytes:
                 raise UserError(f"{path}: expected uncompressed arrays, got compressed ones or wrong sizes")
             contents = {member.filename.removesuffix(".npy"): archive.read(member) for member in members}
-        arrays = {name: parse_npy(path, name, content) for name, content in contents.items()}
+        return {name: parse_npy(path, name, content) for name, content in contents.items()}
     except _UNREADABLE as error:
         if isinstance(error, UserError):
             raise
         raise UserError(f"{path} is not a readable .npz file ({str(error)[:80]}): truncated or altered?") from error
-    check_layout(path, {name: (array.dtype.str, array.shape) for name, array in arrays.items()}, layout, sizes)
-    return arrays
 
 
 def parse_npy(path: Path, name: str, content: bytes) -> Array:

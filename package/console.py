@@ -30,6 +30,11 @@ def evaluate() -> int:
     return _run("smidgen.evaluation.evaluate")
 
 
+def check() -> int:
+    """``smidgen-check``."""
+    return _run("smidgen.evaluation.check.command")
+
+
 def leaderboard() -> int:
     """``smidgen-leaderboard``."""
     return _run("smidgen.leaderboard.command")

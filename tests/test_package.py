@@ -59,7 +59,7 @@ def test_no_folder_here_hides_the_package(cwd: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("command", ["collect", "data", "train", "eval", "leaderboard", "suite", "doctor"])
+@pytest.mark.parametrize("command", ["collect", "data", "train", "eval", "check", "leaderboard", "suite", "doctor"])
 def test_version_is_one_line_and_loads_nothing(command: str) -> None:
     script = Path(sys.executable).with_name(f"smidgen-{command}")
     program = (

@@ -6,7 +6,8 @@ Letters: S steps, H rows, W columns, A action coordinates, D coordinates of a co
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, Mapping
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,7 @@ class ClipSet:
         source: The store that it was made from; {} for a foreign set.
         origin: What a foreign set says about itself.
         lacks: What it does not say, in words.
+        some: Iterates over the clips at some places without reading the others, where the format can; see :meth:`at`.
     """
 
     task: str
@@ -79,6 +81,15 @@ class ClipSet:
     source: dict[str, Any]
     origin: dict[str, Any] = field(default_factory=dict)
     lacks: tuple[str, ...] = ()
+    some: Callable[[Sequence[int]], Iterator[Clip]] | None = None
+
+    def at(self, places: Sequence[int]) -> Iterator[Clip]:
+        """The clips at some places, which ascend; those between are skipped, or read and dropped."""
+        if self.some is not None:
+            return self.some(places)
+        wanted = set(places)
+        upto_last = itertools.islice(self.clips(), max(places, default=-1) + 1)
+        return (clip for place, clip in enumerate(upto_last) if place in wanted)
 
 
 def optional_library(name: str) -> Any:

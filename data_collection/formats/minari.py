@@ -181,6 +181,7 @@ def read(path: Path) -> ClipSet:
         source=source if isinstance(source, dict) else {},
         origin={"format": "minari", "dataset_id": str(metadata.get("dataset_id"))[:100]},
         lacks=tuple(lacks),
+        some=lambda places: _clips(data, [names[place] for place in places], pictures),
     )
 
 

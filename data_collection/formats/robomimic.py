@@ -145,6 +145,7 @@ def read(path: Path) -> ClipSet:
             "env_name": str(env.get("env_name", ""))[:100],
         },
         lacks=tuple(lacks),
+        some=lambda places: _read_demos(path, [names[place] for place in places]),
     )
 
 

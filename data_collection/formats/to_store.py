@@ -259,9 +259,18 @@ def foreign_episodes(path: Path, clips: ClipSet, header: Mapping[str, Any], seed
         UserError: If the set is damaged, or an episode differs from the header.
     """
     for index, clip in enumerate(clips.clips()):
-        episode = _foreign_episode(path, clip, header, seed_start + index)
-        _require_finite(path, episode, {})
-        yield episode
+        yield foreign_episode(path, clip, header, seed_start + index)
+
+
+def foreign_episode(path: Path, clip: Clip, header: Mapping[str, Any], seed: int) -> Episode:
+    """One of them, under a number of its own.
+
+    Raises:
+        UserError: If it differs from the header, or holds NaN.
+    """
+    episode = _foreign_episode(path, clip, header, seed)
+    _require_finite(path, episode, {})
+    return episode
 
 
 def _foreign_episode(path: Path, clip: Clip, header: Mapping[str, Any], seed: int) -> Episode:

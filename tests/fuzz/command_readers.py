@@ -15,6 +15,7 @@ import omegaconf  # noqa: F401  (its first import looks for optional libraries, 
 from smidgen.data_collection import data
 from smidgen.data_collection.config import CollectConfig
 from smidgen.data_collection.formats.config import ExportConfig, ImportConfig
+from smidgen.evaluation.check.config import CheckConfig
 from smidgen.evaluation.config import EvalConfig
 from smidgen.evaluation.saliency_videos import SaliencyConfig
 from smidgen.experiments.demo import DemoConfig
@@ -45,6 +46,7 @@ SCHEMAS: dict[str, type] = {
             CollectConfig,
             command_line_schema(DEFAULT),
             EvalConfig,
+            CheckConfig,
             SaliencyConfig,
             LeaderboardConfig,
             ClaimsConfig,
