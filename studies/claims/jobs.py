@@ -1,23 +1,21 @@
 """The jobs of the second round: an arm on a block of seeds at one learning rate, run by any process.
 
-A job is a function of its configuration alone and writes one record atomically. Any number of processes may work on one
-folder: each takes the first job in the plan's order that no other process holds. Whatever depends on records (the next
+A job is a function of its configuration alone and writes one record atomically. Whatever depends on records (the next
 rate of a search, the rate that is then frozen) is read from them again before every job.
 """
 
 from __future__ import annotations
 
-import contextlib
 import shutil
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from smidgen.experiments.costs import append_cost
+from smidgen.experiments.jobs import work
 from smidgen.runtime.errors import UserError
-from smidgen.runtime.files import directory_lock, remove_leftovers
+from smidgen.runtime.files import remove_leftovers
 from studies.claims.arms import Arm
-from studies.claims.costs import append_cost
 from studies.claims.design import BLOCKS, TUNING_SEEDS
 from studies.claims.measuring import run_block
 from studies.claims.plan import StudyPlan
@@ -28,13 +26,24 @@ SUITE = "claims-round-2"
 
 
 @dataclass(frozen=True)
-class Job:
+class Place:
+    """Where the records go, and where unfinished runs and costs are kept, under the name of the suite."""
+
+    folder: Path
+    scratch: Path
+    costs: Path
+    suite: str = SUITE
+
+
+@dataclass(frozen=True)
+class BlockJob:
     """An arm on a block of seeds at one rate."""
 
     name: str
     arm: Arm
     block: str
     lr: float
+    place: Place
 
     @property
     def label(self) -> str:
@@ -46,15 +55,34 @@ class Job:
         """Its seeds."""
         return TUNING_SEEDS if self.block == TUNING else BLOCKS[self.block]
 
+    @property
+    def record_path(self) -> Path:
+        """The path of its record."""
+        return record_path(self.place.folder, self.name, self.block, self.lr)
 
-@dataclass(frozen=True)
-class Place:
-    """Where the records go, and where unfinished runs and costs are kept, under the name of the suite."""
+    @property
+    def scratch(self) -> Path:
+        """The folder of its unfinished runs, which is also what its lock holds; named by its content."""
+        return self.place.scratch / f"{self.name}-{self.block}-{self.lr:g}-{arm_sha256(self.arm)[:8]}"
 
-    folder: Path
-    scratch: Path
-    costs: Path
-    suite: str = SUITE
+    def is_done(self) -> bool:
+        """Whether its record is there."""
+        return self.record_path.exists()
+
+    def locks(self) -> list[Path]:
+        """The folder that a process holds while it works on the job."""
+        return [self.scratch]
+
+    def run(self) -> BlockRecord:
+        """Runs it, or continues, and writes its record and a line of costs."""
+        remove_leftovers(self.record_path.parent, self.record_path.name)
+        is_tuning = self.block == TUNING
+        runs, (wall_s, core_s) = run_block(self.arm, self.seeds, self.lr, self.scratch, stops_at_escape=is_tuning)
+        record = BlockRecord(arm=self.name, arm_sha256=arm_sha256(self.arm), block=self.block, lr=self.lr, runs=runs)
+        write_record(self.place.folder, record)
+        append_cost(self.place.costs, self.place.suite, self.label, len(runs), wall_s, core_s)
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        return record
 
 
 def chosen_rate(name: str, plan: StudyPlan, records: Records) -> float | None:
@@ -68,18 +96,19 @@ def chosen_rate(name: str, plan: StudyPlan, records: Records) -> float | None:
     return best_rate(searched, searching.horizon)
 
 
-def open_jobs(plan: StudyPlan, records: Records) -> Iterator[Job]:
+def open_jobs(plan: StudyPlan, place: Place) -> Iterator[BlockJob]:
     """Jobs that could be run now, in the plan's order: what decides the claims comes first."""
+    records = read_records(place.folder, plan.arms)
     for step in plan.order:
         arm = plan.arms[step.arm]
         if step.block == TUNING:
             for lr in rates_to_search(arm.lrs, records.tuning(step.arm), arm.horizon):
-                yield Job(step.arm, arm, TUNING, lr)
+                yield BlockJob(step.arm, arm, TUNING, lr, place)
             continue
         rate = chosen_rate(step.arm, plan, records)
         done = {record.block for record in records.blocks.get(step.arm, ())}
         if rate is not None and step.block not in done:
-            yield Job(step.arm, arm, step.block, rate)
+            yield BlockJob(step.arm, arm, step.block, rate, place)
 
 
 def num_waiting(plan: StudyPlan, records: Records) -> int:
@@ -94,46 +123,15 @@ def num_waiting(plan: StudyPlan, records: Records) -> int:
     return count
 
 
-def run_job(job: Job, place: Place) -> BlockRecord:
-    """Runs a job and writes its record; the caller holds its lock."""
-    scratch = job_scratch(job, place)
-    runs, (wall_s, core_s) = run_block(job.arm, job.seeds, job.lr, scratch, stops_at_escape=job.block == TUNING)
-    record = BlockRecord(arm=job.name, arm_sha256=arm_sha256(job.arm), block=job.block, lr=job.lr, runs=runs)
-    write_record(place.folder, record)
-    append_cost(place.costs, place.suite, job.label, len(runs), wall_s, core_s)
-    return record
+def run_plan(plan: StudyPlan, place: Place, wait_s: float = 1.0) -> Iterator[tuple[BlockJob, BlockRecord]]:
+    """Runs jobs until the plan is done; while other processes hold all open jobs, it looks again every ``wait_s``.
 
-
-def job_scratch(job: Job, place: Place) -> Path:
-    """The folder of a job's unfinished runs, which is also what its lock holds; named by its content."""
-    return place.scratch / f"{job.name}-{job.block}-{job.lr:g}-{arm_sha256(job.arm)[:8]}"
-
-
-def take_job(plan: StudyPlan, place: Place) -> tuple[Job, BlockRecord] | None:
-    """Runs the first open job that no process holds; None if every open job is held, or none is open."""
-    for job in open_jobs(plan, read_records(place.folder, plan.arms)):
-        scratch = job_scratch(job, place)
-        with contextlib.ExitStack() as stack:
-            try:
-                stack.enter_context(directory_lock(scratch))
-            except UserError:
-                continue
-            path = record_path(place.folder, job.name, job.block, job.lr)
-            if path.exists():
-                # Another process finished it since the records were read.
-                continue
-            remove_leftovers(path.parent, path.name)
-            record = run_job(job, place)
-            shutil.rmtree(scratch, ignore_errors=True)
-            return job, record
-    return None
-
-
-def work(plan: StudyPlan, place: Place, wait_s: float = 1.0) -> Iterator[tuple[Job, BlockRecord]]:
-    """Takes jobs until the plan is done; while other processes hold all open jobs, it looks again every ``wait_s``."""
-    while num_waiting(plan, read_records(place.folder, plan.arms)):
-        taken = take_job(plan, place)
-        if taken is None:
-            time.sleep(wait_s)
-        else:
-            yield taken
+    Raises:
+        UserError: If a job cannot be run, such as on a full disk.
+    """
+    for job, outcome in work(
+        lambda: open_jobs(plan, place), lambda: not num_waiting(plan, read_records(place.folder, plan.arms)), wait_s
+    ):
+        if isinstance(outcome, UserError):
+            raise outcome
+        yield job, outcome

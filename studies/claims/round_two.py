@@ -9,14 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from smidgen.experiments.costs import COSTS_FILE, core_hours
 from smidgen.experiments.suite import SuiteConfig
 from smidgen.runtime.errors import unknown_name
 from smidgen.runtime.workers import map_unordered
 from studies.claims import cells, jobs, step_costs
 from studies.claims.arms import Arm, ArmBook
 from studies.claims.contrasts import Contrast
-from studies.claims.costs import COSTS_FILE, core_hours
-from studies.claims.jobs import Job, Place
+from studies.claims.jobs import BlockJob, Place
 from studies.claims.plan import PLAN_FILE, StudyPlan, ordered_steps, settle_plan
 from studies.claims.records import TUNING, BlockRecord, read_records
 
@@ -150,11 +150,11 @@ class Round:
         if config.arms:
             kept = {*config.arms, *(plan.arms[name].rate_of for name in config.arms)}
             plan = dataclasses.replace(plan, order=tuple(step for step in plan.order if step.arm in kept))
-        for job, record in jobs.work(plan, place, self.wait_s):
+        for job, record in jobs.run_plan(plan, place, self.wait_s):
             print(outcome_line(job, record), file=sys.stderr, flush=True)
 
 
-def outcome_line(job: Job, record: BlockRecord) -> str:
+def outcome_line(job: BlockJob, record: BlockRecord) -> str:
     """What came of a job, in a line."""
     escapes = sorted(run.escape_step for run in record.runs if run.escape_step is not None)
     where = f", at {', '.join(map(str, escapes))}" if escapes else ""

@@ -6,10 +6,10 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from smidgen.experiments.trial import Settings
 from smidgen.policies.checkpoint import RUN_CHECKPOINT, load_checkpoint, read_checkpoint_card, save_checkpoint
 from smidgen.policies.learned_policy import LearnedPolicy
 from smidgen.runtime.files import canonical_json, sha256_bytes
-from studies.recipe.arms import Settings
 
 # Settings that training never reads.
 ACTING_KEYS = ("num_executed", "temporal_ensembling")

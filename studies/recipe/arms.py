@@ -5,13 +5,10 @@ How many steps of a chunk are executed does not change training, so arms that di
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
-from smidgen.runtime.files import canonical_json, sha256_bytes
+from smidgen.experiments.trial import Settings, Trial
 
-Settings = Mapping[str, Any]
 # Every training: one seed, one thread; validation measures little of a run's time at this interval.
 SHARED: Settings = {"steps": 6000, "seed": 0, "num_threads": 1, "eval_every": 200, "save_every": 250}
 PERCEIVER: Settings = {"policy": "perceiver", "transform": "raw", "standardise_after": "centre"}
@@ -42,50 +39,14 @@ class Lever:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Arm:
-    """One setting of the search.
+class Arm(Trial):
+    """One setting of the search; its label is what is changed, a name in :data:`LEVERS`.
 
     Attributes:
-        task: Its task.
-        lever: Name of what is changed.
         reason: Why it is tried.
-        training: All keys of ``smidgen-train`` that are not at their default, data and output excepted.
-        demonstrations: Keys of ``smidgen-collect`` that are not at their default, task, size and output excepted.
-        acting: Keys of the trained policy that are changed before it is evaluated.
     """
 
-    task: str
-    lever: str
     reason: str
-    training: Settings
-    demonstrations: Settings = field(default_factory=dict)
-    acting: Settings = field(default_factory=dict)
-
-    def content(self) -> dict[str, Any]:
-        """What decides its result, as JSON."""
-        parts = {"training": self.training, "demonstrations": self.demonstrations, "acting": self.acting}
-        return {"task": self.task, **{name: dict(part) for name, part in parts.items()}}
-
-    @property
-    def sha256(self) -> str:
-        """SHA-256 of its content."""
-        return sha256_bytes(canonical_json(self.content()))
-
-    @property
-    def run_name(self) -> str:
-        """Names its training; the same for arms that differ only in how they act."""
-        content = {name: value for name, value in self.content().items() if name != "acting"}
-        return f"{self.task}.{self.lever}-{sha256_bytes(canonical_json(content))[:8]}"
-
-    @property
-    def data_name(self) -> str:
-        """Names its demonstrations."""
-        changes = [f"{key}-{_plain(value)}" for key, value in sorted(self.demonstrations.items())]
-        return ".".join([self.task, *changes])
-
-
-def _plain(value: Any) -> str:
-    return "+".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 ACTING: dict[str, tuple[str, Settings]] = {
@@ -202,7 +163,7 @@ def build_arm(task: str, lever: str, acting: str = "") -> Arm:
     shorter = {"steps": STEPS[task]} if task in STEPS else {}
     return Arm(
         task=task,
-        lever=lever,
+        label=lever,
         reason="; ".join(filter(None, [chosen.reason, why])),
         training={**SHARED, **shorter, **chosen.training},
         demonstrations=chosen.demonstrations,

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from smidgen.experiments.stages import Size
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import read_json, write_json_atomic
 from smidgen.runtime.schemas import to_json
 from studies.recipe.arms import Arm
+from studies.recipe.jobs import SPLIT
 from studies.recipe.records import read_records
-from studies.recipe.stages import SPLIT, Size
 
 PLAN_FILE = "plan.json"
 SCHEMA_VERSION = 1

@@ -10,6 +10,7 @@ from typing import Any
 
 import smidgen.runtime
 from smidgen.evaluation.records import Rate, Record
+from smidgen.experiments.costs import Cost
 from smidgen.runtime.files import canonical_json, read_json, sha256_bytes, sha256_file, write_json_atomic
 from smidgen.runtime.schemas import from_json, refuse, require_version, to_json
 from studies.recipe.arms import Arm
@@ -20,19 +21,6 @@ CURVE_ROWS = 10
 CURVE_KEYS = ("step", "loss", "r2_mean", "skill_time_mean", "cue_slope", "gripper_accuracy")
 # What decides a result, beside its settings and its libraries.
 CODE_FOLDERS = ("runtime", "envs", "policies", "data_collection", "training", "evaluation")
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a part of an arm's work took, in seconds.
-
-    Attributes:
-        wall_s: Wall time.
-        core_s: Core time, of child processes too.
-    """
-
-    wall_s: float
-    core_s: float
 
 
 @dataclass(frozen=True, kw_only=True)

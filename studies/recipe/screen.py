@@ -11,16 +11,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from smidgen.experiments.costs import COSTS_FILE, core_hours
+from smidgen.experiments.jobs import work
+from smidgen.experiments.stages import Place, Size
 from smidgen.experiments.suite import SuiteConfig
 from smidgen.runtime.errors import UserError, unknown_name
 from smidgen.runtime.places import require_outside
 from smidgen.runtime.workers import map_unordered
-from studies.claims.costs import COSTS_FILE, core_hours
 from studies.recipe.arms import Arm, build_arms
-from studies.recipe.jobs import SUITE, work
+from studies.recipe.jobs import SUITE, arm_jobs
 from studies.recipe.plan import settle_plan
 from studies.recipe.records import ArmRecord, read_records
-from studies.recipe.stages import Place, Size
 from studies.recipe.step_costs import FOLDER, at_most_core_hours
 
 SCRATCH = "recipe"
@@ -97,10 +98,11 @@ def _work(worker: tuple[SuiteConfig, int]) -> list[str]:
     """Works until nothing is left; returns the arms that failed."""
     config, _ = worker
     failed = []
-    for name, outcome in work(chosen_arms(config), SCREEN.place(config), size_of(config)):
+    jobs = arm_jobs(chosen_arms(config), SCREEN.place(config), size_of(config))
+    for job, outcome in work(lambda: jobs, lambda: all(job.is_done() for job in jobs)):
         if isinstance(outcome, UserError):
-            failed.append(name)
-        told = f"{name} failed: {outcome}" if isinstance(outcome, UserError) else outcome_line(outcome)
+            failed.append(job.label)
+        told = f"{job.label} failed: {outcome}" if isinstance(outcome, UserError) else outcome_line(outcome)
         print(told, file=sys.stderr, flush=True)
     return failed
 

@@ -15,13 +15,13 @@ from typing import Any
 import torch
 
 from smidgen.envs.tasks import get_task
+from smidgen.experiments.stages import Size
 from smidgen.policies.frame_network import NetworkShapes
 from smidgen.policies.learned_policy import LearnedPolicyConfig
 from smidgen.runtime.command_line import run_command
 from smidgen.runtime.files import read_json, write_json_atomic
 from smidgen.training.config import TrainConfig
 from studies.recipe.arms import Arm, build_arms
-from studies.recipe.stages import Size
 
 FILE = "step_costs.json"
 FOLDER = Path("results/recipe")

@@ -79,7 +79,7 @@ def baseline_of(name: str, arms: Mapping[str, Arm]) -> str:
     found = [
         other
         for other, its in arms.items()
-        if its.task == arm.task and its.lever == plain and its.acting == arm.acting and other != name
+        if its.task == arm.task and its.label == plain and its.acting == arm.acting and other != name
     ]
     return found[0] if found else ""
 

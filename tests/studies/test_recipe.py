@@ -9,23 +9,25 @@ import torch
 from fake_lift import FakeLift, open_fake_collector
 
 from smidgen.evaluation.records import success_rate
+from smidgen.experiments.costs import Cost
+from smidgen.experiments.jobs import take_job, work
+from smidgen.experiments.stages import Place, Size, collect_sets, train_trial
 from smidgen.policies.checkpoint import load_checkpoint
 from smidgen.runtime.command_line import run_command
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import directory_lock, read_json, sha256_file, write_json_atomic
 from smidgen.training.config import TrainConfig
 from studies.recipe import __main__ as command
-from studies.recipe import jobs
 from studies.recipe.acting import ACTING_KEYS, acting_checkpoint
 from studies.recipe.arms import ORDER, Arm, build_arms
+from studies.recipe.jobs import SPLIT, ArmJob, arm_jobs
 from studies.recipe.plan import PLAN_FILE, plan_json, settle_plan
-from studies.recipe.records import ArmRecord, Cost, read_records, record_path, write_record
-from studies.recipe.stages import SPLIT, Place, Size, collect_sets, train_arm
+from studies.recipe.records import ArmRecord, read_records, record_path, write_record
 from studies.recipe.step_costs import FOLDER, at_most_core_hours
 
 SMALL = Size(demonstrations=6, held_out=3, most_steps=2, episodes=2, videos=0)
 TINY = {"policy": "cnn", "width": 2, "hidden_dim": 4, "steps": 9, "num_threads": 1, "batch_size": 2}
-ARM = Arm(task="lift", lever="tiny", reason="it is small", training=TINY)
+ARM = Arm(task="lift", label="tiny", reason="it is small", training=TINY)
 CHUNKS = dataclasses.replace(ARM, acting={"num_executed": 8})
 
 
@@ -56,9 +58,10 @@ def test_every_arm_is_a_training_and_the_committed_plan_is_that_of_this_version(
 def test_a_job_goes_from_nothing_to_a_record_and_arms_share_their_training(tmp_path: Path) -> None:
     place, arms = fake_place(tmp_path), {"lift.tiny": ARM, "lift.tiny.executed8": CHUNKS}
     impossible = dataclasses.replace(ARM, training={**TINY, "num_frames": 9})
-    outcomes = jobs.work({"lift.impossible": impossible, **arms}, place, SMALL)
-    name, error = next(outcomes)
-    assert (name, type(error)) == ("lift.impossible", UserError)
+    jobs = arm_jobs({"lift.impossible": impossible, **arms}, place, SMALL)
+    outcomes = work(lambda: jobs, lambda: all(job.is_done() for job in jobs))
+    job, error = next(outcomes)
+    assert (job.label, type(error)) == ("lift.impossible", UserError)
     _, first = next(outcomes)
     trained = sha256_file(place.run(ARM) / "checkpoints/final/model.safetensors")
     _, second = next(outcomes)
@@ -88,20 +91,23 @@ def test_a_job_goes_from_nothing_to_a_record_and_arms_share_their_training(tmp_p
 
 
 def test_an_arm_that_another_process_holds_is_left_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    place, taken = fake_place(tmp_path), []
+    place = fake_place(tmp_path)
     other = dataclasses.replace(ARM, task="speck_4")
-    monkeypatch.setattr(jobs, "run_job", lambda name, *_: taken.append(name))
+    monkeypatch.setattr(ArmJob, "run", lambda job: job.label)
     with directory_lock(place.scratch / "locks" / ARM.run_name):
-        jobs.take_job({"lift.tiny": ARM, "lift.tiny.executed8": CHUNKS, "speck_4.tiny": other}, place, SMALL)
-    assert taken == ["speck_4.tiny"]
+        taken = take_job(
+            arm_jobs({"lift.tiny": ARM, "lift.tiny.executed8": CHUNKS, "speck_4.tiny": other}, place, SMALL)
+        )
+    assert taken is not None
+    assert taken[1] == "speck_4.tiny"
 
 
 def test_how_a_policy_acts_does_not_change_its_training(tmp_path: Path) -> None:
     place = fake_place(tmp_path)
     collect_sets(ARM, place, SMALL)
-    trained = dataclasses.replace(ARM, lever="trained", training={**TINY, **CHUNKS.acting})
-    acting = acting_checkpoint(train_arm(ARM, place, SMALL), CHUNKS.acting)
-    otherwise, same = load_checkpoint(acting), load_checkpoint(train_arm(trained, place, SMALL))
+    trained = dataclasses.replace(ARM, label="trained", training={**TINY, **CHUNKS.acting})
+    acting = acting_checkpoint(train_trial(ARM, place, SMALL), CHUNKS.acting)
+    otherwise, same = load_checkpoint(acting), load_checkpoint(train_trial(trained, place, SMALL))
     assert otherwise.config == same.config
     weights = otherwise.state_dict()
     assert all(torch.equal(weights[name], tensor) for name, tensor in same.state_dict().items())

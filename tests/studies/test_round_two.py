@@ -15,6 +15,8 @@ import pytest
 import torch
 
 from smidgen.evaluation.collapse.escape import escape_step
+from smidgen.experiments.costs import append_cost, core_hours
+from smidgen.experiments.jobs import take_job
 from smidgen.experiments.suite import SuiteConfig, suite
 from smidgen.policies.latent_start import LookConfig
 from smidgen.policies.perceiver import Perceiver, PerceiverConfig
@@ -24,8 +26,7 @@ from smidgen.runtime.files import directory_lock
 from studies.claims import design, jobs, measuring
 from studies.claims.arms import LOOKS, WITHOUT_UNIFORM
 from studies.claims.attention import remove_uniform_part
-from studies.claims.costs import append_cost, core_hours
-from studies.claims.jobs import Job, Place, chosen_rate, num_waiting, open_jobs, run_job, take_job, work
+from studies.claims.jobs import BlockJob, Place, chosen_rate, num_waiting, open_jobs, run_plan
 from studies.claims.measuring import area, completed_curve, measured_run, run_block
 from studies.claims.plan import first_difference, settle_plan
 from studies.claims.rates import best_rate, rates_to_search
@@ -182,11 +183,11 @@ def test_an_arm_without_the_uniform_part_trains_otherwise() -> None:
 
 def test_work_is_done_once_in_the_plans_order(place: Place) -> None:
     plan = small_plan()
-    done = [(job.name, job.block, job.lr) for job, _ in work(plan, place)]
+    done = [(job.name, job.block, job.lr) for job, _ in run_plan(plan, place)]
     assert done[:2] == [("slow", TUNING, 3e-3), ("slow", TUNING, 1e-2)]
     assert [entry[:2] for entry in done[-2:]] == [("slow", "a"), ("fast", "a")]
     assert done[-1][2] == done[-2][2] == chosen_rate("fast", plan, read_records(place.folder, plan.arms))
-    assert list(work(plan, place)) == []
+    assert list(run_plan(plan, place)) == []
     with open(place.costs, newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["job"] for row in rows] == [f"{name}/{block}-{lr:g}" for name, block, lr in done]
@@ -195,19 +196,21 @@ def test_work_is_done_once_in_the_plans_order(place: Place) -> None:
 
 def test_a_job_that_another_process_holds_is_left_to_it(place: Place) -> None:
     plan = small_plan()
-    first = next(iter(open_jobs(plan, Records({}))))
-    with directory_lock(jobs.job_scratch(first, place)):
-        taken = take_job(plan, place)
+    first = next(open_jobs(plan, place))
+    with directory_lock(first.scratch):
+        taken = take_job(open_jobs(plan, place))
     assert taken is not None
-    assert taken[0].lr != first.lr
+    assert not isinstance(taken[1], UserError)
+    assert taken[1].lr != first.lr
 
 
 def test_a_killed_job_goes_on_to_the_same_record(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    job = Job("slow", ARM, "a", 3e-3)
-    whole = run_job(job, Place(tmp_path / "whole", tmp_path / "scratch-whole", tmp_path / "whole.csv"))
+    job = BlockJob("slow", ARM, "a", 3e-3, place)
+    elsewhere = Place(tmp_path / "whole", tmp_path / "scratch-whole", tmp_path / "whole.csv")
+    whole = dataclasses.replace(job, place=elsewhere).run()
     monkeypatch.setattr("studies.ladder.side_by_side.SAVE_EVERY_S", 0.0)
     saved = measuring.MeasuredRuns.save
-    jobs.job_scratch(job, place).mkdir(parents=True)
+    job.scratch.mkdir(parents=True)
 
     def save_and_die(self: measuring.MeasuredRuns, path: Path) -> None:
         saved(self, path)
@@ -216,9 +219,9 @@ def test_a_killed_job_goes_on_to_the_same_record(place: Place, tmp_path: Path, m
 
     monkeypatch.setattr(measuring.MeasuredRuns, "save", save_and_die)
     with pytest.raises(KeyboardInterrupt):
-        run_job(job, place)
+        job.run()
     monkeypatch.setattr(measuring.MeasuredRuns, "save", saved)
-    assert run_job(job, place) == whole
+    assert job.run() == whole
     paths = [folder / "runs/slow/a-0.003.json" for folder in (place.folder, tmp_path / "whole")]
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
@@ -244,7 +247,7 @@ def test_costs_of_two_processes_stay_whole_lines(tmp_path: Path) -> None:
 
 def test_a_record_of_another_content_is_refused(place: Place) -> None:
     plan = small_plan()
-    take_job(plan, place)
+    take_job(open_jobs(plan, place))
     other = {**plan.arms, "slow": dataclasses.replace(ARM, lrs=(1e-3,))}
     with pytest.raises(UserError, match="arm_sha256"):
         read_records(place.folder, other)
@@ -265,7 +268,7 @@ def test_a_field_gained_since_changes_no_arm_at_its_default() -> None:
 def test_a_plan_with_records_may_grow_but_not_change(place: Place) -> None:
     plan = small_plan()
     settle_plan(plan, place.folder)
-    take_job(plan, place)
+    take_job(open_jobs(plan, place))
     grown = dataclasses.replace(plan, arms={**plan.arms, "new": ARM}, notes=("more",))
     settle_plan(grown, place.folder)
     assert "new" in json.loads((place.folder / "plan.json").read_text())["arms"]
@@ -421,7 +424,7 @@ def test_plan_2b_runs_as_a_suite_of_its_own(tmp_path: Path) -> None:
     first = ROUND_TWO_B.status(config).splitlines()
     assert first[0].startswith(f"0 of {len({step.arm for step in build_plan_b().order})} arms done")
     small = small_plan()
-    take_job(small, dataclasses.replace(place, costs=tmp_path / "costs.csv"))
+    take_job(open_jobs(small, dataclasses.replace(place, costs=tmp_path / "costs.csv")))
     assert core_hours(tmp_path / "costs.csv", "claims-round-2b") > 0
     assert core_hours(tmp_path / "costs.csv", jobs.SUITE) == 0
 
