@@ -39,6 +39,7 @@ from smidgen.leaderboard.page_panels import (
 )
 from smidgen.leaderboard.ranking import Group
 from smidgen.leaderboard.tables import conditions, legends, setting
+from smidgen.runtime.look import page_style
 
 # Holds the templates, style and script of the page.
 FOLDER = Path(__file__).parent
@@ -153,7 +154,7 @@ def render_page(groups: Sequence[Group], page: Path, videos: Path, beside: Besid
             significance=SIGNIFICANCE,
             missing=MISSING,
             not_separable=NOT_SEPARABLE,
-            style=(FOLDER / "page.css").read_text(encoding="utf-8"),
+            style=page_style(FOLDER / "page.css"),
             script=script,
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
             headline=headline,

@@ -14,12 +14,12 @@ from smidgen.evaluation.collapse.escape import ESCAPE_ABOVE
 from smidgen.evaluation.collapse.labels import BLIND_TO, CUE_SLOPE, PATH_SLOPE, SEES_FROM, UNDECIDED, VERDICTS
 from smidgen.evaluation.records import EpisodeRow
 from smidgen.leaderboard.cells import Cell, collapse_cell, deciding_slope_cell, verdict_cell, verdict_tone
-from smidgen.leaderboard.charts import Axis, Points, Tick, path_data, step_axis, thinned, value_axis
 from smidgen.leaderboard.clips import VideoFolder, outcome_words, run_name, shown_videos
 from smidgen.leaderboard.demonstrations import demonstration_curves
 from smidgen.leaderboard.page_entries import NUM_COLOURS, Entry
 from smidgen.leaderboard.ranking import Group, escape_step, training_points
 from smidgen.leaderboard.rows import Row, Run
+from smidgen.runtime.charts import Axis, Points, Tick, path_data, step_axis, thinned, value_axis
 
 _LOW, _HIGH = -0.25, 1.25
 _BARE = Axis(_LOW, _HIGH, ())

@@ -55,6 +55,11 @@ class EpisodeReader:
         """How many."""
         return len(self.numbers)
 
+    def places(self, numbers: Sequence[int]) -> list[int]:
+        """The places of some numbers, ascending; all of them are in the set."""
+        place_of = {number: place for place, number in enumerate(self.numbers)}
+        return sorted(place_of[number] for number in numbers)
+
     def spread(self, num_episodes: int) -> list[int]:
         """At most so many places, spread evenly over the set."""
         count = min(num_episodes, self.num_episodes)

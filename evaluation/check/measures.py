@@ -153,9 +153,9 @@ def responses(rows: Rows, chunks: Chunks) -> dict[str, Response]:
     found = {}
     for key, answer_NP in now.by_probe.items():
         moved_N = np.square(now.moved_NP(key)).sum(axis=1)
-        excess_N = moved_N - noise_N if key not in (AS_RECORDED, REPEATED) else moved_N
+        excess_N = moved_N if key == REPEATED else moved_N - noise_N
         error_N = np.square(answer_NP - now.target_NP).sum(axis=1)
-        change = rows.ratio(excess_N, differ_N).mapped(_root)
+        change = UNDEFINED if key == AS_RECORDED else rows.ratio(excess_N, differ_N).mapped(_root)
         found[key] = Response(change, rows.ratio(error_N, reference_N).mapped(lambda share: 1 - share))
     return found
 

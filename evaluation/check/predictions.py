@@ -36,13 +36,13 @@ def read_predictions(path: Path, reader: EpisodeReader) -> list[EpisodeAnswers]:
     if len(step_M) != len(episode_M):
         raise UserError(f"{path}: expected as many steps as episodes, got {len(step_M)} and {len(episode_M)}")
     numbers = list(reader.numbers)
-    unknown = sorted(set(episode_M.tolist()) - set(numbers))
+    given = set(episode_M.tolist())
+    unknown = sorted(given - set(numbers))
     if unknown:
         raise UserError(f"{path}: {reader.path} has no episode {unknown[0]}; it has {numbers[0]} to {numbers[-1]}")
-    places = [place for place, number in enumerate(numbers) if number in set(episode_M.tolist())]
     found = []
-    for moment in neighbours(reader.episodes(places)):
-        at = np.flatnonzero(episode_M == numbers[numbers.index(moment.own.seed)])
+    for moment in neighbours(reader.episodes(reader.places(sorted(given)))):
+        at = np.flatnonzero(episode_M == moment.own.seed)
         at = at[np.argsort(step_M[at], kind="stable")]
         found.append(_answers(path, moment.own, moment.other, step_M[at], chunks_MHA[at]))
     if not found:

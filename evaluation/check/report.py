@@ -66,7 +66,7 @@ class Report:
     notes: tuple[str, ...]
 
 
-def make_report(subject: Subject, answers: Sequence[EpisodeAnswers], notes: Sequence[str] = ()) -> Report:
+def make_report(subject: Subject, answers: Sequence[EpisodeAnswers]) -> Report:
     """Measures the answers and decides."""
     rows = make_rows(answers, subject.action)
     chunks = make_chunks(answers, subject.action, rows, subject.means)
@@ -86,7 +86,7 @@ def make_report(subject: Subject, answers: Sequence[EpisodeAnswers], notes: Sequ
         responses=moved,
         accuracy=accuracy(rows, chunks),
         habits=habits(rows, answers),
-        notes=(*notes, *(f"not in the data: {each}" for each in subject.reader.lacks)),
+        notes=(*subject.notes, *(f"not in the data: {each}" for each in subject.reader.lacks)),
     )
 
 

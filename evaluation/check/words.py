@@ -63,10 +63,10 @@ _TITLES = {
     CAMERA_BLANKED: "{camera} grey",
 }
 _HEADLINES = {
-    SEES: "{name} uses its cameras",
-    PARTLY_BLIND: "{name} uses its cameras in part",
-    BLIND: "{name} does not use its cameras",
-    UNDECIDED: "{name}: cannot tell whether it uses its cameras",
+    SEES: "{name} uses its {cameras} to decide what to do",
+    PARTLY_BLIND: "{name} uses its {cameras} in part to decide what to do",
+    BLIND: "{name} does not use its {cameras} to decide what to do",
+    UNDECIDED: "{name}: cannot tell whether it uses its {cameras}",
 }
 # From here on an answer counts as moved by what nobody would see, and a habit as one.
 _FRAGILE_FROM, _HABIT_FROM, _FOLLOWS_FROM = 0.3, 0.5, 0.5
@@ -97,7 +97,8 @@ def percent(measured: Measured) -> str:
 
 def headline(report: Report) -> str:
     """The decision in one sentence."""
-    return _HEADLINES[report.decision.label].format(name=report.policy)
+    cameras = "camera" if len(report.cameras) == 1 else "cameras"
+    return _HEADLINES[report.decision.label].format(name=report.policy, cameras=cameras)
 
 
 def first_screen(report: Report) -> list[str]:
@@ -123,6 +124,9 @@ def _because(report: Report) -> str:
         CLOSED: "In these demonstrations the arm gives away what is done next at every moment that was asked about, so "
         "that nothing is left for frames to decide.",
     }
+    whole = report.following.frames_whole.value
+    if report.decision.label == BLIND and whole >= _FOLLOWS_FROM:
+        texts[FRAMES] += f" Elsewhere they go {number(whole)} of the way: it follows the arm that it sees, not the cue."
     return texts[report.decision.reason]
 
 
@@ -174,79 +178,70 @@ def probe_meaning(key: str, report: Report) -> str:
     return _MEANINGS[name](key, report)
 
 
-def _moved(report: Report, key: str) -> str:
+def _if_moved(report: Report, key: str, text: str) -> str:
+    """A text, unless a probe moves nothing."""
     change = _change(report, key)
     if not math.isfinite(change):
         return "The demonstrations do not differ here, so there is nothing to compare with."
-    if change < SAME_BELOW:
-        return "Its answers stay the same."
-    share = f"Its answers move by {change:.0%} of what the demonstrations differ from episode to episode"
-    return f"{share}."
+    return text if change >= SAME_BELOW else "Its answers stay the same."
 
 
 def _skill_change(report: Report, key: str) -> str:
     before, after = (report.responses[each].skill.value for each in (AS_RECORDED, key))
     if not math.isfinite(before - after):
         return ""
-    if before - after < _SAME_SKILL:
-        return " Its predictions are as good as before." if abs(before - after) < _SAME_SKILL else " They get better."
-    return f" Its skill falls from {number(before)} to {number(after)}."
+    if abs(before - after) < _SAME_SKILL:
+        return "Its predictions are as good as before."
+    if after > before:
+        return f"Its predictions get better: skill {number(after)} after {number(before)}."
+    useless = ", no better than looking at nothing" if after <= 0 < before else ""
+    return f"Its skill falls from {number(before)} to {number(after)}{useless}."
 
 
 def _as_recorded(key: str, report: Report) -> str:
     skill = report.responses[key].skill
     if skill.value > _SAME_SKILL:
-        return f"Its error is {1 - skill.value:.0%} of that of the mean at each step, which looks at nothing."
+        return f"Its squared error is {1 - skill.value:.0%} of that of the mean at each step, which looks at nothing."
     return "It predicts no better than the demonstrations' mean at each step, which looks at nothing."
 
 
 def _repeated(key: str, report: Report) -> str:
-    change = _change(report, key)
-    if not change >= SAME_BELOW:
+    if not _change(report, key) >= SAME_BELOW:
         return "Asked twice, it answers the same."
-    return (
-        f"It is not deterministic: the same input again moves its answers by {change:.0%} of what the demonstrations "
-        "differ. Every figure below is freed of that."
-    )
+    return "It is not deterministic: the same input again moves its answers. All other figures are freed of that."
 
 
 def _frames_swapped(key: str, report: Report) -> str:
-    found = report.following
-    if _change(report, key) < SAME_BELOW or not math.isfinite(found.frames_whole.value):
-        return _moved(report, key)
-    where = f"{number(found.frames_whole.value)} of the way towards what was done in that episode"
-    if not math.isfinite(found.frames.value):
-        return f"{_moved(report, key)} They go {where}."
-    return f"{_moved(report, key)} They go {where}, {number(found.frames.value)} where its arm does not give that away."
+    whole, decisive = report.following.frames_whole.value, report.following.frames.value
+    text = f"Its answers go {number(whole)} of the way towards what was done in that episode"
+    if math.isfinite(decisive):
+        text += f", {number(decisive)} where its arm does not give that away"
+    return _if_moved(report, key, f"{text}.")
 
 
 def _state_swapped(key: str, report: Report) -> str:
-    found = report.following
-    if _change(report, key) < SAME_BELOW or not math.isfinite(found.state.value):
-        return f"{_moved(report, key)} It does not go by the state."
-    text = f"{_moved(report, key)} They go {number(found.state.value)} of the way towards what was done there"
-    if not math.isfinite(found.frames_whole.value):
-        return f"{text}."
-    frames, state = found.frames_whole.value, found.state.value
-    follows = "the frames" if frames > 2 * state else "the state" if state > 2 * frames else "both"
-    return f"{text}: where frames and state disagree it follows {follows}."
+    frames, state = report.following.frames_whole.value, report.following.state.value
+    text = f"Its answers go {number(state)} of the way towards what was done there"
+    if math.isfinite(frames) and max(frames, state) >= _FOLLOWS_FROM / 2:
+        follows = "the frames" if frames > 2 * state else "the state" if state > 2 * frames else "both in part"
+        text += f": where frames and state disagree, it follows {follows}"
+    return _if_moved(report, key, f"{text}.")
 
 
 def _frozen(key: str, report: Report) -> str:
     if _change(report, key) < SAME_BELOW:
-        return f"{_moved(report, key)} It does not look again after the first step."
-    return f"{_moved(report, key)}{_skill_change(report, key)}"
+        return "Its answers stay the same: it does not look again after the first step."
+    return _if_moved(report, key, _skill_change(report, key))
 
 
 def _plain_loss(key: str, report: Report) -> str:
-    return f"{_moved(report, key)}{_skill_change(report, key)}"
+    return _if_moved(report, key, _skill_change(report, key))
 
 
 def _unseen(key: str, report: Report) -> str:
     change = _change(report, key)
-    if change >= _FRAGILE_FROM:
-        return f"{_moved(report, key)} Nobody would see the difference: it is fragile."
-    return f"{_moved(report, key)} {'It is steady.' if change < _FRAGILE_FROM / 3 else 'That is some wavering.'}"
+    wavers = "Nobody would see the difference, and it matters: the policy is fragile."
+    return _if_moved(report, key, wavers if change >= _FRAGILE_FROM else "It hardly wavers.")
 
 
 _MEANINGS: dict[str, Callable[[str, Report], str]] = {
@@ -328,5 +323,11 @@ def remarks(report: Report) -> list[str]:
         verdict = "it latches" if latching.value >= _HABIT_FROM else "it does not latch"
         found.append(
             f"Its answer stays where it was {latching.value:z.0%} more often than the demonstrator's; {verdict}."
+        )
+    cue = report.following.cue
+    if report.decision.reason == FRAMES and cue.is_known and cue.value < SEES_FROM <= report.decision.slope.value:
+        found.append(
+            f"When only the cue is moved in mid-motion, its answers go {figure(cue)} of the way: by then it goes by "
+            "what its arm already does."
         )
     return found + list(report.notes)

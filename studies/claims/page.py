@@ -9,7 +9,7 @@ from pathlib import Path
 
 import jinja2
 
-from smidgen.leaderboard.charts import Axis, Tick, path_data
+from smidgen.runtime.charts import Axis, Tick, path_data
 from studies.claims import design, report, survival
 from studies.claims.decisions import ContrastResult, Results
 from studies.claims.plan import StudyPlan

@@ -89,7 +89,7 @@ def test_a_policy_that_draws_is_said_to(check):
 def test_the_pages_say_what_each_probe_means(data, tmp_path):
     main([f"data={data}", f"out={tmp_path / 'out'}", "policy=check_policies:Draws"])
     page = (tmp_path / "out" / "check.md").read_text()
-    assert page.startswith("# draws uses its cameras\n")
+    assert page.startswith("# draws uses its cameras to decide what to do\n")
     assert "It is not deterministic" in page
     for title in ("another episode's frames", "grey frames", "frames shifted by one pixel", "wrist grey"):
         assert f"| {title} |" in page

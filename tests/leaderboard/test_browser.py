@@ -7,7 +7,6 @@ Debian's Chromium, driven by Playwright; skipped with the reason where it is not
 from __future__ import annotations
 
 import io
-import os
 import shutil
 import sys
 from collections.abc import Iterator
@@ -17,20 +16,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.browser import (
+    BROWSER,
+    CUT_TEXT,
+    DESKTOP,
+    FLAGS,
+    NEEDS_BROWSER,
+    PHONE,
+    Visit,
+    launched_browser,  # noqa: F401  (the fixture ``browser``)
+)
+
 HERE = Path(__file__).parent
-BROWSER = "/usr/bin/chromium"
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 REFERENCE = HERE / "page_reference.png"
-DESKTOP = {"width": 1280, "height": 900}
-PHONE = {"width": 390, "height": 844}
 # Each with the largest mean difference in grey levels: half a pixel's shift stays below it, a chart without its marks
 # (thin lines, in the last two) is above it.
 PARTS = {
@@ -44,10 +42,7 @@ TILE_PX = (10, 6)
 # Fonts differ between machines, and what stands beside text moves with it: the pictures are taken without any.
 WITHOUT_TEXT = "body * { font-size: 0 !important; line-height: 0 !important }"
 
-pytestmark = [
-    pytest.mark.skipif(not os.access(BROWSER, os.X_OK), reason=f"no {BROWSER}: python install/browser.py says why"),
-    pytest.mark.slow,
-]
+pytestmark = NEEDS_BROWSER
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is in the test extra")
 
 
@@ -79,29 +74,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_site(tmp_path_factory.mktemp("site"))
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[sync_api.Browser]:
-    with sync_api.sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=BROWSER, headless=True, args=FLAGS)
-        yield launched
-        launched.close()
-
-
-class Visit:
-    """A page that was opened, with all that it complained of and asked for."""
-
-    def __init__(self, browser: sync_api.Browser, address: Path, **options: object) -> None:
-        self.context = browser.new_context(**{"viewport": DESKTOP, "color_scheme": "light", **options})
-        self.context.set_default_timeout(30_000)
-        self.page = self.context.new_page()
-        self.complaints: list[str] = []
-        self.requests: list[str] = []
-        self.page.on("console", lambda message: self.complaints.append(f"{message.type}: {message.text}"))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.goto(address.as_uri())
-
-
 @pytest.fixture
 def visit(browser: sync_api.Browser, site: Path) -> Iterator[Visit]:
     visited = Visit(browser, site / "index.html")
@@ -130,11 +102,6 @@ def test_it_loads_without_a_complaint_and_asks_for_no_video_before_one_is_played
     assert any(url.startswith(f"{site.as_uri()}/videos/") for url in visit.requests)
 
 
-# Text that is wider than the box it stands in, and no part that may scroll around it.
-CUT_TEXT = """[...document.querySelectorAll('td, th, .bar-name, .bar-value, .chips span, figcaption, .badge')]
-    .filter((part) => part.scrollWidth > part.clientWidth + 1 && !part.matches('.seed-grid td, .hidden *') &&
-        getComputedStyle(part).display !== 'inline' && part.clientWidth)
-    .map((part) => `${part.className}: ${part.textContent.trim()}`)"""
 OVERLAPS = """[...document.querySelectorAll('.band-names div, .bar, .bar-axis div')].flatMap((line) => {
     const boxes = [...line.children].map((part) => [part.textContent, part.getBoundingClientRect()])
         .filter(([text, box]) => box.width && box.height && text.trim());

@@ -24,12 +24,13 @@ from leaderboard_records import (
 
 from smidgen.evaluation.records import Record
 from smidgen.leaderboard import page as page_module
-from smidgen.leaderboard.charts import nice_interval, path_data, step_axis, thinned, value_axis
 from smidgen.leaderboard.columns import COLUMNS
 from smidgen.leaderboard.page import render_page
 from smidgen.leaderboard.page_entries import assign_colours
 from smidgen.leaderboard.ranking import rank_runs
 from smidgen.leaderboard.rows import Run
+from smidgen.runtime.charts import nice_interval, path_data, step_axis, thinned, value_axis
+from smidgen.runtime.look import page_style
 
 EVIL = '</script><script>alert(1)</script><img src=x onerror=alert(2)>" onmouseover="alert(3)\' <!-- {{ 7*7 }}'
 
@@ -269,7 +270,7 @@ def luminance(colour: str) -> float:
 
 @pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
 def test_contrast_meets_wcag_aa(theme: int) -> None:
-    style = Path(page_module.__file__).with_name("page.css").read_text()
+    style = page_style()
     pairs = re.findall(r"--([a-z0-9]+): light-dark\((#[0-9a-f]{6}), (#[0-9a-f]{6})\)", style)
     colours = {name: both[theme] for name, *both in pairs}
 

@@ -22,7 +22,6 @@ from rich.console import Console
 from smidgen.evaluation.collapse.labels import BLIND_TO, SEES_FROM, label_of, slope_text
 from smidgen.evaluation.records import Record, summary_line
 from smidgen.leaderboard.cells import deciding_slope_cell, verdict_cell, verdict_tone, verdict_values
-from smidgen.leaderboard.charts import path_data
 from smidgen.leaderboard.columns import column
 from smidgen.leaderboard.over_tasks import success_by_transform
 from smidgen.leaderboard.page import render_page
@@ -39,6 +38,7 @@ from smidgen.leaderboard.ranking import Group, rank_runs
 from smidgen.leaderboard.row_card import row_card
 from smidgen.leaderboard.rows import Row, Run
 from smidgen.leaderboard.tables import LONG, board, latex_tables, markdown, print_terminal
+from smidgen.runtime.charts import path_data
 
 
 def ranked(*records: Record) -> list[Group]:
