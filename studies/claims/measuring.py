@@ -25,7 +25,7 @@ from studies.claims.arms import WITHOUT_UNIFORM, Arm
 from studies.claims.attention import remove_uniform_part
 from studies.claims.design import AREA_HORIZONS, FVU_STEPS
 from studies.claims.records import Run
-from studies.ladder.escape import CONFIRM_STEPS, RunRecord
+from studies.ladder.escape import RunRecord
 from studies.ladder.side_by_side import SideBySide
 
 Array = NDArray[np.float64]
@@ -111,7 +111,7 @@ def measured_run(seed: int, record: RunRecord, horizon: int) -> Run:
         seed=seed,
         areas={str(h): round(area(steps, fvu, h), 4) for h in sorted({*AREA_HORIZONS, horizon}) if h <= horizon},
         fvu={str(s): round(float(np.interp(s, steps, fvu)), DIGITS) for s in FVU_STEPS if s <= horizon},
-        escape_step=escape_step(((step, r2) for step, _, r2 in curve), CONFIRM_STEPS),
+        escape_step=escape_step(((step, r2) for step, _, r2 in curve), record.watch.confirm_steps),
         steps_run=record.steps_run,
         diverged=record.diverged,
         curve=thinned(curve),

@@ -16,8 +16,15 @@ from studies.ladder.side_by_side import LadderTraining
 from studies.synthetic import LadderConfig
 
 NETWORK = PerceiverConfig(num_latents=2, latent_dim=8, num_layers=1, num_heads=1)
+# A run that escapes in the search goes on for the steps that confirm it.
 TRAINING = LadderTraining(
-    max_steps=20, warmup_steps=2, measure_every=2, clip_norm=1.0, stop_at_escape=False, settle_steps=500
+    max_steps=20,
+    warmup_steps=2,
+    measure_every=2,
+    clip_norm=1.0,
+    confirm_steps=4,
+    stop_at_escape=False,
+    settle_steps=500,
 )
 # The middle one is the best of these rates: the search ends with them, whichever is run first.
 LRS = (3e-3, 1e-2, 3e-2)

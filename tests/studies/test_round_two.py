@@ -6,7 +6,8 @@ import csv
 import dataclasses
 import json
 import math
-from multiprocessing import get_context
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 import torch
 
 from smidgen.evaluation.collapse.escape import escape_step
-from smidgen.experiments.costs import append_cost, core_hours
+from smidgen.experiments.costs import core_hours
 from smidgen.experiments.jobs import take_job
 from smidgen.experiments.suite import SuiteConfig, suite
 from smidgen.policies.latent_start import LookConfig
@@ -37,6 +38,7 @@ from studies.claims.settling import cut_when_settled
 from studies.claims.step_costs import cost_key
 from studies.ladder.escape import CONFIRM_STEPS, EscapeWatch, RunRecord
 from studies.synthetic import LadderConfig
+from tests.long_form import ROOT
 from tests.studies.small_round import ARM, NETWORK, SMALL_ROUND, TRAINING, small_plan
 
 
@@ -140,14 +142,14 @@ def test_settling_is_found_where_the_trainer_ends_the_run() -> None:
 
 
 def test_runs_go_on_after_their_escape_up_to_the_horizon() -> None:
-    training = dataclasses.replace(TRAINING, max_steps=700, settle_steps=0, warmup_steps=20)
+    training = dataclasses.replace(TRAINING, max_steps=100, settle_steps=0, warmup_steps=20)
     arm = dataclasses.replace(ARM, training=training)
     runs = measuring.MeasuredRuns(arm, (0, 1), 3e-3)
     runs.train()
-    assert [record.steps_run for record in runs.records] == [700, 700]
-    assert [record.watch.curve[-1][0] for record in runs.records] == [700, 700]
+    assert [record.steps_run for record in runs.records] == [100, 100]
+    assert [record.watch.curve[-1][0] for record in runs.records] == [100, 100]
     curves = ([(step, r2) for step, _, r2 in record.watch.curve] for record in runs.records)
-    assert any(escape_step(curve, CONFIRM_STEPS) is not None for curve in curves)
+    assert any(escape_step(curve, TRAINING.confirm_steps) is not None for curve in curves)
 
 
 def test_measurements_become_sparse_where_they_cost() -> None:
@@ -226,18 +228,20 @@ def test_a_killed_job_goes_on_to_the_same_record(place: Place, tmp_path: Path, m
     assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
-def _append(path: Path, count: int) -> None:
-    for index in range(count):
-        append_cost(path, "suite", f"job{index}", 1, 1.0, 1.0)
+# In processes that import nothing else.
+APPEND = """
+import sys
+from pathlib import Path
+from smidgen.experiments.costs import append_cost
+for index in range(50):
+    append_cost(Path(sys.argv[1]), "suite", f"job{index}", 1, 1.0, 1.0)
+"""
 
 
 def test_costs_of_two_processes_stay_whole_lines(tmp_path: Path) -> None:
     path = tmp_path / "costs.csv"
-    processes = [get_context("spawn").Process(target=_append, args=(path, 50)) for _ in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
+    processes = [subprocess.Popen([sys.executable, "-c", APPEND, path], cwd=ROOT) for _ in range(2)]
+    assert [process.wait() for process in processes] == [0, 0]
     with open(path, newline="") as file:
         rows = list(csv.reader(file))
     assert rows[0] == ["suite", "job", "runs", "wall_s", "core_s"]

@@ -154,6 +154,12 @@ def tiny_config(data_set):
     return build
 
 
+@pytest.fixture(autouse=True)
+def plots_are_blank(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes longer than a tiny run; ``finished_run`` is drawn, and test_tensorboard_log.py draws."""
+    monkeypatch.setattr("smidgen.training.tensorboard_log.draw_predictions", lambda *_: np.zeros((8, 8, 3), np.uint8))
+
+
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory, tiny_config) -> Path:
     """An uninterrupted run, not to be changed."""
