@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from smidgen.leaderboard.tables import print_terminal
 README = (Path(__file__).parent.parent / "README.md").read_text()
 # What makes a long command small enough for a test; everything else of the line stays.
 SMALLER = {
-    "smidgen-collect": ["episodes=3", "workers=0"],
+    "smidgen-collect": ["episodes=2", "workers=0"],
     "smidgen-train": ["steps=2", "eval_every=2", "num_latents=4", "latent_dim=16", "num_heads=2"],
     "smidgen-eval": ["episodes=1", "videos=1", "workers=0"],
 }
@@ -35,16 +36,22 @@ def commands() -> list[list[str]]:
 
 @pytest.mark.simulator
 @pytest.mark.slow
-def test_the_steps_work_as_written(tmp_path: Path) -> None:
+def test_the_steps_work_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ours in this process, by the entry point that the program calls: its imports take longer than its work."""
+    monkeypatch.chdir(tmp_path)
     for program, *arguments in commands():
         if program == "tensorboard":
             arguments = [*arguments, "--inspect"]
         smaller = SMALLER.get(program, [])
         kept = [entry for entry in arguments if entry.split("=")[0] not in {key.split("=")[0] for key in smaller}]
-        executable = Path(sys.executable).with_name(program)
-        command = [str(executable), *kept, *smaller]
-        process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-        assert process.returncode == 0, f"{command}: {process.stderr[-2000:]}"
+        executable, command = Path(sys.executable).with_name(program), [program, *kept, *smaller]
+        if program == "tensorboard":
+            subprocess.run([executable, *command[1:]], check=True, capture_output=True)
+            continue
+        assert executable.exists()
+        (entry,) = entry_points(group="console_scripts", name=program)
+        monkeypatch.setattr(sys, "argv", command)
+        assert entry.load()() == 0, command
     assert (tmp_path / "outputs" / "leaderboard.html").exists()
 
 

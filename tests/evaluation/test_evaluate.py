@@ -399,13 +399,13 @@ def test_summary_says_what_was_not_measured(tmp_path: Path) -> None:
 @pytest.mark.simulator
 @pytest.mark.slow
 def test_the_real_expert_lifts_and_the_same_seeds_give_the_same_bytes(tmp_path: Path) -> None:
-    settings = EvalConfig(policy="expert", out=str(tmp_path / "a" / "results"), episodes=3, workers=0, videos=1)
+    settings = EvalConfig(policy="expert", out=str(tmp_path / "a" / "results"), episodes=2, workers=0, videos=1)
     path, _ = evaluate(settings)
     record = read_record(path)
-    assert record["success"]["k"] == 3
+    assert record["success"]["k"] == 2
     assert record["environment"]["env_id"] == "smidgen/Lift-v0"
     shutil.copytree(tmp_path / "a" / "results" / ".shards", tmp_path / "b" / "results" / ".shards")
-    for shard in list((tmp_path / "b").rglob("*.json"))[:2]:
+    for shard in list((tmp_path / "b").rglob("*.json"))[:1]:
         shard.unlink()
     without_videos = replace(settings, out=str(tmp_path / "b" / "results"), videos=0)
     again = read_record(evaluate(without_videos)[0])
