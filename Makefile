@@ -37,7 +37,7 @@ test-long: $(STAMP) ## What takes hours: whole cross products, 10,000 hostile in
 	@$(MAKE) --no-print-directory interop
 
 # Each library has an environment of its own, below build/interop; .venv is not touched.
-interop: $(STAMP) ## Exports opened by robomimic, LeRobot and Minari themselves, into results/interop (needs the network).
+interop: $(STAMP) ## Other projects' libraries on exports and environments, into results/interop (needs the network).
 	@$(BIN)/python -m tests.interop $(ARGS)
 
 lint: $(STAMP) ## Ruff: rules and layout.

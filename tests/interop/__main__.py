@@ -1,10 +1,10 @@
-"""python -m tests.interop [libraries=[robomimic,lerobot,minari]] [record=DIR]
+"""python -m tests.interop [libraries=[robomimic,lerobot,...]] [record=DIR]
 
-Opens exports with the libraries that they are for. Builds a virtual environment for each below build/interop (once;
-needs the network), collects a small data set, exports it, and lets a script that runs in the library's environment
-iterate over every episode, compare it with the store to the bit, and train a few steps where the library trains.
-Several minutes the first time, then about one. Writes a record for each library; exits with 1 where one could not read
-what was written.
+Other projects' libraries on what smidgen writes, and on its environments. Builds a virtual environment for each library
+below build/interop (once; needs the network) and lets a script run there. The first ones iterate over every episode of
+an export, compare it with the store to the bit, and train a few steps where the library trains; the others run the
+environments (LeRobot's evaluation, stable-baselines3). Several minutes the first time, then about two. Writes a record
+for each; exits with 1 where something differed. A library that cannot be installed is skipped, with the reason.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from smidgen.data_collection.collect import collect
 from smidgen.data_collection.config import CollectConfig
@@ -25,92 +25,102 @@ from smidgen.data_collection.formats.exchange import export_store, import_set
 from smidgen.data_collection.store import EpisodeStore
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.errors import UserError, unknown_name
-from smidgen.runtime.files import sha256_bytes, write_json_atomic
+from smidgen.runtime.files import write_json_atomic
 from smidgen.runtime.settings import PathText
+from tests.interop.environments import PINNED_ROBOMIMIC, environment, newest_on_the_index
 
 FOLDER = Path(__file__).parent
-# PyTorch's version, and whose build it is, is that of smidgen's own environment.
-TORCH = (FOLDER.parent.parent / "install" / "torch.txt").read_text().strip()
-PIP_CALLS: dict[str, tuple[tuple[str, ...], ...]] = {
-    # Without dependencies: egl_probe compiles, and torchvision asks for a PyTorch of its own.
-    "robomimic": (
-        (TORCH, "numpy<2", "h5py", "psutil", "tqdm", "termcolor", "tensorboard", "tensorboardX", "imageio", "six"),
-        ("matplotlib", "pillow", "imageio-ffmpeg"),
-        ("--no-deps", "robomimic", "torchvision==0.28.0"),
-    ),
-    "lerobot": (
-        (TORCH, "numpy<2.3", "datasets==4.1.1", "huggingface-hub==0.35.3", "draccus", "av", "accelerate", "pyserial"),
-        ("einops", "jsonlines", "deepdiff", "gymnasium", "termcolor", "imageio", "diffusers", "pandas", "pyarrow"),
-        ("--no-deps", "lerobot==0.4.4", "torchvision==0.28.0"),
-    ),
-    "minari": (("minari[hdf5]==0.5.4", "pillow"),),
-}
 NUM_TRAINING_STEPS = 3
+ROBOMIMIC, NEWEST = "robomimic", "robomimic_newest"
 USAGE = "python -m tests.interop [key=value ...]"
-SUMMARY = "Opens exports of a small data set with robomimic, LeRobot and Minari, and records what they read."
+SUMMARY = "Lets other projects' libraries read exports and run environments, and records what came of it."
+
+
+class Check(NamedTuple):
+    """A script and the environment that it runs in; `export` is the format that it is handed, if any."""
+
+    script: str
+    environment: str
+    export: str = ""
+
+
+CHECKS = {
+    ROBOMIMIC: Check("open_robomimic.py", ROBOMIMIC, ROBOMIMIC),
+    NEWEST: Check("open_robomimic.py", NEWEST, ROBOMIMIC),
+    "lerobot": Check("open_lerobot.py", "lerobot", "lerobot"),
+    "minari": Check("open_minari.py", "minari", "minari"),
+    "lerobot_eval": Check("run_lerobot_eval.py", "lerobot"),
+    "stable_baselines3": Check("run_stable_baselines3.py", "stable_baselines3"),
+}
 
 
 @dataclass(frozen=True)
 class InteropConfig:
     """Which libraries, and where the records go."""
 
-    libraries: tuple[str, ...] = field(default=tuple(PIP_CALLS), metadata={"help": "only these"})
+    libraries: tuple[str, ...] = field(default=tuple(CHECKS), metadata={"help": "only these"})
     record: PathText = field(default="results/interop", metadata={"help": "folder of the records"})
     environments: PathText = field(default="build/interop", metadata={"help": "folder of the virtual environments"})
     episodes: int = field(default=4, metadata={"help": "attempts at Lift to collect"})
+    newest_robomimic: PathText = field(
+        default=ROBOMIMIC, metadata={"help": "what pip is asked for, e.g. git+https://HOST/robomimic"}
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "libraries", tuple(self.libraries))
         for name in self.libraries:
-            if name not in PIP_CALLS:
-                raise unknown_name("library", name, PIP_CALLS)
+            if name not in CHECKS:
+                raise unknown_name("library", name, CHECKS)
 
 
-def environment(name: str, folder: Path) -> Path:
-    """The interpreter of a library's environment, made if it is not there or was made of other requirements.
+def interpreter(name: str, config: InteropConfig) -> Path:
+    """The interpreter that a check runs in.
 
     Raises:
-        UserError: If pip cannot install what the library needs.
+        UserError: If pip cannot install what it needs; the message says what is missing.
     """
-    python, stamp = folder / name / "bin" / "python", folder / name / "requirements.sha256"
-    wanted = sha256_bytes(json.dumps(PIP_CALLS[name]).encode())
-    if stamp.exists() and stamp.read_text() == wanted:
-        return python
-    print(f"{name}: building {folder / name}", flush=True)
-    subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder / name)], check=True)
-    for arguments in PIP_CALLS[name]:
-        command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise UserError(f"pip could not install {' '.join(arguments)}: {done.stderr.strip()[-300:]}")
-    stamp.write_text(wanted)
-    return python
+    folder = Path(config.environments).absolute()
+    if name != NEWEST:
+        return environment(CHECKS[name].environment, folder)
+    if config.newest_robomimic == ROBOMIMIC:
+        newest = newest_on_the_index(ROBOMIMIC)
+        if newest == PINNED_ROBOMIMIC.rpartition("=")[2]:
+            raise UserError(
+                f"the newest robomimic that pip finds by name is {newest}, which is the check {ROBOMIMIC!r}; "
+                "later versions are not on the index: newest_robomimic=git+https://... names one"
+            )
+    return environment(NEWEST, folder, config.newest_robomimic)
 
 
-def try_library(name: str, python: Path, store: EpisodeStore, scratch: Path) -> dict[str, Any]:
-    """Exports a store, lets the library read it, and imports it again.
+def run_check(name: str, python: Path, store: EpisodeStore, scratch: Path) -> dict[str, Any]:
+    """Exports a store if the check reads an export, lets its script run, and imports the export again.
 
     Returns:
         The record.
     """
-    out = scratch / name
-    export_store(store, ExportConfig(format=name, out=str(out), minari_python=str(python)))
-    command = [str(python), str(FOLDER / f"open_{name}.py"), str(out), str(store.directory), str(NUM_TRAINING_STEPS)]
+    check, out = CHECKS[name], scratch / name
+    arguments = [str(store.directory), str(out)]
+    if check.export:
+        export_store(store, ExportConfig(format=check.export, out=str(out), minari_python=str(python)))
+        arguments = [str(out), str(store.directory), str(NUM_TRAINING_STEPS)]
     quiet = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(scratch / "cache"), "OMP_NUM_THREADS": "1"}
+    command = [str(python), str(FOLDER / check.script), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=quiet, cwd=scratch)
     lines = done.stdout.strip().splitlines()
     if done.returncode or not lines:
-        record = {"library": name, "opened": False, "error": done.stderr.strip().rpartition("\n")[2][:300]}
-    else:
-        record = {"opened": True, **json.loads(lines[-1])}
-    import_set(out, ImportConfig(out=str(scratch / f"{name}-back")))
-    back = EpisodeStore.open(scratch / f"{name}-back")
-    return {**record, "data_set_sha256": store.sha256, "comes_back_to_the_byte": back.sha256 == store.sha256}
+        return {"library": name, "opened": False, "error": done.stderr.strip().rpartition("\n")[2][:300]}
+    record = {"opened": True, **json.loads(lines[-1]), "data_set_sha256": store.sha256}
+    if check.export:
+        import_set(out, ImportConfig(out=str(scratch / f"{name}-back")))
+        back = EpisodeStore.open(scratch / f"{name}-back")
+        record["comes_back_to_the_byte"] = back.sha256 == store.sha256
+    return record
 
 
 def is_good(record: dict[str, Any]) -> bool:
     """Whether a library read everything as it was written."""
-    return bool(record["opened"]) and record["num_differences"] == 0 and record["comes_back_to_the_byte"]
+    came_back = record.get("comes_back_to_the_byte", True)
+    return bool(record["opened"]) and record["num_differences"] == 0 and came_back
 
 
 def _body(arguments: list[str]) -> None:
@@ -118,17 +128,24 @@ def _body(arguments: list[str]) -> None:
         print(command_help(USAGE, SUMMARY, InteropConfig))
         return
     config = compose_config(InteropConfig, arguments)
-    failed = []
+    failed, skipped = [], []
     with tempfile.TemporaryDirectory() as scratch:
         store = collect(CollectConfig(task="lift", out=f"{scratch}/lift", episodes=config.episodes, workers=0)).store
         for name in config.libraries:
-            python = environment(name, Path(config.environments).absolute())
-            record = try_library(name, python, store, Path(scratch))
+            try:
+                python = interpreter(name, config)
+            except UserError as error:
+                skipped.append(f"{name}: {error}")
+                print(f"{name}: skipped: {error}", flush=True)
+                continue
+            record = run_check(name, python, store, Path(scratch))
             write_json_atomic(Path(config.record, f"{name}.json"), record)
             print(_line(record), flush=True)
             failed += [] if is_good(record) else [name]
     if failed:
         raise RuntimeError(f"could not read what was written: {', '.join(failed)}; see {config.record}")
+    if len(skipped) == len(config.libraries):
+        raise UserError(f"nothing was tried; {skipped[0]}")
 
 
 def _line(record: dict[str, Any]) -> str:

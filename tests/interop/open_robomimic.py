@@ -1,7 +1,8 @@
 """python open_robomimic.py EXPORT STORE NUM_STEPS: every step through SequenceDataset, then steps of its BC."""
 
+import json
 import sys
-from importlib.metadata import version
+from importlib.metadata import distribution, version
 
 import numpy as np
 import torch
@@ -85,6 +86,12 @@ def train(path, dataset, source, num_steps):
     return losses
 
 
+def installed_from():
+    """The commit that pip installed it from, if it was not a release on the index."""
+    origin = json.loads(distribution("robomimic").read_text("direct_url.json") or "{}")
+    return {"commit": origin["vcs_info"]["commit_id"]} if "vcs_info" in origin else {}
+
+
 def main(export, store, num_steps):
     source, found = SourceSet(store), Comparison()
     torch.manual_seed(0)
@@ -95,7 +102,7 @@ def main(export, store, num_steps):
     views = [f"{source.camera}{suffix}" for suffix in ("", "_moved", "_hidden")]
     compare_pairs(open_dataset(f"{export}/pairs.hdf5", views), source, found)
     versions = {name: version(name) for name in ("robomimic", "torch", "numpy")}
-    found.print_record({"library": "robomimic", "versions": versions}, losses=losses)
+    found.print_record({"library": "robomimic", "versions": versions, **installed_from()}, losses=losses)
 
 
 main(*sys.argv[1:])
