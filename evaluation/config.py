@@ -16,7 +16,9 @@ from smidgen.runtime.workers import EPISODE_LIMIT_S
 class EvalConfig:
     """What to evaluate; ``workers``, ``keep_going``, ``episode_limit_s`` and ``out`` leave no trace in the record."""
 
-    policy: PathText = field(metadata={"help": "expert, random, noop, mean_action, ..., checkpoint or module:Class"})
+    policy: PathText = field(
+        metadata={"help": "expert, ..., checkpoint, module:Class, process:COMMAND, remote:HOST:PORT"}
+    )
     out: PathText = field(metadata={"help": "directory of the records; their videos go to OUT/videos"})
     task: str = field(default="", metadata={"help": "task, all or module:Class; empty: the checkpoint's, demos', lift"})
     episodes: int = field(default=200, metadata={"help": "episodes, one per test seed; a full entry has 200"})

@@ -22,6 +22,10 @@ class BenchConfig:
     scratch: PathText = field(
         default="outputs/bench", metadata={"help": "directory of data sets and checkpoints, reused"}
     )
+    robomimic: PathText = field(
+        default="build/interop/robomimic/bin/python",
+        metadata={"help": "Python with robomimic; make interop builds this one"},
+    )
     repeats: int = field(default=5, metadata={"help": "rounds of each measurement; the median is reported"})
     least_s: float = field(default=0.3, metadata={"help": "minimum seconds per measurement; short work is repeated"})
     threads: int = field(default=2, metadata={"help": "PyTorch threads of a training step"})

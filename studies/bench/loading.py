@@ -1,12 +1,18 @@
-"""Benchmark of the data path: random training windows per second from disk, against robomimic's way of reading HDF5."""
+"""Benchmark of the data path: random training windows per second from disk, against robomimic's SequenceDataset.
+
+It reads in its own Python, which ``make interop`` builds; without that, our own loop over HDF5 stands in for it.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shlex
 import statistics
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -14,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from smidgen.data_collection.store import EpisodeStore
 from smidgen.policies.learned_policy import one_thread
+from smidgen.runtime.errors import UserError
 from smidgen.training.windows import EpochSampler, Windows
 from studies.bench.config import BenchConfig
 from studies.bench.network import with_threads
@@ -22,7 +29,9 @@ from studies.bench.record import Measurement, make_measurement
 from studies.bench.simulation import demonstrations
 from studies.bench.timing import alternate, seconds_of
 
-PEER = "HDF5 as robomimic's SequenceDataset reads it"
+STAND_IN = "HDF5 as robomimic's SequenceDataset reads it"
+MISSING = 'robomimic is not in {python}; make interop ARGS="libraries=[robomimic]" builds it'
+SCRIPT = Path(__file__).with_name("sequence_dataset.py")
 Reader = Callable[[], object]
 
 
@@ -38,18 +47,66 @@ def windows(config: BenchConfig) -> list[Measurement]:
 def _reading_rows(config: BenchConfig, store: EpisodeStore) -> list[Measurement]:
     openers: dict[str, Callable[[], Reader]] = {OURS: lambda: _our_reader(config, store)}
     paths = {OURS: sorted(store.directory.rglob("*.np[yz]"))}
-    if has_peer("h5py"):
-        hdf5 = write_hdf5(store, store.directory.with_suffix(".hdf5"))
-        openers["peer"] = lambda: _peer_reader(config, hdf5)
-        paths["peer"] = [hdf5]
-    rows = []
-    for cache in ("warm", "cold"):
-        seconds = _seconds_per_batch(config, openers, paths, is_cold=cache == "cold")
-        ours, theirs = (config.batch_size / seconds[name] if name in seconds else None for name in (OURS, "peer"))
-        name, note = f"windows: random training windows, {cache} page cache", "" if theirs else absent("h5py")
-        goals = ("ratio >= 5", "ratio >= 10")
-        rows.append(make_measurement(name, "/s", ours, theirs, peer=PEER, more_is_better=True, goals=goals, note=note))
-    return rows
+    peer, note = STAND_IN, absent("h5py")
+    with contextlib.ExitStack() as stack:
+        if has_peer("h5py"):
+            hdf5 = write_hdf5(store, store.directory.with_suffix(".hdf5"))
+            paths["peer"], openers["peer"] = [hdf5], lambda: _stand_in_reader(config, hdf5)
+            note = MISSING.format(python=config.robomimic)
+            if Path(config.robomimic).exists():
+                robomimic = stack.enter_context(SequenceDatasetProcess(config, hdf5, store.manifest["cameras"]))
+                openers["peer"], peer, note = robomimic.open, f"robomimic {robomimic.version}'s SequenceDataset", ""
+        seconds = {cache: _seconds_per_batch(config, openers, paths, cache == "cold") for cache in ("warm", "cold")}
+    return [_reading_row(config, cache, found, peer, note) for cache, found in seconds.items()]
+
+
+def _reading_row(config: BenchConfig, cache: str, seconds: dict[str, float], peer: str, note: str) -> Measurement:
+    ours, theirs = (config.batch_size / seconds[name] if name in seconds else None for name in (OURS, "peer"))
+    name, goals = f"windows: random training windows, {cache} page cache", ("ratio >= 5", "ratio >= 10")
+    return make_measurement(name, "/s", ours, theirs, peer=peer, more_is_better=True, goals=goals, note=note)
+
+
+class SequenceDatasetProcess:
+    """robomimic's SequenceDataset in its own Python, which reads a batch whenever it is told to.
+
+    Args:
+        config: Names the Python.
+        path: The HDF5 file.
+        cameras: The cameras in it.
+    """
+
+    def __init__(self, config: BenchConfig, path: Path, cameras: list[str]) -> None:
+        numbers = [str(number) for number in (NUM_FRAMES, HORIZON, config.batch_size)]
+        command = [config.robomimic, str(SCRIPT), str(path), *numbers, *[f"{camera}_image" for camera in cameras]]
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True)
+        self._command = shlex.join(command)
+        self.version = self._answer()
+
+    def _answer(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline().strip()
+        if not line:
+            self._process.communicate()
+            raise UserError(f"robomimic's process ended; it says why here: echo open | {self._command}")
+        return line
+
+    def _ask(self, what: str) -> None:
+        assert self._process.stdin is not None
+        print(what, file=self._process.stdin, flush=True)
+        self._answer()
+
+    def open(self) -> Reader:
+        """Opens the file anew; the reader fetches one batch a call."""
+        self._ask("open")
+        return lambda: self._ask("next")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.returncode is None:
+            self._process.communicate()
 
 
 def _seconds_per_batch(
@@ -145,7 +202,7 @@ class SequenceFile(Dataset[dict[str, np.ndarray]]):
         return np.pad(inside, padding, mode="edge")
 
 
-def _peer_reader(config: BenchConfig, path: Path) -> Reader:
+def _stand_in_reader(config: BenchConfig, path: Path) -> Reader:
     data = SequenceFile(path, NUM_FRAMES, HORIZON)
     generator = torch.Generator().manual_seed(0)
     sampler = RandomSampler(data, replacement=True, num_samples=1 << 30, generator=generator)

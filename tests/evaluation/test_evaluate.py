@@ -388,6 +388,7 @@ def test_help_fits_a_screen(capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) <= 24
     assert max(map(len, lines)) <= 100
+    assert any("process:COMMAND, remote:HOST:PORT" in line for line in lines)
 
 
 def test_summary_says_what_was_not_measured(tmp_path: Path) -> None:

@@ -87,9 +87,11 @@ def train(path, dataset, source, num_steps):
 
 
 def installed_from():
-    """The commit that pip installed it from, if it was not a release on the index."""
+    """What pip installed it from, if that was not a release on the index."""
     origin = json.loads(distribution("robomimic").read_text("direct_url.json") or "{}")
-    return {"commit": origin["vcs_info"]["commit_id"]} if "vcs_info" in origin else {}
+    if "vcs_info" in origin:
+        return {"installed_from": f"commit {origin['vcs_info']['commit_id']}"}
+    return {"installed_from": "a copy of its repository"} if origin else {}
 
 
 def main(export, store, num_steps):

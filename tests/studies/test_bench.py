@@ -229,6 +229,30 @@ def test_windows_are_counted_with_and_without_the_peer(collected: BenchConfig, m
     assert waiting.unit == "%"
 
 
+# Answers as robomimic's process does, without robomimic.
+FAKE_ROBOMIMIC = """#!/bin/sh
+echo 0.0.1
+while read line; do echo done; done
+"""
+
+
+@pytest.mark.simulator
+def test_windows_are_read_by_robomimic_where_it_is(collected: BenchConfig, tmp_path: Path) -> None:
+    require_peer("h5py")
+    python = tmp_path / "python"
+    absent = dataclasses.replace(collected, robomimic=str(python))
+    rows = loading._reading_rows(absent, EpisodeStore.open(simulation.demonstrations(absent)))
+    assert {row.peer for row in rows} == {loading.STAND_IN}
+    assert all(f"robomimic is not in {python}" in row.note and row.theirs for row in rows)
+    python.write_text(FAKE_ROBOMIMIC)
+    python.chmod(0o755)
+    rows = loading._reading_rows(absent, EpisodeStore.open(simulation.demonstrations(absent)))
+    assert {(row.peer, row.note) for row in rows} == {("robomimic 0.0.1's SequenceDataset", "")}
+    python.write_text("#!/bin/sh\nexit 1\n")
+    with pytest.raises(UserError, match="robomimic's process ended"):
+        loading._reading_rows(absent, EpisodeStore.open(simulation.demonstrations(absent)))
+
+
 @pytest.mark.simulator
 @pytest.mark.slow
 def test_simulation_benchmarks_give_rows(tmp_path: Path) -> None:
