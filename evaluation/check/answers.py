@@ -209,10 +209,11 @@ def _ask_by_replay(
     """As :func:`_ask_chunks`, in chunks of one step."""
     noticed = [probe for probe in probes if probe.name != REPEATED and not is_blind_to(probe, calls.observes)]
     answers_VSA = _replay(calls, noticed, moment, moment.own.seed)
-    # Alone, and under another seed: both may change the answer.
-    alone_1SA = _replay(calls, probes[:1], moment, moment.own.seed + _SEEDS_APART)
     found = {probe.key: answers_SA[steps_K, None] for probe, answers_SA in zip(noticed, answers_VSA, strict=True)}
-    found |= {probe.key: alone_1SA[0][steps_K, None] for probe in probes if probe.name == REPEATED}
+    for probe in probes:
+        if probe.name == REPEATED:
+            # Alone, and under another seed: both may change the answer.
+            found[probe.key] = _replay(calls, [probe], moment, moment.own.seed + _SEEDS_APART)[0][steps_K, None]
     earlier_KA = answers_VSA[0][np.maximum(steps_K - 1, 0)]
     return found, np.where(steps_K[:, None] > 0, earlier_KA, np.nan)
 

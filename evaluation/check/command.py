@@ -1,4 +1,4 @@
-"""smidgen-check data=PATH policy=SPEC [key=value ...]
+"""smidgen-check data=PATH policy=SPEC [key=value ...] | compare A B | rank data=PATH POLICY ...
 
 Small CPU variant: the command itself. Run time: a minute beyond the policy's own, without a simulator. Result: whether
 the policy uses its cameras, in words, and OUT/check.html, check.md and check.json. Exit code 0: it sees; 3: it is
@@ -11,46 +11,30 @@ import sys
 from pathlib import Path
 
 from smidgen.evaluation.check import words
-from smidgen.evaluation.check.answers import ask
+from smidgen.evaluation.check.checking import check
+from smidgen.evaluation.check.compare import compare_command
 from smidgen.evaluation.check.config import CheckConfig
 from smidgen.evaluation.check.decision import EXIT_CODES
 from smidgen.evaluation.check.page import write_report
-from smidgen.evaluation.check.pictures import Example, make_example
-from smidgen.evaluation.check.predictions import read_predictions
-from smidgen.evaluation.check.probes import probes
-from smidgen.evaluation.check.report import Report, make_report
-from smidgen.evaluation.check.subject import open_subject
+from smidgen.evaluation.check.rank import rank_command
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.places import require_outside
 
+VERBS = {"compare": compare_command, "rank": rank_command}
 USAGE = "smidgen-check data=PATH policy=SPEC [key=value ...]"
 SUMMARY = """
 Does a policy use its cameras, and which? Asks it about recorded episodes,
 with frames and states of other episodes, frozen, grey, late or shifted ones.
 Needs no simulator. Data: our episodes, robomimic, LeRobot v3.0, Minari.
 Exit code 0: it sees. 3: it is blind. 4: cannot tell, or only in part.
+See also: smidgen-check compare --help, smidgen-check rank --help.
 """
 
 
-def check(config: CheckConfig) -> tuple[Report, Example]:
-    """Checks a policy, or a table of its predictions.
-
-    Returns:
-        What was found, and an episode to show.
-
-    Raises:
-        UserError: If data and policy cannot be opened or do not fit each other, or the policy fails.
-    """
-    subject = open_subject(config)
-    if subject.calls is None:
-        answers = read_predictions(Path(str(config.predictions)), subject.reader)
-    else:
-        answers = ask(subject.calls, subject.reader, probes(subject.cameras), config.episodes, config.windows)
-    report = make_report(subject, answers)
-    return report, make_example(subject, answers, list(report.accuracy.error))
-
-
 def _body(arguments: list[str], codes: list[int]) -> None:
+    if arguments[:1] and arguments[0] in VERBS:
+        VERBS[arguments[0]](arguments[1:])
+        return
     if wants_help(arguments):
         print(command_help(USAGE, SUMMARY, CheckConfig))
         return

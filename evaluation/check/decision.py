@@ -2,8 +2,8 @@
 
 The higher of two slopes decides, as in docs/collapse.md, by the same thresholds: the cue slope, where a set has
 counterfactual pairs, and the slope on another episode's frames where the arm leaves open what comes next. A mixture
-a * demonstrator + (1 - a) * mean has slope a in both, and no policy gets a high slope in either without looking. The
-numbers below are frozen: to change one, change ``CHECK_VERSION``.
+a * demonstrator + (1 - a) * mean has slope a in both, and no policy gets a high slope in either without looking. All
+numbers are in ``thresholds``.
 """
 
 from __future__ import annotations
@@ -14,14 +14,10 @@ from dataclasses import dataclass
 from smidgen.evaluation.check.measures import Following, Response
 from smidgen.evaluation.check.probes import CAMERA_SWAPPED, FRAMES_SWAPPED
 from smidgen.evaluation.check.rows import UNDEFINED, Measured
+from smidgen.evaluation.check.thresholds import CAMERA_FROM, SAME_BELOW
 from smidgen.evaluation.collapse.labels import BLIND, PARTLY_BLIND, SEES, UNDECIDED, label_of
 from smidgen.evaluation.collapse.verdict import MIN_EPISODES, PRECISE_WITHIN
 
-CHECK_VERSION = 1
-# Share of the differences between demonstrations below which an answer to other frames counts as the same.
-SAME_BELOW = 0.02
-# Share of what all cameras do together from which one counts as used.
-CAMERA_FROM = 0.1
 EXIT_CODES = {SEES: 0, PARTLY_BLIND: 4, BLIND: 3, UNDECIDED: 4}
 # What a decision rests on.
 CUE, FRAMES, SAME_ANSWER, NO_FRAMES = "cue_slope", "frames_slope", "same_answer", "observes_no_frames"

@@ -29,13 +29,10 @@ from smidgen.evaluation.check.probes import (
     STATE_SWAPPED,
 )
 from smidgen.evaluation.check.rows import UNDEFINED, Chunks, Measured, Moves, Rows
+from smidgen.evaluation.check.thresholds import NUM_TIME_PARTS, OPEN_FROM
 
-# Parts of an episode after its first step.
-_NUM_TIME_PARTS = 6
 # Rows for each principal component of the history that is fitted, at least.
 _ROWS_PER_FIT = 5
-# Share of what comes next that the arm's history must leave open in a part of the episode, for it to count.
-OPEN_FROM = 0.5
 
 
 @dataclass(frozen=True)
@@ -47,6 +44,8 @@ class Accuracy:
         r2: R^2 of each coordinate.
         error_by_chunk_step: Root mean square error at each step of a chunk, in deviations of the target.
         skill: Skill against what can be said without looking, by the reference's name.
+        skill_open: Skill of the chunk's last step against the mean of each step, where the arm's history leaves open
+            what comes next.
         skill_by_coordinate: The same for each coordinate.
         skill_by_chunk_step: The same for each step of a chunk.
     """
@@ -55,6 +54,7 @@ class Accuracy:
     r2: dict[str, float]
     error_by_chunk_step: tuple[float, ...]
     skill: dict[str, Measured]
+    skill_open: Measured
     skill_by_coordinate: dict[str, dict[str, float]]
     skill_by_chunk_step: dict[str, tuple[float, ...]]
 
@@ -116,13 +116,15 @@ def accuracy(rows: Rows, chunks: Chunks) -> Accuracy:
     """Error and skill."""
     error_NHP = np.square(chunks.answer_NHP - chunks.target_NHP)
     references = {name: np.square(each - chunks.target_NHP) for name, each in chunks.references.items()}
+    is_open_NP = left_open(rows) != 0
     rmse_P = np.sqrt(error_NHP[:, 0].mean(axis=0)) * rows.deviation_P
     r2_P = collapse.r2_per_coordinate(chunks.answer_NHP[:, 0], chunks.target_NHP[:, 0])
     return Accuracy(
         error=dict(zip(rows.names, rmse_P.tolist(), strict=True)),
         r2=dict(zip(rows.names, r2_P.tolist(), strict=True)),
         error_by_chunk_step=tuple(np.sqrt(error_NHP.mean(axis=(0, 2))).tolist()),
-        skill={name: _skill(rows, error_NHP, each) for name, each in references.items()},
+        skill={name: _skill(rows, error_NHP[:, 0], each[:, 0]) for name, each in references.items()},
+        skill_open=_skill(rows, error_NHP[:, -1] * is_open_NP, references["time_mean"][:, -1] * is_open_NP),
         skill_by_coordinate={
             name: dict(zip(rows.names, _plain_skill(error_NHP[:, 0], each[:, 0]), strict=True))
             for name, each in references.items()
@@ -133,10 +135,8 @@ def accuracy(rows: Rows, chunks: Chunks) -> Accuracy:
     )
 
 
-def _skill(rows: Rows, error_NHP: Array, reference_NHP: Array) -> Measured:
-    """Skill of what would be done now."""
-    ratio = rows.ratio(error_NHP[:, 0].sum(axis=1), reference_NHP[:, 0].sum(axis=1))
-    return ratio.mapped(lambda share: 1 - share)
+def _skill(rows: Rows, error_NP: Array, reference_NP: Array) -> Measured:
+    return rows.ratio(error_NP.sum(axis=1), reference_NP.sum(axis=1)).mapped(lambda share: 1 - share)
 
 
 def _plain_skill(error: Array, reference: Array) -> list[float]:
@@ -208,7 +208,7 @@ def left_open(rows: Rows) -> Array:
     """How far what comes next differs beyond the arm's history, (N, P); 0 where the history tells more than half."""
     open_NP = np.zeros_like(rows.last.change_NP)
     later_N = np.flatnonzero(rows.steps_N > 0)
-    parts = collapse.in_time_bins(rows.steps_N[later_N], _NUM_TIME_PARTS) if len(later_N) else []
+    parts = collapse.in_time_bins(rows.steps_N[later_N], NUM_TIME_PARTS) if len(later_N) else []
     moments = [np.flatnonzero(rows.steps_N == 0), *(later_N[inside.numpy()] for _, _, inside in parts)]
     for moment_R in moments:
         paired_R = moment_R[rows.is_pair_N[moment_R]]

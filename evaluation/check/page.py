@@ -1,4 +1,4 @@
-"""The report's files: a self-contained HTML page with the leaderboard's look (no script, no network), Markdown, JSON."""
+"""The report's files: an HTML page with the leaderboard's look, without script or network, Markdown and JSON."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from smidgen.evaluation.check import words
-from smidgen.evaluation.check.decision import CHECK_VERSION
 from smidgen.evaluation.check.pictures import Example
 from smidgen.evaluation.check.report import Report, probe_rows, report_json, report_markdown, slope_rows
 from smidgen.evaluation.check.rows import Measured
+from smidgen.evaluation.check.thresholds import CHECK_VERSION
 from smidgen.evaluation.collapse.labels import BLIND, BLIND_TO, PARTLY_BLIND, SEES, SEES_FROM
 from smidgen.runtime.charts import Axis
 from smidgen.runtime.files import write_atomic, write_json_atomic
@@ -57,6 +57,7 @@ def render_page(report: Report, example: Example) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["sentence"] = words.sentence_case
     # The headline stands above, in large letters.
     said = words.first_screen(report)
     said[0] = said[0].removeprefix(f"{words.headline(report)}. ")
@@ -72,6 +73,7 @@ def render_page(report: Report, example: Example) -> str:
         probe_rows=probe_rows(report),
         slope_rows=slope_rows(report),
         references=words.REFERENCES,
+        uses=words.USES,
         title=words.probe_title,
         number=words.number,
         figure=words.figure,

@@ -10,7 +10,7 @@ from typing import Any
 from smidgen.evaluation import collapse
 from smidgen.evaluation.check import words
 from smidgen.evaluation.check.answers import EpisodeAnswers
-from smidgen.evaluation.check.decision import CHECK_VERSION, Decision, decide
+from smidgen.evaluation.check.decision import Decision, decide
 from smidgen.evaluation.check.measures import (
     Accuracy,
     Following,
@@ -23,6 +23,7 @@ from smidgen.evaluation.check.measures import (
 )
 from smidgen.evaluation.check.rows import Measured, make_chunks, make_rows
 from smidgen.evaluation.check.subject import Subject
+from smidgen.evaluation.check.thresholds import CHECK_VERSION
 from smidgen.evaluation.check.words import figure, number, percent
 from smidgen.runtime.markdown import escape_markdown, left, markdown_table, right
 

@@ -15,7 +15,6 @@ from smidgen.evaluation.check.decision import (
     NO_FRAMES,
     ONLY_PREDICTIONS,
     SAME_ANSWER,
-    SAME_BELOW,
     UNCLEAR,
     USED,
     WIDE,
@@ -35,6 +34,7 @@ from smidgen.evaluation.check.probes import (
     STATE_SWAPPED,
 )
 from smidgen.evaluation.check.rows import Measured
+from smidgen.evaluation.check.thresholds import SAME_BELOW
 from smidgen.evaluation.collapse import labels
 from smidgen.evaluation.collapse.labels import BLIND, BLIND_TO, PARTLY_BLIND, SEES, SEES_FROM, UNDECIDED
 from smidgen.evaluation.collapse.verdict import MIN_EPISODES
@@ -49,6 +49,7 @@ REFERENCES = {
     "time_mean": "their mean at each step",
     "persistence": "staying where the arm is",
 }
+USES = {USED: "moves its answers", IGNORED: "is ignored", UNCLEAR: "is not clear"}
 _TITLES = {
     AS_RECORDED: "as recorded",
     REPEATED: "as recorded, once more",
@@ -60,7 +61,7 @@ _TITLES = {
     SHIFTED: "frames shifted by one pixel",
     JITTERED: "frames off by one grey level",
     CAMERA_SWAPPED: "another episode's frames from {camera}",
-    CAMERA_BLANKED: "{camera} grey",
+    CAMERA_BLANKED: "grey frames from {camera}",
 }
 _HEADLINES = {
     SEES: "{name} uses its {cameras} to decide what to do",
@@ -134,9 +135,9 @@ def _which(report: Report) -> str:
     uses = report.decision.cameras
     named = {use: [camera for camera, each in uses.items() if each == use] for use in (USED, IGNORED, UNCLEAR)}
     texts = {
-        USED: "Cameras that its answers depend on: {}.",
+        USED: "Cameras that move its answers: {}.",
         IGNORED: "Ignored: {}.",
-        UNCLEAR: "Not clear of: {}.",
+        UNCLEAR: "Not clear whether they move its answers: {}.",
     }
     found = [texts[use].format(", ".join(cameras)) for use, cameras in named.items() if cameras]
     if not uses and len(report.cameras) == 1 and report.decision.reason not in (NO_FRAMES, ONLY_PREDICTIONS):
@@ -170,6 +171,11 @@ def probe_title(key: str) -> str:
     """What is shown, in a few words."""
     name, _, camera = key.partition(":")
     return _TITLES[name].format(camera=camera)
+
+
+def sentence_case(text: str) -> str:
+    """Text with a capital first letter, and names as they are."""
+    return text[:1].upper() + text[1:]
 
 
 def probe_meaning(key: str, report: Report) -> str:
@@ -320,10 +326,9 @@ def remarks(report: Report) -> list[str]:
     else:
         found.append("Copying cannot be told here: what is done hardly changes from one step to the next.")
     if math.isfinite(latching.value):
+        often = f"{latching.value:.0%} more" if latching.value > 0 else "no more"
         verdict = "it latches" if latching.value >= _HABIT_FROM else "it does not latch"
-        found.append(
-            f"Its answer stays where it was {latching.value:z.0%} more often than the demonstrator's; {verdict}."
-        )
+        found.append(f"Its answer stays where it was {often} often than the demonstrator's; {verdict}.")
     cue = report.following.cue
     if report.decision.reason == FRAMES and cue.is_known and cue.value < SEES_FROM <= report.decision.slope.value:
         found.append(

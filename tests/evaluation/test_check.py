@@ -91,7 +91,7 @@ def test_the_pages_say_what_each_probe_means(data, tmp_path):
     page = (tmp_path / "out" / "check.md").read_text()
     assert page.startswith("# draws uses its cameras to decide what to do\n")
     assert "It is not deterministic" in page
-    for title in ("another episode's frames", "grey frames", "frames shifted by one pixel", "wrist grey"):
+    for title in ("another episode's frames", "grey frames", "frames shifted by one pixel", "grey frames from wrist"):
         assert f"| {title} |" in page
 
 

@@ -15,7 +15,9 @@ import omegaconf  # noqa: F401  (its first import looks for optional libraries, 
 from smidgen.data_collection import data
 from smidgen.data_collection.config import CollectConfig
 from smidgen.data_collection.formats.config import ExportConfig, ImportConfig
+from smidgen.evaluation.check.compare import CompareConfig, compare_command
 from smidgen.evaluation.check.config import CheckConfig
+from smidgen.evaluation.check.rank import RankConfig
 from smidgen.evaluation.config import EvalConfig
 from smidgen.evaluation.saliency_videos import SaliencyConfig
 from smidgen.experiments.demo import DemoConfig
@@ -47,6 +49,8 @@ SCHEMAS: dict[str, type] = {
             command_line_schema(DEFAULT),
             EvalConfig,
             CheckConfig,
+            CompareConfig,
+            RankConfig,
             SaliencyConfig,
             LeaderboardConfig,
             ClaimsConfig,
@@ -158,6 +162,7 @@ COMMANDS: dict[str, tuple[Callable[[list[str]], None], tuple[str, ...]]] = {
         leaderboard,
         ("submit", "{folder}/" + RECORD, "--checkpoint", "{path}", "--out", "{folder}/x.zip"),
     ),
+    "compare": (compare_command, ("{path}", "{folder}/" + RECORD)),
     "data verify": (_data, ("verify", "{path}")),
     "suite status": (suite, ("status", "suite=tests.studies.small_round:SMALL_ROUND", "out={path}")),
     "suite name": (suite, ("status", "suite={path}")),

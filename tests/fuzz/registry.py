@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.fuzz.check_readers import CHECK_READERS
 from tests.fuzz.claim_readers import CLAIM_READERS
 from tests.fuzz.command_readers import COMMAND_READERS
 from tests.fuzz.data_readers import DATA_READERS
@@ -15,6 +16,7 @@ READERS: dict[str, Reader] = {
     **FORMAT_READERS,
     **POLICY_READERS,
     **RECORD_READERS,
+    **CHECK_READERS,
     **CLAIM_READERS,
     **COMMAND_READERS,
 }
