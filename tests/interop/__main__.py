@@ -3,8 +3,9 @@
 Other projects' libraries on what smidgen writes, and on its environments. Builds a virtual environment for each library
 below build/interop (once; needs the network) and lets a script run there. The first ones iterate over every episode of
 an export, compare it with the store to the bit, and train a few steps where the library trains; the others run the
-environments (LeRobot's evaluation, stable-baselines3). Several minutes the first time, then about two. Writes a record
-for each; exits with 1 where something differed. A library that cannot be installed is skipped, with the reason.
+environments (LeRobot's evaluation, stable-baselines3, vla-eval). Several minutes the first time, then about two.
+Writes a record for each; exits with 1 where something differed. A library that cannot be installed is skipped, with the
+reason.
 """
 
 from __future__ import annotations

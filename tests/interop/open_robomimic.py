@@ -3,6 +3,7 @@
 import json
 import sys
 from importlib.metadata import distribution, version
+from inspect import signature
 
 import numpy as np
 import torch
@@ -12,6 +13,10 @@ from robomimic.config import config_factory
 from robomimic.utils import file_utils, obs_utils
 from robomimic.utils.dataset import SequenceDataset
 from source_set import Comparison, SourceSet
+
+# From 0.4 on, robomimic reads and normalises actions by key.
+ACTIONS = {"action_keys": ["actions"], "action_config": {"actions": {"normalization": None}}}
+BY_KEY = "action_keys" in signature(SequenceDataset.__init__).parameters
 
 
 def open_dataset(path, cameras):
@@ -24,6 +29,7 @@ def open_dataset(path, cameras):
         load_next_obs=False,
         hdf5_cache_mode=None,
         seq_length=1,
+        **(ACTIONS if BY_KEY else {}),
     )
 
 
@@ -63,7 +69,7 @@ def train(path, dataset, source, num_steps):
     """Losses of a few steps of behaviour cloning, as robomimic trains it."""
     config = config_factory("bc")
     with config.values_unlocked():
-        config.train.data = path
+        config.train.data = [{"path": path}] if BY_KEY else path
         config.train.batch_size = 4
         config.observation.modalities.obs.rgb = [f"{source.camera}_image"]
         config.observation.modalities.obs.low_dim = ["eef_state"]
@@ -73,7 +79,8 @@ def train(path, dataset, source, num_steps):
     config.lock()
     obs_utils.initialize_obs_utils_with_config(config)
     shapes = file_utils.get_shape_metadata_from_dataset(
-        dataset_path=path, all_obs_keys=[f"{source.camera}_image", "eef_state"]
+        **({"dataset_config": {"path": path}, "action_keys": ["actions"]} if BY_KEY else {"dataset_path": path}),
+        all_obs_keys=[f"{source.camera}_image", "eef_state"],
     )
     model = algo_factory("bc", config, shapes["all_shapes"], shapes["ac_dim"], torch.device("cpu"))
     model.set_train()
