@@ -10,6 +10,7 @@ state, ``N H W`` cameras, rows, columns, ``V`` probes.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -115,7 +116,13 @@ def neighbours(episodes: Iterator[Episode]) -> Iterator[Moment]:
 
 
 def ask(
-    calls: PolicyCalls, reader: EpisodeReader, probes: Sequence[Probe], num_episodes: int, num_windows: int
+    calls: PolicyCalls,
+    reader: EpisodeReader,
+    probes: Sequence[Probe],
+    num_episodes: int,
+    num_windows: int,
+    *,
+    shows_progress: bool = True,
 ) -> list[EpisodeAnswers]:
     """Asks a policy about the episodes of a set.
 
@@ -125,6 +132,7 @@ def ask(
         probes: ``as_recorded`` first.
         num_episodes: How many episodes, at most.
         num_windows: How many steps, in all.
+        shows_progress: Whether to say how far it has come.
 
     Raises:
         UserCodeError: If the policy fails.
@@ -135,7 +143,8 @@ def ask(
         [len(actions) for actions in reader.actions()], num_windows * reader.num_episodes // len(places)
     )
     found = []
-    with progress(len(places), "asking the policy (episodes)") as advance, generators_kept():
+    shown = progress(len(places), "asking the policy (episodes)")
+    with shown if shows_progress else contextlib.nullcontext(_say_nothing) as advance, generators_kept():
         for moment in neighbours(reader.episodes(places)):
             try:
                 found.append(_episode_answers(calls, reader, probes, moment, steps))
@@ -145,6 +154,10 @@ def ask(
     if not found:
         raise UserError(f"{reader.path} has fewer than two successful episodes; frames are swapped between episodes")
     return found
+
+
+def _say_nothing(num_items: int, note: str) -> None:
+    pass
 
 
 def _episode_answers(

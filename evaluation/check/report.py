@@ -99,6 +99,11 @@ def report_json(report: Report) -> dict[str, Any]:
         "in_words": words.first_screen(report),
         "try_first": words.advice(report),
         **_plain(report),
+        "responses": {
+            key: {"shown": words.probe_title(key), **_plain(each), "meaning": meaning}
+            for key, each, meaning in probe_rows(report)
+        },
+        "remarks": words.remarks(report),
     }
 
 

@@ -173,6 +173,11 @@ def probe_title(key: str) -> str:
     return _TITLES[name].format(camera=camera)
 
 
+def probe_order(key: str) -> int:
+    """Where a probe stands among all; those of one camera after another's are equal."""
+    return list(_TITLES).index(key.partition(":")[0])
+
+
 def sentence_case(text: str) -> str:
     """Text with a capital first letter, and names as they are."""
     return text[:1].upper() + text[1:]

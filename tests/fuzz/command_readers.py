@@ -30,6 +30,7 @@ from smidgen.runtime.errors import UserError
 from smidgen.training.config import command_line_schema
 from studies.bench.config import BenchConfig
 from studies.calibration.record import CalibrationConfig
+from studies.check_calibration.record import CheckCalibrationConfig
 from studies.first_round.__main__ import ClaimsConfig, claims
 from studies.pages.mesh_pictures import MeshPicturesConfig
 from studies.pages.side_by_side import SideBySideConfig
@@ -56,7 +57,16 @@ SCHEMAS: dict[str, type] = {
             ClaimsConfig,
             SuiteConfig,
         ),
-        *(SuiteConfig, DemoConfig, BenchConfig, CalibrationConfig, TableConfig, SideBySideConfig, MeshPicturesConfig),
+        *(
+            SuiteConfig,
+            DemoConfig,
+            BenchConfig,
+            CalibrationConfig,
+            CheckCalibrationConfig,
+            TableConfig,
+            SideBySideConfig,
+            MeshPicturesConfig,
+        ),
         *(FramesConfig, LadderPreviewConfig, ExportConfig, ImportConfig),
     )
 }

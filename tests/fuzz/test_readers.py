@@ -181,6 +181,7 @@ MAINTAINERS = (
     "ReportConfig",
     "FaultsConfig",
     "PixelsConfig",
+    "CheckPageConfig",
     "PageConfig",
     "TaskPageConfig",
 )
