@@ -5,7 +5,9 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 # Read when PyTorch and the BLAS libraries load, so it stands before any import of them. One thread makes sums
 # reproducible and leaves the second core to the other test process.
@@ -53,6 +55,27 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         outcomes = ("passed", "skipped", "failed", "error")
         counts = {outcome: len(terminalreporter.stats.get(outcome, ())) for outcome in outcomes}
         write_record(counts, time.monotonic() - STARTED_S)
+
+
+@pytest.fixture(scope="session")
+def simulators() -> Iterator[Any]:
+    """See :mod:`tests.kept_simulators`; imported on use, as it imports the simulator."""
+    from tests.kept_simulators import KeptSimulators
+
+    kept = KeptSimulators()
+    yield kept
+    kept.close()
+
+
+@pytest.fixture(scope="module")
+def kept_simulators(simulators: Any) -> Iterator[None]:
+    """Collections and evaluations of a module's tests, in this process, use the same simulators again."""
+    from tests.kept_simulators import OPENED_BY
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in OPENED_BY:
+            patch.setattr(name, simulators.make)
+        yield
 
 
 settings.register_profile("smidgen", deadline=None, derandomize="CI" in os.environ)

@@ -5,6 +5,8 @@ import subprocess
 from pathlib import Path
 from typing import TypeVar
 
+import pytest
+
 from smidgen.runtime.files import sha256_bytes, write_json_atomic
 
 Value = TypeVar("Value")
@@ -18,6 +20,11 @@ ONE_OF_EACH_FAMILY = ("lift", "nut_assembly_square", "door", "wipe", "speck_16")
 def long_form(value: Value, otherwise: Value) -> Value:
     """The first in the long form, the other in what every change has to pass."""
     return value if RECORD else otherwise
+
+
+def needs_long_form() -> pytest.MarkDecorator:
+    """Marks a test whose kind has a quick form elsewhere."""
+    return pytest.mark.skipif(not RECORD, reason="part of the long form: make test-long")
 
 
 def files_with_long_forms() -> list[str]:

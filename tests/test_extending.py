@@ -196,12 +196,11 @@ def task_place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (training,) = (each for each in commands("smidgen-train") if "demos=outputs/wide" in each)
     learned, expert = (each for each in commands("smidgen-eval") if f"task={TASK}" in each)
     small = ["episodes=1", "videos=1"]
-    # The command in a process of its own, and its worker, have to find the task.
-    done = run("smidgen-collect", *collecting, "episodes=2", "workers=1", cwd=folder)
-    assert done.returncode == 0, done.stderr[-2000:]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(sys, "path", [*sys.path])
+        # The worker has to find the task.
+        assert collect([*collecting, "episodes=2", "workers=1"]) == 0
         assert run_command(train, [*training, *SMALL, "validation_fraction=0.5"]) == 0
         for arguments in (expert, learned):
             assert evaluate([*arguments, *small, "workers=0"]) == 0

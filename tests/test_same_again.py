@@ -106,6 +106,7 @@ TINY = {
     "fit_windows": 20,
     "counterfactual_pairs": 4,
 }
+CANDIDATES = ("raw", "dft1d/token", "dft3d")
 
 
 def chain(folder: Path) -> None:
@@ -115,12 +116,17 @@ def chain(folder: Path) -> None:
         collect(CollectConfig(out=str(folder / name), split=split, episodes=episodes, **world))
     demos, held_out, run = (str(folder / name) for name in ("demos", "held-out", "run"))
     steps = {"steps": 4, "batch_size": 4, "eval_every": 4, "validation_windows": 10, "num_threads": 1}
-    train(TrainConfig.from_flat(demos=demos, validation=held_out, out=run, transform="auto", **steps, **TINY))
+    train(
+        TrainConfig.from_flat(
+            demos=demos, validation=held_out, out=run, transform="auto", auto_candidates=CANDIDATES, **steps, **TINY
+        )
+    )
     measured = {"demos": held_out, "train_demos": demos, "episodes": 1, "videos": 1}
     evaluate(EvalConfig(policy=run, out=str(folder / "results"), **measured, **world))
 
 
 @pytest.mark.simulator
+@pytest.mark.usefixtures("kept_simulators")
 def test_the_whole_chain_gives_the_same_bytes_in_another_process_and_place(tmp_path):
     chain(tmp_path / "here")
     other = {"PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "LC_ALL": "C", "COLUMNS": "40"}

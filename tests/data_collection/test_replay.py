@@ -66,6 +66,7 @@ def test_an_imported_set_has_no_environment(store):
 
 
 @pytest.mark.simulator
+@pytest.mark.usefixtures("kept_simulators")
 def test_a_set_of_the_simulator_is_certified(tmp_path, capsys):
     out = tmp_path / "lift"
     collect(CollectConfig(task="lift", out=str(out), episodes=1, workers=0, image_size=16))

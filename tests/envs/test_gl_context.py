@@ -12,8 +12,12 @@ from typing import Any
 
 import pytest
 
+from tests.long_form import long_form
+
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 200
+# A fork server's children are new to OpenGL as spawned ones are.
+METHODS = long_form(("fork", "spawn", "forkserver"), ("fork", "spawn"))
 pytestmark = pytest.mark.simulator
 
 HEAD = """
@@ -72,7 +76,7 @@ def run(tmp_path: Path, body: str) -> subprocess.CompletedProcess[str]:
 # No case changes what the others find. The error of the last, after every environment was closed, is not caught.
 AFTER_DRAWING = """
 env = drawn()
-said = {f"child by {method}": answer_of_child(method) for method in ("fork", "spawn", "forkserver")}
+said = {f"child by {method}": answer_of_child(method) for method in METHODS}
 said["environment taken through a fork"] = answer_of_child("fork", env)
 if os.fork() == 0:
     del env
@@ -103,7 +107,7 @@ Answers = tuple[dict[str, Any], subprocess.CompletedProcess[str]]
 @pytest.fixture(scope="module")
 def after_drawing(tmp_path_factory: pytest.TempPathFactory) -> Answers:
     """What children, threads and vectors answer once a process has drawn, and how that process ended."""
-    ended = run(tmp_path_factory.mktemp("drawing"), AFTER_DRAWING)
+    ended = run(tmp_path_factory.mktemp("drawing"), f"METHODS = {METHODS}\n{AFTER_DRAWING}")
     return json.loads(ended.stdout), ended
 
 
@@ -120,7 +124,7 @@ def test_a_forked_vector_of_environments_says_at_once_that_it_cannot_draw(after_
         assert 'context="spawn"' in line
 
 
-@pytest.mark.parametrize("start_method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("start_method", METHODS)
 def test_a_child_draws_unless_it_is_forked(start_method: str, after_drawing: Answers) -> None:
     answer, exit_code = after_drawing[0][f"child by {start_method}"]
     assert exit_code == 0
@@ -164,22 +168,25 @@ def test_a_simulator_that_was_imported_first_is_named(tmp_path: Path, monkeypatc
 
 
 def test_a_child_forked_before_the_first_frame_draws(tmp_path: Path) -> None:
-    ended = run(tmp_path, "environments = vector('fork', image_size=32)\nprint(environments.reset(seed=0)[0].keys())")
+    ended = run(
+        tmp_path, "environments = vector('fork', 1, image_size=32)\nprint(environments.reset(seed=0)[0].keys())"
+    )
     assert "agentview_image" in ended.stdout, ended.stderr
 
 
 def test_vectors_of_environments_end_with_their_parent(tmp_path: Path) -> None:
     body = """
-    vectors = [vector(context, num_envs=1, image_size=32) for context in ("fork", "spawn", "forkserver")]
+    vectors = [vector(context, num_envs=1, image_size=32) for context in METHODS]
     for each in vectors:
         each.reset(seed=0)
     print(*(process.pid for each in vectors for process in each.processes), flush=True)
     time.sleep(1000)
     """
+    body = f"METHODS = {METHODS}\n{textwrap.dedent(body)}"
     with subprocess.Popen(script(tmp_path, body), stdout=subprocess.PIPE, text=True, cwd=ROOT) as parent:
         assert parent.stdout is not None
         children = [int(word) for word in parent.stdout.readline().split()]
-        assert len(children) == 3
+        assert len(children) == len(METHODS)
         # A stopped child ends once it goes on; this one is at work.
         parent.kill()
     deadline = time.monotonic() + 30

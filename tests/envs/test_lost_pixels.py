@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from studies.reliability.pixel_faults import FAULTS
+from tests.long_form import long_form
+
 ROOT = Path(__file__).parents[2]
 TASK = {"task": "speck_64", "image_size": 32, "workers": 0}
 
@@ -37,30 +40,47 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+# Those with a wrong number or name only are left to the long form.
+CANNOT_DRAW: dict[str, tuple[tuple[str, ...], dict[str, str], str]] = {
+    "no such backend": (
+        COLLECT,
+        {"MUJOCO_GL": "nonsense"},
+        "unknown OpenGL backend in MUJOCO_GL 'nonsense'; valid: egl, glx, osmesa",
+    ),
+    "contradiction": (
+        COLLECT,
+        {"PYOPENGL_PLATFORM": "nonsense"},
+        "contradicts MUJOCO_GL=egl; unset PYOPENGL_PLATFORM",
+    ),
+    "no library": (("-c", COLLECT_WITHOUT_EGL), {"MUJOCO_GL": "egl"}, "apt-get install -y libegl1"),
+    "no driver": (
+        COLLECT,
+        {"__EGL_VENDOR_LIBRARY_FILENAMES": "/nonexistent"},
+        "unset __EGL_VENDOR_LIBRARY_FILENAMES=/nonexistent (/nonexistent does not exist)",
+    ),
+    "empty id": (
+        COLLECT,
+        {"MUJOCO_EGL_DEVICE_ID": ""},
+        "MUJOCO_EGL_DEVICE_ID='' is not the id of an EGL device; existing",
+    ),
+    "no such id": (
+        COLLECT,
+        {"MUJOCO_EGL_DEVICE_ID": "99"},
+        "MUJOCO_EGL_DEVICE_ID='99' is not the id of an EGL device; existing",
+    ),
+    "two ids": (
+        COLLECT,
+        {"MUJOCO_EGL_DEVICE_ID": "0", "CUDA_VISIBLE_DEVICES": "3"},
+        "MUJOCO_EGL_DEVICE_ID=0 is not in CUDA_VISIBLE_DEVICES=3",
+    ),
+    "no X": (COLLECT, {"MUJOCO_GL": "glx", "DISPLAY": ""}, "DISPLAY is not set"),
+}
+
+
 @pytest.mark.simulator
-@pytest.mark.parametrize(
-    ("command", "variables", "message"),
-    [
-        (COLLECT, {"MUJOCO_GL": "nonsense"}, "unknown OpenGL backend in MUJOCO_GL 'nonsense'; valid: egl, glx, osmesa"),
-        (COLLECT, {"PYOPENGL_PLATFORM": "nonsense"}, "contradicts MUJOCO_GL=egl; unset PYOPENGL_PLATFORM"),
-        (("-c", COLLECT_WITHOUT_EGL), {"MUJOCO_GL": "egl"}, "apt-get install -y libegl1"),
-        (
-            COLLECT,
-            {"__EGL_VENDOR_LIBRARY_FILENAMES": "/nonexistent"},
-            "unset __EGL_VENDOR_LIBRARY_FILENAMES=/nonexistent (/nonexistent does not exist)",
-        ),
-        (COLLECT, {"MUJOCO_EGL_DEVICE_ID": ""}, "MUJOCO_EGL_DEVICE_ID='' is not the id of an EGL device; existing"),
-        (COLLECT, {"MUJOCO_EGL_DEVICE_ID": "99"}, "MUJOCO_EGL_DEVICE_ID='99' is not the id of an EGL device; existing"),
-        (
-            COLLECT,
-            {"MUJOCO_EGL_DEVICE_ID": "0", "CUDA_VISIBLE_DEVICES": "3"},
-            "MUJOCO_EGL_DEVICE_ID=0 is not in CUDA_VISIBLE_DEVICES=3",
-        ),
-        (COLLECT, {"MUJOCO_GL": "glx", "DISPLAY": ""}, "DISPLAY is not set"),
-    ],
-    ids=["no such backend", "contradiction", "no library", "no driver", "empty id", "no such id", "two ids", "no X"],
-)
-def test_a_machine_that_cannot_draw_is_named_in_a_line(command, variables, message, tmp_path: Path) -> None:
+@pytest.mark.parametrize("machine", long_form(tuple(CANNOT_DRAW), ("contradiction", "no library", "no driver", "no X")))
+def test_a_machine_that_cannot_draw_is_named_in_a_line(machine: str, tmp_path: Path) -> None:
+    command, variables, message = CANNOT_DRAW[machine]
     arguments = ("task=lift", "episodes=1", "workers=0", "image_size=32", f"out={tmp_path / 'set'}")
     ended = run(*command, *arguments, **variables)
     assert (ended.returncode, ended.stdout, ended.stderr.count("\n")) == (2, "", 1), ended.stderr
@@ -74,7 +94,6 @@ def notice(fault: str) -> str:
     from smidgen.envs.errors import PixelError
     from smidgen.envs.selfcheck import check_pixels, confirm_pixels
     from smidgen.envs.tasks import make_env
-    from studies.reliability.pixel_faults import FAULTS
 
     env = make_env("lift", image_size=32, observe_pixels=False)
     check_pixels(env)
@@ -97,7 +116,6 @@ def notice(fault: str) -> str:
 @contextlib.contextmanager
 def struck(fault: str, owner: Any, method: str, seed: int) -> Iterator[None]:
     """While it lasts, the fault strikes as the episode of a seed begins."""
-    from studies.reliability.pixel_faults import FAULTS
 
     play = getattr(owner, method)
 
@@ -139,17 +157,26 @@ def strike_an_evaluation(fault: str, out: Path) -> dict[str, Any]:
     return {"code": code, "kept": kept, "again": main(arguments)}
 
 
+REASONS = {
+    "context destroyed": "returned no pixels",
+    "same frame for ever": "the same frame",
+    "stale simulation": "the same frame",
+    "black frames": "single colour",
+    "lost light": "a known state's frame differs",
+    "drawing raises": "FatalError",
+}
+# One for each way of noticing; the long form has every fault.
+NOTICED = long_form(tuple(FAULTS), ("context destroyed", "stale simulation", "black frames", "lost light"))
 BREAK_RENDERERS = """
 import json, sys
 from pathlib import Path
-from studies.reliability.pixel_faults import FAULTS
 from tests.envs.test_lost_pixels import notice, strike_a_collection, strike_an_evaluation
 folder = Path(sys.argv[1])
 answer = {
     "frozen": strike_a_collection("same frame for ever", folder / "frozen"),
     "darkened": strike_a_collection("lost light", folder / "darkened"),
     "with_videos": strike_an_evaluation("context destroyed", folder / "with_videos"),
-    "noticed": {fault: notice(fault) for fault in FAULTS},
+    "noticed": {fault: notice(fault) for fault in sys.argv[2:]},
 }
 print(json.dumps(answer))
 """
@@ -159,7 +186,7 @@ print(json.dumps(answer))
 def broken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], list[str]]:
     """What a process did whose renderers broke one after the other: its files, its answers, its lines of errors."""
     folder = tmp_path_factory.mktemp("broken")
-    ended = run("-c", BREAK_RENDERERS, str(folder))
+    ended = run("-c", BREAK_RENDERERS, str(folder), *NOTICED)
     assert ended.returncode == 0, ended.stderr
     lines = [line for line in ended.stderr.splitlines() if not line.startswith(("collecting", "speck_64 expert"))]
     return folder, json.loads(ended.stdout.splitlines()[-1]), lines
@@ -168,17 +195,11 @@ def broken(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, An
 @pytest.mark.simulator
 def test_every_way_of_breaking_a_renderer_is_noticed(broken) -> None:
     noticed = broken[1]["noticed"]
-    assert len(noticed) == 9
+    assert set(noticed) == set(NOTICED)
     assert all(said.startswith("this process's frames cannot be trusted: ") for said in noticed.values()), noticed
-    for fault, reason in {
-        "context destroyed": "returned no pixels",
-        "same frame for ever": "the same frame",
-        "stale simulation": "the same frame",
-        "black frames": "single colour",
-        "lost light": "a known state's frame differs",
-        "drawing raises": "FatalError",
-    }.items():
-        assert reason in noticed[fault], fault
+    assert len(FAULTS) == 9
+    for fault in {*REASONS} & {*NOTICED}:
+        assert REASONS[fault] in noticed[fault], fault
 
 
 @pytest.mark.simulator

@@ -13,6 +13,7 @@ from smidgen.envs.frozen_model import cache_directory
 from smidgen.envs.selfcheck import check_pixels
 from smidgen.envs.simulator import RobosuiteLift, quiet_robosuite
 from smidgen.envs.tasks import make_env
+from tests.long_form import long_form
 
 pytestmark = pytest.mark.simulator
 
@@ -73,7 +74,7 @@ def test_the_decimated_picture_is_a_fair_one(monkeypatch: pytest.MonkeyPatch) ->
     for profile in ("v0", "whole"):
         env = make_env("lift", render_profile=profile)
         pictures.append([])
-        for seed in range(3):
+        for seed in range(long_form(3, 1)):
             env.reset(seed=seed)
             for step in range(20):
                 env.step(np.array([0.0, 0.0, 0.86, -1.0]))

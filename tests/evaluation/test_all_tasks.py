@@ -152,6 +152,7 @@ def test_committed_tables_follow_from_their_records() -> None:
 
 
 @pytest.mark.simulator
+@pytest.mark.usefixtures("kept_simulators")
 @pytest.mark.slow
 def test_real_tasks_one_after_the_other_in_one_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -12,7 +12,7 @@ from smidgen.evaluation.collapse import judge, path_slope_parts
 from smidgen.evaluation.expert_policy import ExpertPolicy
 from smidgen.evaluation.rollout import rollout
 
-TASK, SEEDS = "speck_16", range(12)
+TASK, SEEDS = "speck_16", range(10)
 
 
 class Mixture(ExpertPolicy):

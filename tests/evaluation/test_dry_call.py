@@ -22,6 +22,7 @@ from smidgen.evaluation.records import Record, host_path, read_record
 from smidgen.policies.registry import BASELINES
 from smidgen.runtime.command_line import run_command
 from smidgen.runtime.errors import UserCodeError, UserError
+from tests.long_form import long_form
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +175,7 @@ def test_our_own_policies_pass(name: str, demos: EpisodeStore) -> None:
 @pytest.mark.slow
 def test_draws_from_global_generators_are_the_same_however_many_workers(demos: EpisodeStore, tmp_path: Path) -> None:
     contents = []
-    for workers in (0, 2):
+    for workers in (0, long_form(2, 1)):
         torch.rand(workers + 1)
         path, _ = evaluate(
             settings("foreign_policies:Unseeded", tmp_path / str(workers), demos, workers=workers), FakeLift

@@ -398,6 +398,7 @@ def test_summary_says_what_was_not_measured(tmp_path: Path) -> None:
 
 
 @pytest.mark.simulator
+@pytest.mark.usefixtures("kept_simulators")
 @pytest.mark.slow
 def test_the_real_expert_lifts_and_the_same_seeds_give_the_same_bytes(tmp_path: Path) -> None:
     settings = EvalConfig(policy="expert", out=str(tmp_path / "a" / "results"), episodes=2, workers=0, videos=1)

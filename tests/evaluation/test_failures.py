@@ -206,12 +206,14 @@ def real_lift() -> Iterator[Any]:
 
 
 @pytest.mark.simulator
+@pytest.mark.usefixtures("kept_simulators")
 @pytest.mark.parametrize(("policy", "label"), FAILURES.values(), ids=FAILURES)
 def test_scripted_failures_in_the_real_lift(real_lift: Any, policy: Any, label: str) -> None:
     assert rollout(real_lift, policy(), seed=3_000_000).row["label"] == label
 
 
 @pytest.mark.simulator
+@pytest.mark.usefixtures("kept_simulators")
 def test_a_simulation_that_diverges_is_its_own_failure(real_lift: Any) -> None:
     result = rollout(real_lift, ExplodesAt(real_lift), seed=3_000_000)
     assert (result.row["label"], result.row["num_steps"]) == ("simulator_error", 3)
@@ -221,6 +223,7 @@ def test_a_simulation_that_diverges_is_its_own_failure(real_lift: Any) -> None:
 
 
 @pytest.mark.simulator
+@pytest.mark.usefixtures("kept_simulators")
 def test_a_simulation_that_diverges_while_recording_leaves_the_pixels_in_order(real_lift: Any) -> None:
     check_pixels(real_lift)
     recorder = VideoRecorder()
@@ -232,5 +235,6 @@ def test_a_simulation_that_diverges_while_recording_leaves_the_pixels_in_order(r
 
 
 @pytest.mark.simulator
+@pytest.mark.usefixtures("kept_simulators")
 def test_whoever_plays_the_mean_back_has_collapsed_in_the_real_lift(real_lift: Any) -> None:
     check_collapsed(*collapsed_labels(real_lift, 12), beyond_m=0.02)

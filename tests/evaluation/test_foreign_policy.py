@@ -13,6 +13,7 @@ from smidgen.evaluation.records import Record, read_record
 from smidgen.evaluation.verify import verify
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import sha256_file
+from tests.long_form import long_form
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "serve_policy.py"
 # Descends upon a place that depends on the picture, and dies in every episode of an odd seed if it is told to.
@@ -46,7 +47,7 @@ def run(policy: str, out: Path, **changes: Any) -> Record:
 
 
 def test_the_record_is_the_same_for_any_number_of_workers(command: str, tmp_path: Path) -> None:
-    alone, spread = run(command, tmp_path / "0"), run(command, tmp_path / "2", workers=2)
+    alone, spread = run(command, tmp_path / "0"), run(command, tmp_path / "2", workers=long_form(2, 1))
     assert alone == spread
     assert alone["policy"]["kind"] == "user"
     script = command.split()[-1]

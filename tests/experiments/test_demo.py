@@ -8,19 +8,28 @@ import pytest
 
 from smidgen.evaluation.records import read_record
 from smidgen.experiments import demo, demo_pairs, side_by_side_training
+from smidgen.experiments.side_by_side_training import train_side_by_side
 from smidgen.runtime.command_line import run_command
 from smidgen.runtime.errors import UserError
 from smidgen.training import train
 from studies.pages import side_by_side
+from tests.long_form import long_form
 
+# Of the Perceivers, whose own settings are asked for below.
+SMALL_NETWORK = ("num_latents=4", "latent_dim=8", "num_heads=2", "num_layers=1", "batch_size=4")
 SMALL = ["demonstrations=3", "validation=2", "steps=3", "episodes=1", "videos=1", "workers=0"]
 
 
 @pytest.mark.simulator
+@pytest.mark.usefixtures("kept_simulators")
 @pytest.mark.slow
 def test_the_demo_goes_from_nothing_to_a_leaderboard_and_reuses_it(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pair = {name: (*settings, *SMALL_NETWORK) for name, settings in demo_pairs.PAIRS["transforms"].items()}
+    monkeypatch.setitem(demo_pairs.PAIRS, "transforms", pair)
+    # Every baseline is evaluated in the fake world, in test_evaluate.py, and here in the long form.
+    monkeypatch.setattr(demo, "BASELINES", long_form(demo.BASELINES, ("expert", "time_mean")))
     arguments = [f"out={tmp_path / 'demo'}", *SMALL]
     assert run_command(demo.demo, arguments) == 0
     output = capsys.readouterr().out
@@ -34,6 +43,8 @@ def test_the_demo_goes_from_nothing_to_a_leaderboard_and_reuses_it(
     assert "perceiver-raw" in output
     assert str(out / "leaderboard.html") in output
 
+    # That a finished training does nothing is tested beside it; two processes only to import PyTorch are not needed.
+    monkeypatch.setattr(demo, "train_side_by_side", lambda *_: None)
     before = {path: path.read_bytes() for path in (out / "results").glob("*.json")}
     assert run_command(demo.demo, arguments) == 0
     assert {path: path.read_bytes() for path in (out / "results").glob("*.json")} == before
@@ -46,10 +57,9 @@ def test_the_demo_goes_from_nothing_to_a_leaderboard_and_reuses_it(
 
 
 def test_a_training_that_fails_is_shown_with_its_last_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    config = demo.DemoConfig(out=str(tmp_path), steps=2)
     nowhere = tmp_path / "nowhere"
     with pytest.raises(UserError, match="training raw failed with exit code 2"):
-        demo.train_runs(config, nowhere, nowhere)
+        train_side_by_side({"raw": tmp_path / "raw"}, {"raw": [f"demos={nowhere}"]}, 2)
     assert str(nowhere) in capsys.readouterr().out
 
 

@@ -1,12 +1,13 @@
 """Commands that are killed, hang, find the disk full or somebody else at work; the harness's long form in miniature."""
 
 import contextlib
+import functools
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ from tests.faults.campaign import Blow, Campaign, Progress, Undisturbed
 from tests.faults.commands import Command, differences, products, smidgen_commands
 from tests.faults.counts import faults_record
 from tests.faults.process import CommandFailed
-from tests.long_form import long_form
+from tests.long_form import long_form, needs_long_form
 
 pytestmark = pytest.mark.slow
 NAMES = ("collect", "train", "evaluate", "suite")
@@ -50,8 +51,22 @@ def campaigns(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Campaign]:
     return OnDemand()
 
 
-# A suite is a grid of the others' jobs.
-@pytest.mark.parametrize("name", long_form(NAMES, ("collect", "train", "evaluate")))
+@pytest.fixture(scope="module")
+def undisturbed_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder that a command leaves, run in this process when it is first asked for."""
+
+    @functools.cache
+    def undisturbed_of(name: str) -> Path:
+        folder = tmp_path_factory.mktemp(name)
+        with contextlib.chdir(folder):
+            COMMANDS[name](folder / "undisturbed", workers=0)
+        return folder / "undisturbed"
+
+    return undisturbed_of
+
+
+# Trainings and evaluations are killed in the tests beside them, and a suite is a grid of the others' jobs.
+@pytest.mark.parametrize("name", long_form(NAMES, ("collect",)))
 def test_killed_again_and_again_it_ends_in_the_undisturbed_bytes(name: str, campaigns: dict[str, Campaign]) -> None:
     progress = campaigns[name].kill(1)
     assert progress.num_kills() >= 1
@@ -70,8 +85,9 @@ def test_a_hanging_worker_is_replaced_and_changes_no_byte(campaigns: dict[str, C
     assert progress.replaced >= 1
 
 
-# That train and suite lock what they write, as evaluate does, is tested beside them.
-@pytest.mark.parametrize("name", long_form(["train", "evaluate", "suite"], ["evaluate"]))
+# That each locks what it writes is tested in this process below, and beside it.
+@needs_long_form()
+@pytest.mark.parametrize("name", ["train", "evaluate", "suite"])
 def test_two_at_once_do_the_work_once(name: str, campaigns: dict[str, Campaign], tmp_path: Path) -> None:
     undisturbed = campaigns[name].progress.undisturbed.products
     command = [sys.executable, PROGRAM, name, tmp_path / "run", "0"]
@@ -87,8 +103,8 @@ def test_two_at_once_do_the_work_once(name: str, campaigns: dict[str, Campaign],
     assert differences(products(tmp_path / "run"), undisturbed) == []
 
 
-def test_two_leaderboards_at_once_write_what_one_writes(campaigns: dict[str, Campaign], tmp_path: Path) -> None:
-    results = campaigns["evaluate"].folder / "undisturbed" / "results"
+def test_two_leaderboards_at_once_write_what_one_writes(undisturbed_of: Callable[[str], Path], tmp_path: Path) -> None:
+    results = undisturbed_of("evaluate") / "results"
     for name in ("one", "two"):
         shutil.copytree(results, tmp_path / name / "results")
     assert run_command(leaderboard, [f"results={tmp_path / 'one' / 'results'}"]) == 0
@@ -138,13 +154,14 @@ def fill(place: Path, room_bytes: int) -> Path:
     return ballast
 
 
-@pytest.mark.parametrize("name", NAMES)
+# As above: a suite's jobs write as the others do.
+@pytest.mark.parametrize("name", long_form(NAMES, ("collect", "train", "evaluate")))
 def test_a_full_disk_is_one_line_and_loses_nothing(
-    name: str, campaigns: dict[str, Campaign], small_disk: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, undisturbed_of: Callable[[str], Path], small_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The disk is full at once, after a few files, and later; each time with a little more room."""
-    undisturbed = campaigns[name].progress.undisturbed.products
-    monkeypatch.chdir(campaigns[name].folder)
+    undisturbed = products(undisturbed_of(name))
+    monkeypatch.chdir(undisturbed_of(name).parent)
     folder, complaints = small_disk / "run", []
     for room_bytes in (0, 8_192, 40_960):
         ballast = fill(small_disk, room_bytes)
@@ -191,10 +208,10 @@ os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 
 
 def test_a_directory_that_may_not_be_written_is_one_line_of_each_command(
-    campaigns: dict[str, Campaign], tmp_path: Path
+    undisturbed_of: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    box, demos = tmp_path / "box", campaigns["train"].folder / "dots"
-    shutil.copytree(campaigns["evaluate"].folder / "undisturbed" / "results", box / "there")
+    box, demos = tmp_path / "box", undisturbed_of("train").parent / "dots"
+    shutil.copytree(undisturbed_of("evaluate") / "results", box / "there")
     box.chmod(0o555)
     try:
         done = subprocess.run(

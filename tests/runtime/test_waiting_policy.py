@@ -42,7 +42,10 @@ def run(*command: str, **variables: str) -> str:
 )
 def test_openmp_obeys(command: tuple[str, ...]) -> None:
     assert BRIEFLY in run(*command)
-    assert "OMP_WAIT_POLICY = 'ACTIVE'" in run(*command, OMP_WAIT_POLICY="active")
+
+
+def test_openmp_obeys_the_user() -> None:
+    assert "OMP_WAIT_POLICY = 'ACTIVE'" in run("-m", "smidgen.training.train", "--help", OMP_WAIT_POLICY="active")
 
 
 def test_a_users_own_program_is_left_alone() -> None:

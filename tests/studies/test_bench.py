@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ from studies.bench.config import BenchConfig
 from studies.bench.network import train_step
 from studies.bench.record import Measurement, make_measurement, read_measurements, write_measurements
 from studies.bench.timing import alternate
+from tests.long_form import needs_long_form
 
 ROOT = Path(__file__).resolve().parents[2]
 FIELDS = {"name", "peer", "ours", "theirs", "unit", "ratio", "machine", "commit"}
@@ -202,11 +205,15 @@ def test_install_list_holds_every_peer() -> None:
 @pytest.fixture(scope="module")
 def collected(tmp_path_factory: pytest.TempPathFactory) -> BenchConfig:
     config = tiny(tmp_path_factory.mktemp("bench"))
-    simulation.demonstrations(config)
+    plain = simulation.collect
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(simulation, "collect", lambda config: plain(dataclasses.replace(config, workers=0)))
+        simulation.demonstrations(config)
     return config
 
 
 @pytest.mark.simulator
+@pytest.mark.usefixtures("kept_simulators")
 def test_the_hdf5_peer_reads_the_same_windows(collected: BenchConfig, tmp_path: Path) -> None:
     require_peer("h5py")
     store = EpisodeStore.open(simulation.demonstrations(collected))
@@ -221,6 +228,7 @@ def test_the_hdf5_peer_reads_the_same_windows(collected: BenchConfig, tmp_path: 
 
 
 @pytest.mark.simulator
+@pytest.mark.usefixtures("kept_simulators")
 def test_windows_are_counted_with_and_without_the_peer(collected: BenchConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(peers.PEERS, "h5py", "smidgen_has_no_such_peer")
     warm, cold, waiting = loading.windows(collected)
@@ -237,6 +245,7 @@ while read line; do echo done; done
 
 
 @pytest.mark.simulator
+@pytest.mark.usefixtures("kept_simulators")
 def test_windows_are_read_by_robomimic_where_it_is(collected: BenchConfig, tmp_path: Path) -> None:
     require_peer("h5py")
     python = tmp_path / "python"
@@ -254,19 +263,37 @@ def test_windows_are_read_by_robomimic_where_it_is(collected: BenchConfig, tmp_p
 
 
 @pytest.mark.simulator
+@pytest.mark.usefixtures("kept_simulators")
 @pytest.mark.slow
+@needs_long_form()
 def test_simulation_benchmarks_give_rows(tmp_path: Path) -> None:
+    """In processes of their own: that our environment steps beside the stock one in this process is tested below."""
     for name in ("env_step", "collect"):
         rows: list[Measurement] = run_benchmarks(tiny(tmp_path, name=name))
         assert all(row.ours is not None and row.ours >= 0 for row in rows)
 
 
+def in_this_process() -> AbstractContextManager[Callable[..., Any]]:
+    """Stands for a worker process."""
+    return nullcontext(lambda function, *arguments: function(*arguments))
+
+
 @pytest.mark.simulator
+@pytest.mark.usefixtures("kept_simulators")
+def test_steps_beside_the_stock_environment_give_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(simulation, "worker", in_this_process)
+    (row,) = run_benchmarks(tiny(tmp_path, name="env_step"))
+    assert row.ours > 0
+    assert row.theirs > 0
+
+
+@pytest.mark.simulator
+@pytest.mark.usefixtures("kept_simulators")
 @pytest.mark.slow
 def test_the_evaluation_runs_over_both_simulators(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In this process, of short stock episodes: `env_step` above has processes of its own."""
+    """In this process, of short stock episodes."""
     plain = simulation.evaluate
-    monkeypatch.setattr(simulation, "worker", lambda: nullcontext(lambda function, *arguments: function(*arguments)))
+    monkeypatch.setattr(simulation, "worker", in_this_process)
     monkeypatch.setattr(simulation, "evaluate", lambda config: plain(dataclasses.replace(config, workers=0)))
     monkeypatch.setattr(simulation, "FIRST_EPISODES", 1)
     monkeypatch.setattr(simulation, "LIFT", dataclasses.replace(LIFT, horizon=10))

@@ -38,7 +38,7 @@ from studies.claims.settling import cut_when_settled
 from studies.claims.step_costs import cost_key
 from studies.ladder.escape import CONFIRM_STEPS, EscapeWatch, RunRecord
 from studies.synthetic import LadderConfig
-from tests.long_form import ROOT
+from tests.long_form import ROOT, long_form
 from tests.studies.small_round import ARM, NETWORK, SMALL_ROUND, TRAINING, small_plan
 
 
@@ -451,7 +451,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_workers_change_no_byte(finished: Path, tmp_path: Path) -> None:
-    SMALL_ROUND.run(config(tmp_path, workers=2))
+    SMALL_ROUND.run(config(tmp_path, workers=long_form(2, 1)))
     assert files(tmp_path) == files(finished)
 
 

@@ -58,6 +58,7 @@ def test_the_example_is_short() -> None:
 
 
 @pytest.mark.simulator
+@pytest.mark.usefixtures("kept_simulators")
 @pytest.mark.slow
 def test_the_example_works_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its own four commands, on an episode each and for a step."""

@@ -24,7 +24,7 @@ NOISY = LadderConfig(kind="one_token", grid=(2, 4, 4), background="noise", noise
 NETWORK = PerceiverConfig(num_latents=3, latent_dim=8, num_layers=1, num_heads=2, mlp_ratio=2)
 TRAINING = LadderTraining(warmup_steps=5, measure_every=2)
 SEEDS, LRS = [3, 4, 5], [1e-3, 1e-2, 3e-3]
-NUM_STEPS = 20
+NUM_STEPS = 10
 
 
 @pytest.fixture(autouse=True)
