@@ -1,6 +1,8 @@
 """smidgen-check on a set of somebody else's, asked of policies whose truth follows from how they are made."""
 
 import json
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -260,3 +262,81 @@ def test_a_set_is_read_where_it_is(data):
     rng = np.random.default_rng(0)
     recorded = [episode(rng) for _ in range(6)]
     np.testing.assert_array_equal(chosen[1].actions, recorded[5][1])
+
+
+SERVED = """
+import importlib.util
+import os
+import sys
+
+import numpy as np
+
+spec = importlib.util.spec_from_file_location("serve_policy", sys.argv[1])
+serve_policy = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(serve_policy)
+sys.path[:0] = [sys.argv[2]]
+from check_policies import Sees
+
+
+class Policy(Sees):
+    name, observes, num_frames, files = "served", ["frames", "eef_state"], 1, {}
+
+    def __init__(self, task, action):
+        assert len(action["names"]) == 2
+
+    def act(self, frames, eef_state):
+        return super().act({"frames": frames, "eef_state": eef_state})
+
+
+serve_policy.Policy = Policy
+stream = serve_policy.socket.socket(fileno=int(os.environ["SMIDGEN_POLICY_FD"])).makefile("rwb")
+serve_policy.serve(stream, {})
+"""
+
+
+def test_a_policy_in_another_process_is_asked_the_same(check, tmp_path):
+    here = Path(__file__).parent
+    (tmp_path / "serve.py").write_text(SERVED)
+    example = here.parent.parent / "examples" / "serve_policy.py"
+    code, report, _, errors = check(f"policy=process:{sys.executable} {tmp_path / 'serve.py'} {example} {here}")
+    assert code == 0, errors
+    asked = check("policy=check_policies:Sees")[1]
+    assert report["following"] == asked["following"]
+    assert report["accuracy"] == asked["accuracy"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Three data sets of one tiny task, and a checkpoint for the first."""
+    from smidgen.policies.checkpoint import save_checkpoint
+    from tests.fuzz.data_readers import write_data_set
+    from tests.fuzz.policy_readers import build_policy
+
+    folder = tmp_path_factory.mktemp("trained")
+    write_data_set(folder / "data")
+    save_checkpoint(folder / "checkpoint", build_policy(), {"step": 0, "data_set_seeds": [0, 1]})
+    return folder
+
+
+def test_a_checkpoint_is_asked_about_the_data_that_it_was_trained_for(check, trained):
+    code, report, _, errors = check(f"policy={trained / 'checkpoint'}", path=trained / "data")
+    assert (code, report["decision"]["reason"]) == (4, "few_episodes"), errors
+    assert report["horizon"] == 2
+    assert any("trained on some of these episodes" in note for note in report["notes"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["cameras=[front]"], "has no camera 'front'"),
+        (["image_size=16"], "expected frames of 16 x 16"),
+        ([], "has no camera"),
+    ],
+    ids=["cameras", "size", "theirs"],
+)
+def test_a_checkpoint_on_other_data_ends_in_one_line(check, trained, data, settings, words):
+    path = trained / "data" if settings else data
+    code, _, _, errors = check(f"policy={trained / 'checkpoint'}", *settings, path=path)
+    assert code == 2
+    assert words in errors or "no frames of camera" in errors
+    assert errors.splitlines()[-1].startswith("error: ")
