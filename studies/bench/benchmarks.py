@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from studies.bench.busy import busy_train_step
+from studies.bench.check import check
 from studies.bench.compiled import compiled
 from studies.bench.config import BenchConfig
 from studies.bench.foreign import foreign
@@ -22,6 +23,7 @@ BENCHMARKS: dict[str, Callable[[BenchConfig], list[Measurement]]] = {
     "latency": latency,
     "compiled": compiled,
     "foreign": foreign,
+    "check": check,
     "env_step": env_step,
     "env_cameras": env_cameras,
     "collect": collect_demonstrations,

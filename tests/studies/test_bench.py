@@ -19,6 +19,7 @@ from smidgen.runtime.command_line import run_command
 from smidgen.runtime.errors import UserError
 from smidgen.training.windows import Windows
 from studies.bench import benchmarks, loading, network, peers, simulation, tables
+from studies.bench import check as check_bench
 from studies.bench.__main__ import bench, run_benchmarks
 from studies.bench.config import BenchConfig
 from studies.bench.network import train_step
@@ -195,6 +196,15 @@ def test_all_networks_predict_the_same_shape(name: str) -> None:
     step = peers.TrainingStep(name, batch_size=2, image_size=8)
     step()
     assert step.predict().shape == (2, peers.HORIZON, peers.ACTION_FEATURES)
+
+
+def test_a_check_takes_no_more_memory_for_a_longer_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check_bench, "NUM_STEPS", 5)
+    monkeypatch.setattr(check_bench, "NUM_EPISODES", 10)
+    monkeypatch.setattr(check_bench, "LONGER", 8)
+    beyond, memory = benchmarks.BENCHMARKS["check"](tiny(tmp_path))
+    assert 0 < beyond.ours < 60
+    assert memory.ours < 1.1
 
 
 def test_install_list_holds_every_peer() -> None:
