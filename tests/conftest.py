@@ -25,6 +25,9 @@ from tests.long_form import RECORD, write_record  # noqa: E402
 
 STARTED_S = time.monotonic()
 
+# No machine loses power during a test, and thousands of waits for the disk are a good part of the whole time.
+os.fsync = lambda descriptor: None
+
 # Where modules stand that tests of several folders share; worker processes inherit sys.path.
 SHARED = (
     ".",

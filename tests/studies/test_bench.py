@@ -59,8 +59,12 @@ def require_peer(package: str) -> None:
         pytest.skip(f"{package} is not installed: make bench installs it")
 
 
-@pytest.mark.parametrize("name", ["train_step", "train_memory", "growth", "latency"])
+@pytest.mark.parametrize("name", ["train_step", "growth", "latency"])
 def test_a_benchmark_without_its_peers_says_how_to_install_them(name: str, no_peers: None, tmp_path: Path) -> None:
+    require_told_to_install_peers(name, tmp_path)
+
+
+def require_told_to_install_peers(name: str, tmp_path: Path) -> list[Measurement]:
     rows = run_benchmarks(tiny(tmp_path, name=name))
     assert all(row.ours is not None and row.ours > 0 for row in rows if "cuda" not in row.name)
     for row in rows:
@@ -69,6 +73,7 @@ def test_a_benchmark_without_its_peers_says_how_to_install_them(name: str, no_pe
             assert peers.INSTALL_COMMAND in row.note
             assert row.meets("ratio >= 1") is None
     assert read_measurements(tmp_path / "bench" / f"{name}.json") == rows
+    return rows
 
 
 def test_a_record_is_a_list_of_rows_with_machine_and_commit(no_peers: None, tmp_path: Path) -> None:
@@ -182,7 +187,7 @@ def test_the_collection_rate_leaves_the_start_up_out(finished_s: list[float]) ->
 
 
 def test_the_memory_of_a_step_is_taken_in_a_process_of_its_own(no_peers: None, tmp_path: Path) -> None:
-    small = benchmarks.BENCHMARKS["train_memory"](tiny(tmp_path))[0]
+    small = require_told_to_install_peers("train_memory", tmp_path)[0]
     large = benchmarks.BENCHMARKS["train_memory"](tiny(tmp_path, batch_size=16, image_size=64))[0]
     assert small.ours is not None
     assert large.ours is not None

@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -27,11 +28,18 @@ def run(*command: str, cwd: Path, **environment: str) -> str:
 
 
 @pytest.mark.parametrize("index", range(len(BLOCKS)))
-def test_the_page_works_as_written(index: int, write_data_set, tmp_path: Path) -> None:
+def test_the_page_works_as_written(
+    index: int, write_data_set, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_data_set(tmp_path / "outputs" / "lift")
-    program = tmp_path / "program.py"  # a worker that is spawned imports it
+    program = tmp_path / "program.py"
     program.write_text(BLOCKS[index], encoding="utf-8")
-    printed = run(sys.executable, str(program), cwd=tmp_path)
+    if "num_workers" in BLOCKS[index]:  # a worker that is spawned imports the program
+        printed = run(sys.executable, str(program), cwd=tmp_path)
+    else:
+        monkeypatch.chdir(tmp_path)
+        runpy.run_path(str(program), run_name="__main__")
+        printed = capsys.readouterr().out
     if "cue_slope" in BLOCKS[index]:
         assert float(printed) == pytest.approx(0.5)
 
