@@ -90,6 +90,37 @@ def exact_mcnemar(first: Mapping[int, bool], second: Mapping[int, bool]) -> tupl
     return float(binomtest(first_only, discordant, 0.5).pvalue), len(shared)
 
 
+def paired_difference(only_first: int, only_second: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, ...]:
+    """Difference of two success rates on the same seeds, with its interval.
+
+    Args:
+        only_first: Seeds on which only the first policy succeeds.
+        only_second: Seeds on which only the second does.
+        n: All shared seeds, at least 1.
+        confidence: Two-sided confidence level in (0, 1).
+
+    Returns:
+        The first rate less the second, and the ends of Wald's interval after half a seed was added to each of the four
+        cells; both in [-1, 1].
+
+    Raises:
+        ValueError: If the counts are negative or exceed n, or the level is outside (0, 1).
+
+    Source: A. Agresti, Y. Min, "Simple improved confidence intervals for comparing matched proportions", Statistics in
+        Medicine 24, 2005.
+    """
+    if min(only_first, only_second) < 0 or only_first + only_second > n or n < 1 or not 0 < confidence < 1:
+        raise ValueError(
+            f"expected counts of at most n >= 1 seeds, got {only_first}, {only_second}, n={n}, {confidence}"
+        )
+    total, first, second = n + 2, only_first + 0.5, only_second + 0.5
+    centre = (first - second) / total
+    half_width = (
+        float(ndtri(0.5 + 0.5 * confidence)) * math.sqrt(first + second - (first - second) ** 2 / total) / total
+    )
+    return (only_first - only_second) / n, max(centre - half_width, -1.0), min(centre + half_width, 1.0)
+
+
 def mcnemar_power(first: float, second: float, num_seeds: int, significance: float = SIGNIFICANCE) -> float:
     """Probability that the exact McNemar test tells two policies apart.
 

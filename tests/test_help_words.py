@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 # Words in front of --help that lead to a help of its own, by module.
 SUBCOMMANDS = {
     "smidgen.evaluation.evaluate": ["saliency", "verify"],
-    "smidgen.evaluation.check.command": ["compare", "rank"],
+    "smidgen.evaluation.check.command": ["compare", "rank", "control"],
     "smidgen.leaderboard.command": ["submit"],
 }
 

@@ -1,4 +1,4 @@
-"""smidgen-check data=PATH policy=SPEC [key=value ...] | compare A B | rank data=PATH POLICY ...
+"""smidgen-check data=PATH policy=SPEC [key=value ...] | compare A B | rank ... | control ...
 
 Small CPU variant: the command itself. Run time: a minute beyond the policy's own, without a simulator. Result: whether
 the policy uses its cameras, in words, and OUT/check.html, check.md and check.json. Exit code 0: it sees; 3: it is
@@ -14,20 +14,21 @@ from smidgen.evaluation.check import words
 from smidgen.evaluation.check.checking import check
 from smidgen.evaluation.check.compare import compare_command
 from smidgen.evaluation.check.config import CheckConfig
+from smidgen.evaluation.check.control import control_command
 from smidgen.evaluation.check.decision import EXIT_CODES
 from smidgen.evaluation.check.page import write_report
 from smidgen.evaluation.check.rank import rank_command
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.places import require_outside
 
-VERBS = {"compare": compare_command, "rank": rank_command}
+VERBS = {"compare": compare_command, "control": control_command, "rank": rank_command}
 USAGE = "smidgen-check data=PATH policy=SPEC [key=value ...]"
 SUMMARY = """
 Does a policy use its cameras, and which? Asks it about recorded episodes,
 with frames and states of other episodes, frozen, grey, late or shifted ones.
 Needs no simulator. Data: our episodes, robomimic, LeRobot v3.0, Minari.
 Exit code 0: it sees. 3: it is blind. 4: cannot tell, or only in part.
-See also: smidgen-check compare --help, smidgen-check rank --help.
+Verbs with a --help of their own: compare, rank, control.
 """
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from smidgen.evaluation.check.outcomes import Outcomes, read_outcomes
-from smidgen.evaluation.statistics import POWER, SIGNIFICANCE, exact_mcnemar, minimum_detectable_drop
+from smidgen.evaluation.statistics import POWER, SIGNIFICANCE, exact_mcnemar, minimum_detectable_drop, paired_difference
 from smidgen.runtime.command_line import command_help, compose_config, wants_help
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import write_json_atomic
@@ -38,6 +38,7 @@ class Comparison:
         num_shared: Episodes that both have.
         only_first: Of those, which only the first succeeded in.
         only_second: Which only the second did.
+        difference: The first rate less the second on shared episodes, with its interval.
         p_value: McNemar's exact test, two-sided; 1 if no episode tells them apart.
         detectable: The smallest difference of rates that would be found, from the better policy's rate; None if none.
     """
@@ -47,6 +48,7 @@ class Comparison:
     num_shared: int
     only_first: int
     only_second: int
+    difference: tuple[float, ...]
     p_value: float
     detectable: float | None
 
@@ -65,12 +67,15 @@ def compare(first: Outcomes, second: Outcomes) -> Comparison:
     one, other = (dict(enumerate(pair[place] for pair in outcomes)) for place in (0, 1))
     p_value, _ = exact_mcnemar(one, other)
     better = max(sum(one.values()), sum(other.values())) / len(shared)
+    only_first = sum(here and not there for here, there in outcomes)
+    only_second = sum(there and not here for here, there in outcomes)
     return Comparison(
         first=first,
         second=second,
         num_shared=len(shared),
-        only_first=sum(here and not there for here, there in outcomes),
-        only_second=sum(there and not here for here, there in outcomes),
+        only_first=only_first,
+        only_second=only_second,
+        difference=paired_difference(only_first, only_second, len(shared)),
         p_value=p_value,
         detectable=minimum_detectable_drop(better, len(shared)),
     )
@@ -83,6 +88,8 @@ def in_words(found: Comparison) -> list[str]:
     lines = [f"{each.name:<{width}}  {each.in_words()}" for each in (first, second)]
     apart = f"only the first succeeds in {found.only_first}, only the second in {found.only_second}"
     lines.append(f"on {found.num_shared} shared episodes {apart}: McNemar's p = {found.p_value:.2g}")
+    value, low, high = (100 * each for each in found.difference)
+    lines.append(f"the first less the second: {value:+.1f} points [{low:+.1f}, {high:+.1f}]")
     if found.p_value <= SIGNIFICANCE:
         better = first if found.only_first > found.only_second else second
         lines.append(f"{better.name} is better, at the {SIGNIFICANCE:.0%} level.")
@@ -105,6 +112,7 @@ def comparison_json(found: Comparison) -> dict[str, Any]:
         for each in (found.first, found.second)
     ]
     counts = {name: getattr(found, name) for name in ("num_shared", "only_first", "only_second", "p_value")}
+    counts["difference"] = list(found.difference)
     return {"policies": policies, **counts, "detectable": found.detectable, "paired_by_seed": found.first.is_by_seed}
 
 

@@ -102,3 +102,21 @@ class WantsLargerFrames(Sees):
 
 class Privileged(Sees):
     name, observes = "privileged", ("privileged",)
+
+
+class Lifts:
+    """Goes above the green cube that it sees, down, closes, and lifts; of the fake Lift."""
+
+    name, observes = "lifts", ("frames", "eef_state")
+
+    def reset(self, num_episodes=1, seed=0):
+        self.closed = False
+
+    def act(self, observations):
+        green, gripper = observations["frames"][0, 0, :, :, 1], observations["eef_state"][0, :3]
+        place = (np.array(np.unravel_index(green.argmax(), green.shape)) + 0.5) / len(green) * 0.6 - 0.3
+        if self.closed:
+            return np.array([[*gripper[:2], 0.95, 1.0]])
+        is_above = np.abs(gripper[:2] - place).max() < 0.006
+        self.closed = is_above and gripper[2] < 0.825
+        return np.array([[*place, 0.821 if is_above else 0.9, 1.0 if self.closed else -1.0]])

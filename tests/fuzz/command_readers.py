@@ -17,6 +17,7 @@ from smidgen.data_collection.config import CollectConfig
 from smidgen.data_collection.formats.config import ExportConfig, ImportConfig
 from smidgen.evaluation.check.compare import CompareConfig, compare_command
 from smidgen.evaluation.check.config import CheckConfig
+from smidgen.evaluation.check.control import ControlConfig
 from smidgen.evaluation.check.rank import RankConfig
 from smidgen.evaluation.config import EvalConfig
 from smidgen.evaluation.saliency_videos import SaliencyConfig
@@ -52,6 +53,7 @@ SCHEMAS: dict[str, type] = {
             CheckConfig,
             CompareConfig,
             RankConfig,
+            ControlConfig,
             SaliencyConfig,
             LeaderboardConfig,
             ClaimsConfig,
