@@ -8,7 +8,7 @@ from pathlib import Path
 import gymnasium
 import imageio.v3
 import numpy as np
-from gymnasium.wrappers import RecordVideo
+from gymnasium.wrappers import RecordVideo, RescaleAction
 from source_set import Comparison, SourceSet
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_checker import check_env
@@ -34,8 +34,15 @@ def check(found):
 
 
 def train():
-    """PPO over environments in processes of their own, as its users make them; returns how many steps it took."""
-    envs = make_vec_env(ID.format("Speck64-v0"), n_envs=2, seed=0, vec_env_cls=SubprocVecEnv)
+    """PPO over environments in processes of their own, as docs/gymnasium.md makes them; returns the number of steps."""
+    envs = make_vec_env(
+        ID.format("Speck64-v0"),
+        n_envs=2,
+        seed=0,
+        wrapper_class=RescaleAction,
+        wrapper_kwargs={"min_action": -1.0, "max_action": 1.0},
+        vec_env_cls=SubprocVecEnv,
+    )
     model = PPO("MultiInputPolicy", envs, n_steps=16, batch_size=16, n_epochs=1, device="cpu", seed=0)
     model.learn(total_timesteps=64)
     envs.close()
