@@ -24,7 +24,9 @@ STATE_VERSION = 1
 SCALAR_PREFIX = "collapse"
 # Consecutive blind updates after which the monitor prints advice, once.
 LONG_PLATEAU = 5
-ADVICE = "docs/my-policy-is-blind.md says what to check and what to change"
+ADVICE = (
+    "docs/my-policy-is-blind.md says what to change; to see what it looks at, smidgen-check data=DATA policy=POLICY"
+)
 _PER_COORDINATE = ("r2", "explained_variance", "prediction_variance_ratio")
 _INFINITIES = {math.inf: "inf", -math.inf: "-inf"}
 
