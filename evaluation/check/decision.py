@@ -20,7 +20,8 @@ from smidgen.evaluation.collapse.verdict import MIN_EPISODES, PRECISE_WITHIN
 
 EXIT_CODES = {SEES: 0, PARTLY_BLIND: 4, BLIND: 3, UNDECIDED: 4}
 # What a decision rests on.
-CUE, FRAMES, SAME_ANSWER, NO_FRAMES = "cue_slope", "frames_slope", "same_answer", "observes_no_frames"
+CUE, FRAMES, EPISODES = "cue_slope", "frames_slope", "episode_slope"
+SAME_ANSWER, NO_FRAMES = "same_answer", "observes_no_frames"
 # Why there is none.
 ONLY_PREDICTIONS, FEW, WIDE, CLOSED = "only_predictions", "few_episodes", "wide_interval", "state_tells_all"
 USED, IGNORED, UNCLEAR = "used", "ignored", "unclear"
@@ -57,6 +58,9 @@ def decide(
         num_episodes: Episodes that it was asked about.
     """
     if observes is None:
+        # That an answer follows the episode does not say by what; that it does not follow it says enough.
+        if found.both.is_known and label_of(found.both.high) == BLIND:
+            return Decision(BLIND, EPISODES, found.both, True, {})
         return Decision(UNDECIDED, ONLY_PREDICTIONS, UNDEFINED, False, {})
     if "frames" not in observes:
         return Decision(BLIND, NO_FRAMES, UNDEFINED, True, {})

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from smidgen.evaluation.check.decision import (
     CLOSED,
     CUE,
+    EPISODES,
     FEW,
     FRAMES,
     IGNORED,
@@ -116,6 +117,8 @@ def _because(report: Report) -> str:
         "(1: all of it, 0: nothing).",
         FRAMES: "When it is shown another episode's frames, at moments when the arm does not give away what comes next "
         f"(the first step above all), its answers go {towards}.",
+        EPISODES: "From one episode to another, at moments when the arm does not give away what comes next, its answers "
+        f"go {towards}: whatever it looks at, it does not use it.",
         SAME_ANSWER: "Its answers stay the same when it is shown another episode's frames.",
         NO_FRAMES: "It does not observe frames at all.",
         ONLY_PREDICTIONS: "A table of predictions cannot say what they depend on: for that the policy has to be asked.",
@@ -140,7 +143,7 @@ def _which(report: Report) -> str:
         UNCLEAR: "Not clear whether they move its answers: {}.",
     }
     found = [texts[use].format(", ".join(cameras)) for use, cameras in named.items() if cameras]
-    if not uses and len(report.cameras) == 1 and report.decision.reason not in (NO_FRAMES, ONLY_PREDICTIONS):
+    if not uses and len(report.cameras) == 1 and report.observes is not None and "frames" in report.observes:
         return f"It has one camera, {report.cameras[0]}."
     return " ".join(found)
 

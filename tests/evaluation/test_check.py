@@ -131,6 +131,20 @@ def test_predictions_alone_are_measured_but_cannot_tell(check, data, tmp_path):
     assert "policy=module:Class" in printed
 
 
+def test_predictions_alone_can_show_blindness(check, data, tmp_path):
+    path = predictions(tmp_path / "mean.npz", data, lambda frames, state, action: 0.1 * state + 0.45)
+    code, report, printed, _ = check(f"predictions={path}")
+    assert (code, report["decision"]["label"], report["decision"]["reason"]) == (3, "blind", "episode_slope")
+    assert "whatever it looks at" in printed
+
+
+def test_where_the_arm_gives_everything_away_it_cannot_tell(check, tmp_path):
+    path = write_set(tmp_path / "closed.hdf5", goes_to=lambda state, cue: 2 * state)
+    code, report, printed, _ = check("policy=check_policies:Sees", path=path)
+    assert (code, report["decision"]["reason"]) == (4, "state_tells_all")
+    assert "the arm gives away what is done next" in printed
+
+
 def test_predictions_equal_to_the_policys_give_the_same_figures(check, data, tmp_path):
     def answer(frames, state, action):
         return Sees().act({"frames": frames[None], "eef_state": state[None]})[0]
