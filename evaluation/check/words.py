@@ -117,8 +117,8 @@ def _because(report: Report) -> str:
         "(1: all of it, 0: nothing).",
         FRAMES: "When it is shown another episode's frames, at moments when the arm does not give away what comes next "
         f"(the first step above all), its answers go {towards}.",
-        EPISODES: "From one episode to another, at moments when the arm does not give away what comes next, its answers "
-        f"go {towards}: whatever it looks at, it does not use it.",
+        EPISODES: "From one episode to another, at moments when the arm does not give away what comes next, its "
+        f"answers go {towards}: whatever it looks at, it does not use it.",
         SAME_ANSWER: "Its answers stay the same when it is shown another episode's frames.",
         NO_FRAMES: "It does not observe frames at all.",
         ONLY_PREDICTIONS: "A table of predictions cannot say what they depend on: for that the policy has to be asked.",
