@@ -34,7 +34,9 @@ ACTION = ActionSpec(("x_m", "y_m", "z_m"), ("position",) * 3, (-9.0,) * 3, (9.0,
 class SmallCnn:
     """Two convolutions over all cameras, with chunks; adds up the seconds that it takes."""
 
-    name, observes, num_frames = "small_cnn", ("frames",), 1
+    name = "small_cnn"
+    observes: tuple[str, ...] = ("frames",)
+    num_frames = 1
 
     def __init__(self) -> None:
         torch.manual_seed(0)
