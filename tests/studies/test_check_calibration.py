@@ -8,6 +8,7 @@ from check_sets import write_set
 
 from smidgen.evaluation.check import thresholds
 from smidgen.evaluation.collapse.labels import BLIND, SEES, UNDECIDED
+from smidgen.evaluation.statistics import wilson_interval
 from studies.check_calibration import record as record_module
 from studies.check_calibration.__main__ import page_with_tables
 from studies.check_calibration.families import FAMILIES, Draw
@@ -130,3 +131,15 @@ def test_the_record_is_read_as_it_was_written(calibration, tmp_path):
 def test_the_page_has_what_the_record_holds():
     assert page_with_tables(str(PAGE), read_check_calibration(str(RECORD))) == PAGE.read_text(encoding="utf-8")
     assert len(TABLES) == 3
+
+
+def test_the_record_keeps_what_was_promised():
+    """Misses and false alarms at 30 episodes, with the upper ends of their intervals."""
+    record = read_check_calibration(str(RECORD))
+    assert (record.episodes, record.share, record.check_version) == (30, 1.0, thresholds.CHECK_VERSION)
+    assert record.rules == frozen_rules()
+    for truth, wrong in ((SEES, BLIND), (BLIND, SEES)):
+        told = [each for each in record.policies if each.truth == truth and each.label != UNDECIDED]
+        assert len(told) >= 60
+        assert wilson_interval(sum(each.label == wrong for each in told), len(told))[1] <= 0.1
+        assert wilson_interval(sum(each.label != truth for each in told), len(told))[1] <= 0.1
