@@ -187,7 +187,7 @@ def test_mistakes_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert main(["saliency", "--help"]) == 0
     assert capsys.readouterr().out.startswith("usage: smidgen-eval saliency policy=CHECKPOINT out=DIR")
     assert main(["--help"]) == 0
-    assert "smidgen-eval saliency" in capsys.readouterr().out
+    assert "saliency --help" in capsys.readouterr().out
 
 
 def test_heat_glows_and_cold_stays_grey() -> None:
