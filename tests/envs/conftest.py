@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-NUM_KEPT = 6
+NUM_KEPT = 4
 
 
 @pytest.fixture(scope="session")
 def environment_of() -> Iterator[Callable[[str], Any]]:
-    """Makes a task's environment, or hands out one made before; the six asked for last are kept.
+    """Makes a task's environment, or hands out one made before; the four asked for last are kept.
 
     A test resets it before use and changes nothing that a reset does not.
     """
