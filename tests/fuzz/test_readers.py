@@ -185,6 +185,7 @@ MAINTAINERS = (
     "CheckPageConfig",
     "PageConfig",
     "TaskPageConfig",
+    "TwoLevelConfig",
 )
 _FOLDERS = ("data_collection", "envs", "evaluation", "experiments", "leaderboard", "studies", "training")
 

@@ -1,0 +1,273 @@
+"""The jobs of a leaderboard track: demonstrations, references, searches for rates, and entries, each run once.
+
+A recipe's rate is chosen by the records of its search, so its entries open when the search is complete. Data sets and
+trainings stay in the scratch folder; records are what is committed.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from smidgen.evaluation.config import EvalConfig
+from smidgen.evaluation.evaluate import evaluate
+from smidgen.evaluation.fixed_part import read_curve
+from smidgen.evaluation.records import record_path
+from smidgen.experiments.boards import RATES, REFERENCES, TUNING_SEED, Board, build_trial, tuning_task
+from smidgen.experiments.costs import append_cost, cost_of, counted
+from smidgen.experiments.stages import Place, Size, collect_sets, evaluate_trial, is_collected, train_trial
+from smidgen.experiments.trial import Trial
+from smidgen.runtime.files import read_json, write_json_atomic
+from smidgen.training.loop import TrainingDiverged
+
+TUNING_FOLDER = "tuning"
+COLLECTING, REFERENCE, TUNING, ENTRY = "collecting", "reference", "tuning", "entry"
+# Any trial of a task has its demonstrations.
+ANY_RECIPE = "raw"
+
+
+@dataclass(frozen=True)
+class Track:
+    """What all jobs share.
+
+    Attributes:
+        suite: Name in the table of costs.
+        place: Where everything goes.
+        size: How much of everything.
+        evaluation: Keys of ``smidgen-eval`` that say which seeds: the track's, or others for a trial run.
+    """
+
+    suite: str
+    place: Place
+    size: Size
+    evaluation: dict[str, Any]
+
+    @property
+    def records(self) -> str:
+        """The folder of the result records."""
+        return str(self.place.folder)
+
+
+@dataclass(frozen=True)
+class TrackJob(ABC):
+    """One job; what it costs, over all interruptions, becomes a line of the table of costs.
+
+    Attributes:
+        track: What all jobs share.
+        task: The job's task.
+        name: A recipe, or a reference; empty for demonstrations.
+    """
+
+    track: Track
+    task: str
+    name: str = ""
+
+    @property
+    @abstractmethod
+    def kind(self) -> str:
+        """What it does."""
+
+    @property
+    def group(self) -> str:
+        """Jobs of one group cost about the same."""
+        return "/".join(filter(None, [self.kind, self.task, self.name]))
+
+    @property
+    def label(self) -> str:
+        """Its name in messages and costs."""
+        return self.group
+
+    @abstractmethod
+    def is_done(self) -> bool:
+        """Whether its output is there."""
+
+    @abstractmethod
+    def do(self) -> str:
+        """Does the work; returns what came of it, in a few words."""
+
+    def locks(self) -> list[Path]:
+        """The folder that a process holds while it works on the job."""
+        return [self.track.place.scratch / "locks" / self.label]
+
+    def run(self) -> str:
+        """Does the work and adds its cost to the table."""
+        tally = self.track.place.scratch / "costs" / self.label.replace("/", ".")
+        with counted(self.kind, tally):
+            outcome = self.do()
+        cost = cost_of(self.kind, tally)
+        append_cost(self.track.place.costs, self.track.suite, self.label, 1, cost.wall_s, cost.core_s)
+        return outcome
+
+
+@dataclass(frozen=True)
+class CollectingJob(TrackJob):
+    """The demonstrations of a task, and the held-out ones."""
+
+    kind = COLLECTING
+
+    @property
+    def trial(self) -> Trial:
+        """A trial that uses them."""
+        return build_trial(ANY_RECIPE, self.task, TUNING_SEED, RATES[0])
+
+    def is_done(self) -> bool:
+        """Whether both data sets are complete."""
+        return is_collected(self.trial, self.track.place)
+
+    def do(self) -> str:
+        """Collects them."""
+        collect_sets(self.trial, self.track.place, self.track.size)
+        return f"{self.track.size.demonstrations} demonstrations"
+
+
+@dataclass(frozen=True)
+class ReferenceJob(TrackJob):
+    """An expert or a baseline on the track's episodes."""
+
+    kind = REFERENCE
+
+    def is_done(self) -> bool:
+        """Whether its record is there."""
+        return record_path(self.track.records, self.task, self.name).exists()
+
+    def do(self) -> str:
+        """Evaluates it."""
+        place, size = self.track.place, self.track.size
+        demos, validation = place.data(build_trial(ANY_RECIPE, self.task, TUNING_SEED, RATES[0]))
+        config = EvalConfig(
+            policy=self.name,
+            task=self.task,
+            out=self.track.records,
+            episodes=size.episodes,
+            demos=str(validation),
+            train_demos=str(demos),
+            videos=size.videos,
+            workers=place.num_workers,
+            **self.track.evaluation,
+        )
+        return outcome_of(evaluate(config, place.make)[0])
+
+
+@dataclass(frozen=True)
+class TuningJob(TrackJob):
+    """A training at one learning rate with the tuning seed, measured on held-out demonstrations alone."""
+
+    lr: float = math.nan
+    kind = TUNING
+
+    @property
+    def label(self) -> str:
+        """Its name, with the rate."""
+        return f"{self.group}/{self.lr:g}"
+
+    @property
+    def path(self) -> Path:
+        """The path of its record."""
+        return tuning_path(self.track.place.folder, self.task, self.name, self.lr)
+
+    def is_done(self) -> bool:
+        """Whether its record is there."""
+        return self.path.exists()
+
+    def do(self) -> str:
+        """Trains, and records the last held-out measures; none where the training diverged."""
+        trial = build_trial(self.name, self.task, TUNING_SEED, self.lr)
+        try:
+            curve = read_curve(str(train_trial(trial, self.track.place, self.track.size)))
+        except TrainingDiverged:
+            curve = [{}]
+        found = {key: curve[-1].get(key) for key in ("step", "loss", "skill_time_mean", "cue_slope")}
+        about = {"task": self.task, "recipe": self.name, "lr": self.lr, "trial_sha256": trial.sha256}
+        write_json_atomic(self.path, {"schema_version": 1, **about, **found})
+        return f"held-out loss {found['loss']}"
+
+
+@dataclass(frozen=True)
+class EntryJob(TrackJob):
+    """One training seed of a recipe, at its chosen rate, on the track's episodes."""
+
+    seed: int = -1
+    lr: float = math.nan
+    kind = ENTRY
+
+    @property
+    def label(self) -> str:
+        """Its name, with the seed."""
+        return f"{self.group}/seed{self.seed}"
+
+    @property
+    def row(self) -> str:
+        """The name of its record's policy."""
+        return f"{self.name}-seed{self.seed}"
+
+    def is_done(self) -> bool:
+        """Whether its record is there."""
+        return record_path(self.track.records, self.task, self.row).exists()
+
+    def do(self) -> str:
+        """Trains and evaluates the final checkpoint."""
+        place, size = self.track.place, self.track.size
+        trial = build_trial(self.name, self.task, self.seed, self.lr)
+        run = train_trial(trial, place, size)
+        settings = {"name": self.row, "out": self.track.records, **self.track.evaluation}
+        return outcome_of(evaluate_trial(run, trial, place, size, **settings))
+
+
+def outcome_of(path: Path) -> str:
+    """A record's success and sight, in a few words."""
+    record: Any = read_json(path)
+    sight = record["collapse"].get("verdict_slope")
+    told = "" if sight is None else f", sight {sight:.2f}"
+    return f"{record['success']['k']}/{record['success']['n']}{told}"
+
+
+def tuning_path(folder: Path, task: str, recipe: str, lr: float) -> Path:
+    """The path of a tuning record."""
+    return folder / TUNING_FOLDER / f"{task}-{recipe}-{lr:g}.json"
+
+
+def chosen_rate(folder: Path, task: str, recipe: str) -> float | None:
+    """The rate with the lowest held-out loss on the tuning task; None until the search is complete.
+
+    A training that diverged comes last; of equal losses the lower rate wins.
+    """
+    paths = {lr: tuning_path(folder, tuning_task(task), recipe, lr) for lr in RATES}
+    if not all(path.exists() for path in paths.values()):
+        return None
+    losses = {lr: read_json(path)["loss"] for lr, path in paths.items()}
+    return min(losses, key=lambda lr: (math.inf if losses[lr] is None else losses[lr], lr))
+
+
+def board_jobs(board: Board, track: Track) -> Iterator[TrackJob]:
+    """Every job of a board in the order in which it is run; the rate of entries that are not open yet is NaN.
+
+    Entries go seed by seed, so that a board that is not complete has as many seeds of each recipe.
+    """
+    searched = dict.fromkeys(map(tuning_task, board.tasks))
+    for task in dict.fromkeys([*board.tasks, *searched]):
+        yield CollectingJob(track, task)
+    for task in board.tasks:
+        yield from (ReferenceJob(track, task, policy) for policy in REFERENCES)
+    for task in searched:
+        yield from (TuningJob(track, task, recipe, lr) for recipe in board.recipes for lr in RATES)
+    rates = {
+        (task, recipe): chosen_rate(track.place.folder, task, recipe)
+        for task in board.tasks
+        for recipe in board.recipes
+    }
+    for seed in range(board.num_training_seeds):
+        for (task, recipe), lr in rates.items():
+            yield EntryJob(track, task, recipe, seed, math.nan if lr is None else lr)
+
+
+def is_open(job: TrackJob) -> bool:
+    """Whether a job's inputs are there."""
+    if isinstance(job, CollectingJob):
+        return True
+    if isinstance(job, EntryJob) and math.isnan(job.lr):
+        return False
+    return CollectingJob(job.track, job.task).is_done()

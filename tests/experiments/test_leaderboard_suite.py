@@ -1,0 +1,171 @@
+"""The official leaderboard as a suite: its boards, its jobs from nothing to records, and what its planner expects."""
+
+import csv
+import dataclasses
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from fake_lift import FakeLift, open_fake_collector
+
+from smidgen.envs.tasks import TASKS
+from smidgen.evaluation.config import EvalConfig
+from smidgen.evaluation.records import read_record
+from smidgen.evaluation.tracks import CPU_STANDARD_1
+from smidgen.experiments import boards
+from smidgen.experiments.boards import BOARDS, COMPARISONS, RATES, RECIPES, TRACK, Board, build_trial
+from smidgen.experiments.costs import Cost, append_cost, read_costs
+from smidgen.experiments.entry_jobs import EntryJob, Track, TrackJob, board_jobs, chosen_rate, is_open, tuning_path
+from smidgen.experiments.jobs import work
+from smidgen.experiments.leaderboard import CPU_STANDARD, LeaderboardSuite, expected_cost
+from smidgen.experiments.stages import Place, Size
+from smidgen.experiments.suite import SuiteConfig, load_suite
+from smidgen.experiments.suite import suite as suite_command
+from smidgen.leaderboard.ranking import rank_runs, read_runs
+from smidgen.runtime.command_line import run_command
+from smidgen.runtime.errors import UserError
+from smidgen.runtime.files import write_json_atomic
+from smidgen.training.config import TrainConfig
+
+TINY = {"policy": "cnn", "width": 2, "hidden_dim": 4, "batch_size": 2, "eval_every": 1}
+SMALL = Board("S", ("lift",), ("tiny",), num_training_seeds=2)
+SPEC = "smidgen.experiments.leaderboard:CPU_STANDARD"
+
+
+@pytest.fixture
+def track(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Track:
+    monkeypatch.setitem(boards.RECIPES, "tiny", TINY)
+    place = Place(
+        tmp_path / "records",
+        tmp_path / "scratch",
+        tmp_path / "costs.csv",
+        num_workers=0,
+        open_collector=open_fake_collector,
+        make=FakeLift,
+        settings={"image_size": 16},
+    )
+    size = Size(demonstrations=6, held_out=3, most_steps=2, episodes=2, videos=0)
+    return Track("trial", place, size, {"split": "checkpoint"})
+
+
+def test_every_row_of_every_board_is_a_training_of_its_own() -> None:
+    rows = [(task, recipe) for board in BOARDS for task in board.tasks for recipe in board.recipes]
+    assert len(rows) == len(set(rows))
+    assert {task for task, _ in rows} <= set(TASKS)
+    assert {recipe for _, recipe in rows} == set(RECIPES)
+    for recipe in RECIPES:
+        config = TrainConfig.from_flat(**build_trial(recipe, "lift", 0, RATES[0]).training, demos="d", out="o")
+        assert (config.steps, config.num_threads) == (boards.STEPS, 1)
+    first = BOARDS[0]
+    assert len(COMPARISONS) * len(first.tasks) <= 12
+    assert {name for each in COMPARISONS for name in each[:2]} <= set(first.recipes)
+    assert first.num_training_seeds == TRACK.num_training_seeds
+
+
+def test_a_board_goes_from_nothing_to_records_and_resumes_for_nothing(track: Track) -> None:
+    def open_jobs() -> list[TrackJob]:
+        return [job for job in board_jobs(SMALL, track) if is_open(job)]
+
+    def is_over() -> bool:
+        return all(job.is_done() for job in board_jobs(SMALL, track))
+
+    assert [job.label for job in open_jobs()] == ["collecting/lift"]
+    done = [job.label for job, outcome in work(open_jobs, is_over, 0.0) if isinstance(outcome, str)]
+    assert done == [job.label for job in board_jobs(SMALL, track)]
+    assert list(work(open_jobs, is_over)) == []
+
+    rate = chosen_rate(track.place.folder, "lift", "tiny")
+    assert rate in RATES
+    record = read_record(track.place.folder / "lift-tiny-seed1.json")
+    settings = (record["policy"]["training"] or {})["training_config"]
+    assert (settings["seed"], settings["lr"], record["protocol"]["split"]) == (1, rate, "checkpoint")
+    with open(track.place.costs, newline="") as file:
+        assert [row["job"] for row in csv.DictReader(file)] == done
+    groups = rank_runs(read_runs(track.place.folder))
+    assert {row.name: len(row.runs) for row in groups[0].rows}["tiny"] == 2
+
+
+def search(folder: Path, losses: Sequence[float | None]) -> float | None:
+    for lr, loss in zip(RATES, losses, strict=True):
+        write_json_atomic(tuning_path(folder, "lift", "raw", lr), {"loss": loss})
+    return chosen_rate(folder, "door", "raw")
+
+
+def test_the_rate_with_the_lowest_held_out_loss_is_chosen(tmp_path: Path) -> None:
+    assert chosen_rate(tmp_path, "door", "raw") is None
+    assert search(tmp_path, (0.3, 0.1, 0.2)) == RATES[1]
+    assert search(tmp_path, (0.3, 0.1, 0.1)) == RATES[1]
+    # A training that diverged has no loss and comes last.
+    assert search(tmp_path, (0.3, None, None)) == RATES[0]
+    assert chosen_rate(tmp_path, "blink", "raw") is None
+
+
+def config(tmp_path: Path, **changes: object) -> SuiteConfig:
+    places = {"out": str(tmp_path / "out"), "scratch": str(tmp_path / "scratch"), "workers": 0}
+    return SuiteConfig(SPEC, **{**places, **changes})  # type: ignore[arg-type]
+
+
+def test_the_planner_adds_up_what_is_left_by_what_is_done(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    suite = LeaderboardSuite(boards=(Board("S", ("lift",), ("raw", "cnn"), num_training_seeds=2),))
+    for job, core_s in {
+        "collecting/lift": 3600,
+        "tuning/lift/raw/0.0003": 1800,
+        "tuning/lift/raw/0.001": 3600,
+        "entry/lift/raw/seed0": 7200,
+    }.items():
+        append_cost(folder / "costs.csv", CPU_STANDARD_1, job, 1, core_s, core_s)
+    known = read_costs(folder / "costs.csv", CPU_STANDARD_1)
+    jobs = {job.label: job for job in suite.jobs(config(tmp_path))["S"]}
+    expected = {label: expected_cost(job, known) for label, job in jobs.items()}
+    assert expected["tuning/lift/raw/0.003"] == Cost(2700, 2700)
+    assert expected["entry/lift/raw/seed1"] == expected["entry/lift/cnn/seed0"] == Cost(7200, 7200)
+    assert expected["reference/lift/expert"] is None
+    # 1 h of collecting, 6 searches of 0.75 h, 4 entries of 2 h; references were never timed.
+    last = suite.plan(config(tmp_path)).splitlines()[-1]
+    assert last.split() == ["S", "0", "of", "4", "16", "13.5", "+", "5", "jobs", "of", "unknown", "cost"]
+    for lr in RATES:
+        write_json_atomic(tuning_path(folder, "lift", "raw", lr), {"loss": 1.0})
+    assert suite.plan(config(tmp_path)).splitlines()[-1].split()[4:6] == ["13", "11.2"]
+
+
+def test_only_a_frozen_track_runs_test_episodes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if not CPU_STANDARD.is_frozen:
+        with pytest.raises(UserError, match="not frozen"):
+            CPU_STANDARD.run(config(tmp_path))
+    assert CPU_STANDARD.track(config(tmp_path)).evaluation == {"track": CPU_STANDARD_1}
+    assert CPU_STANDARD.track(config(tmp_path, form="smoke")).evaluation == {"split": "checkpoint"}
+    size = CPU_STANDARD.track(config(tmp_path)).size
+    assert EvalConfig(policy="noop", out="out", episodes=size.episodes, track=CPU_STANDARD_1).split == "test"
+    assert not list(tmp_path.iterdir())
+
+
+def test_rows_can_be_chosen_and_an_unknown_one_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    jobs = CPU_STANDARD.jobs(config(tmp_path, arms=("lift/cnn", "door/cnn")))
+    rows = {(job.task, job.name) for job in [*jobs["A"], *jobs["B"]] if isinstance(job, EntryJob)}
+    assert rows == {("lift", "cnn"), ("door", "cnn")}
+    assert jobs["C"] == []
+    # What board A searched and collected, board B does not do again.
+    assert {job.label for job in jobs["B"]}.isdisjoint(job.label for job in jobs["A"])
+    with pytest.raises(UserError, match="unknown row 'lift/nothing'"):
+        CPU_STANDARD.jobs(config(tmp_path, arms=("lift/nothing",)))
+    assert run_command(suite_command, ["status", f"suite={SPEC}", f"out={tmp_path}", "rows=[lift/cnn]"]) == 0
+    printed = capsys.readouterr().out
+    assert "board A: 0 of 14 jobs done" in printed
+    assert "waiting entry/lift/cnn/seed4" in printed
+    assert run_command(suite_command, ["plan", f"suite={SPEC}", f"out={tmp_path}"]) == 0
+    assert run_command(suite_command, ["plan", "suite=tests.studies.small_round:SMALL_ROUND"]) == 2
+    assert "has no planner" in capsys.readouterr().err
+
+
+def test_an_entry_is_closed_until_its_rate_is_known(track: Track) -> None:
+    entries = [job for job in board_jobs(SMALL, track) if isinstance(job, EntryJob)]
+    assert all(math.isnan(job.lr) for job in entries)
+    assert not any(is_open(dataclasses.replace(job)) for job in entries)
+
+
+def test_the_suite_is_named_by_its_module() -> None:
+    assert load_suite(SuiteConfig(SPEC)) is CPU_STANDARD
+    assert json.dumps([board.name for board in BOARDS]) == '["A", "B", "C"]'
