@@ -33,12 +33,12 @@ from smidgen.data_collection.manifest import (
 )
 from smidgen.data_collection.store import EPISODES_NAME, HOST_NAME, TOP_LEVEL_NAMES, EpisodeStore, verify_files
 from smidgen.evaluation.collapse.labels import CUE
-from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
+from smidgen.runtime.command_line import HELP_ALL, command_help, compose_config, run_command, wants_help
+from smidgen.runtime.engine import map_on_engine
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import TEMPORARY_PREFIX, directory_lock, remove_leftovers, write_json_atomic
 from smidgen.runtime.places import require_outside
 from smidgen.runtime.progress import progress
-from smidgen.runtime.workers import map_unordered
 
 USAGE = "smidgen-collect task=NAME out=DIR [key=value ...]"
 SUMMARY = f"""\
@@ -85,7 +85,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _main(arguments: list[str]) -> None:
     if wants_help(arguments):
-        print(command_help(USAGE, SUMMARY, CollectConfig))
+        print(command_help(USAGE, SUMMARY, CollectConfig, everything=HELP_ALL in arguments))
         return
     print(collect(compose_config(CollectConfig, arguments)).summary())
 
@@ -161,8 +161,8 @@ def _collect_missing(out: Path, config: CollectConfig, open_collector: OpenColle
     num_successes = sum(row["success"] for row in rows.values())
     started = time.monotonic()
     with progress(len(config.seeds), f"collecting {config.task} (episodes)", done=len(rows)) as advance:
-        for seed, (made_with, row, host) in map_unordered(
-            job, missing, config.workers, time_limit_s=config.episode_limit_s or None
+        for seed, (made_with, row, host) in map_on_engine(
+            config, job, missing, config.workers, time_limit_s=config.episode_limit_s or None
         ):
             header, rows[seed] = made_with, row
             if host not in hosts:

@@ -10,6 +10,7 @@ from smidgen.data_collection.experts import EXPERTS, find_expert
 from smidgen.envs.seeds import seeds
 from smidgen.envs.tasks import named_task
 from smidgen.envs.user_tasks import task_code
+from smidgen.runtime.engine import ENGINE_KEYS, EngineSettings
 from smidgen.runtime.errors import UserError, unknown_name
 from smidgen.runtime.files import canonical_json
 from smidgen.runtime.settings import PathText
@@ -17,14 +18,14 @@ from smidgen.runtime.user_modules import is_class_spec
 from smidgen.runtime.workers import EPISODE_LIMIT_S
 
 SPLITS = ("demonstrations", "validation")
-# Output directory, number of processes and time limit do not affect the data.
-_NOT_IDENTITY = ("out", "workers", "episode_limit_s")
+# Output directory, number of processes, time limit and engine do not affect the data.
+_NOT_IDENTITY = ("out", "workers", "episode_limit_s", *ENGINE_KEYS)
 _LATER_SETTINGS = ("expert_variation", "hide_cue")
 
 
 @dataclass(frozen=True)
-class CollectConfig:
-    """What to collect; all fields but ``out``, ``workers`` and ``episode_limit_s`` identify the data set."""
+class CollectConfig(EngineSettings):
+    """What to collect; all fields but ``out``, ``workers``, ``episode_limit_s`` and the engine identify it."""
 
     task: str = field(metadata={"help": "task to demonstrate, e.g. lift, or module:Class"})
     out: PathText = field(metadata={"help": "directory of the data set"})
@@ -49,6 +50,7 @@ class CollectConfig:
     def __post_init__(self) -> None:
         # Resolved here, so that naming the default cameras and omitting them are the same configuration.
         object.__setattr__(self, "cameras", tuple(self.cameras) or named_task(self.task).cameras)
+        self.check_engine()
         if self.split not in SPLITS:
             raise unknown_name("split", self.split, SPLITS)
         least = {"image_size": 1, "history": 1, "workers": 0, "counterfactuals_per_episode": 0, "episode_limit_s": 0}

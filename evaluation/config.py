@@ -6,15 +6,17 @@ from dataclasses import dataclass, field
 
 from smidgen.evaluation.records import RESERVED_ENDINGS
 from smidgen.evaluation.tracks import require_whole_track
+from smidgen.runtime.engine import EngineSettings
 from smidgen.runtime.errors import UserError
+from smidgen.runtime.flat_config import later
 from smidgen.runtime.schemas import NAME_PATTERN
 from smidgen.runtime.settings import PathText
 from smidgen.runtime.workers import EPISODE_LIMIT_S
 
 
 @dataclass(frozen=True)
-class EvalConfig:
-    """What to evaluate; ``workers``, ``keep_going``, ``episode_limit_s`` and ``out`` leave no trace in the record."""
+class EvalConfig(EngineSettings):
+    """What to evaluate; ``workers``, ``keep_going``, ``episode_limit_s``, ``out`` and the engine leave no trace."""
 
     policy: PathText = field(
         metadata={"help": "expert, ..., checkpoint, module:Class, process:COMMAND, remote:HOST:PORT"}
@@ -30,9 +32,7 @@ class EvalConfig:
         default=None, metadata={"help": "held-out demonstrations, for R^2, skills and cue slope"}
     )
     train_demos: PathText | None = field(default=None, metadata={"help": "training ones: baselines, time-mean skill"})
-    twin: PathText | None = field(
-        default=None, metadata={"help": "same network trained with the cue hidden: cue skill"}
-    )
+    twin: PathText | None = later(None, "same network trained with the cue hidden: cue skill")
     transform: str | None = field(default=None, metadata={"help": "the checkpoint's, if it is your module:Class"})
     videos: int = field(default=4, metadata={"help": "number of first episodes to record as videos"})
     windows: int = field(default=512, metadata={"help": "held-out steps to predict, at most"})
@@ -49,6 +49,7 @@ class EvalConfig:
         for name, least in lowest.items():
             if getattr(self, name) < least:
                 raise UserError(f"expected {name} >= {least}, got {getattr(self, name)}")
+        self.check_engine()
         require_whole_track(self.track, self.split, self.seed_start, self.episodes)
         if self.name is not None:
             require_file_name(self.name)

@@ -23,7 +23,7 @@ from smidgen.evaluation.records import host_path, read_record, summary_line
 from smidgen.evaluation.run import run_plan
 from smidgen.evaluation.saliency_videos import saliency
 from smidgen.evaluation.verify import verify
-from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
+from smidgen.runtime.command_line import HELP_ALL, command_help, compose_config, run_command, wants_help
 from smidgen.runtime.files import write_atomic
 
 USAGE = "smidgen-eval policy=POLICY out=DIR [key=value ...] | smidgen-eval verify RECORD"
@@ -94,7 +94,7 @@ def _body(arguments: list[str]) -> None:
         saliency(arguments[1:])
         return
     if wants_help(arguments):
-        print(command_help(USAGE, SUMMARY, EvalConfig))
+        print(command_help(USAGE, SUMMARY, EvalConfig, everything=HELP_ALL in arguments))
         return
     config = compose_config(EvalConfig, with_expert_settings(arguments))
     if config.task != ALL:

@@ -56,7 +56,7 @@ def _answer(plan: EvaluationPlan) -> Answers:
     label, limit_s = f"{plan.task.name} {plan.card['name']}", plan.config.episode_limit_s or None
     counted = {"episodes": len(own), "expert's episodes": len(added), "held-out episodes": len(held_out) + len(twin)}
     parts = " + ".join(f"{count} {name}" for name, count in counted.items() if count)
-    answers = run_items(items, plan.config.workers, f"{label} ({parts})", limit_s)
+    answers = run_items(items, plan.config.workers, f"{label} ({parts})", limit_s, plan.config)
     return Answers(
         own={item.seed: answers[path] for path, item in own.items()},
         expert={item.seed: answers[path] for path, item in expert.items()},

@@ -19,11 +19,12 @@ from smidgen.evaluation.items import EpisodeItem, Item, run_item, start_worker
 from smidgen.evaluation.protocol import POLICY_ERROR
 from smidgen.evaluation.record_schema import EpisodeRow
 from smidgen.evaluation.video_files import frames_mark, read_mark
+from smidgen.runtime.engine import ON_THIS_MACHINE, EngineSettings, map_on_engine
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import read_json, remove_leftovers, write_json_atomic
 from smidgen.runtime.progress import progress
 from smidgen.runtime.schemas import Rule, Sha256, check_type, refuse
-from smidgen.runtime.workers import EPISODE_LIMIT_S, map_unordered
+from smidgen.runtime.workers import EPISODE_LIMIT_S
 
 # What `smidgen.evaluation.items.run_item` answers: of an episode, of a held-out demonstration (every row is an action),
 # of its twin that never sees the cue, and of a policy that failed on it.
@@ -32,7 +33,11 @@ _Place = Annotated[list[float], Rule(lambda place: len(place) == 3, "three numbe
 
 
 def run_items(
-    items: Mapping[Path, Item], num_workers: int, label: str, time_limit_s: float | None = EPISODE_LIMIT_S
+    items: Mapping[Path, Item],
+    num_workers: int,
+    label: str,
+    time_limit_s: float | None = EPISODE_LIMIT_S,
+    engine: EngineSettings = ON_THIS_MACHINE,
 ) -> dict[Path, dict[str, Any]]:
     """Answers every item, from disk if its shard exists; shows the first traceback of a policy's error.
 
@@ -41,6 +46,7 @@ def run_items(
         num_workers: Worker processes; 0 runs all in this one.
         label: For the progress bar.
         time_limit_s: A worker that takes longer for an item is replaced; None for no limit.
+        engine: Where the workers run.
 
     Returns:
         Answers by shard file.
@@ -55,8 +61,8 @@ def run_items(
     threads, is_shown = torch.get_num_threads(), False
     try:
         with progress(len(items), label, done=len(answers)) as advance:
-            for item, answer in map_unordered(
-                run_item, list(shards_of), num_workers, initializer=start_worker, time_limit_s=time_limit_s
+            for item, answer in map_on_engine(
+                engine, run_item, list(shards_of), num_workers, initializer=start_worker, time_limit_s=time_limit_s
             ):
                 if (trace := answer.get("trace")) and not is_shown:
                     print(trace, end="", file=sys.stderr, flush=True)

@@ -1,8 +1,8 @@
-"""``smidgen-suite [status] suite=their.module:NAME [key=value ...]``: a grid of jobs, each run once.
+"""``smidgen-suite [plan|status] suite=their.module:NAME [key=value ...]``: a grid of jobs, each run once.
 
 ``suite`` names an object that implements :class:`SuiteOfJobs`; its module is searched in the working directory as well,
 so the repository's own studies are ``suite=studies.claims:ROUND_TWO`` and the like. It can be killed at any time: the
-same command resumes. ``status`` lists finished jobs.
+same command resumes. ``status`` lists finished jobs, ``plan`` what the others will cost.
 """
 
 from __future__ import annotations
@@ -11,21 +11,24 @@ import sys
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
+from smidgen.runtime.command_line import HELP_ALL, command_help, compose_config, run_command, wants_help
+from smidgen.runtime.engine import EngineSettings
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.settings import PathText
 from smidgen.runtime.user_modules import is_class_spec, load_object
 
-USAGE = "smidgen-suite [status] suite=MODULE:NAME [key=value ...]"
+USAGE = "smidgen-suite [plan|status] suite=MODULE:NAME [key=value ...]"
 SUMMARY = """
 Runs the unfinished jobs of a suite and writes each job's record as it finishes. After an interruption, run the same
-command again to resume. `status` lists finished jobs.
-In a checkout of the repository: suite=studies.claims:ROUND_TWO, suite=studies.recipe:SCREEN.
+command again to resume. `status` lists finished jobs, `plan` says what the others will cost.
+Suites: smidgen.experiments.leaderboard:CPU_STANDARD; in a checkout of the repository also studies.claims:ROUND_TWO and
+studies.recipe:SCREEN.
 """
+VERBS = ("plan", "status")
 
 
 @dataclass(frozen=True)
-class SuiteConfig:
+class SuiteConfig(EngineSettings):
     """Which suite to run, in which form, and where."""
 
     suite: str = field(metadata={"help": "MODULE:NAME of the suite; the module is importable or in this directory"})
@@ -33,10 +36,13 @@ class SuiteConfig:
     out: PathText | None = field(default=None, metadata={"help": "folder of plan and records; null: suite's default"})
     scratch: PathText = field(default="outputs/claims", metadata={"help": "folder of unfinished runs"})
     workers: int = field(default=2, metadata={"help": "worker processes, one core each; 0: in this process"})
-    arms: tuple[str, ...] = field(default=(), metadata={"help": "only these arms, e.g. [raw,dft1d]; empty: all"})
+    arms: tuple[str, ...] = field(
+        default=(), metadata={"help": "only these arms, or rows as [lift/raw,lift/cnn]; empty: all"}
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "arms", tuple(dict.fromkeys(self.arms)))
+        self.check_engine()
         if self.workers < 0:
             raise UserError(f"expected workers of at least 0, got {self.workers}")
 
@@ -50,6 +56,14 @@ class SuiteOfJobs(Protocol):
 
     def status(self, config: SuiteConfig) -> str:
         """Which jobs are finished and which are not."""
+
+
+@runtime_checkable
+class PlannedSuite(SuiteOfJobs, Protocol):
+    """A suite that knows what its unfinished jobs will cost."""
+
+    def plan(self, config: SuiteConfig) -> str:
+        """What is done, what is left, and what that will cost."""
 
 
 def load_suite(config: SuiteConfig) -> SuiteOfJobs:
@@ -69,12 +83,15 @@ def load_suite(config: SuiteConfig) -> SuiteOfJobs:
 def suite(arguments: list[str]) -> None:
     """Runs the command."""
     if wants_help(arguments):
-        print(command_help(USAGE, SUMMARY.strip(), SuiteConfig))
+        print(command_help(USAGE, SUMMARY.strip(), SuiteConfig, everything=HELP_ALL in arguments))
         return
-    asks_status = bool(arguments) and arguments[0] == "status"
-    config = compose_config(SuiteConfig, arguments[1:] if asks_status else arguments)
+    verb = arguments[0] if arguments and arguments[0] in VERBS else ""
+    named_rows = ["arms" + each.removeprefix("rows") if each.startswith("rows=") else each for each in arguments]
+    config = compose_config(SuiteConfig, named_rows[1:] if verb else named_rows)
     named = load_suite(config)
-    print(named.status(config) if asks_status else named.run(config))
+    if verb == "plan" and not isinstance(named, PlannedSuite):
+        raise UserError(f"suite {config.suite!r} has no planner; smidgen-suite status lists its jobs")
+    print(getattr(named, verb or "run")(config))
 
 
 def main() -> int:

@@ -16,9 +16,7 @@ from types import FrameType
 from typing import Any
 
 from smidgen.runtime.streams import protect_streams
-
-# Kinds of message: ready for the first item, a job's result, or an exception from a job or the initializer.
-READY, RESULT, ERROR = "ready", "result", "error"
+from smidgen.runtime.worker_pool import ERROR, READY, RESULT
 
 _PR_SET_PDEATHSIG = 1
 # Process ids, because a fork copies a module's state but not its threads.

@@ -9,23 +9,18 @@ through sending a long result.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import functools
-import math
 import os
 import signal
-import sys
-import textwrap
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import wait as connection_wait
 from typing import Any, TypeVar
 
-from smidgen.runtime.worker_process import ERROR, READY, RESULT, serve
+from smidgen.runtime.worker_pool import LOST, Attempt, Staff, WorkerPool, is_idle
+from smidgen.runtime.worker_process import serve
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -34,23 +29,18 @@ Result = TypeVar("Result")
 EPISODE_LIMIT_S = 600.0
 # Lower bound for a worker's start, which is slow on a busy machine whatever the items are.
 START_LIMIT_S = 300.0
-MAX_ATTEMPTS = 3
-# With no result in between: the machine or the job is at fault, and other items would fail too.
-MAX_LOST_IN_A_ROW = 10
 
-_SINGLE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LP_NUM_THREADS"), "1")
+SINGLE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "LP_NUM_THREADS"), "1")
 # A worker starts with `python -c`, which would search the working directory first: a user's queue.py would shadow
 # Python's.
 _SAFE_PATH = {"PYTHONSAFEPATH": "1"}
-_POLL_EVERY_S = 1.0
 _GRACE_S = 5.0
-_LOST = "lost"
 
 
 @contextlib.contextmanager
 def single_threaded_environment() -> Iterator[None]:
     """Environment variables for child processes: one thread for BLAS, OpenMP and Mesa's rasteriser."""
-    with _environment(_SINGLE_THREAD):
+    with _environment(SINGLE_THREAD):
         yield
 
 
@@ -100,24 +90,18 @@ def map_unordered(
             initializer(*initargs)
         yield from ((item, job(item)) for item in items)
         return
-    start_worker = functools.partial(_Worker, job, initializer, tuple(initargs))
-    yield from _WorkerPool(start_worker, num_workers, time_limit_s).run(items)
+    start_worker = functools.partial(_ProcessWorker, job, initializer, tuple(initargs))
+    yield from WorkerPool(Staff(start_worker, _wait, _stop), num_workers, time_limit_s).run(items)
 
 
-@dataclass(frozen=True)
-class _Attempt:
-    """An item that a worker is running, or that waits for one."""
-
-    item: Any
-    number: int = 1
-
-
-class _Worker:
+class _ProcessWorker:
     """A process, its pipe, and its current item.
 
     Raises:
         BrokenPipeError: If the process dies while starting.
     """
+
+    start_limit_s = START_LIMIT_S
 
     def __init__(
         self, job: Callable[[Any], Any], initializer: Callable[..., None] | None, initargs: tuple[Any, ...]
@@ -125,31 +109,30 @@ class _Worker:
         context = get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=serve, args=(theirs, os.getpid(), job, initializer, initargs))
-        with _environment(_SINGLE_THREAD | _SAFE_PATH), _sigint_blocked():
+        with _environment(SINGLE_THREAD | _SAFE_PATH), _sigint_blocked():
             self.process.start()
         # So that the pipe closes when the process ends.
         theirs.close()
+        self.name = f"worker {self.process.pid}"
         self.is_ready = False
-        self.attempt: _Attempt | None = None
+        self.attempt: Attempt | None = None
         self.waited_s = 0.0
 
-    @property
-    def is_idle(self) -> bool:
-        return self.is_ready and self.attempt is None
-
-    def send(self, attempt: _Attempt) -> None:
+    def send(self, attempt: Attempt) -> None:
         self.attempt, self.waited_s = attempt, 0.0
         # If it has just died, the next poll finds out.
         with contextlib.suppress(OSError):
             self.connection.send(attempt.item)
 
-    def receive(self) -> tuple[str, Any]:
-        """Its next message, or how it ended."""
+    def receive(self) -> tuple[str, Any] | None:
+        if not self.connection.poll():
+            # Its own children can keep its end of the pipe open.
+            return None if self.process.exitcode is None else (LOST, _exit_reason(self.process.exitcode))
         try:
             kind, value = self.connection.recv()
         except (EOFError, OSError):
             self.process.join(_GRACE_S)
-            return _LOST, _exit_reason(self.process.exitcode)
+            return LOST, _exit_reason(self.process.exitcode)
         return kind, value
 
     def kill(self) -> None:
@@ -158,130 +141,22 @@ class _Worker:
         self.connection.close()
 
 
-class _WorkerPool:
-    """Starts as many workers as there is work for, and tracks which one runs what."""
+def _wait(workers: Sequence[_ProcessWorker], limit_s: float) -> None:
+    connection_wait([worker.connection for worker in workers], limit_s)
 
-    def __init__(self, start_worker: Callable[[], _Worker], num_workers: int, time_limit_s: float | None) -> None:
-        self._start_worker, self._num_workers, self._time_limit_s = start_worker, num_workers, time_limit_s
-        self._workers: list[_Worker] = []
-        self._waiting: deque[_Attempt] = deque()
-        self._given_up: list[str] = []
-        self._num_lost_in_a_row = 0
 
-    def run(self, items: list[Any]) -> Iterator[tuple[Any, Any]]:
-        self._waiting.extend(_Attempt(item) for item in items)
-        # At exit Python waits for child processes, which an abandoned generator still has.
-        atexit.register(self._stop)
-        try:
-            while self._waiting or self._num_busy():
-                self._assign()
-                yield from self._results()
-        finally:
-            self._stop()
-            atexit.unregister(self._stop)
-        if self._given_up:
-            raise RuntimeError(
-                f"gave up on these, each after {MAX_ATTEMPTS} workers: {'; '.join(self._given_up)}. "
-                "All other results are kept; run the same command again to retry"
-            )
-
-    def _num_busy(self) -> int:
-        return sum(worker.attempt is not None for worker in self._workers)
-
-    def _assign(self) -> None:
-        while len(self._workers) < min(self._num_workers, self._num_busy() + len(self._waiting)):
-            try:
-                self._workers.append(self._start_worker())
-            except BrokenPipeError:
-                self._count_loss("a worker", "died while starting")
-        for worker in self._workers:
-            if worker.is_idle and self._waiting:
-                worker.send(self._waiting.popleft())
-
-    def _results(self) -> Iterator[tuple[Any, Any]]:
-        """Results since the last poll; workers get their next items before these are yielded."""
-        finished: list[tuple[Any, Any]] = []
-        errors: list[BaseException] = []
-        for worker, kind, value in self._poll():
-            if kind == READY:
-                worker.is_ready, worker.waited_s = True, 0.0
-            elif kind == RESULT:
-                assert worker.attempt is not None
-                finished.append((worker.attempt.item, value))
-                worker.attempt, self._num_lost_in_a_row = None, 0
-            elif kind == ERROR:
-                errors.append(value)
-            else:
-                self._replace(worker, value)
-        if not errors:
-            self._assign()
-        yield from finished
-        if errors:
-            raise errors[0]
-
-    def _poll(self) -> list[tuple[_Worker, str, Any]]:
-        """Waits for a message or the end of a worker, at most for a second."""
-        busy = [worker for worker in self._workers if not worker.is_idle]
-        left_s = [max(0.0, self._limit_s(worker) - worker.waited_s) for worker in busy]
-        slice_s, started = min([_POLL_EVERY_S, *left_s]), time.monotonic()
-        connection_wait([worker.connection for worker in self._workers], slice_s)
-        # At most the intended wait: stopping this process (Ctrl-Z) stops its workers too.
-        waited_s = min(time.monotonic() - started, slice_s)
-        events: list[tuple[_Worker, str, Any]] = []
-        for worker in busy:
-            worker.waited_s += waited_s
-        for worker in self._workers:
-            if worker.connection.poll():
-                events.append((worker, *worker.receive()))
-            elif worker.process.exitcode is not None:
-                # Its own children can keep its end of the pipe open.
-                events.append((worker, _LOST, _exit_reason(worker.process.exitcode)))
-            elif worker.waited_s >= self._limit_s(worker) and not worker.is_idle:
-                events.append((worker, _LOST, f"timed out after {self._limit_s(worker):g} s"))
-        return events
-
-    def _limit_s(self, worker: _Worker) -> float:
-        if self._time_limit_s is None:
-            return math.inf
-        return self._time_limit_s if worker.is_ready else max(self._time_limit_s, START_LIMIT_S)
-
-    def _replace(self, worker: _Worker, cause: str) -> None:
-        worker.kill()
-        self._workers.remove(worker)
-        name, attempt = f"worker {worker.process.pid}", worker.attempt
-        if attempt is None:
-            self._count_loss(name, f"{cause} while idle")
-            return
-        item = textwrap.shorten(str(attempt.item), 80)
-        if attempt.number < MAX_ATTEMPTS:
-            self._waiting.append(_Attempt(attempt.item, attempt.number + 1))
-            self._count_loss(name, f"{cause} on {item}; retrying (attempt {attempt.number + 1} of {MAX_ATTEMPTS})")
-        else:
-            self._given_up.append(f"{item} (the last worker {cause})")
-            self._count_loss(name, f"{cause} on {item}; giving up on it")
-
-    def _count_loss(self, name: str, what: str) -> None:
-        print(f"warning: {name} {what}", file=sys.stderr, flush=True)
-        self._num_lost_in_a_row += 1
-        if self._num_lost_in_a_row >= MAX_LOST_IN_A_ROW:
-            raise RuntimeError(
-                f"{MAX_LOST_IN_A_ROW} workers were lost with no result in between; the last one, {name}, {what}. "
-                "If this is out of memory, use fewer workers. Finished results are kept"
-            )
-
-    def _stop(self) -> None:
-        """Idle workers exit when their pipe closes; busy ones get SIGTERM, so that they clean up, then SIGKILL."""
-        for worker in self._workers:
-            worker.connection.close()
-            if not worker.is_idle:
-                worker.process.terminate()
-        deadline = time.monotonic() + _GRACE_S
-        for worker in self._workers:
-            worker.process.join(max(0.0, deadline - time.monotonic()))
-            if worker.process.is_alive():
-                worker.process.kill()
-                worker.process.join(_GRACE_S)
-        self._workers.clear()
+def _stop(workers: Sequence[_ProcessWorker]) -> None:
+    """Idle workers exit when their pipe closes; busy ones get SIGTERM, so that they clean up, then SIGKILL."""
+    for worker in workers:
+        worker.connection.close()
+        if not is_idle(worker):
+            worker.process.terminate()
+    deadline = time.monotonic() + _GRACE_S
+    for worker in workers:
+        worker.process.join(max(0.0, deadline - time.monotonic()))
+        if worker.process.is_alive():
+            worker.process.kill()
+            worker.process.join(_GRACE_S)
 
 
 def _exit_reason(exit_code: int | None) -> str:

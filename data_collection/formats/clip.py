@@ -5,7 +5,6 @@ Letters: S steps, H rows, W columns, A action coordinates, D coordinates of a co
 
 from __future__ import annotations
 
-import importlib
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from smidgen.data_collection.array_files import Array
+from smidgen.runtime import optional_libraries as optional
 from smidgen.runtime.errors import UserError
 
 # A clip is held in memory one at a time; nobody's episode of robot frames is larger.
@@ -98,10 +98,7 @@ def optional_library(name: str) -> Any:
     Raises:
         UserError: If it is not installed, with the command that installs it.
     """
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise UserError(f"{name} cannot be imported ({error}); install it: {INSTALL}") from error
+    return optional.optional_library(name, INSTALL)
 
 
 def require_clip_bytes(path: Path, where: str, num_bytes: int) -> None:

@@ -123,8 +123,11 @@ def num_waiting(plan: StudyPlan, records: Records) -> int:
     return count
 
 
-def run_plan(plan: StudyPlan, place: Place, wait_s: float = 1.0) -> Iterator[tuple[BlockJob, BlockRecord]]:
+def run_plan(plan: StudyPlan, place: Place, wait_s: float = 1.0) -> Iterator[tuple[str, BlockRecord]]:
     """Runs jobs until the plan is done; while other processes hold all open jobs, it looks again every ``wait_s``.
+
+    Yields:
+        Each job's label, and its record.
 
     Raises:
         UserError: If a job cannot be run, such as on a full disk.
@@ -134,4 +137,4 @@ def run_plan(plan: StudyPlan, place: Place, wait_s: float = 1.0) -> Iterator[tup
     ):
         if isinstance(outcome, UserError):
             raise outcome
-        yield job, outcome
+        yield job.label, outcome

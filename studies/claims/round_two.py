@@ -11,12 +11,12 @@ from pathlib import Path
 
 from smidgen.experiments.costs import COSTS_FILE, core_hours
 from smidgen.experiments.suite import SuiteConfig
+from smidgen.runtime.engine import map_on_engine
 from smidgen.runtime.errors import unknown_name
-from smidgen.runtime.workers import map_unordered
 from studies.claims import cells, jobs, step_costs
 from studies.claims.arms import Arm, ArmBook
 from studies.claims.contrasts import Contrast
-from studies.claims.jobs import BlockJob, Place
+from studies.claims.jobs import Place
 from studies.claims.plan import PLAN_FILE, StudyPlan, ordered_steps, settle_plan
 from studies.claims.records import TUNING, BlockRecord, read_records
 
@@ -124,7 +124,7 @@ class Round:
             if name not in plan.arms:
                 raise unknown_name("arm", name, plan.arms)
         settle_plan(plan, place.folder, None if config.out else self.plan_path)
-        for _ in map_unordered(self._work, [config] * max(1, config.workers), config.workers):
+        for _ in map_on_engine(config, self._work, [config] * max(1, config.workers), config.workers):
             pass
         return f"records: {place.folder}; decisions: {self.report}"
 
@@ -150,15 +150,15 @@ class Round:
         if config.arms:
             kept = {*config.arms, *(plan.arms[name].rate_of for name in config.arms)}
             plan = dataclasses.replace(plan, order=tuple(step for step in plan.order if step.arm in kept))
-        for job, record in jobs.run_plan(plan, place, self.wait_s):
-            print(outcome_line(job, record), file=sys.stderr, flush=True)
+        for label, record in jobs.run_plan(plan, place, self.wait_s):
+            print(outcome_line(label, record), file=sys.stderr, flush=True)
 
 
-def outcome_line(job: BlockJob, record: BlockRecord) -> str:
+def outcome_line(label: str, record: BlockRecord) -> str:
     """What came of a job, in a line."""
     escapes = sorted(run.escape_step for run in record.runs if run.escape_step is not None)
     where = f", at {', '.join(map(str, escapes))}" if escapes else ""
-    return f"{job.label}: {len(escapes)} of {len(record.runs)} escaped{where}"
+    return f"{label}: {len(escapes)} of {len(record.runs)} escaped{where}"
 
 
 ROUND_TWO = Round(build_plan, FOLDER, FOLDER / PLAN_FILE, jobs.SUITE)

@@ -15,9 +15,9 @@ from smidgen.experiments.costs import COSTS_FILE, core_hours
 from smidgen.experiments.jobs import work
 from smidgen.experiments.stages import Place, Size
 from smidgen.experiments.suite import SuiteConfig
+from smidgen.runtime.engine import map_on_engine
 from smidgen.runtime.errors import UserError, unknown_name
 from smidgen.runtime.places import require_outside
-from smidgen.runtime.workers import map_unordered
 from studies.recipe.arms import Arm, build_arms
 from studies.recipe.jobs import SUITE, arm_jobs
 from studies.recipe.plan import settle_plan
@@ -53,7 +53,7 @@ class Screen:
         chosen_arms(config)
         settle_plan(build_arms(), size, at_most_core_hours(build_arms(), size), place.folder)
         workers = [(config, index) for index in range(max(1, config.workers))]
-        failed = {name for _, names in map_unordered(_work, workers, config.workers) for name in names}
+        failed = {name for _, names in map_on_engine(config, _work, workers, config.workers) for name in names}
         if failed:
             raise UserError(f"{', '.join(sorted(failed))} failed, for the reasons above; all others are done")
         return f"records: {place.folder}; table: python -m studies.recipe"

@@ -18,6 +18,7 @@ from smidgen.data_collection.collect import collect, main
 from smidgen.data_collection.collector import Collector
 from smidgen.data_collection.config import CollectConfig
 from smidgen.data_collection.store import EpisodeStore
+from smidgen.runtime.engine import ENGINE_KEYS
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import directory_lock
 
@@ -278,7 +279,8 @@ def test_validation_seeds_lie_apart(tmp_path):
 def test_where_and_with_how_many_workers_is_no_part_of_a_set(tmp_path):
     config = fake_config(tmp_path)
     assert dataclasses.replace(config, out="elsewhere", workers=7, episode_limit_s=9).identity() == config.identity()
-    names = {field.name for field in dataclasses.fields(CollectConfig)} - {"out", "workers", "episode_limit_s"}
+    elsewhere = {"out", "workers", "episode_limit_s", *ENGINE_KEYS}
+    names = {field.name for field in dataclasses.fields(CollectConfig)} - elsewhere
     assert set(config.identity()) == names - {"hide_cue", "expert_variation"}
     assert set(dataclasses.replace(config, hide_cue=True, expert_variation=0.5).identity()) == names
 

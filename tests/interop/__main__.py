@@ -53,6 +53,7 @@ CHECKS = {
     "lerobot_eval": Check("run_lerobot_eval.py", "lerobot"),
     "stable_baselines3": Check("run_stable_baselines3.py", "stable_baselines3"),
     "vla_eval": Check("run_vla_eval.py", "vla_eval"),
+    "ray": Check("run_ray.py", "ray"),
 }
 
 

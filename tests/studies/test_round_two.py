@@ -185,14 +185,16 @@ def test_an_arm_without_the_uniform_part_trains_otherwise() -> None:
 
 def test_work_is_done_once_in_the_plans_order(place: Place) -> None:
     plan = small_plan()
-    done = [(job.name, job.block, job.lr) for job, _ in run_plan(plan, place)]
+    ran = list(run_plan(plan, place))
+    done = [(record.arm, record.block, record.lr) for _, record in ran]
     assert done[:2] == [("slow", TUNING, 3e-3), ("slow", TUNING, 1e-2)]
     assert [entry[:2] for entry in done[-2:]] == [("slow", "a"), ("fast", "a")]
     assert done[-1][2] == done[-2][2] == chosen_rate("fast", plan, read_records(place.folder, plan.arms))
     assert list(run_plan(plan, place)) == []
     with open(place.costs, newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["job"] for row in rows] == [f"{name}/{block}-{lr:g}" for name, block, lr in done]
+    assert [row["job"] for row in rows] == [label for label, _ in ran]
+    assert ran[0][0] == "slow/tuning-0.003"
     assert core_hours(place.costs, jobs.SUITE) > 0
 
 
