@@ -66,10 +66,9 @@ class Draw:
     family: str
     number: int
 
-    @property
-    def rng(self) -> np.random.Generator:
-        """The same numbers for the same policy."""
-        return np.random.default_rng((zlib.crc32(f"{self.known.name} {self.family}".encode()), self.number))
+    def rng(self, purpose: str) -> np.random.Generator:
+        """The same numbers for the same policy and purpose; those of two purposes are independent."""
+        return np.random.default_rng((zlib.crc32(f"{self.known.name} {self.family} {purpose}".encode()), self.number))
 
     @property
     def horizon(self) -> int:
@@ -78,13 +77,13 @@ class Draw:
 
     def made(self, answer: Answer) -> MadePolicy:
         """The policy, with noise."""
-        noise_A = self.rng.uniform(0, MAX_NOISE) * self.known.spread_A
+        noise_A = self.rng("noise").uniform(0, MAX_NOISE) * self.known.spread_A
         return MadePolicy(f"{self.family}-{self.number}", answer, noise_A, ("frames", "eef_state"))
 
     def asked(self, num_episodes: int) -> list[int]:
         """Places of the episodes to ask about."""
         to_ask = self.known.to_ask
-        chosen = self.rng.choice(len(to_ask), min(num_episodes, len(to_ask)), replace=False)
+        chosen = self.rng("episodes").choice(len(to_ask), min(num_episodes, len(to_ask)), replace=False)
         return sorted(to_ask[index] for index in chosen)
 
 
@@ -92,7 +91,7 @@ def mixture(low: float, high: float, cameras: tuple[int, ...] = ()) -> Callable[
     """share * what was done + (1 - share) * mean: what was done is known from the frames, averaged over cameras."""
 
     def make(draw: Draw) -> MadePolicy:
-        known, horizon, share = draw.known, draw.horizon, draw.rng.uniform(low, high)
+        known, horizon, share = draw.known, draw.horizon, draw.rng("share").uniform(low, high)
         looked_at = cameras or tuple(range(known.num_cameras))
 
         def seen_by(frames_NHWC: Array, camera: int) -> Array:
@@ -141,7 +140,7 @@ def sees_its_arm(draw: Draw) -> MadePolicy:
 
 def moves_at_random(draw: Draw) -> MadePolicy:
     """A random function of the picture, as spread as the actions: an untrained network."""
-    known, rng = draw.known, draw.rng
+    known, rng = draw.known, draw.rng("weights")
     size = known.episodes[0].frames[0, 0].size
     weights = rng.normal(size=(known.action.size, size)) / np.sqrt(size)
     offsets, mean_A = rng.uniform(0, 2 * np.pi, known.action.size), known.time_mean_SA.mean(axis=0)

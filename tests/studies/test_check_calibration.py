@@ -56,6 +56,14 @@ def test_the_rules_belong_to_the_version():
     assert frozen_rules() == RULES[thresholds.CHECK_VERSION]
 
 
+def test_what_is_drawn_for_one_purpose_says_nothing_of_another(known):
+    """Mixtures near a limit must not be those with the least noise."""
+    draws = [Draw(known, "sees", number) for number in range(200)]
+    shares, noises = ([draw.rng(purpose).uniform() for draw in draws] for purpose in ("share", "noise"))
+    assert abs(np.corrcoef(shares, noises)[0, 1]) < 0.2
+    assert Draw(known, "sees", 3).rng("share").uniform() == shares[3]
+
+
 def shown(known, place, step):
     episode = known.episodes[place]
     return {"frames": episode.frames[step][None, None], "eef_state": episode.eef_state[step][None]}
