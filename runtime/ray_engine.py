@@ -20,13 +20,12 @@ from typing import Any
 
 from smidgen.runtime.engine import AUTO, EngineSettings
 from smidgen.runtime.errors import UserError
-from smidgen.runtime.optional_libraries import optional_library
+from smidgen.runtime.optional_libraries import LazyLibrary
 from smidgen.runtime.worker_pool import ERROR, LOST, READY, RESULT, Attempt, Staff, WorkerPool, is_idle
 from smidgen.runtime.workers import SINGLE_THREAD
 
 INSTALL = 'pip install "smidgen[ray]"'
-ray = optional_library("ray", INSTALL)
-RayError, RayTaskError = (getattr(ray.exceptions, name) for name in ("RayError", "RayTaskError"))
+ray = LazyLibrary("ray", INSTALL)
 
 BACKOFF_S = 1.0
 ANSWER_LIMIT_S = 10.0
@@ -103,15 +102,15 @@ class _ActorWorker:
             if not self.is_ready:
                 ray.get(self._prepared)
             kind, value = ray.get(self.answer)
-        except RayTaskError as error:
+        except ray.exceptions.RayTaskError as error:
             # The job's own error; Ray has no cause where that could not be sent.
             return ERROR, error.cause if isinstance(error.cause, Exception) else RuntimeError(str(error))
-        except RayError as error:
+        except ray.exceptions.RayError as error:
             return LOST, f"was lost ({type(error).__name__}: {str(error).strip().splitlines()[0]})"
         return kind, value
 
     def kill(self) -> None:
-        with contextlib.suppress(RayError):
+        with contextlib.suppress(ray.exceptions.RayError):
             ray.kill(self._actor)
 
 

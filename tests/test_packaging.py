@@ -227,7 +227,7 @@ def test_extras_are_apart_from_the_runtime() -> None:
     for name in tracked_files():
         if name.split("/")[0] in FOLDERS and name.endswith(".py"):
             source = (ROOT / name).read_text(encoding="utf-8")
-            loads_one = re.search(rf"optional_library\(.({spoken_of})", source)
+            loads_one = re.search(rf"(?:optional_library|LazyLibrary)\(.({spoken_of})", source)
             assert not loads_one or name.startswith(("data_collection/formats/", "runtime/ray_engine.py")), name
             assert not re.search(rf"import_module\(.({spoken_of})|^ *(import|from) ({spoken_of})\b", source, re.M), name
 

@@ -145,6 +145,8 @@ def overhead_s():
 
 
 def main(_, scratch):
+    # Children of a shell's background jobs ignore Ctrl-C, and would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     scratch, found = Path(scratch), Comparison()
     scratch.mkdir(parents=True, exist_ok=True)
     same_bytes(scratch, found)
