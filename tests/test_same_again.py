@@ -45,9 +45,9 @@ class Stopped(Exception):
 
 
 def mapped_in_disorder(seed: int, stop_after: int | None = None) -> Callable[..., Iterator[tuple[Any, Any]]]:
-    """`map_unordered` that takes the items and hands the results back in orders of its own, and may break off."""
+    """`map_on_engine` that takes the items and hands the results back in orders of its own, and may break off."""
 
-    def map_in_disorder(job, items, num_workers, initializer=None, initargs=(), **others):
+    def map_in_disorder(engine, job, items, num_workers, initializer=None, initargs=(), **others):
         chance, items = random.Random(seed), list(items)
         chance.shuffle(items)
         if initializer is not None:
@@ -66,12 +66,12 @@ def in_any_order(
 ) -> list[dict[str, str]]:
     """Hashes of a plain run, of one in another order, and of one stopped half-way and taken up in yet another."""
     run(folder / "plain")
-    monkeypatch.setattr(module, "map_unordered", mapped_in_disorder(1))
+    monkeypatch.setattr(module, "map_on_engine", mapped_in_disorder(1))
     run(folder / "shuffled")
-    monkeypatch.setattr(module, "map_unordered", mapped_in_disorder(2, stop_after=2))
+    monkeypatch.setattr(module, "map_on_engine", mapped_in_disorder(2, stop_after=2))
     with pytest.raises(Stopped):
         run(folder / "stopped")
-    monkeypatch.setattr(module, "map_unordered", mapped_in_disorder(3))
+    monkeypatch.setattr(module, "map_on_engine", mapped_in_disorder(3))
     run(folder / "stopped")
     return [hashes(folder / name) for name in ("plain", "shuffled", "stopped")]
 

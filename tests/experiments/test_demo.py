@@ -7,7 +7,7 @@ import imageio.v3 as iio
 import pytest
 
 from smidgen.evaluation.records import read_record
-from smidgen.experiments import demo, demo_pairs, side_by_side_training
+from smidgen.experiments import boards, demo, demo_pairs, side_by_side_training
 from smidgen.experiments.side_by_side_training import train_side_by_side
 from smidgen.runtime.command_line import run_command
 from smidgen.runtime.errors import UserError
@@ -26,8 +26,9 @@ SMALL = ["demonstrations=3", "validation=2", "steps=3", "episodes=1", "videos=1"
 def test_the_demo_goes_from_nothing_to_a_leaderboard_and_reuses_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pair = {name: (*settings, *SMALL_NETWORK) for name, settings in demo_pairs.PAIRS["transforms"].items()}
-    monkeypatch.setitem(demo_pairs.PAIRS, "transforms", pair)
+    for recipe in demo_pairs.PAIRS["transforms"].values():
+        small = {**boards.RECIPES[recipe], **dict(setting.split("=") for setting in SMALL_NETWORK)}
+        monkeypatch.setitem(boards.RECIPES, recipe, small)
     # Every baseline is evaluated in the fake world, in test_evaluate.py, and here in the long form.
     monkeypatch.setattr(demo, "BASELINES", long_form(demo.BASELINES, ("expert", "time_mean")))
     arguments = [f"out={tmp_path / 'demo'}", *SMALL]
@@ -75,8 +76,8 @@ def test_the_overview_says_what_will_happen(capsys: pytest.CaptureFixture[str]) 
 def test_both_pairs_train_what_they_are_named_after(capsys: pytest.CaptureFixture[str]) -> None:
     settings = {
         name: train.read_config(["demos=a", "out=b", *own])
-        for pair in demo_pairs.PAIRS.values()
-        for name, own in pair.items()
+        for pair in demo_pairs.PAIRS
+        for name, own in demo_pairs.runs_of(pair).items()
     }
     assert settings["raw"] == settings["recommended"]
     assert settings["raw"].policy.network.standardise_after == "centre"
