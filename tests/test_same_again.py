@@ -106,7 +106,6 @@ TINY = {
     "fit_windows": 20,
     "counterfactual_pairs": 4,
 }
-CANDIDATES = ("raw", "dft1d/token", "dft3d")
 
 
 def chain(folder: Path) -> None:
@@ -116,11 +115,7 @@ def chain(folder: Path) -> None:
         collect(CollectConfig(out=str(folder / name), split=split, episodes=episodes, **world))
     demos, held_out, run = (str(folder / name) for name in ("demos", "held-out", "run"))
     steps = {"steps": 4, "batch_size": 4, "eval_every": 4, "validation_windows": 10, "num_threads": 1}
-    train(
-        TrainConfig.from_flat(
-            demos=demos, validation=held_out, out=run, transform="auto", auto_candidates=CANDIDATES, **steps, **TINY
-        )
-    )
+    train(TrainConfig.from_flat(demos=demos, validation=held_out, out=run, transform="auto", **steps, **TINY))
     measured = {"demos": held_out, "train_demos": demos, "episodes": 1, "videos": 1}
     evaluate(EvalConfig(policy=run, out=str(folder / "results"), **measured, **world))
 
