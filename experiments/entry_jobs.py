@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from smidgen.evaluation.config import EvalConfig
-from smidgen.evaluation.evaluate import evaluate
 from smidgen.evaluation.fixed_part import read_curve
 from smidgen.evaluation.records import record_path
 from smidgen.experiments.boards import RATES, REFERENCES, TUNING_SEED, Board, build_trial, tuning_task
@@ -26,8 +24,6 @@ from smidgen.training.loop import TrainingDiverged
 
 TUNING_FOLDER = "tuning"
 COLLECTING, REFERENCE, TUNING, ENTRY = "collecting", "reference", "tuning", "entry"
-# Any trial of a task has its demonstrations.
-ANY_RECIPE = "raw"
 
 
 @dataclass(frozen=True)
@@ -109,18 +105,13 @@ class CollectingJob(TrackJob):
 
     kind = COLLECTING
 
-    @property
-    def trial(self) -> Trial:
-        """A trial that uses them."""
-        return build_trial(ANY_RECIPE, self.task, TUNING_SEED, RATES[0])
-
     def is_done(self) -> bool:
         """Whether both data sets are complete."""
-        return is_collected(self.trial, self.track.place)
+        return is_collected(any_trial(self.task), self.track.place)
 
     def do(self) -> str:
         """Collects them."""
-        collect_sets(self.trial, self.track.place, self.track.size)
+        collect_sets(any_trial(self.task), self.track.place, self.track.size)
         return f"{self.track.size.demonstrations} demonstrations"
 
 
@@ -137,19 +128,8 @@ class ReferenceJob(TrackJob):
     def do(self) -> str:
         """Evaluates it."""
         place, size = self.track.place, self.track.size
-        demos, validation = place.data(build_trial(ANY_RECIPE, self.task, TUNING_SEED, RATES[0]))
-        config = EvalConfig(
-            policy=self.name,
-            task=self.task,
-            out=self.track.records,
-            episodes=size.episodes,
-            demos=str(validation),
-            train_demos=str(demos),
-            videos=size.videos,
-            workers=place.num_workers,
-            **self.track.evaluation,
-        )
-        return outcome_of(evaluate(config, place.make)[0])
+        trial, settings = any_trial(self.task), {"out": self.track.records, **self.track.evaluation}
+        return outcome_of(evaluate_trial(self.name, trial, place, size, **settings))
 
 
 @dataclass(frozen=True)
@@ -215,6 +195,11 @@ class EntryJob(TrackJob):
         run = train_trial(trial, place, size)
         settings = {"name": self.row, "out": self.track.records, **self.track.evaluation}
         return outcome_of(evaluate_trial(run, trial, place, size, **settings))
+
+
+def any_trial(task: str) -> Trial:
+    """A trial of a task, for its demonstrations: all of them have the same."""
+    return build_trial("raw", task, TUNING_SEED, RATES[0])
 
 
 def outcome_of(path: Path) -> str:

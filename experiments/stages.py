@@ -87,12 +87,12 @@ def train_trial(trial: Trial, place: Place, size: Size) -> Path:
     return place.run(trial)
 
 
-def evaluate_trial(policy: Path, trial: Trial, place: Place, size: Size, **settings: Any) -> Path:
-    """Evaluates a checkpoint, or continues; returns the record's path.
+def evaluate_trial(policy: Path | str, trial: Trial, place: Place, size: Size, **settings: Any) -> Path:
+    """Evaluates a policy beside a trial's demonstrations, or continues; returns the record's path.
 
     Args:
-        policy: The checkpoint, or its run's directory.
-        trial: What it was trained by.
+        policy: A checkpoint, its run's directory, or the name of an expert or a baseline.
+        trial: What the policy was trained by, or is compared with.
         place: Where its demonstrations are.
         size: How many episodes and videos.
         **settings: Keys of ``smidgen-eval`` that say what the evaluation is for: ``name``, ``out``, split or track.
