@@ -16,6 +16,9 @@ SPECK_STEPS, BLINK_STEPS = 2500, 2500
 FRAMES_8: Settings = {"num_frames": 8}
 HISTORY_8: Settings = {"history": 8}
 LOCATED: Settings = {"latent_start": "located"}
+PER_TOKEN: Settings = {"standardise_after": "token"}
+SHARP: Settings = {"query_gain": 4.0}
+UNCAPPED: Settings = {"input_layer_norm": False}
 CLASSIFIED: Settings = {"gripper_loss": "classification"}
 AVERAGED: Settings = {"ema_decay": 0.999}
 VARIED: Settings = {"expert_variation": 0.5}
@@ -64,6 +67,18 @@ LEVERS: dict[str, Lever] = {
     "located10": Lever(
         reason="narrower windows, with more of the weight on the peak",
         training={**PERCEIVER, **LOCATED, "window_nats": 10.0},
+    ),
+    "token": Lever(
+        reason="a pixel that seldom changes is divided by little, so a rare dot becomes large",
+        training={**PERCEIVER, **PER_TOKEN},
+    ),
+    "sharp": Lever(
+        reason="a sharper first attention, some of it by chance on the dot", training={**PERCEIVER, **SHARP}
+    ),
+    "sharp.token": Lever(reason="both", training={**PERCEIVER, **SHARP, **PER_TOKEN}),
+    "uncapped": Lever(reason="without the LayerNorm that limits a token's content", training={**PERCEIVER, **UNCAPPED}),
+    "uncapped.token": Lever(
+        reason="the largest contrast between the dot and the table", training={**PERCEIVER, **UNCAPPED, **PER_TOKEN}
     ),
     "classified": Lever(reason="closing is a decision, not a mean", training={**PERCEIVER, **CLASSIFIED}),
     "border": Lever(
@@ -128,7 +143,8 @@ ORDER = (
     "pick_place_can/cnn/executed4", "pick_place_can/perceiver/executed8", "pick_place_can/perceiver/ensembled",
     "lift/perceiver/executed8", "lift/cnn/executed4", "lift/cnn/executed8", "pick_place_can/cnn/executed8",
     "pick_place_can/ema/executed4", "pick_place_can/located/executed4", "pick_place_can/classified/executed4",
-    "speck_4/located10", "pick_place_can/steady/executed4", "lift/ema/executed4", "lift/located/executed4",
+    "speck_4/located10", "speck_4/token", "speck_4/sharp", "speck_4/sharp.token", "speck_4/uncapped",
+    "speck_4/uncapped.token", "pick_place_can/steady/executed4", "lift/ema/executed4", "lift/located/executed4",
     "lift/classified/executed4", "pick_place_can/border/executed4", "pick_place_can/cnn.slow/executed4",
     "lift/cnn.slow/executed4", "pick_place_can/noisy/executed4", "pick_place_can/wrist/executed4",
     "pick_place_can/shift/executed4", "lift/steady/executed4", "lift/border/executed4", "lift/noisy/executed4",
