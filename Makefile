@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo bench test test-long interop lint types unit lock audit dist clean
+.PHONY: help setup demo bench test test-long interop site lint types unit lock audit dist clean
 
 BIN := .venv/bin
 STAMP := .venv/smidgen.stamp
@@ -39,6 +39,10 @@ test-long: $(STAMP) ## What takes hours: whole cross products, 10,000 hostile in
 # Each library has an environment of its own, below build/interop; .venv is not touched.
 interop: $(STAMP) ## Other projects' libraries on exports and environments, into results/interop (needs the network).
 	@$(BIN)/python -m tests.interop $(ARGS)
+
+site: $(STAMP) ## The documents, the reference and the leaderboard as a site, into outputs/site.
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+	@echo "to see it: $(BIN)/python -m http.server --directory outputs/site"
 
 lint: $(STAMP) ## Ruff: rules and layout.
 	@echo "== ruff"

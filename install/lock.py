@@ -25,7 +25,7 @@ TORCH_FILE = "install/torch.txt"
 BUILD_FILE = "install/build.txt"
 RUNTIME_LOCK = ROOT / "requirements.lock"
 BUILD_LOCK = ROOT / "install" / "build.lock"
-EXTRAS = ("test", "formats")
+EXTRAS = ("test", "formats", "docs")
 PYTHON_VERSIONS = ("3.11", "3.12")
 MACHINES = ("x86_64", "aarch64")
 # PyTorch brings these, each build its own; nothing else here needs them.

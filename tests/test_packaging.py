@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]
 # What the lock holds besides the runtime: for the tests, and for other projects' data sets.
-LOCKED_EXTRAS = [line for extra in ("test", "formats") for line in PROJECT["optional-dependencies"][extra]]
+LOCKED_EXTRAS = [line for extra in ("test", "formats", "docs") for line in PROJECT["optional-dependencies"][extra]]
 FOLDERS = sorted({folder.split("/")[0] for folder in PYPROJECT["tool"]["setuptools"]["package-dir"].values()})
 LOCK_LINE = re.compile(r"^(?P<requirement>[A-Za-z0-9][^ ]*==[^\\]+?) \\\n(?P<rest>(?:[ \t].*\n?)+)", re.MULTILINE)
 TORCH_FAMILY = re.compile(r"torch|triton|nvidia-.*|cuda-.*")
@@ -263,7 +263,15 @@ def test_the_source_archive_holds_no_surprise(built: Path) -> None:
     top = f"smidgen-{PROJECT['version']}/"
     names = {member.name.removeprefix(top) for member in members}
     packages = {name for name in tracked_files() if name.split("/")[0] in (*FOLDERS, "studies")}
-    beside = {"CHANGELOG.md", "LICENSE", "MANIFEST.in", "README.md", "install/build_backend.py", "pyproject.toml"}
+    beside = {
+        "CHANGELOG.md",
+        "CITATION.cff",
+        "LICENSE",
+        "MANIFEST.in",
+        "README.md",
+        "install/build_backend.py",
+        "pyproject.toml",
+    }
     made = {name for name in names if name.startswith("smidgen.egg-info/")} | {"PKG-INFO", "setup.cfg"}
     assert names == packages | beside | made
     assert {(member.mode, member.uid, member.gid, member.uname) for member in members} == {(0o644, 0, 0, "")}
