@@ -7,10 +7,13 @@ import csv
 import errno
 import fcntl
 import io
+import itertools
 import os
+import re
 import resource
+import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,6 +110,30 @@ def read_costs(path: Path, suite: str) -> list[tuple[str, Cost]]:
     with open(path, newline="", encoding="utf-8") as file:
         rows = [row for row in csv.DictReader(file) if row["suite"] == suite]
     return [(row["job"], Cost(float(row["wall_s"]), float(row["core_s"]))) for row in rows]
+
+
+def median_cost(costs: Sequence[Cost]) -> Cost | None:
+    """The median wall and core time; None of no jobs."""
+    if not costs:
+        return None
+    return Cost(statistics.median(each.wall_s for each in costs), statistics.median(each.core_s for each in costs))
+
+
+def nearest_cost(label: str, known: Sequence[tuple[str, Cost]]) -> Cost | None:
+    """The median cost of the finished jobs whose names have the longest beginning in common with a label.
+
+    Args:
+        label: A job's; its settings, parted by ``/`` and ``.``, the most important first.
+        known: Finished jobs.
+    """
+    shared = [_num_shared(label, other) for other, _ in known]
+    most = max(shared, default=0)
+    return median_cost([cost for (_, cost), num in zip(known, shared, strict=True) if num == most])
+
+
+def _num_shared(label: str, other: str) -> int:
+    pairs = zip(re.split("[/.]", label), re.split("[/.]", other), strict=False)
+    return len(list(itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)))
 
 
 def core_hours(path: Path, suite: str) -> float:

@@ -256,3 +256,13 @@ def is_open(job: TrackJob) -> bool:
     if isinstance(job, EntryJob) and math.isnan(job.lr):
         return False
     return CollectingJob(job.track, job.task).is_done()
+
+
+def needs(job: TrackJob) -> frozenset[str]:
+    """Labels of the jobs whose output a job takes."""
+    if isinstance(job, CollectingJob):
+        return frozenset()
+    found = {CollectingJob(job.track, job.task).label}
+    if isinstance(job, EntryJob):
+        found |= {TuningJob(job.track, tuning_task(job.task), job.name, lr).label for lr in RATES}
+    return frozenset(found)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from smidgen.experiments.job_notes import noted
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import directory_lock
 
@@ -55,7 +56,8 @@ def take_job(jobs: Iterable[Job[Result]]) -> tuple[Job[Result], Result | UserErr
             if job.is_done():
                 continue
             try:
-                return job, job.run()
+                with noted(job.locks()[0], job.label):
+                    return job, job.run()
             except UserError as error:
                 return job, error
     return None

@@ -7,7 +7,6 @@ variant: ``form=smoke rows=[speck_4/cnn]``, three minutes on one core.
 
 from __future__ import annotations
 
-import statistics
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,9 +14,10 @@ from pathlib import Path
 
 from smidgen.evaluation.tracks import CPU_STANDARD_1
 from smidgen.experiments.boards import BOARDS, TRACK, Board
-from smidgen.experiments.costs import COSTS_FILE, Cost, read_costs
-from smidgen.experiments.entry_jobs import EntryJob, Track, TrackJob, board_jobs, is_open
+from smidgen.experiments.costs import COSTS_FILE, Cost, median_cost, read_costs
+from smidgen.experiments.entry_jobs import EntryJob, Track, TrackJob, board_jobs, is_open, needs
 from smidgen.experiments.jobs import work
+from smidgen.experiments.snapshot import Snapshot, UnfinishedJob, take_snapshot, wall_s
 from smidgen.experiments.stages import Place, Size
 from smidgen.experiments.suite import SuiteConfig
 from smidgen.runtime.engine import map_on_engine
@@ -105,6 +105,17 @@ class LeaderboardSuite:
             lines += [f"  {'done' if job.is_done() else 'waiting':8}{job.label}" for job in jobs]
         return "\n".join(lines)
 
+    def snapshot(self, config: SuiteConfig) -> Snapshot:
+        """How far the boards are."""
+        known = read_costs(self.track(config).place.costs, CPU_STANDARD_1)
+        jobs = [job for board in self.jobs(config).values() for job in board]
+        unfinished = [
+            UnfinishedJob(job.label, job.locks()[0], wall_s(expected_cost(job, known)), needs(job))
+            for job in jobs
+            if not job.is_done()
+        ]
+        return take_snapshot(CPU_STANDARD_1, len(jobs) - len(unfinished), unfinished, config.workers)
+
     def plan(self, config: SuiteConfig) -> str:
         """What is left of each board, in the order in which it is run, and what it will cost."""
         known = read_costs(self.track(config).place.costs, CPU_STANDARD_1)
@@ -129,8 +140,8 @@ def expected_cost(job: TrackJob, known: Sequence[tuple[str, Cost]]) -> Cost | No
         lambda label: label.split("/")[0] == job.kind,
     )
     for is_alike in ways:
-        if alike := [cost for label, cost in known if is_alike(label)]:
-            return Cost(statistics.median(c.wall_s for c in alike), statistics.median(c.core_s for c in alike))
+        if cost := median_cost([cost for label, cost in known if is_alike(label)]):
+            return cost
     return None
 
 

@@ -14,6 +14,7 @@ from smidgen.data_collection.manifest import MANIFEST_NAME
 from smidgen.evaluation.config import EvalConfig
 from smidgen.evaluation.env_spec import make_simulator
 from smidgen.evaluation.evaluate import evaluate
+from smidgen.experiments.job_notes import enter_stage
 from smidgen.experiments.trial import Trial
 from smidgen.training.config import TrainConfig
 from smidgen.training.loop import train
@@ -66,6 +67,7 @@ class Place:
 
 def collect_sets(trial: Trial, place: Place, size: Size) -> None:
     """Collects a trial's demonstrations, and held-out ones that hold the same frames of a steady expert."""
+    enter_stage(COLLECTING)
     training, held_out = place.data(trial)
     # Every trial is measured on demonstrations of the same kind: what noise and variation change is only trained on.
     seen = {key: value for key, value in trial.demonstrations.items() if key in ("cameras", "image_size", "history")}
@@ -81,6 +83,7 @@ def collect_sets(trial: Trial, place: Place, size: Size) -> None:
 
 def train_trial(trial: Trial, place: Place, size: Size) -> Path:
     """Trains a trial, or continues; returns the run's directory."""
+    enter_stage(TRAINING)
     demos, validation = place.data(trial)
     keys = {**trial.training, "steps": min(trial.training["steps"], size.most_steps)}
     train(TrainConfig.from_flat(**keys, demos=str(demos), validation=str(validation), out=str(place.run(trial))))
@@ -97,6 +100,7 @@ def evaluate_trial(policy: Path | str, trial: Trial, place: Place, size: Size, *
         size: How many episodes and videos.
         **settings: Keys of ``smidgen-eval`` that say what the evaluation is for: ``name``, ``out``, split or track.
     """
+    enter_stage(EVALUATING)
     demos, validation = place.data(trial)
     config = EvalConfig(
         policy=str(policy),

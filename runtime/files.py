@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from smidgen.runtime.errors import UserError
-from smidgen.runtime.owner_lock import owner_lock
+from smidgen.runtime.owner_lock import is_owned, owner_lock
 
 TEMPORARY_PREFIX = ".partial-"
 LOCK_NAME = ".lock"
@@ -316,3 +316,24 @@ def directory_lock(directory: Path | str) -> Iterator[None]:
                     raise
                 stack.enter_context(owner_lock(directory / OWNER_NAME))
         yield
+
+
+def is_locked(directory: Path | str) -> bool:
+    """Whether some process holds a directory's lock, on this machine or another that shares it; changes nothing.
+
+    A process that asks for the lock in the same instant, some microseconds, is told that another command holds it.
+    """
+    directory = Path(directory)
+    try:
+        descriptor = os.open(directory / LOCK_NAME, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return is_owned(directory / OWNER_NAME)
+    finally:
+        os.close(descriptor)
+    return is_owned(directory / OWNER_NAME)

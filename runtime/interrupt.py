@@ -31,6 +31,18 @@ class StopRequested(KeyboardInterrupt):
         self.signal_number = signal_number
 
 
+class WorkStopped(Exception):
+    """Work that a signal stopped and that was saved before it ended; the same command resumes it.
+
+    Args:
+        signal_number: The signal.
+    """
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(f"stopped by signal {signal_number}")
+        self.signal_number = signal_number
+
+
 class StopSignal:
     """Whether the process was asked to stop, and by which signal.
 

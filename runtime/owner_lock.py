@@ -42,6 +42,12 @@ def owner_lock(path: Path) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
+def is_owned(path: Path) -> bool:
+    """Whether a lock file has an owner that lives, or may live on another machine."""
+    owner = _read(path)
+    return owner is not None and _may_live(owner)
+
+
 def _this_process() -> dict[str, str]:
     return {"machine": _machine(), "process": str(os.getpid()), "started": _start_of(os.getpid())}
 

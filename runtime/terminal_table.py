@@ -12,7 +12,7 @@ from typing import Literal
 
 from rich import box
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
@@ -49,10 +49,50 @@ class TerminalRow:
     ends_section: bool = field(default=False)
 
 
+@dataclass(frozen=True)
+class TerminalTable:
+    """A table that rich prints no wider than it is allowed, and below it the titles of the columns that did not fit.
+
+    Attributes:
+        title: Printed above the table.
+        columns: From most to least important; those up to the name's are always shown.
+        rows: One cell for each column.
+    """
+
+    title: str
+    columns: Sequence[TerminalColumn]
+    rows: Sequence[TerminalRow]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """What rich asks for."""
+        columns, rows = self.columns, self.rows
+        naturals = [_width([column.title, *_texts(rows, place)]) for place, column in enumerate(columns)]
+        leasts = [
+            _least(column, natural, _texts(rows, place), console.width)
+            for place, (column, natural) in enumerate(zip(columns, naturals, strict=True))
+        ]
+        num_kept = _num_kept(columns, leasts, console)
+        room = console.width - _frame(console, num_kept)
+        widths = _shares(naturals[:num_kept], leasts[:num_kept], _names(columns), room)
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+        for column, width in zip(columns, widths, strict=False):
+            table.add_column(Text(column.title), justify=column.justify, width=width, overflow="fold")
+        for row in rows:
+            cells = [
+                folded(cell, width) if column.is_name else cell
+                for cell, width, column in zip(row.cells, widths, columns, strict=False)
+            ]
+            table.add_row(*cells, style=row.style, end_section=row.ends_section)
+        yield Text(self.title, style="italic")
+        yield table
+        if dropped := [column.title for column in columns[num_kept:]]:
+            yield Text(f"no room for {', '.join(dropped)}; a wider terminal shows more", style="dim")
+
+
 def print_table(
     console: Console, title: str, columns: Sequence[TerminalColumn], rows: Sequence[TerminalRow], gap: bool = True
 ) -> None:
-    """Prints a table no wider than the console, and below it the titles of the columns that did not fit.
+    """Prints a :class:`TerminalTable`.
 
     Args:
         console: Where to print.
@@ -61,27 +101,7 @@ def print_table(
         rows: One cell for each column.
         gap: Whether to print an empty line afterwards.
     """
-    naturals = [_width([column.title, *_texts(rows, place)]) for place, column in enumerate(columns)]
-    leasts = [
-        _least(column, natural, _texts(rows, place), console.width)
-        for place, (column, natural) in enumerate(zip(columns, naturals, strict=True))
-    ]
-    num_kept = _num_kept(columns, leasts, console)
-    widths = _shares(naturals[:num_kept], leasts[:num_kept], _names(columns), console.width - _frame(console, num_kept))
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for column, width in zip(columns, widths, strict=False):
-        table.add_column(Text(column.title), justify=column.justify, width=width, overflow="fold")
-    for row in rows:
-        cells = [
-            folded(cell, width) if column.is_name else cell
-            for cell, width, column in zip(row.cells, widths, columns, strict=False)
-        ]
-        table.add_row(*cells, style=row.style, end_section=row.ends_section)
-    console.print(Text(title, style="italic"))
-    console.print(table)
-    dropped = [column.title for column in columns[num_kept:]]
-    if dropped:
-        console.print(Text(f"no room for {', '.join(dropped)}; a wider terminal shows more", style="dim"))
+    console.print(TerminalTable(title, columns, rows))
     if gap:
         console.print()
 

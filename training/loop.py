@@ -25,7 +25,7 @@ from torch.nn.utils import clip_grad_norm_
 from smidgen.evaluation.collapse import CollapseMonitor
 from smidgen.policies.checkpoint import save_checkpoint
 from smidgen.runtime.errors import UserError
-from smidgen.runtime.interrupt import StopSignal, stop_signal
+from smidgen.runtime.interrupt import StopSignal, WorkStopped, stop_signal
 from smidgen.runtime.places import printable_path, require_outside
 from smidgen.runtime.progress import progress
 from smidgen.training.config import TrainConfig
@@ -54,16 +54,8 @@ class TrainingDiverged(UserError):
     """A loss or gradient is no longer finite; earlier resume points are unaffected."""
 
 
-class TrainingStopped(Exception):
-    """The process received a stop signal; the run is saved and the same command resumes it.
-
-    Args:
-        signal_number: The signal.
-    """
-
-    def __init__(self, signal_number: int) -> None:
-        super().__init__(f"stopped by signal {signal_number}")
-        self.signal_number = signal_number
+class TrainingStopped(WorkStopped):
+    """The process received a stop signal; the run is saved and the same command resumes it."""
 
 
 def train(config: TrainConfig) -> Path:

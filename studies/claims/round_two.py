@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from smidgen.experiments.costs import COSTS_FILE, core_hours
+from smidgen.experiments.costs import COSTS_FILE, core_hours, nearest_cost, read_costs
+from smidgen.experiments.snapshot import Snapshot, UnfinishedJob, take_snapshot, unfinished_jobs, wall_s
 from smidgen.experiments.suite import SuiteConfig
 from smidgen.runtime.engine import map_on_engine
 from smidgen.runtime.errors import unknown_name
@@ -120,9 +121,7 @@ class Round:
             The closing message.
         """
         plan, place = self.build(), self.place(config)
-        for name in config.arms:
-            if name not in plan.arms:
-                raise unknown_name("arm", name, plan.arms)
+        self._wanted(config)
         settle_plan(plan, place.folder, None if config.out else self.plan_path)
         for _ in map_on_engine(config, self._work, [config] * max(1, config.workers), config.workers):
             pass
@@ -145,11 +144,38 @@ class Round:
         head = f"{num_done} of {len(lines)} arms done in {place.folder}, {spent:.1f} core-hours so far"
         return "\n".join([head, *lines])
 
+    def snapshot(self, config: SuiteConfig) -> Snapshot:
+        """How far the round is; of a search, which may yet grow, the rates that are known to be needed."""
+        plan, place = self._wanted(config), self.place(config)
+        records = read_records(place.folder, plan.arms)
+        expect = functools.partial(nearest_cost, known=read_costs(place.costs, place.suite))
+        unfinished = unfinished_jobs(jobs.open_jobs(plan, place), expect)
+        open_steps = {job.label.rpartition("-")[0] for job in unfinished}
+        for step in plan.order:
+            label = f"{step.arm}/{step.block}"
+            done = {record.block for record in records.blocks.get(step.arm, ())}
+            if step.block not in done and label not in open_steps:
+                unfinished.append(UnfinishedJob(label, None, wall_s(expect(label))))
+        num_done = sum(len(records.blocks.get(name, ())) for name in {step.arm for step in plan.order})
+        return take_snapshot(place.suite, num_done, unfinished, config.workers)
+
+    def _wanted(self, config: SuiteConfig) -> StudyPlan:
+        """The plan, or what is needed for some of its arms.
+
+        Raises:
+            UserError: If there is no such arm.
+        """
+        plan = self.build()
+        if not config.arms:
+            return plan
+        for name in config.arms:
+            if name not in plan.arms:
+                raise unknown_name("arm", name, plan.arms)
+        kept = {*config.arms, *(plan.arms[name].rate_of for name in config.arms)}
+        return dataclasses.replace(plan, order=tuple(step for step in plan.order if step.arm in kept))
+
     def _work(self, config: SuiteConfig) -> None:
-        plan, place = self.build(), self.place(config)
-        if config.arms:
-            kept = {*config.arms, *(plan.arms[name].rate_of for name in config.arms)}
-            plan = dataclasses.replace(plan, order=tuple(step for step in plan.order if step.arm in kept))
+        plan, place = self._wanted(config), self.place(config)
         for label, record in jobs.run_plan(plan, place, self.wait_s):
             print(outcome_line(label, record), file=sys.stderr, flush=True)
 

@@ -6,13 +6,15 @@ Demonstrations, training and evaluation of one arm after the other, in the order
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from smidgen.experiments.costs import COSTS_FILE, core_hours
+from smidgen.experiments.costs import COSTS_FILE, core_hours, nearest_cost, read_costs
 from smidgen.experiments.jobs import work
+from smidgen.experiments.snapshot import Snapshot, take_snapshot, unfinished_jobs
 from smidgen.experiments.stages import Place, Size
 from smidgen.experiments.suite import SuiteConfig
 from smidgen.runtime.engine import map_on_engine
@@ -68,6 +70,14 @@ class Screen:
         return "\n".join(
             [f"{num_done} of {len(arms)} arms done in {place.folder}, {spent:.1f} core-hours so far", *lines]
         )
+
+    def snapshot(self, config: SuiteConfig) -> Snapshot:
+        """How far the search is."""
+        place = self.place(config)
+        known = read_costs(place.costs, SUITE)
+        jobs = arm_jobs(chosen_arms(config), place, size_of(config))
+        unfinished = unfinished_jobs(jobs, functools.partial(nearest_cost, known=known))
+        return take_snapshot(SUITE, len(jobs) - len(unfinished), unfinished, config.workers)
 
 
 def size_of(config: SuiteConfig) -> Size:

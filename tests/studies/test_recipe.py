@@ -11,7 +11,9 @@ from fake_lift import FakeLift, open_fake_collector
 from smidgen.evaluation.records import success_rate
 from smidgen.experiments.costs import Cost
 from smidgen.experiments.jobs import take_job, work
+from smidgen.experiments.snapshot import take_snapshot, unfinished_jobs
 from smidgen.experiments.stages import Place, Size, collect_sets, train_trial
+from smidgen.experiments.suite import SuiteConfig
 from smidgen.policies.checkpoint import load_checkpoint
 from smidgen.runtime.command_line import run_command
 from smidgen.runtime.errors import UserError
@@ -23,6 +25,7 @@ from studies.recipe.arms import ORDER, Arm, build_arms
 from studies.recipe.jobs import SPLIT, ArmJob, arm_jobs
 from studies.recipe.plan import PLAN_FILE, plan_json, settle_plan
 from studies.recipe.records import ArmRecord, read_records, record_path, write_record
+from studies.recipe.screen import SCREEN
 from studies.recipe.step_costs import FOLDER, at_most_core_hours
 
 SMALL = Size(demonstrations=6, held_out=3, most_steps=2, episodes=2, videos=0)
@@ -62,6 +65,8 @@ def test_a_job_goes_from_nothing_to_a_record_and_arms_share_their_training(tmp_p
     outcomes = work(lambda: jobs, lambda: all(job.is_done() for job in jobs))
     job, error = next(outcomes)
     assert (job.label, type(error)) == ("lift.impossible", UserError)
+    (failed,) = take_snapshot("search", 0, unfinished_jobs(jobs, lambda _: None), 1).failed
+    assert (failed.label, failed.stage, failed.error) == ("lift.impossible", "training", str(error))
     _, first = next(outcomes)
     trained = sha256_file(place.run(ARM) / "checkpoints/final/model.safetensors")
     _, second = next(outcomes)
@@ -117,6 +122,12 @@ def test_a_record_that_belongs_to_no_arm_is_refused(tmp_path: Path) -> None:
     write_json_atomic(record_path(tmp_path, "lift.unknown"), {"schema_version": 1})
     with pytest.raises(UserError, match=r"lift.unknown.json"):
         read_records(tmp_path, build_arms())
+
+
+def test_the_search_says_how_far_it_is(tmp_path: Path) -> None:
+    config = SuiteConfig("", out=str(tmp_path), scratch=str(tmp_path), form="smoke", arms=("lift.cnn", "speck_4.cnn"))
+    snapshot = SCREEN.snapshot(config)
+    assert (snapshot.num_done, snapshot.num_left, snapshot.num_unknown) == (0, 2, 2)
 
 
 def made_up(name: str, outcomes: str) -> ArmRecord:

@@ -17,6 +17,7 @@ import torch
 
 from smidgen.evaluation.collapse.escape import escape_step
 from smidgen.experiments.costs import core_hours
+from smidgen.experiments.job_notes import noted
 from smidgen.experiments.jobs import take_job
 from smidgen.experiments.suite import SuiteConfig, suite
 from smidgen.policies.latent_start import LookConfig
@@ -399,6 +400,23 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_workers_change_no_byte(finished: Path, tmp_path: Path) -> None:
     SMALL_ROUND.run(config(tmp_path, workers=long_form(2, 1)))
     assert files(tmp_path) == files(finished)
+
+
+def test_the_round_says_how_far_it_is(finished: Path, tmp_path: Path) -> None:
+    begun = SMALL_ROUND.snapshot(config(tmp_path))
+    # The three rates of the search, and two blocks that wait for it.
+    assert (begun.num_done, begun.num_left, begun.num_unknown) == (0, 5, 5)
+    place = SMALL_ROUND.place(config(tmp_path))
+    first = take_job(open_jobs(small_plan(), place))
+    assert first is not None
+    after = SMALL_ROUND.snapshot(config(tmp_path))
+    assert (after.num_done, after.num_left, after.num_unknown) == (1, 4, 0)
+    second = next(open_jobs(small_plan(), place))
+    with directory_lock(second.scratch), noted(second.scratch, second.label):
+        assert [note.label for note in SMALL_ROUND.snapshot(config(tmp_path)).running] == [second.label]
+    only_slow = SMALL_ROUND.snapshot(config(tmp_path, arms=("slow",)))
+    assert (only_slow.num_done, only_slow.num_left) == (1, 3)
+    assert SMALL_ROUND.snapshot(config(finished)).is_over
 
 
 def test_interruptions_change_no_byte(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
