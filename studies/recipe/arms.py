@@ -68,6 +68,14 @@ LEVERS: dict[str, Lever] = {
         reason="narrower windows, with more of the weight on the peak",
         training={**PERCEIVER, **LOCATED, "window_nats": 10.0},
     ),
+    "located16": Lever(reason="windows narrower still", training={**PERCEIVER, **LOCATED, "window_nats": 16.0}),
+    "located10.token": Lever(
+        reason="windows on tokens in which a rare dot is large",
+        training={**PERCEIVER, **LOCATED, "window_nats": 10.0, **PER_TOKEN},
+    ),
+    "located10.latents64": Lever(
+        reason="twice as many windows", training={**PERCEIVER, **LOCATED, "window_nats": 10.0, "num_latents": 64}
+    ),
     "token": Lever(
         reason="a pixel that seldom changes is divided by little, so a rare dot becomes large",
         training={**PERCEIVER, **PER_TOKEN},
@@ -143,7 +151,8 @@ ORDER = (
     "pick_place_can/cnn/executed4", "pick_place_can/perceiver/executed8", "pick_place_can/perceiver/ensembled",
     "lift/perceiver/executed8", "lift/cnn/executed4", "lift/cnn/executed8", "pick_place_can/cnn/executed8",
     "pick_place_can/ema/executed4", "pick_place_can/located/executed4", "pick_place_can/classified/executed4",
-    "speck_4/located10", "speck_4/token", "speck_4/sharp", "speck_4/sharp.token", "speck_4/uncapped",
+    "speck_4/located10", "speck_4/located16", "speck_4/located10.token", "speck_4/located10.latents64",
+    "lift/located10/executed4", "speck_4/token", "speck_4/sharp", "speck_4/sharp.token", "speck_4/uncapped",
     "speck_4/uncapped.token", "pick_place_can/steady/executed4", "lift/ema/executed4", "lift/located/executed4",
     "lift/classified/executed4", "pick_place_can/border/executed4", "pick_place_can/cnn.slow/executed4",
     "lift/cnn.slow/executed4", "pick_place_can/noisy/executed4", "pick_place_can/wrist/executed4",
