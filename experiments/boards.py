@@ -12,7 +12,7 @@ from smidgen.evaluation.tracks import CPU_STANDARD_1, TRACKS
 from smidgen.experiments.trial import Settings, Trial
 
 TRACK = TRACKS[CPU_STANDARD_1]
-STEPS = 4_000
+STEPS, LONG_STEPS = 4_000, 12_000
 SHARED: Settings = {"steps": STEPS, "num_threads": 1, "eval_every": 200, "save_every": 250}
 
 # As the idea was first posted: nothing standardised, Fourier positions over the flattened pixels, which repeat.
@@ -40,9 +40,26 @@ RECIPES: dict[str, Settings] = {
     "conv-stem": {"policy": "perceiver_conv_stem"},
     "vit": {"policy": "vit"},
     "cnn-rnn": {"policy": "cnn_rnn"},
+    "recommended-long": {**RECOMMENDED, "steps": LONG_STEPS},
+    "cnn-long": {"policy": "cnn", "steps": LONG_STEPS},
+    "recommended-30": RECOMMENDED,
+    "recommended-100": RECOMMENDED,
+    "recommended-32px": RECOMMENDED,
+    "cnn-30": {"policy": "cnn"},
+    "cnn-100": {"policy": "cnn"},
 }
+# Recipes whose demonstrations are not the usual ones: fewer, or of smaller frames.
+DEMONSTRATIONS: dict[str, Settings] = {
+    "recommended-30": {"episodes": 30},
+    "recommended-100": {"episodes": 100},
+    "recommended-32px": {"image_size": 32},
+    "cnn-30": {"episodes": 30},
+    "cnn-100": {"episodes": 100},
+}
+# Recipes that take the learning rate of another.
+RATE_OF = {name: name.partition("-")[0] for name in ("recommended-long", "cnn-long", *DEMONSTRATIONS)}
 
-# Every recipe's rate is searched on one task of each kind with one tuning seed, by held-out loss.
+# The rate of every other recipe is searched on one task of each kind with one tuning seed, by held-out loss.
 RATES = (3e-4, 1e-3, 3e-3)
 TUNING_SEED = 1_000
 PICTURES, ROBOTS = "speck_4", "lift"
@@ -80,6 +97,8 @@ BOARDS = (
             "dft3d-centred",
             "recommended",
             "cnn",
+            "recommended-long",
+            "cnn-long",
         ),
     ),
     Board(
@@ -100,6 +119,11 @@ BOARDS = (
             "vit",
             "cnn-rnn",
             "auto",
+            "recommended-30",
+            "recommended-100",
+            "recommended-32px",
+            "cnn-30",
+            "cnn-100",
         ),
         num_training_seeds=3,
     ),
@@ -130,4 +154,5 @@ def build_trial(recipe: str, task: str, seed: int, lr: float) -> Trial:
         lr: Learning rate.
     """
     training = {"policy": "perceiver", **SHARED, **RECIPES[recipe], "seed": seed, "lr": lr}
-    return Trial(task=task, label=f"{recipe}-seed{seed}", training=training)
+    demonstrations = DEMONSTRATIONS.get(recipe, {})
+    return Trial(task=task, label=f"{recipe}-seed{seed}", training=training, demonstrations=demonstrations)

@@ -15,7 +15,7 @@ from typing import Any
 
 from smidgen.evaluation.fixed_part import read_curve
 from smidgen.evaluation.records import record_path
-from smidgen.experiments.boards import RATES, REFERENCES, TUNING_SEED, Board, build_trial, tuning_task
+from smidgen.experiments.boards import RATE_OF, RATES, REFERENCES, TUNING_SEED, Board, build_trial, tuning_task
 from smidgen.experiments.costs import append_cost, cost_of, counted
 from smidgen.experiments.stages import Place, Size, collect_sets, evaluate_trial, is_collected, train_trial
 from smidgen.experiments.trial import Trial
@@ -23,6 +23,8 @@ from smidgen.runtime.files import read_json, write_json_atomic
 from smidgen.training.loop import TrainingDiverged
 
 TUNING_FOLDER = "tuning"
+# A recipe with the usual demonstrations.
+USUAL = "raw"
 COLLECTING, REFERENCE, TUNING, ENTRY = "collecting", "reference", "tuning", "entry"
 
 
@@ -55,7 +57,7 @@ class TrackJob(ABC):
     Attributes:
         track: What all jobs share.
         task: The job's task.
-        name: A recipe, or a reference; empty for demonstrations.
+        name: A recipe, or a reference.
     """
 
     track: Track
@@ -101,18 +103,28 @@ class TrackJob(ABC):
 
 @dataclass(frozen=True)
 class CollectingJob(TrackJob):
-    """The demonstrations of a task, and the held-out ones."""
+    """The demonstrations of a recipe, and the held-out ones; most recipes share those of the task."""
 
     kind = COLLECTING
 
+    @property
+    def trial(self) -> Trial:
+        """A trial with these demonstrations."""
+        return build_trial(self.name, self.task, TUNING_SEED, RATES[0])
+
+    @property
+    def group(self) -> str:
+        """Named by its data set."""
+        return f"{self.kind}/{self.trial.data_name}"
+
     def is_done(self) -> bool:
         """Whether both data sets are complete."""
-        return is_collected(any_trial(self.task), self.track.place)
+        return is_collected(self.trial, self.track.place)
 
     def do(self) -> str:
         """Collects them."""
-        collect_sets(any_trial(self.task), self.track.place, self.track.size)
-        return f"{self.track.size.demonstrations} demonstrations"
+        collect_sets(self.trial, self.track.place, self.track.size)
+        return "demonstrations are there"
 
 
 @dataclass(frozen=True)
@@ -198,8 +210,8 @@ class EntryJob(TrackJob):
 
 
 def any_trial(task: str) -> Trial:
-    """A trial of a task, for its demonstrations: all of them have the same."""
-    return build_trial("raw", task, TUNING_SEED, RATES[0])
+    """A trial with the demonstrations that most recipes share."""
+    return build_trial(USUAL, task, TUNING_SEED, RATES[0])
 
 
 def outcome_of(path: Path) -> str:
@@ -216,11 +228,14 @@ def tuning_path(folder: Path, task: str, recipe: str, lr: float) -> Path:
 
 
 def chosen_rate(folder: Path, task: str, recipe: str) -> float | None:
-    """The rate with the lowest held-out loss on the tuning task; None until the search is complete.
+    """The rate with the lowest held-out loss on the tuning task, of the recipe or of the one whose rate it takes.
+
+    None until the search is complete.
 
     A training that diverged comes last; of equal losses the lower rate wins.
     """
-    paths = {lr: tuning_path(folder, tuning_task(task), recipe, lr) for lr in RATES}
+    searched = RATE_OF.get(recipe, recipe)
+    paths = {lr: tuning_path(folder, tuning_task(task), searched, lr) for lr in RATES}
     if not all(path.exists() for path in paths.values()):
         return None
     losses = {lr: read_json(path)["loss"] for lr, path in paths.items()}
@@ -233,12 +248,14 @@ def board_jobs(board: Board, track: Track) -> Iterator[TrackJob]:
     Entries go seed by seed, so that a board that is not complete has as many seeds of each recipe.
     """
     searched = dict.fromkeys(map(tuning_task, board.tasks))
-    for task in dict.fromkeys([*board.tasks, *searched]):
-        yield CollectingJob(track, task)
+    rates_of = dict.fromkeys(RATE_OF.get(recipe, recipe) for recipe in board.recipes)
+    usual = [CollectingJob(track, task, USUAL) for task in dict.fromkeys([*board.tasks, *searched])]
+    others = [CollectingJob(track, task, recipe) for task in board.tasks for recipe in board.recipes]
+    yield from {job.label: job for job in (*usual, *others)}.values()
     for task in board.tasks:
         yield from (ReferenceJob(track, task, policy) for policy in REFERENCES)
     for task in searched:
-        yield from (TuningJob(track, task, recipe, lr) for recipe in board.recipes for lr in RATES)
+        yield from (TuningJob(track, task, recipe, lr) for recipe in rates_of for lr in RATES)
     rates = {
         (task, recipe): chosen_rate(track.place.folder, task, recipe)
         for task in board.tasks
@@ -255,14 +272,20 @@ def is_open(job: TrackJob) -> bool:
         return True
     if isinstance(job, EntryJob) and math.isnan(job.lr):
         return False
-    return CollectingJob(job.track, job.task).is_done()
+    return demonstrations_of(job).is_done()
+
+
+def demonstrations_of(job: TrackJob) -> CollectingJob:
+    """The job that collects what another job needs."""
+    return CollectingJob(job.track, job.task, USUAL if isinstance(job, ReferenceJob) else job.name)
 
 
 def needs(job: TrackJob) -> frozenset[str]:
     """Labels of the jobs whose output a job takes."""
     if isinstance(job, CollectingJob):
         return frozenset()
-    found = {CollectingJob(job.track, job.task).label}
+    found = {demonstrations_of(job).label}
     if isinstance(job, EntryJob):
-        found |= {TuningJob(job.track, tuning_task(job.task), job.name, lr).label for lr in RATES}
+        searched = RATE_OF.get(job.name, job.name)
+        found |= {TuningJob(job.track, tuning_task(job.task), searched, lr).label for lr in RATES}
     return frozenset(found)

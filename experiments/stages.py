@@ -71,8 +71,10 @@ def collect_sets(trial: Trial, place: Place, size: Size) -> None:
     training, held_out = place.data(trial)
     # Every trial is measured on demonstrations of the same kind: what noise and variation change is only trained on.
     seen = {key: value for key, value in trial.demonstrations.items() if key in ("cameras", "image_size", "history")}
+    changes = {key: value for key, value in trial.demonstrations.items() if key != "episodes"}
+    num_demonstrations = min(size.demonstrations, trial.demonstrations.get("episodes", size.demonstrations))
     sets = (
-        (training, "demonstrations", size.demonstrations, trial.demonstrations),
+        (training, "demonstrations", num_demonstrations, changes),
         (held_out, "validation", size.held_out, seen),
     )
     for out, split, episodes, changes in sets:

@@ -19,7 +19,8 @@ class Trial:
         task: Its task.
         label: What its training is called, beside the task.
         training: All keys of ``smidgen-train`` that are not at their default, data and output excepted.
-        demonstrations: Keys of ``smidgen-collect`` that are not at their default, task, size and output excepted.
+        demonstrations: Keys of ``smidgen-collect`` that are not at their default, task and output excepted;
+            ``episodes`` only where it asks for fewer than the size does.
         acting: Keys of the trained policy that are changed before it is evaluated.
     """
 

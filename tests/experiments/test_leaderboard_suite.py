@@ -38,13 +38,16 @@ from smidgen.runtime.files import write_json_atomic
 from smidgen.training.config import TrainConfig
 
 TINY = {"policy": "cnn", "width": 2, "hidden_dim": 4, "batch_size": 2, "eval_every": 1}
-SMALL = Board("S", ("lift",), ("tiny",), num_training_seeds=2)
+SMALL = Board("S", ("lift",), ("tiny", "tiny-few"), num_training_seeds=2)
 SPEC = "smidgen.experiments.leaderboard:CPU_STANDARD"
 
 
 @pytest.fixture
 def track(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Track:
-    monkeypatch.setitem(boards.RECIPES, "tiny", TINY)
+    for name in SMALL.recipes:
+        monkeypatch.setitem(boards.RECIPES, name, TINY)
+    monkeypatch.setitem(boards.DEMONSTRATIONS, "tiny-few", {"episodes": 4})
+    monkeypatch.setitem(boards.RATE_OF, "tiny-few", "tiny")
     place = Place(
         tmp_path / "records",
         tmp_path / "scratch",
@@ -65,7 +68,10 @@ def test_every_row_of_every_board_is_a_training_of_its_own() -> None:
     assert {recipe for _, recipe in rows} == set(RECIPES)
     for recipe in RECIPES:
         config = TrainConfig.from_flat(**build_trial(recipe, "lift", 0, RATES[0]).training, demos="d", out="o")
-        assert (config.steps, config.num_threads) == (boards.STEPS, 1)
+        steps = boards.LONG_STEPS if recipe.endswith("-long") else boards.STEPS
+        assert (config.steps, config.num_threads) == (steps, 1)
+    assert set(boards.RATE_OF) | set(boards.RATE_OF.values()) <= set(RECIPES)
+    assert not set(boards.RATE_OF) & set(boards.RATE_OF.values())
     first = BOARDS[0]
     assert len(COMPARISONS) * len(first.tasks) <= 12
     assert {name for each in COMPARISONS for name in each[:2]} <= set(first.recipes)
@@ -79,7 +85,7 @@ def test_a_board_goes_from_nothing_to_records_and_resumes_for_nothing(track: Tra
     def is_over() -> bool:
         return all(job.is_done() for job in board_jobs(SMALL, track))
 
-    assert [job.label for job in open_jobs()] == ["collecting/lift"]
+    assert [job.label for job in open_jobs()] == ["collecting/lift", "collecting/lift.episodes-4"]
     done = [job.label for job, outcome in work(open_jobs, is_over, 0.0) if isinstance(outcome, str)]
     assert done == [job.label for job in board_jobs(SMALL, track)]
     assert list(work(open_jobs, is_over)) == []
@@ -89,6 +95,10 @@ def test_a_board_goes_from_nothing_to_records_and_resumes_for_nothing(track: Tra
     record = read_record(track.place.folder / "lift-tiny-seed1.json")
     settings = (record["policy"]["training"] or {})["training_config"]
     assert (settings["seed"], settings["lr"], record["protocol"]["split"]) == (1, rate, "checkpoint")
+    few = read_record(track.place.folder / "lift-tiny-few-seed1.json")["policy"]["training"] or {}
+    assert few["training_config"]["lr"] == rate
+    assert few["num_demonstrations"] < (record["policy"]["training"] or {})["num_demonstrations"]
+    assert not any("tiny-few" in path.name for path in (track.place.folder / "tuning").iterdir())
     with open(track.place.costs, newline="") as file:
         assert [row["job"] for row in csv.DictReader(file)] == done
     groups = rank_runs(read_runs(track.place.folder))
