@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import typing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,7 +11,7 @@ from smidgen.data_collection.store import EpisodeStore
 from smidgen.envs.tasks import named_task
 from smidgen.evaluation.expert_policy import ExpertPolicy
 from smidgen.evaluation.record_schema import PolicyCard
-from smidgen.policies.checkpoint import recorded_facts
+from smidgen.policies.checkpoint import is_checkpoint, recorded_facts
 from smidgen.policies.policy import Policy, is_users_policy, load_policy, unknown_policy, users_module
 from smidgen.policies.policy_calls import PolicyCalls
 from smidgen.policies.registry import BASELINES, plays_back_demonstrations
@@ -64,7 +63,7 @@ class PolicySource:
         Raises:
             UserError: Naming the valid policies, or the missing key.
         """
-        if self.kind == "checkpoint" and not os.path.exists(self.spec):
+        if self.kind == "checkpoint" and not is_checkpoint(self.spec):
             raise unknown_policy(self.spec, EXPERT)
         if plays_back_demonstrations(self.spec) and self.train_demos is None:
             raise UserError(f"policy {self.spec!r} plays back training demonstrations; add train_demos=DIR")

@@ -21,6 +21,7 @@ from typing_extensions import TypedDict
 
 from smidgen.policies.learned_policy import Interface, LearnedPolicy, LearnedPolicyConfig
 from smidgen.policies.registry import TRAINED, policy_from_json, policy_to_json, stored_kind, train_first
+from smidgen.policies.zoo import is_zoo, zoo_checkpoint
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import atomic_directory, canonical_json, read_json, sha256_bytes, sha256_file
 from smidgen.runtime.flat_config import flat_values
@@ -83,13 +84,39 @@ def save_checkpoint(directory: Path | str, policy: LearnedPolicy, provenance: Ma
         (temporary / CARD_NAME).write_bytes(canonical_json(card))
 
 
-def resolve_checkpoint(path: Path | str) -> Path:
-    """The checkpoint directory, given itself or the training run that produced it.
+def halve_checkpoint(source: Path | str, directory: Path | str) -> None:
+    """Writes a copy of a checkpoint with its weights in half precision, a checkpoint of its own with its own hash.
+
+    Args:
+        source: A checkpoint, or the training run that produced it.
+        directory: The directory of the copy; must not exist.
 
     Raises:
-        UserError: If there is neither.
+        UserError: If the source cannot be read, or the directory exists.
     """
-    path = Path(path)
+    directory, card = Path(directory), read_checkpoint_card(source)
+    if directory.exists():
+        raise UserError(f"{directory} already exists; checkpoints are never overwritten")
+    tensors = _read_model(resolve_checkpoint(source) / MODEL_NAME, card["model_sha256"])
+    model = save({name: _halved(tensor) for name, tensor in tensors.items()})
+    with atomic_directory(directory) as temporary:
+        (temporary / MODEL_NAME).write_bytes(model)
+        (temporary / CARD_NAME).write_bytes(canonical_json({**card, "model_sha256": sha256_bytes(model)}))
+
+
+def _halved(tensor: Tensor) -> Tensor:
+    """In half precision, where the values are in its range."""
+    half = tensor.half()
+    return half if tensor.dtype == torch.float32 and bool(half.isfinite().all()) else tensor
+
+
+def resolve_checkpoint(path: Path | str) -> Path:
+    """The checkpoint directory, given itself, the training run that produced it, or ``zoo:TASK/NAME``.
+
+    Raises:
+        UserError: If there is none of these.
+    """
+    path = zoo_checkpoint(str(path)) if is_zoo(str(path)) else Path(path)
     for candidate in (path, path / RUN_CHECKPOINT):
         # os.path returns False for an impossible file name, where Path raises.
         if os.path.isfile(candidate / CARD_NAME):
@@ -101,6 +128,11 @@ def resolve_checkpoint(path: Path | str) -> Path:
     if (path / "metrics.jsonl").is_file() or (path / "resume").is_dir():
         raise UserError(f"{path}: the training run is unfinished; run the same smidgen-train again")
     raise UserError(f"{path} is not a checkpoint: it has no {CARD_NAME}; smidgen-train makes OUT/{RUN_CHECKPOINT}")
+
+
+def is_checkpoint(spec: str) -> bool:
+    """Whether a policy's spec is meant as a checkpoint: a path that exists, or a name in the zoo."""
+    return is_zoo(spec) or os.path.exists(spec)  # unlike Path.exists, False for an impossible file name
 
 
 def checkpoint_sha256(path: Path | str) -> str:
@@ -193,7 +225,8 @@ def _build_policy(card: Card, tensors: Mapping[str, Tensor], directory: Path) ->
         differing = sorted(set(expected) ^ set(tensors))
         raise UserError(f"{model_path}: tensors missing or unknown: {', '.join(differing):.120}")
     for name, tensor in tensors.items():
-        if (tensor.shape, tensor.dtype) != (expected[name].shape, expected[name].dtype):
+        stored_as = torch.float32 if tensor.dtype == torch.float16 else tensor.dtype
+        if (tensor.shape, stored_as) != (expected[name].shape, expected[name].dtype):
             raise UserError(
                 f"{model_path}: tensor {name!r}: expected {expected[name].dtype} {tuple(expected[name].shape)} "
                 f"from the card, got {tensor.dtype} {tuple(tensor.shape)}"

@@ -7,14 +7,13 @@ rows and columns, ``E`` end-effector state.
 from __future__ import annotations
 
 import inspect
-import os
 from collections.abc import Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from smidgen.policies.baselines import DemoStatistics
-from smidgen.policies.checkpoint import load_checkpoint
+from smidgen.policies.checkpoint import is_checkpoint, load_checkpoint
 from smidgen.policies.foreign_policy import is_foreign, open_foreign_policy
 from smidgen.policies.generators import BUILD_SEED, seed_generators
 from smidgen.policies.registry import BASELINES, TRAINED, build_baseline, train_first
@@ -93,9 +92,9 @@ def load_policy(
     """Loads the policy given as ``policy=``.
 
     Args:
-        spec: A baseline's name, the path of a checkpoint or training run, or ``their.module:Class``, which is imported
-            (its constructor gets ``action_spec=`` if it takes one), or ``process:COMMAND``, which is run, or
-            ``remote:HOST:PORT``. No other form runs a user's code.
+        spec: A baseline's name, the path of a checkpoint or training run, ``zoo:TASK/NAME``, or
+            ``their.module:Class``, which is imported (its constructor gets ``action_spec=`` if it takes one), or
+            ``process:COMMAND``, which is run, or ``remote:HOST:PORT``. No other form runs a user's code.
         action_spec: The task's action as JSON: ``{"names", "low", "high", "kinds"}``.
         statistics: Statistics of the demonstrations, for the baselines that play them back.
         expect_task: Refuse checkpoints of other tasks.
@@ -108,7 +107,7 @@ def load_policy(
         return build_baseline(spec, action_spec, statistics)
     if is_foreign(spec):
         return check_policy(open_foreign_policy(spec, action_spec, expect_task or ""), spec)
-    if os.path.exists(spec):  # unlike Path.exists, this is False for an impossible file name
+    if is_checkpoint(spec):
         return load_checkpoint(spec, expect_task, transform)
     if is_class_spec(spec):
         return _build_users_policy(spec, action_spec)
@@ -117,7 +116,7 @@ def load_policy(
 
 def is_users_policy(spec: str) -> bool:
     """Whether a spec names code of the user's, here or in another process; a path that exists is a checkpoint."""
-    return is_foreign(spec) or (is_class_spec(spec) and not os.path.exists(spec))
+    return is_foreign(spec) or (is_class_spec(spec) and not is_checkpoint(spec))
 
 
 def users_module(spec: str) -> str | None:
@@ -131,7 +130,7 @@ def unknown_policy(spec: str, *others: str) -> UserError:
         return train_first(spec)
     valid = ", ".join(sorted((*others, *BASELINES)))
     return UserError(
-        f"unknown policy {spec!r:.200}; valid: {valid}, the path of a checkpoint (no such path here), "
+        f"unknown policy {spec!r:.200}; valid: {valid}, the path of a checkpoint (no such path here), zoo:TASK/NAME, "
         "their.module:Class, process:COMMAND or remote:HOST:PORT"
     )
 

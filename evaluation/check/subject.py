@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from smidgen.data_collection.array_files import Array
 from smidgen.data_collection.formats.reader import EpisodeReader, open_reader
 from smidgen.evaluation.check.config import CheckConfig
 from smidgen.policies.baselines import DemoStatistics
-from smidgen.policies.checkpoint import Card, read_checkpoint_card
+from smidgen.policies.checkpoint import Card, is_checkpoint, read_checkpoint_card
 from smidgen.policies.policy import is_users_policy, load_policy
 from smidgen.policies.policy_calls import PolicyCalls
 from smidgen.policies.registry import BASELINES, plays_back_demonstrations
@@ -118,7 +117,7 @@ def open_subject(config: CheckConfig) -> Subject:
 
 
 def _card(spec: str | None) -> Card | None:
-    if spec is None or spec in BASELINES or is_users_policy(spec) or not os.path.exists(spec):
+    if spec is None or spec in BASELINES or is_users_policy(spec) or not is_checkpoint(spec):
         return None
     return read_checkpoint_card(spec)
 

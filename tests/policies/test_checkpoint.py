@@ -15,12 +15,14 @@ from safetensors.torch import load_file, save_file
 
 from smidgen.policies.checkpoint import (
     checkpoint_sha256,
+    halve_checkpoint,
     load_checkpoint,
     read_checkpoint_card,
     save_checkpoint,
 )
 from smidgen.policies.learned_policy import Interface, LearnedPolicy
 from smidgen.policies.perceiver_policy import PerceiverPolicyConfig
+from smidgen.policies.policy import is_users_policy, load_policy
 from smidgen.policies.registry import LATER_SETTINGS
 from smidgen.runtime.action_spec import ActionSpec
 from smidgen.runtime.errors import UserError
@@ -236,3 +238,37 @@ def test_a_card_from_before_a_setting_loads_as_if_the_setting_were_at_its_defaul
     config = load_checkpoint(checkpoint).config
     assert {key: getattr(config.network, key) for key in LATER_SETTINGS} == LATER_SETTINGS
     assert config == build().config
+
+
+def test_a_halved_checkpoint_acts_alike_in_half_of_the_bytes(checkpoint, tmp_path):
+    halve_checkpoint(checkpoint, tmp_path / "half")
+    whole, half = load_checkpoint(checkpoint), load_checkpoint(tmp_path / "half")
+    for name, tensor in whole.state_dict().items():
+        assert half.state_dict()[name].dtype == tensor.dtype
+        torch.testing.assert_close(half.state_dict()[name], tensor, rtol=1e-3, atol=1e-6)
+    size, small = ((path / "model.safetensors").stat().st_size for path in (checkpoint, tmp_path / "half"))
+    assert small < 0.6 * size
+    assert checkpoint_sha256(checkpoint) != checkpoint_sha256(tmp_path / "half")
+    with pytest.raises(UserError, match="already exists"):
+        halve_checkpoint(checkpoint, tmp_path / "half")
+
+
+def test_what_half_precision_cannot_hold_stays_whole(tmp_path):
+    policy = build()
+    name = "network.encoder.latents"
+    policy.state_dict()[name][0, 0] = 1e6
+    save_checkpoint(tmp_path / "final", policy, {})
+    halve_checkpoint(tmp_path / "final", tmp_path / "half")
+    assert torch.equal(load_checkpoint(tmp_path / "half").state_dict()[name], policy.state_dict()[name])
+
+
+def test_a_policy_of_the_zoo_is_a_checkpoint_by_name(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr("smidgen.policies.zoo.FOLDER", tmp_path / "zoo")
+    for name in ("dot/sees", "dot/sees-not", "dot"):
+        with pytest.raises(UserError, match=rf"unknown policy 'zoo:{name}'; the zoo has: none is installed"):
+            load_checkpoint(f"zoo:{name}")
+    halve_checkpoint(checkpoint, tmp_path / "zoo" / "dot" / "sees")
+    assert load_policy("zoo:dot/sees", ACTION.to_json(), expect_task="dot").name == "perceiver-raw"
+    assert not is_users_policy("zoo:dot/sees")
+    with pytest.raises(UserError, match="the zoo has: zoo:dot/sees"):
+        load_policy("zoo:../secret", ACTION.to_json())
