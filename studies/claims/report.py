@@ -31,7 +31,7 @@ _MEANING = {
     HOLDS: "the claim holds in this reading",
     FAILS: "the claim fails in this reading",
     NO_EFFECT: "the effect that the claim speaks of is absent",
-    UNDECIDED: "thirty seeds do not decide it",
+    UNDECIDED: "that many seeds do not decide it",
     NOT_RUN: "not run yet",
 }
 

@@ -12,7 +12,7 @@ from smidgen.experiments.trial import Settings, Trial
 # Every training: one seed, one thread; validation measures little of a run's time at this interval.
 SHARED: Settings = {"steps": 6000, "seed": 0, "num_threads": 1, "eval_every": 200, "save_every": 250}
 PERCEIVER: Settings = {"policy": "perceiver", "transform": "raw", "standardise_after": "centre"}
-SPECK_STEPS, BLINK_STEPS = 2500, 2500
+PICTURE_STEPS = 2500
 FRAMES_8: Settings = {"num_frames": 8}
 HISTORY_8: Settings = {"history": 8}
 LOCATED: Settings = {"latent_start": "located"}
@@ -152,8 +152,9 @@ ORDER = (
     "lift/perceiver/executed8", "lift/cnn/executed4", "lift/cnn/executed8", "pick_place_can/cnn/executed8",
     "pick_place_can/ema/executed4", "pick_place_can/located/executed4", "pick_place_can/classified/executed4",
     "speck_4/located10", "speck_4/located16", "speck_4/located10.token", "speck_4/located10.latents64",
-    "lift/located10/executed4", "speck_4/token", "speck_4/sharp", "speck_4/sharp.token", "speck_4/uncapped",
-    "speck_4/uncapped.token", "pick_place_can/steady/executed4", "lift/ema/executed4", "lift/located/executed4",
+    "lift/located10/executed4", "speck_4/located10/executed4", "stripes/perceiver/executed4",
+    "stripes/located10/executed4", "blink/located10/executed4", "speck_noise/located10/executed4", "speck_4/token",
+    "speck_4/sharp", "speck_4/sharp.token", "speck_4/uncapped", "speck_4/uncapped.token", "pick_place_can/steady/executed4", "lift/ema/executed4", "lift/located/executed4",
     "lift/classified/executed4", "pick_place_can/border/executed4", "pick_place_can/cnn.slow/executed4",
     "lift/cnn.slow/executed4", "pick_place_can/noisy/executed4", "pick_place_can/wrist/executed4",
     "pick_place_can/shift/executed4", "lift/steady/executed4", "lift/border/executed4", "lift/noisy/executed4",
@@ -167,7 +168,7 @@ ORDER = (
     "lift/frames1/executed4", "lift/frames3/executed4", "lift/frames8/executed4",
 )
 # fmt: on
-STEPS = {"speck_4": SPECK_STEPS, "blink": BLINK_STEPS}
+STEPS = dict.fromkeys(("speck_4", "blink", "stripes", "speck_noise"), PICTURE_STEPS)
 
 
 def build_arms() -> dict[str, Arm]:
