@@ -1,0 +1,73 @@
+"""``python -m studies.checkpoint_choice [scratch=DIR] [page=PATH] [check=true]``: how well checkpoints can be ordered.
+
+Scores every policy of the search for a recipe that is still in the scratch folder and has no scores yet (about ten
+seconds each on one core), then computes the table of docs/check.md from all scores in ``results/checkpoint_choice``.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from smidgen.experiments.suite import SuiteConfig
+from smidgen.leaderboard.tables import check_outputs
+from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
+from smidgen.runtime.files import write_atomic
+from smidgen.runtime.markdown import page_with_tables
+from smidgen.runtime.settings import PathText
+from studies.checkpoint_choice.record import FOLDER, read_scored, score_missing
+from studies.checkpoint_choice.tables import choice_table, gather
+from studies.recipe.arms import build_arms
+from studies.recipe.records import read_records
+from studies.recipe.screen import SCREEN
+from studies.recipe.step_costs import FOLDER as RECIPE
+
+USAGE = "python -m studies.checkpoint_choice [key=value ...]"
+SUMMARY = "Orders the policies of the search for a recipe without a simulator, and compares that with their success."
+TABLE_NAME = "checkpoint choice"
+
+
+@dataclass(frozen=True)
+class ChoiceConfig:
+    """Where policies, scores and page are."""
+
+    scratch: PathText = field(default="outputs", metadata={"help": "scratch folder of the search for a recipe"})
+    recipe: PathText = field(default=str(RECIPE), metadata={"help": "folder of its records"})
+    results: PathText = field(default=str(FOLDER), metadata={"help": "folder of the scores"})
+    page: PathText = field(default="docs/check.md", metadata={"help": "page whose table is replaced"})
+    check: bool = field(default=False, metadata={"help": "score nothing; exit 2 if the page differs from the scores"})
+
+
+def page_text(config: ChoiceConfig) -> str:
+    """The page with its table computed anew."""
+    arms = build_arms()
+    records = read_records(Path(config.recipe), arms)
+    groups = gather(arms, records, read_scored(Path(config.results), records))
+    return page_with_tables(Path(config.page), {TABLE_NAME: choice_table(groups)})
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command."""
+    return run_command(_body, argv)
+
+
+def _body(arguments: list[str]) -> None:
+    if wants_help(arguments):
+        print(command_help(USAGE, SUMMARY, ChoiceConfig))
+        return
+    config, arms = compose_config(ChoiceConfig, arguments), build_arms()
+    page = Path(config.page)
+    if config.check:
+        check_outputs({page: page_text(config).encode()})
+        print(f"as the scores give: {page}")
+        return
+    place = SCREEN.place(SuiteConfig("studies.recipe:SCREEN", scratch=config.scratch))
+    for scored in score_missing(arms, read_records(Path(config.recipe), arms), place, Path(config.results)):
+        print(f"{scored.arm}: {scored.label}", flush=True)
+    write_atomic(page, page_text(config).encode())
+    print(f"wrote {page}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
