@@ -11,7 +11,7 @@ import dataclasses
 import os
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +67,8 @@ def noted(folder: Path, label: str) -> Iterator[None]:
             _path(folder).unlink(missing_ok=True)
         else:
             kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
-            _amend(error=one_line(f"{kind}{error}"))
+            reason = one_line(f"{kind}{error}")
+            _amend(lambda note: dataclasses.replace(note, error=reason))
         raise
     except BaseException:
         _path(folder).unlink(missing_ok=True)
@@ -80,7 +81,7 @@ def noted(folder: Path, label: str) -> Iterator[None]:
 
 def enter_stage(stage: str) -> None:
     """Adds to the note of this process's job what it is at now; does nothing outside a job."""
-    _amend(stage=stage)
+    _amend(lambda note: dataclasses.replace(note, stage=stage))
 
 
 def read_note(folder: Path, label: str) -> JobNote | None:
@@ -100,13 +101,12 @@ def read_note(folder: Path, label: str) -> JobNote | None:
     return note
 
 
-def _amend(**changes: str) -> None:
+def _amend(change: Callable[[JobNote], JobNote]) -> None:
     """Changes the note of this process's job, if it has one."""
     if current := _current.get():
         folder, note = current
-        note = dataclasses.replace(note, **changes)
-        _current.set((folder, note))
-        _write(folder, note)
+        _current.set((folder, change(note)))
+        _write(folder, change(note))
 
 
 def _path(folder: Path) -> Path:
