@@ -42,16 +42,30 @@ def row_card(row: Row, to_verify: Sequence[str]) -> str:
     parts = [
         f"# {escape_markdown(row.name)} on {escape_markdown(row.record['task'])}",
         _headline(row),
+        *row_tables(row),
+        commands_block("To verify it", to_verify),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def row_tables(row: Row) -> list[str]:
+    """Everything that the records say, as sections of Markdown."""
+    several = ", mean over training seeds" if len(row.runs) > 1 else ""
+    sections = [
         _table("Conditions", _conditions(row)),
         _table("Does it see?", _verdict(row)),
         _table("Policy", _policy(row)),
         _table("Training", _training(row)),
-        _table("Measures, mean over training seeds", _measures(row)),
+        _table(f"Measures{several}", _measures(row)),
         _table("How episodes ended", _endings(row)),
         _chain(row),
-        "\n".join(["## To verify it", "", "```sh", *to_verify, "```"]),
     ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return [section for section in sections if section]
+
+
+def commands_block(title: str, commands: Sequence[str]) -> str:
+    """A section of commands to type."""
+    return "\n".join([f"## {title}", "", "```sh", *commands, "```"])
 
 
 def _headline(row: Row) -> str:

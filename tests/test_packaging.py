@@ -29,6 +29,8 @@ PROJECT = PYPROJECT["project"]
 LOCKED_EXTRAS = [line for extra in ("test", "formats", "docs") for line in PROJECT["optional-dependencies"][extra]]
 FOLDERS = sorted({folder.split("/")[0] for folder in PYPROJECT["tool"]["setuptools"]["package-dir"].values()})
 LOCK_LINE = re.compile(r"^(?P<requirement>[A-Za-z0-9][^ ]*==[^\\]+?) \\\n(?P<rest>(?:[ \t].*\n?)+)", re.MULTILINE)
+# A policy of the zoo, so that its files are found in the archives even before there is one.
+PLANTED = "policies/zoo/lift/planted/README.md"
 TORCH_FAMILY = re.compile(r"torch|triton|nvidia-.*|cuda-.*")
 
 
@@ -77,6 +79,8 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in tracked_files():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / name, folder / name)
+    (folder / PLANTED).parent.mkdir(parents=True)
+    (folder / PLANTED).touch()
     return folder
 
 
@@ -119,7 +123,7 @@ def test_wheel_installs_one_name(wheel_names: list[str]) -> None:
 
 def test_wheel_holds_every_source_and_data_file(wheel_names: list[str]) -> None:
     sources = {name for name in tracked_files() if name.split("/")[0] in FOLDERS}
-    expected = {f"smidgen/{name.removeprefix('package/')}" for name in sources}
+    expected = {f"smidgen/{name.removeprefix('package/')}" for name in {*sources, PLANTED}}
     assert {name for name in wheel_names if name.startswith("smidgen/")} == expected
 
 
@@ -273,7 +277,7 @@ def test_the_source_archive_holds_no_surprise(built: Path) -> None:
         "pyproject.toml",
     }
     made = {name for name in names if name.startswith("smidgen.egg-info/")} | {"PKG-INFO", "setup.cfg"}
-    assert names == packages | beside | made
+    assert names == packages | {PLANTED} | beside | made
     assert {(member.mode, member.uid, member.gid, member.uname) for member in members} == {(0o644, 0, 0, "")}
     assert len({member.mtime for member in members}) == 1
 

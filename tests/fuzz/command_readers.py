@@ -38,6 +38,7 @@ from studies.pages.side_by_side import SideBySideConfig
 from studies.pages.theory_table import TableConfig
 from studies.synthetic.frames import FramesConfig
 from studies.synthetic.preview import LadderPreviewConfig
+from studies.zoo import ZooConfig
 from tests.fuzz.data_readers import data_set_files
 from tests.fuzz.hostile import KEYS, NAMES, NUMBERS, TARGETS, TEXTS
 from tests.fuzz.reader import Case, Files, Reader
@@ -69,7 +70,7 @@ SCHEMAS: dict[str, type] = {
             SideBySideConfig,
             MeshPicturesConfig,
         ),
-        *(FramesConfig, LadderPreviewConfig, ExportConfig, ImportConfig),
+        *(FramesConfig, LadderPreviewConfig, ExportConfig, ImportConfig, ZooConfig),
     )
 }
 # What Hydra's grammar gives a meaning.
