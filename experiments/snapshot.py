@@ -76,7 +76,8 @@ class Snapshot:
         if self.num_unknown == self.num_left + len(self.running):
             return "; time left unknown: nothing alike has been timed"
         workers = f"{self.num_workers} worker{'s' * (self.num_workers > 1)}"
-        return f"; about {duration(self.left_s)} on {workers}" + (f", and {unknown}" if unknown else "")
+        about = "about " if self.left_s >= 30 else ""
+        return f"; {about}{duration(self.left_s)} on {workers}" + (f", and {unknown}" if unknown else "")
 
 
 def take_snapshot(name: str, num_done: int, unfinished: Sequence[UnfinishedJob], num_workers: int) -> Snapshot:

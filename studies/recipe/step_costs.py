@@ -16,6 +16,7 @@ import torch
 
 from smidgen.envs.tasks import get_task
 from smidgen.experiments.stages import Size
+from smidgen.experiments.trial import Trial
 from smidgen.policies.frame_network import NetworkShapes
 from smidgen.policies.learned_policy import LearnedPolicyConfig
 from smidgen.runtime.command_line import run_command
@@ -30,7 +31,7 @@ NUM_STEPS, BATCH = 30, 16
 IMAGE_SIZE, ACTION_FEATURES = 64, 4
 
 
-def config_of(arm: Arm) -> LearnedPolicyConfig:
+def config_of(arm: Trial) -> LearnedPolicyConfig:
     """The settings of an arm's policy."""
     return TrainConfig.from_flat(**arm.training, demos="", out="").policy
 
@@ -42,12 +43,12 @@ def cost_key(arm: Arm) -> str:
     return " ".join([config.kind, f"{config.num_frames} frames", f"{num_cameras(arm)} cameras", *changes])
 
 
-def num_cameras(arm: Arm) -> int:
+def num_cameras(arm: Trial) -> int:
     """Cameras of an arm's frames."""
     return len(arm.demonstrations.get("cameras", get_task(arm.task).cameras))
 
 
-def step_cost_s(arm: Arm) -> tuple[float, float]:
+def step_cost_s(arm: Trial) -> tuple[float, float]:
     """Core time of one training step, and of one prediction of a chunk, in seconds."""
     config, channels = config_of(arm), 3 * num_cameras(arm)
     network = config.build(

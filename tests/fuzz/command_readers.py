@@ -36,6 +36,8 @@ from studies.first_round.__main__ import ClaimsConfig, claims
 from studies.pages.mesh_pictures import MeshPicturesConfig
 from studies.pages.side_by_side import SideBySideConfig
 from studies.pages.theory_table import TableConfig
+from studies.scale.__main__ import ScaleConfig
+from studies.scale.efficiency import EfficiencyConfig
 from studies.synthetic.frames import FramesConfig
 from studies.synthetic.preview import LadderPreviewConfig
 from studies.zoo import ZooConfig
@@ -69,6 +71,8 @@ SCHEMAS: dict[str, type] = {
             TableConfig,
             SideBySideConfig,
             MeshPicturesConfig,
+            ScaleConfig,
+            EfficiencyConfig,
         ),
         *(FramesConfig, LadderPreviewConfig, ExportConfig, ImportConfig, ZooConfig),
     )

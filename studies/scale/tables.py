@@ -1,0 +1,102 @@
+"""The computed part of docs/scale.md: core-hours of the leaderboard by board, and what numbers of cores make of it."""
+
+from __future__ import annotations
+
+import statistics
+import textwrap
+from collections.abc import Mapping, Sequence
+
+from smidgen.experiments.entry_jobs import COLLECTING, ENTRY, REFERENCE, TUNING, TrackJob
+from smidgen.experiments.snapshot import duration
+from smidgen.runtime.markdown import left, markdown_table, right
+from studies.scale.efficiency import Efficiency
+from studies.scale.simulation import NUM_CORES, Outcome, core_s, fewest_cores, longest_chain_s, planned, simulate
+from studies.scale.unit_costs import UnitCosts
+
+PAGE_WIDTH = 120
+KINDS = (COLLECTING, REFERENCE, TUNING, ENTRY)
+
+
+def page_part(
+    jobs: Mapping[str, Sequence[TrackJob]], costs: UnitCosts, overhead_s: float, efficiencies: Sequence[Efficiency]
+) -> str:
+    """The page's part between its markers.
+
+    Args:
+        jobs: Of each board, in order.
+        costs: Measured and recorded ones.
+        overhead_s: Of a job beyond its work.
+        efficiencies: What two workers were measured to make of one's work.
+    """
+    whole = planned([job for its in jobs.values() for job in its], costs, overhead_s)
+    outcomes = [simulate(whole, num_cores) for num_cores in NUM_CORES]
+    parts = [
+        "Core-hours by board, and in brackets the number of jobs; each counts at the first board that needs it:",
+        board_table(jobs, costs),
+        f"The same {len(whole)} jobs on some numbers of cores, one job at a time on each, in the suite's order, with "
+        f"{1e3 * overhead_s:.1f} ms added to each for the pool:",
+        core_table(outcomes),
+        "The longest chain, from demonstrations through the search for a rate to an entry, takes "
+        f"{duration(longest_chain_s(whole))}; more than {fewest_cores(whole)} cores gain nothing.",
+        basis(costs),
+        efficiency_part(efficiencies),
+    ]
+    return "\n\n".join(part if part.startswith("|") else _prose(part) for part in parts)
+
+
+def _prose(text: str) -> str:
+    return textwrap.fill(text, PAGE_WIDTH, break_on_hyphens=False)
+
+
+def board_table(jobs: Mapping[str, Sequence[TrackJob]], costs: UnitCosts) -> str:
+    """Core-hours by board and kind of job."""
+    rows, whole = [], [job for its in jobs.values() for job in its]
+    hours = {job.label: core_s(job, costs) / 3600 for job in whole}
+    for board, its in {**jobs, "all": whole}.items():
+        cells = []
+        for kind in (*KINDS, ""):
+            alike = [job for job in its if not kind or job.kind == kind]
+            cells.append(f"{sum(hours[job.label] for job in alike):.1f} ({len(alike)})")
+        rows.append([board, *cells])
+    return markdown_table(left("board") + right("demonstrations", "references", "searches", "entries", "all"), rows)
+
+
+def core_table(outcomes: Sequence[Outcome]) -> str:
+    """What numbers of cores make of the jobs."""
+    rows = []
+    for each in outcomes:
+        times = outcomes[0].wall_s / each.wall_s
+        rows.append((f"{each.num_cores:,}", duration(each.wall_s), f"{times:.1f}", f"{100 * each.efficiency:.0f} %"))
+    return markdown_table(right("cores", "time", "times faster", "efficiency"), rows)
+
+
+def basis(costs: UnitCosts) -> str:
+    """Where the times come from."""
+    ratios = costs.ratios
+    parts = []
+    for stage, ratio in ratios.items():
+        alike = [each.core_s / each.modelled_s for each in costs.recorded if each.stage == stage]
+        parts.append(f"{stage} {ratio:.2f} ({min(alike):.2f} to {max(alike):.2f}, n = {len(alike)})")
+    dearest = max(costs.step_s, key=lambda name: costs.step_s[name])
+    steps_s = statistics.median(costs.step_s.values())
+    times = f"{1e3 * steps_s:.0f} ms at the median of the recipes, {1e3 * costs.step_s[dearest]:.0f} ms for `{dearest}`"
+    return (
+        "A job's time is that of a model times a ratio. The model counts training steps, predictions and control "
+        f"steps, every episode to its horizon, at measured core times: {times} for a training step, "
+        f"{1e3 * costs.control_s:.1f} ms for a control step. The ratio is the median of recorded core time over the "
+        "model, by stage of the search for a recipe (range, and number of recorded stages): "
+        f"{', '.join(parts)}."
+    )
+
+
+def efficiency_part(efficiencies: Sequence[Efficiency]) -> str:
+    """What two workers make of one's work, or how to measure it."""
+    if not efficiencies:
+        return "Efficiency of two workers: not measured yet (`python -m studies.scale.efficiency`, on an idle machine)."
+    told = [
+        f"{100 * each.efficiency:.0f} % with engine={each.engine} ({each.one_worker_s:.0f} s by one worker, "
+        f"{each.two_workers_s:.0f} s by two, load {each.load_before:.1f} before)"
+        for each in efficiencies
+    ]
+    first = efficiencies[0]
+    return f"Efficiency of two workers on {first.num_jobs} equal trainings: {'; '.join(told)}; {first.machine}."

@@ -1,0 +1,119 @@
+"""What the official leaderboard costs and how long it takes: the model, the simulation, and the page's part."""
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from smidgen.experiments.boards import RATES, RECIPES, build_trial
+from smidgen.experiments.entry_jobs import EntryJob, needs
+from smidgen.experiments.schedule import PlannedJob
+from smidgen.runtime.command_line import run_command
+from smidgen.runtime.errors import UserError
+from smidgen.runtime.files import write_json_atomic
+from smidgen.runtime.schemas import to_json
+from studies.recipe.arms import build_arms
+from studies.scale import __main__ as command
+from studies.scale import efficiency
+from studies.scale.efficiency import read_efficiencies
+from studies.scale.simulation import core_s, fewest_cores, leaderboard_jobs, longest_chain_s, simulate
+from studies.scale.tables import efficiency_part
+from studies.scale.unit_costs import (
+    COLLECTING,
+    EVALUATING,
+    TRAINING,
+    RecordedStage,
+    UnitCosts,
+    read_unit_costs,
+    work_of,
+    write_unit_costs,
+)
+
+COSTS = UnitCosts(
+    control_s=0.01,
+    step_s=dict.fromkeys(RECIPES, 0.1),
+    prediction_s=dict.fromkeys(RECIPES, 0.02),
+    recorded=tuple(
+        RecordedStage(record=str(number), stage=stage, core_s=ratio, modelled_s=1.0)
+        for stage, ratios in {COLLECTING: (0.5,), TRAINING: (1.0, 2.0, 9.0), EVALUATING: (3.0,)}.items()
+        for number, ratio in enumerate(ratios)
+    ),
+    torch="2",
+)
+
+
+def test_a_job_costs_its_work_times_the_recorded_ratio(tmp_path: Path) -> None:
+    jobs = {job.label: job for its in leaderboard_jobs(tmp_path / "nothing").values() for job in its}
+    # Lift runs 100 control steps an episode; 320 demonstrations, 100 test episodes, 4,000 training steps.
+    assert core_s(jobs["collecting/lift"], COSTS) == pytest.approx(0.5 * 320 * 100 * 0.01)
+    assert core_s(jobs["reference/lift/expert"], COSTS) == pytest.approx(3.0 * 100 * 100 * 0.01)
+    training_s = 2.0 * 4_000 * 0.1
+    assert core_s(jobs["tuning/lift/raw/0.001"], COSTS) == pytest.approx(training_s)
+    work = work_of(EVALUATING, build_trial("raw", "lift", 0, RATES[0]), 100, 0)
+    assert (work.control_steps, work.training_steps) == (10_000, 0)
+    evaluation_s = 3.0 * (100 + work.predictions * 0.02)
+    assert core_s(jobs["entry/lift/raw/seed0"], COSTS) == pytest.approx(training_s + evaluation_s)
+    entry = jobs["entry/door/cnn/seed0"]
+    assert isinstance(entry, EntryJob)
+    assert needs(entry) == {"collecting/door", *(f"tuning/lift/cnn/{lr:g}" for lr in RATES)}
+    assert set().union(*map(needs, jobs.values())) <= set(jobs)
+    arms = build_arms()
+    whole, chunks = (work_of(EVALUATING, arms[f"pick_place_can.perceiver{how}"], 50, 0) for how in ("", ".executed4"))
+    assert chunks.predictions == whole.control_steps / 4
+
+
+def test_more_cores_are_faster_until_the_longest_chain() -> None:
+    jobs = [PlannedJob("first", 2.0), *(PlannedJob(str(number), 1.0, frozenset({"first"})) for number in range(6))]
+    assert [simulate(jobs, cores).wall_s for cores in (1, 2, 3, 6, 50)] == [8.0, 5.0, 4.0, 3.0, 3.0]
+    assert simulate(jobs, 2).efficiency == pytest.approx(0.8)
+    assert longest_chain_s(jobs) == 3.0
+    assert fewest_cores(jobs) == 6
+
+
+def test_the_committed_page_is_what_the_records_give(tmp_path: Path) -> None:
+    assert run_command(command.scale, ["markdown=docs/scale.md", "check=true"]) == 0
+    costs = read_unit_costs()
+    assert {*costs.step_s} == {*costs.prediction_s} == {*RECIPES}
+    write_unit_costs(dataclasses.replace(costs, control_s=2 * costs.control_s), tmp_path)
+    assert run_command(command.scale, ["markdown=docs/scale.md", "check=true", f"results={tmp_path}"]) == 2
+
+
+def test_the_record_of_costs_is_checked(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="does not exist"):
+        read_unit_costs(tmp_path)
+    write_json_atomic(tmp_path / "unit_costs.json", {**to_json(COSTS), "control_s": "much"})
+    with pytest.raises(UserError, match="control_s"):
+        read_unit_costs(tmp_path)
+
+
+def test_two_workers_are_measured_against_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+
+    def run(
+        settings: Any, job: Callable[[Any], str], items: Sequence[Any], num_workers: int
+    ) -> Iterator[tuple[Any, str]]:
+        assert job is efficiency.train_once
+        for number, item in enumerate(items):
+            clock[0] += 10.0 if number % num_workers == 0 else 0.0
+            yield item, item[1]
+
+    monkeypatch.setattr(efficiency, "map_on_engine", run)
+    monkeypatch.setattr(efficiency.time, "monotonic", lambda: clock[0])
+    found = efficiency.measure("local", tmp_path, tmp_path, 8, 1)
+    assert (found.one_worker_s, found.two_workers_s, found.efficiency) == (80.0, 40.0, 1.0)
+    write_json_atomic(tmp_path / "efficiency.json", [to_json(found)])
+    assert read_efficiencies(tmp_path / "efficiency.json") == (found,)
+    assert "100 % with engine=local (80 s by one worker, 40 s by two" in efficiency_part([found])
+    assert read_efficiencies(tmp_path / "none.json") == ()
+    assert "not measured yet" in efficiency_part([])
+
+
+def test_a_busy_machine_is_not_measured(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(os, "getloadavg", lambda: (3.0, 3.0, 3.0))
+    assert run_command(efficiency.body, []) == 2
+    assert "the load of this machine is 3.0" in capsys.readouterr().err
+    assert run_command(efficiency.body, ["jobs=0"]) == 2
+    assert run_command(efficiency.body, ["engines=[slurm]"]) == 2
