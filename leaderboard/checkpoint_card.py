@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from smidgen.evaluation.collapse.labels import BLIND
 from smidgen.evaluation.record_schema import judged_collapse
 from smidgen.leaderboard.cells import interval, num_demonstrations, percent, verdict_phrase
-from smidgen.leaderboard.row_card import commands_block, row_tables
+from smidgen.leaderboard.row_card import commands_block, facts_table, row_tables
 from smidgen.leaderboard.rows import Row, Run
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.markdown import escape_markdown
@@ -76,3 +77,23 @@ def _origin(run: Run) -> str:
     facts = {"from {:,} demonstrations": num_demonstrations(run.record), "for {:,} steps": step, "with seed {}": seed}
     known = [words.format(value) for words, value in facts.items() if isinstance(value, int)]
     return f"Trained {' '.join(known)}." if known else ""
+
+
+def unevaluated_card(name: str, facts: dict[str, Any], to_run: Sequence[str]) -> str:
+    """The card of a checkpoint that comes without a record.
+
+    Args:
+        name: The policy's name.
+        facts: What the checkpoint says of itself, for a table.
+        to_run: Commands that run it.
+
+    Returns:
+        Markdown.
+    """
+    parts = [
+        f"# {escape_markdown(name)} on {escape_markdown(str(facts['task']))}",
+        "No evaluation came with this checkpoint: nothing is known of its success, or of whether it sees.",
+        commands_block("To run it", to_run),
+        facts_table("What the checkpoint says of itself", facts),
+    ]
+    return "\n\n".join(parts) + "\n"

@@ -1,12 +1,14 @@
 """smidgen-leaderboard results=DIR [readme=PATH] [tables=PATH] [csv=PATH] [latex=PATH] [html=PATH] [site=DIR]
     [check=true]
 smidgen-leaderboard submit RECORD [RECORD ...] [--checkpoint DIR ...] [--out PATH]
+smidgen-leaderboard upload CHECKPOINT --repo OWNER/NAME [--record RECORD] [--dry-run --out DIR]
 
 Computes the leaderboard from the records in a folder: a table on the terminal, a board between two markers of a README
 (``readme=``), every measure between the markers of another page (``tables=``), CSV, LaTeX, and one self-contained HTML
 page. ``site=DIR`` writes a folder that is ready to publish, with the page and the smaller videos. ``check=true`` writes
 nothing and exits with 2 if a file differs from the records. Takes about a second. ``submit`` bundles the records of one
-row for the maintainers of a leaderboard (submit.py).
+row for the maintainers of a leaderboard (submit.py); ``upload`` shares a checkpoint on the Hugging Face Hub
+(upload.py).
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ SUMMARY = """\
 Computes the leaderboard from the records in DIR: a table on the terminal, Markdown between the markers
 <!-- leaderboard:begin --> and <!-- leaderboard:end --> of a file, CSV, LaTeX, and one self-contained HTML page.
 `submit RECORD ...` bundles the records of one row with their checkpoints and a card
-(`smidgen-leaderboard submit --help`)."""
+(`smidgen-leaderboard submit --help`), `upload CHECKPOINT --repo OWNER/NAME` shares a checkpoint on the Hugging Face Hub
+(`smidgen-leaderboard upload --help`)."""
 
 
 def leaderboard(arguments: list[str]) -> None:
@@ -41,6 +44,11 @@ def leaderboard(arguments: list[str]) -> None:
         from smidgen.leaderboard.submit import submit
 
         submit(arguments[1:])
+        return
+    if arguments[:1] == ["upload"]:
+        from smidgen.leaderboard.upload import upload
+
+        upload(arguments[1:])
         return
     if wants_help(arguments):
         print(command_help(USAGE, SUMMARY, LeaderboardConfig))

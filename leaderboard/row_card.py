@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from smidgen.evaluation.protocol import SUCCESS
@@ -52,12 +52,12 @@ def row_tables(row: Row) -> list[str]:
     """Everything that the records say, as sections of Markdown."""
     several = ", mean over training seeds" if len(row.runs) > 1 else ""
     sections = [
-        _table("Conditions", _conditions(row)),
-        _table("Does it see?", _verdict(row)),
-        _table("Policy", _policy(row)),
-        _table("Training", _training(row)),
-        _table(f"Measures{several}", _measures(row)),
-        _table("How episodes ended", _endings(row)),
+        facts_table("Conditions", _conditions(row)),
+        facts_table("Does it see?", _verdict(row)),
+        facts_table("Policy", _policy(row)),
+        facts_table("Training", _training(row)),
+        facts_table(f"Measures{several}", _measures(row)),
+        facts_table("How episodes ended", _endings(row)),
         _chain(row),
     ]
     return [section for section in sections if section]
@@ -77,7 +77,8 @@ def _headline(row: Row) -> str:
     return "\n\n".join(lines)
 
 
-def _table(title: str, facts: dict[str, Any]) -> str:
+def facts_table(title: str, facts: Mapping[str, Any]) -> str:
+    """A section with a table of facts by name; empty without any."""
     if not facts:
         return ""
     lines = [f"## {title}", "", "| | |", "| --- | --- |"]

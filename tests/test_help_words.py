@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 SUBCOMMANDS = {
     "smidgen.evaluation.evaluate": ["saliency", "verify"],
     "smidgen.evaluation.check.command": ["compare", "rank", "control"],
-    "smidgen.leaderboard.command": ["submit"],
+    "smidgen.leaderboard.command": ["submit", "upload"],
 }
 
 

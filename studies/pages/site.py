@@ -41,7 +41,7 @@ PROGRAMS = {
     "train": ("smidgen.training.train", ()),
     "eval": ("smidgen.evaluation.evaluate", ("verify", "saliency")),
     "check": ("smidgen.evaluation.check.command", ("compare", "rank", "control")),
-    "leaderboard": ("smidgen.leaderboard.command", ("submit",)),
+    "leaderboard": ("smidgen.leaderboard.command", ("submit", "upload")),
     "suite": ("smidgen.experiments.suite", ()),
     "doctor": ("smidgen.envs.doctor", ()),
 }
