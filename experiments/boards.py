@@ -17,8 +17,14 @@ SHARED: Settings = {"steps": STEPS, "num_threads": 1, "eval_every": 200, "save_e
 
 # As the idea was first posted: nothing standardised, Fourier positions over the flattened pixels, which repeat.
 POSTED: Settings = {"transform": "raw", "position_encoding": "aliased"}
-# The leaderboard's Perceiver on raw pixels, as long as docs/recipe.md has measured no better one.
-RECOMMENDED: Settings = {"transform": "raw", "standardise_after": "centre"}
+# As docs/recipe.md found it: each latent starts with a window of its own, and half of a chunk is executed.
+RECOMMENDED: Settings = {
+    "transform": "raw",
+    "standardise_after": "centre",
+    "latent_start": "located",
+    "window_nats": 10.0,
+    "num_executed": 4,
+}
 CENTRED: Settings = {"standardise_after": "centre"}
 ONE_D: Settings = {"position_encoding": "one_d"}
 

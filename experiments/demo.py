@@ -1,9 +1,9 @@
 """``make demo``, or ``python -m smidgen.experiments.demo [key=value ...]``: the complete pipeline on Lift.
 
-Demonstrations -> two Perceivers (raw pixels, and their 3-D Fourier transform; with ``pair=recommended``, raw pixels as
-first posted, and the recommended Perceiver) -> closed-loop evaluation with the baselines -> leaderboard. All output
-goes to ``outputs/demo``; a second run reuses it. A small variant: ``demonstrations=4 validation=2 steps=4 episodes=2``,
-about two minutes on 2 CPU cores.
+Demonstrations -> two Perceivers (raw pixels as first posted, and the recommended Perceiver; with ``pair=transforms``,
+centred raw pixels, and their 3-D Fourier transform) -> closed-loop evaluation with the baselines -> leaderboard. All
+output goes to ``outputs/demo``; a second run reuses it. A small variant: ``demonstrations=4 validation=2 steps=4
+episodes=2``, about two minutes on 2 CPU cores.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class DemoConfig:
     workers: int = field(default=2, metadata={"help": "worker processes"})
     seed: int = field(default=0, metadata={"help": "seed of both trainings"})
     pair: str = field(
-        default="transforms",
-        metadata={"help": "transforms (raw pixels, and their DFT) or recommended (beside raw pixels as first posted)"},
+        default="recommended",
+        metadata={"help": "recommended (beside raw pixels as first posted) or transforms (raw pixels, and their DFT)"},
     )
 
     def __post_init__(self) -> None:

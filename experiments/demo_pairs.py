@@ -12,8 +12,8 @@ from smidgen.runtime.errors import unknown_name
 
 # The two of a pair differ only in what is compared, and take the same number of steps. By the demo's name: the board's.
 PAIRS: dict[str, dict[str, str]] = {
-    "transforms": {"raw": "raw-centred", "dft3d": "dft3d-centred"},
     "recommended": {"posted": "posted", "recommended": "recommended"},
+    "transforms": {"raw": "raw-centred", "dft3d": "dft3d-centred"},
 }
 SUCCESS_IS_NOT_SIGHT = (
     "Why success is not sight: the cube starts within a few centimetres of the table's middle, so that a gripper that "

@@ -29,8 +29,8 @@ FORMS = {
     "full": Size(episodes=TRACK.num_episodes, videos=2),
     "smoke": Size(demonstrations=3, held_out=2, most_steps=4, episodes=1, videos=0),
 }
-# Set once the recommended recipe is measured (docs/recipe.md); from then on nothing here may change.
-IS_FROZEN = False
+# From here on nothing of the track may change (docs/protocol.md).
+IS_FROZEN = True
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ SMALL = ["demonstrations=3", "validation=2", "steps=3", "episodes=1", "videos=1"
 def test_the_demo_goes_from_nothing_to_a_leaderboard_and_reuses_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for recipe in demo_pairs.PAIRS["transforms"].values():
+    for recipe in demo_pairs.PAIRS["recommended"].values():
         small = {**boards.RECIPES[recipe], **dict(setting.split("=") for setting in SMALL_NETWORK)}
         monkeypatch.setitem(boards.RECIPES, recipe, small)
     # Every baseline is evaluated in the fake world, in test_evaluate.py, and here in the long form.
@@ -36,12 +36,12 @@ def test_the_demo_goes_from_nothing_to_a_leaderboard_and_reuses_it(
     output = capsys.readouterr().out
     out = tmp_path / "demo"
     records = {path.stem: read_record(path) for path in (out / "results").glob("*.json") if ".host" not in path.name}
-    assert set(records) == {f"lift-{name}" for name in (*demo.BASELINES, "perceiver-raw", "perceiver-dft3d")}
+    assert set(records) == {f"lift-{name}" for name in (*demo.BASELINES, "perceiver-posted", "perceiver-recommended")}
     assert records["lift-expert"]["success"]["k"] == 1
-    assert records["lift-perceiver-dft3d"]["collapse"]["cue_slope"] is not None
+    assert records["lift-perceiver-recommended"]["collapse"]["cue_slope"] is not None
     assert (out / "leaderboard.html").stat().st_size > 10_000
     assert len(list((out / "results" / "videos").glob("*.mp4"))) == len(records)
-    assert "perceiver-raw" in output
+    assert "perceiver-recommended" in output
     assert str(out / "leaderboard.html") in output
 
     # That a finished training does nothing is tested beside it; two processes only to import PyTorch are not needed.
@@ -67,8 +67,8 @@ def test_a_training_that_fails_is_shown_with_its_last_lines(tmp_path: Path, caps
 def test_the_overview_says_what_will_happen(capsys: pytest.CaptureFixture[str]) -> None:
     text = demo.overview(demo.DemoConfig())
     assert all(word in text for word in ("collect", "train", "evaluate", "rank", "minutes", "outputs/demo"))
-    assert "side by side: raw and dft3d" in text
-    assert "side by side: posted and recommended" in demo.overview(demo.DemoConfig(pair="recommended"))
+    assert "side by side: posted and recommended" in text
+    assert "side by side: raw and dft3d" in demo.overview(demo.DemoConfig(pair="transforms"))
     assert run_command(demo.demo, ["--help"]) == 0
     assert "demonstrations=" in capsys.readouterr().out
 
@@ -79,7 +79,10 @@ def test_both_pairs_train_what_they_are_named_after(capsys: pytest.CaptureFixtur
         for pair in demo_pairs.PAIRS
         for name, own in demo_pairs.runs_of(pair).items()
     }
-    assert settings["raw"] == settings["recommended"]
+    assert settings["raw"].policy.network == settings["recommended"].policy.network, (
+        "they differ in the start and in acting"
+    )
+    assert settings["recommended"].policy.look.latent_start == "located"
     assert settings["raw"].policy.network.standardise_after == "centre"
     assert settings["dft3d"].policy.transform == "dft3d"
     posted = settings["posted"].policy.network
