@@ -25,6 +25,7 @@ from smidgen.data_collection.array_files import (
 from smidgen.data_collection.manifest import (
     ARRAY_FILES,
     EPISODE_SIDECAR,
+    MODEL_FILE,
     array_sizes,
     episode_directory_name,
 )
@@ -111,7 +112,11 @@ def failed_attempt(seed: int, error: str, header: Mapping[str, Any]) -> Episode:
 
 
 def write_episode(
-    directory: Path, header: Mapping[str, Any], episode: Episode, counterfactuals: Mapping[str, Array]
+    directory: Path,
+    header: Mapping[str, Any],
+    episode: Episode,
+    counterfactuals: Mapping[str, Array],
+    model_sha256: str = "",
 ) -> dict[str, Any]:
     """Writes an episode's directory atomically.
 
@@ -120,6 +125,7 @@ def write_episode(
         header: The data set's header; it determines the arrays' shapes.
         episode: The episode.
         counterfactuals: Its pairs, by the names of ``COUNTERFACTUALS_LAYOUT``.
+        model_sha256: The MuJoCo model that it was imported with, if any.
 
     Returns:
         The episode's row.
@@ -137,7 +143,7 @@ def write_episode(
         write_npy(temporary / "frames.npy", episode.frames)
         write_npz(temporary / "arrays.npz", arrays)
         write_npz(temporary / "counterfactuals.npz", counterfactuals)
-        row = _row(episode, len(counterfactuals["step"]), temporary)
+        row = _row(episode, len(counterfactuals["step"]), temporary, model_sha256)
         (temporary / EPISODE_SIDECAR).write_bytes(canonical_json({**header, **row}))
     return row
 
@@ -192,12 +198,13 @@ def manifest_row(directory: Path, row: Mapping[str, Any]) -> dict[str, Any]:
     return {**row, "files": {**row["files"], EPISODE_SIDECAR: sha256_file(sidecar)}}
 
 
-def _row(episode: Episode, num_counterfactuals: int, folder: Path) -> dict[str, Any]:
+def _row(episode: Episode, num_counterfactuals: int, folder: Path, model_sha256: str) -> dict[str, Any]:
+    model = {MODEL_FILE: model_sha256} if model_sha256 else {}
     return {
         **episode.outcome,
         "num_counterfactuals": num_counterfactuals,
         "error": episode.error,
-        "files": {name: sha256_file(folder / name) for name in ARRAY_FILES},
+        "files": {name: sha256_file(folder / name) for name in ARRAY_FILES} | model,
     }
 
 

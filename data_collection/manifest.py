@@ -25,6 +25,8 @@ SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.json"
 EPISODE_SIDECAR = "episode.json"
 ARRAY_FILES = ("arrays.npz", "counterfactuals.npz", "frames.npy")
+# In the rows of an imported set that brings MuJoCo models; stored once for all episodes that share it.
+MODEL_FILE = "model.xml"
 
 _MAX_STEPS = 1_000_000
 MAX_IMAGE_SIZE = 4096
@@ -75,6 +77,15 @@ class Manifest(Header):
     num_episodes: int
     num_successes: int
     episodes: list[Attempt]
+
+
+class ModelFiles(TypedDict):
+    """In the header of an imported set whose episodes bring their MuJoCo model: how its frames were drawn."""
+
+    robosuite: _Text  # the version; "" if the set does not say
+    image_sizes: dict[_Text, Annotated[list[int], Rule(lambda size: len(size) == 2, "rows and columns")]]
+    visual_meshes: bool
+    collision_meshes: bool
 
 
 HEADER_FIELDS, ATTEMPT_FIELDS = (tuple(get_type_hints(part)) for part in (Header, Attempt))
@@ -134,7 +145,7 @@ def _check_row(row: Any, file_names: tuple[str, ...], source: str, prefix: str) 
     if row["success"] and row["error"] is None and not row["num_steps"]:
         raise UserError(f"{source}: seed {row['seed']}: a success without steps")
     check_outcome(row, _MAX_STEPS, source, prefix)
-    if set(row["files"]) != set(file_names):
+    if set(row["files"]) - {MODEL_FILE} != set(file_names):
         refuse(
             source, f"{prefix}files", f"the files {', '.join(sorted(file_names))} and no others", sorted(row["files"])
         )

@@ -6,22 +6,34 @@ Worth a few seconds before training on a set that came from another machine, or 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from smidgen.data_collection.array_files import Array
-from smidgen.data_collection.manifest import changed_fields
+from smidgen.data_collection.formats.to_store import squares
+from smidgen.data_collection.scenes import AS_STORED, MakeScene, Scene, Views, scene_of
 from smidgen.data_collection.store import EpisodeStore
-from smidgen.envs.selfcheck import make_checked_env
-from smidgen.envs.tasks import get_task
 from smidgen.runtime.errors import UserError
 
 NUM_EPISODES, STEPS_PER_EPISODE = 4, 5
-# Renderers round differently at edges; a wrong state or scene moves whole surfaces.
+# Renderers round differently at edges; a wrong state or scene moves whole surfaces, which show in blocks of pixels too.
 _ROUNDING_LEVELS, _ROUNDING_SHARE = 3, 0.99
+# Of 8 x 8 blocks in a frame of 64 x 64 pixels; a pixel counts for more where they are smaller.
+_BLOCKS, _BLOCK_LEVELS, _BLOCK_SIDE_PX = 8, 4, 8
+# Of the same textures under two versions of MuJoCo: 0.86; of other states of a scene: at most 0.4.
+_OUTLINES_CORRELATION = 0.7
+# Sizes that frames are drawn at and scaled down from: multiples of their own, and what others use.
+_MULTIPLES, _USUAL_SIZES = (2, 3, 4), (128, 256, 512)
+_MAX_DRAWN_SIZE = 1024
+_TURNS: dict[str, Callable[[Array], Array]] = {
+    "": lambda frames: frames,
+    "are mirrored": lambda frames: frames[..., ::-1, :],
+    "are upside down": lambda frames: frames[..., ::-1, :, :],
+    "have red and blue exchanged": lambda frames: frames[..., ::-1],
+}
 
 
 @dataclass(frozen=True)
@@ -43,90 +55,169 @@ class Replay:
         return f"{self.num_equal} of {self.num_frames} stored states render to the stored frames, to the bit"
 
 
-def environment_of(manifest: Mapping[str, Any]) -> Any:
-    """The environment that a data set's header describes, its pixels checked.
-
-    Raises:
-        UserError: If the set is imported, or its task is not one of ours.
-    """
-    if "imported" in manifest["environment"]:
-        raise UserError(
-            f"the set was imported from {manifest['environment']['imported']}: no environment here renders it"
-        )
-    return make_checked_env(
-        get_task(manifest["task"]).name,
-        cameras=tuple(manifest["cameras"]),
-        image_size=manifest["image_size"],
-        render_profile=manifest["config"].get("render_profile", "v0"),
-        observe_pixels=False,
-    )
-
-
-def replay(store: EpisodeStore, make: Callable[[Mapping[str, Any]], Any] = environment_of) -> Replay:
+def replay(store: EpisodeStore, make: MakeScene = scene_of) -> Replay:
     """Renders a sample of a data set's states, evenly spread over its episodes and their steps.
 
     Args:
         store: The data set.
-        make: Makes the environment from the manifest.
+        make: Makes what renders its states, at its own size (0) or at another.
 
     Raises:
-        UserError: If the set has no states, or there is no environment for it.
+        UserError: If the set has no states, or nothing here renders them.
     """
     seeds = [row["seed"] for row in store.manifest["episodes"] if row["num_steps"]]
     if not seeds:
         raise UserError(f"{store.directory} has no frames: every attempt was aborted")
-    env = make(store.manifest).unwrapped
-    try:
-        stored, rendered = (np.stack(part) for part in zip(*_pairs(store, env, seeds), strict=True))
-        here = env.fingerprint()["ranked"]
-    finally:
-        env.close()
-    is_equal = (stored == rendered).all(axis=tuple(range(1, stored.ndim)))
-    elsewhere = changed_fields(store.manifest["environment"], here)
-    fault = "" if is_equal.all() else _fault(stored, rendered, is_equal)
-    if fault and elsewhere:
-        fault = f"{fault}; the set was made in another environment: {elsewhere:.300}"
+    sample = sorted({seeds[index] for index in _spread(len(seeds), NUM_EPISODES)})
+    stored = np.stack([frames for seed in sample for frames in _sampled_frames(store, seed)])
+    with contextlib.closing(make(store, 0)) as scene:
+        views = _views(store, scene, sample)
+        elsewhere, rounds = scene.elsewhere(), scene.rounds
+    is_equal = (stored == views[AS_STORED]).all(axis=tuple(range(1, stored.ndim)))
+    fault = ""
+    if not is_equal.all():
+        fault = _fault(stored, views, rounds, functools.partial(_drawn_again, store, make, sample))
+        fault += f"; the set was made in another environment: {elsewhere:.300}" if elsewhere else ""
     return Replay(len(is_equal), int(is_equal.sum()), fault)
 
 
-def _pairs(store: EpisodeStore, env: Any, seeds: list[int]) -> Iterator[tuple[Array, Array]]:
-    """Stored and rendered frames (N, H, W, 3) of each sampled step."""
-    hides_cue = bool(store.manifest["config"].get("hide_cue"))
-    for seed in {seeds[index] for index in _spread(len(seeds), NUM_EPISODES)}:
-        episode = store.episode(seed)
-        env.reset(seed=seed)
-        for step in _spread(episode.num_steps, STEPS_PER_EPISODE):
-            try:
-                env.set_state(episode.states[step])
-            except ValueError as error:
-                raise UserError(
-                    f"{store.directory}: seed {seed}, step {step}: {error}; another version made it"
-                ) from error
-            with env.cue_hidden() if hides_cue else contextlib.nullcontext():
-                yield np.asarray(episode.frames[step]), env.render_frames()
+def _sampled_frames(store: EpisodeStore, seed: int) -> Array:
+    episode = store.episode(seed)
+    return np.asarray(episode.frames)[_spread(episode.num_steps, STEPS_PER_EPISODE)]
+
+
+def _views(store: EpisodeStore, scene: Scene, sample: list[int], later: int = 0) -> Views:
+    """Frames (S, N, H, W, 3) of the sampled states, or of those some control steps later, in the same episodes."""
+    shown = [
+        scene.show(episode, min(max(step + later, 0), episode.num_steps - 1))
+        for episode in map(store.episode, sample)
+        for step in _spread(episode.num_steps, STEPS_PER_EPISODE)
+    ]
+    return {words: np.stack([list(each.values())[place] for each in shown]) for place, words in enumerate(shown[0])}
+
+
+def _drawn_again(store: EpisodeStore, make: MakeScene, sample: list[int], size: int = 0, later: int = 0) -> Views:
+    """The same, drawn at another size (0: the set's) and scaled to the set's."""
+    with contextlib.closing(make(store, size)) as scene:
+        drawn = _views(store, scene, sample, later)
+    own = store.manifest["image_size"]
+    return {words: _scaled(frames, own) for words, frames in drawn.items()}
+
+
+def _scaled(frames: Array, size: int) -> Array:
+    """Frames (..., H, W, 3) as (..., size, size, 3)."""
+    pictures = frames.reshape(-1, *frames.shape[-3:])
+    return squares(pictures, size).reshape(*frames.shape[:-3], size, size, 3)
 
 
 def _spread(length: int, count: int) -> list[int]:
     return sorted({int(index) for index in np.linspace(0, length - 1, min(length, count)).round()})
 
 
-def _fault(stored: Array, rendered: Array, is_equal: Array) -> str:
-    """What is wrong with frames (S, N, H, W, 3) that differ from those of their states."""
-    if np.array_equal(stored, rendered[:, :, ::-1]):
-        return "the frames are upside down"
-    if np.array_equal(stored, rendered[..., ::-1]):
-        return "the frames have red and blue exchanged"
-    if stored.shape[1] > 1 and np.array_equal(np.sort(_keys(stored)), np.sort(_keys(rendered))):
-        return "the frames are those of other cameras or states: two renderers shared a context"
-    levels = np.abs(stored[~is_equal].astype(np.int16) - rendered[~is_equal])
-    if (levels <= _ROUNDING_LEVELS).mean() >= _ROUNDING_SHARE:
-        return f"the frames differ in rounding ({(levels > 0).mean():.2%} of the values): another renderer or processor"
-    others = set(_keys(rendered).tolist())
-    if any(key in others for key in _keys(stored[~is_equal]).tolist()):
-        return "some frames are those of other states: two renderers shared a context, or steps are shifted"
-    return f"the frames show something else (by {levels.mean():.1f} grey levels on average): another scene or MuJoCo"
+def _fault(stored: Array, views: Views, rounds: str, draw: Callable[[int, int], Views]) -> str:
+    """What is wrong with frames (S, N, H, W, 3) that differ from those of their states.
+
+    Args:
+        stored: The frames.
+        views: What was rendered.
+        rounds: What makes frames differ in rounding, in words.
+        draw: Renders at another size, or states some control steps later.
+    """
+    words, nearest = _nearest(stored, views)
+    if np.array_equal(stored, nearest):
+        return f"the frames {words}"
+    if _is_rounding(stored, nearest):
+        share = (stored != nearest).mean()
+        return f"the frames {_joined(words, f'differ in rounding ({share:.2%} of the values): {rounds}')}"
+    if shift := _shift(stored, draw):
+        return f"the frames {shift}"
+    is_same, is_alike = _is_same_scene(stored, nearest), _has_same_outlines(stored, nearest)
+    if (is_same or is_alike) and (size := _drawn_size(stored, draw)):
+        own = stored.shape[-2]
+        return f"the frames {_joined(words, f'were drawn at {size} x {size} and scaled to {own} x {own}')}"
+    if is_same:
+        detail = "show the same scene in other detail: other shadows, antialiasing, meshes or scaling"
+        return f"the frames {_joined(words, detail)}"
+    found, differing = _those_of_others(stored, views[AS_STORED])
+    if found:
+        others = "other cameras or states" if stored.shape[1] > 1 else "other states"
+        return f"{found} of {differing} frames are those of {others}: two renderers shared a context"
+    levels, untouched = (_levels(stored, frames).mean() for frames in (nearest, views[AS_STORED]))
+    words = words if levels < untouched / 2 else ""
+    if is_alike:
+        other = f"have other shades (by {levels:.1f} grey levels on average): another MuJoCo, or other render settings"
+    else:
+        other = f"show something else (by {levels:.1f} grey levels on average): another scene or MuJoCo"
+    return f"the frames {_joined(words, other)}"
 
 
-def _keys(frames: Array) -> Array:
-    """A number for each camera's picture; equal pictures have the same."""
-    return np.array([hash(picture.tobytes()) for step in frames for picture in step])
+def _joined(*parts: str) -> str:
+    return " and ".join(part for part in parts if part)
+
+
+def _nearest(stored: Array, views: Views) -> tuple[str, Array]:
+    """The rendered frames that are nearest to the stored ones, turned in any way, and how in words."""
+    found = {_joined(turned, words): turn(frames) for words, frames in views.items() for turned, turn in _TURNS.items()}
+    return min(found.items(), key=lambda each: float(_levels(stored, each[1]).mean()))
+
+
+def _levels(stored: Array, rendered: Array) -> Array:
+    return np.abs(stored.astype(np.int16) - rendered)
+
+
+def _is_rounding(stored: Array, rendered: Array) -> bool:
+    is_equal = (stored == rendered).all(axis=tuple(range(1, stored.ndim)))
+    if is_equal.all():
+        return True
+    few = (_levels(stored[~is_equal], rendered[~is_equal]) <= _ROUNDING_LEVELS).mean() >= _ROUNDING_SHARE
+    return bool(few) and _is_same_scene(stored, rendered)
+
+
+def _is_same_scene(stored: Array, rendered: Array) -> bool:
+    limit = _BLOCK_LEVELS * max(1.0, _BLOCKS * _BLOCK_SIDE_PX / stored.shape[-2])
+    return bool((_levels(_scaled(stored, _BLOCKS), _scaled(rendered, _BLOCKS)) <= limit).all())
+
+
+def _has_same_outlines(stored: Array, rendered: Array) -> bool:
+    """Whether grey levels rise and fall alike from pixel to pixel wherever the frames differ."""
+    differs = (_levels(stored, rendered) > _ROUNDING_LEVELS).any(axis=-1)
+    both = {axis: np.delete(differs, 0, axis) & np.delete(differs, -1, axis) for axis in (-2, -1)}
+    there, here = (
+        np.concatenate([np.diff(frames.astype(float), axis=axis - 1)[both[axis]].ravel() for axis in both])
+        for frames in (stored, rendered)
+    )
+    if not (len(there) and there.std() and here.std()):
+        return False
+    return float(np.corrcoef(there, here)[0, 1]) >= _OUTLINES_CORRELATION
+
+
+def _shift(stored: Array, draw: Callable[[int, int], Views]) -> str:
+    """By which control steps frames and states are shifted, in words; "" if they are not."""
+    for later, words in ((-1, "before"), (1, "after")):
+        shifted = draw(0, later)[AS_STORED]
+        places = [place for place, frames in enumerate(stored) if _is_rounding(frames[None], shifted[place][None])]
+        # The first or the last step of each sampled episode has no such neighbour.
+        if len(places) >= len(stored) - NUM_EPISODES and len(places) > len(stored) / 2:
+            return f"show the states one control step {words} theirs: steps are shifted"
+    return ""
+
+
+def _drawn_size(stored: Array, draw: Callable[[int, int], Views]) -> int:
+    """The size at which frames were drawn before they were scaled down; 0 if there is none."""
+    own = stored.shape[-2]
+    for size in sorted({*(own * multiple for multiple in _MULTIPLES), *_USUAL_SIZES}):
+        if own < size <= _MAX_DRAWN_SIZE and _is_rounding(stored, _nearest(stored, draw(size, 0))[1]):
+            return size
+    return 0
+
+
+def _those_of_others(stored: Array, rendered: Array) -> tuple[int, int]:
+    """How many pictures are those of another camera or state, and how many are not their own."""
+    shown, drawn = (frames.reshape(-1, *frames.shape[-3:]) for frames in (stored, rendered))
+    wrong = [place for place, picture in enumerate(shown) if not _is_picture(picture, drawn[place])]
+    found = sum(any(_is_picture(shown[place], other) for other in drawn) for place in wrong)
+    return found, len(wrong)
+
+
+def _is_picture(stored: Array, rendered: Array) -> bool:
+    return _is_rounding(stored[None], rendered[None])

@@ -6,7 +6,8 @@
     store.statistics(store.training_seeds)
 
 Layout: ``manifest.json`` (header and rows; its SHA-256 identifies the set), ``episodes/<seed>/`` (``frames.npy``,
-``arrays.npz``, ``counterfactuals.npz``, ``episode.json``), and outside the hashes ``host.json`` (dates, host, speed).
+``arrays.npz``, ``counterfactuals.npz``, ``episode.json``), ``models/<SHA-256>.xml`` where an imported set brings MuJoCo
+models, and outside the hashes ``host.json`` (dates, host, speed).
 """
 
 from __future__ import annotations
@@ -33,19 +34,21 @@ from smidgen.data_collection.manifest import (
     EPISODE_SIDECAR,
     HEADER_FIELDS,
     MANIFEST_NAME,
+    MODEL_FILE,
     episode_directory_name,
     read_manifest,
     read_sidecar,
 )
 from smidgen.policies.baselines import DemoStatistics
 from smidgen.runtime.errors import UserError
-from smidgen.runtime.files import LOCK_NAMES, sha256_file
+from smidgen.runtime.files import LOCK_NAMES, read_text, sha256_bytes, sha256_file, write_atomic
 
 EPISODES_NAME = "episodes"
+MODELS_NAME = "models"
 HOST_NAME = "host.json"
 PREVIEW_NAME = "preview"
 # Files allowed beside the episodes; anything else in a data set's directory is refused.
-TOP_LEVEL_NAMES = (MANIFEST_NAME, HOST_NAME, EPISODES_NAME, PREVIEW_NAME, *LOCK_NAMES)
+TOP_LEVEL_NAMES = (MANIFEST_NAME, HOST_NAME, EPISODES_NAME, MODELS_NAME, PREVIEW_NAME, *LOCK_NAMES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +112,18 @@ class EpisodeStore:
             if side_header != header or {**side_row, "files": hashes} != row:
                 path = self._episodes / episode_directory_name(row["seed"]) / EPISODE_SIDECAR
                 raise UserError(f"{path} contradicts {MANIFEST_NAME}: altered?")
+        self._verify_models({row["files"][MODEL_FILE] for row in rows if MODEL_FILE in row["files"]})
+
+    def _verify_models(self, hashes: set[str]) -> None:
+        """Checks that the models are exactly those that the rows name."""
+        folder = self.directory / MODELS_NAME
+        if not hashes and not os.path.lexists(folder):
+            return
+        _require_directory(folder)
+        names = [f"{digest}.xml" for digest in hashes]
+        _require_entries(folder, names, names)
+        for digest in hashes:
+            _require_unaltered(folder / f"{digest}.xml", digest)
 
     def with_cameras(self, cameras: Sequence[str]) -> EpisodeStore:
         """The same set with the frames of some of its cameras, in the given order.
@@ -149,6 +164,19 @@ class EpisodeStore:
         """
         episode = read_episode(self._episodes, self.manifest, self._row(seed))
         return dataclasses.replace(episode, frames=episode.frames[:, self._places])
+
+    def model(self, seed: int) -> str:
+        """The MuJoCo model that an imported attempt brought, as XML; "" if it brought none.
+
+        Raises:
+            UserError: If the set has no such seed, or the model is altered.
+        """
+        digest = self._row(seed)["files"].get(MODEL_FILE)
+        if digest is None:
+            return ""
+        path = self.directory / MODELS_NAME / f"{digest}.xml"
+        _require_unaltered(path, digest)
+        return read_text(path)
 
     def counterfactuals(self, seeds: Sequence[int]) -> dict[str, Array]:
         """The counterfactual pairs of several attempts, concatenated.
@@ -223,16 +251,35 @@ def verify_files(episodes: Path, row: Mapping[str, Any]) -> None:
     """
     folder = episodes / episode_directory_name(row["seed"])
     _require_directory(folder)
-    names = sorted({*row["files"], EPISODE_SIDECAR})
+    names = sorted({*row["files"], EPISODE_SIDECAR} - {MODEL_FILE})
     _require_entries(folder, names, names)
-    for name, digest in sorted(row["files"].items()):
-        require_regular_file(folder / name)
-        got = sha256_file(folder / name)
-        if got != digest:
-            raise UserError(
-                f"{folder / name} is truncated or altered: SHA-256 is {got[:12]}..., expected {digest[:12]}...; "
-                "copy it again, or delete its folder and the manifest and collect again"
-            )
+    for name in names:
+        if name in row["files"]:
+            _require_unaltered(folder / name, row["files"][name])
+
+
+def write_model(directory: Path, xml: str) -> str:
+    """Writes a model into a data set's directory, once for all attempts that share it.
+
+    Returns:
+        Its SHA-256, which is its name.
+    """
+    content = xml.encode()
+    digest = sha256_bytes(content)
+    path = directory / MODELS_NAME / f"{digest}.xml"
+    if not path.exists():
+        write_atomic(path, content)
+    return digest
+
+
+def _require_unaltered(path: Path, digest: str) -> None:
+    require_regular_file(path)
+    got = sha256_file(path)
+    if got != digest:
+        raise UserError(
+            f"{path} is truncated or altered: SHA-256 is {got[:12]}..., expected {digest[:12]}...; "
+            "copy it again, or delete its folder and the manifest and collect again"
+        )
 
 
 def _require_directory(path: Path) -> None:

@@ -165,15 +165,15 @@ def parse_image_size(image_size: int | tuple[int, int]) -> tuple[int, int]:
     return int(height), int(width)
 
 
-class FrameRenderer:
+class SceneRenderer:
     """Renders cameras of one simulation into upright uint8 frames.
 
     Args:
-        model: The compiled model; its off-screen buffer and quality settings are set from the profile.
+        model: The compiled model; its off-screen buffer is set to the size.
         data: The state to render.
         cameras: Camera names, in the order of the frames.
         image_size: Height and width in pixels.
-        profile: The render profile.
+        options: Which geoms and sites are drawn.
 
     Raises:
         UserError: If the model has no such camera, or no OpenGL context can be created.
@@ -185,32 +185,22 @@ class FrameRenderer:
         data: mujoco.MjData,
         cameras: tuple[str, ...],
         image_size: tuple[int, int],
-        profile: RenderProfile,
+        options: mujoco.MjvOption,
     ) -> None:
-        self._model, self._data = model, data
+        self._model, self._data, self._options = model, data, options
         self._height, self._width = image_size
         self._cameras = [self._camera(name) for name in cameras]
-        model.vis.quality.offsamples = profile.num_samples
-        if not profile.shadows:
-            model.vis.quality.shadowsize = 0
         model.vis.global_.offheight, model.vis.global_.offwidth = image_size
         self._gl, self._context = open_gl(model, self._width, self._height)
         self._thread = threading.current_thread()
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
         self._scene = mujoco.MjvScene(model, maxgeom=10_000)
-        self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = profile.shadows
-        self._scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = profile.reflections
-        self._options = mujoco.MjvOption()
-        self._options.geomgroup[:] = 0
-        self._options.geomgroup[VISUAL_GROUP] = 1
-        self._options.sitegroup[:] = 0
         self._perturbation = mujoco.MjvPerturb()
         # mujoco.egl ends the display at exit; registered later, this runs before it.
         self._finalizer = weakref.finalize(self, close_gl, self._gl, self._context)
         atexit.register(self._finalizer)
         self._viewport = mujoco.MjrRect(0, 0, self._width, self._height)
         self._upside_down = np.empty((self._height, self._width, 3), dtype=np.uint8)
-        self.watch = PixelWatch(model, data, cameras, image_size)
 
     def _camera(self, name: str) -> mujoco.MjvCamera:
         names = [self._model.camera(index).name for index in range(self._model.ncam)]
@@ -228,7 +218,7 @@ class FrameRenderer:
             (num_cameras, H, W, 3) uint8, upright, in memory owned by the caller.
 
         Raises:
-            PixelError: If rendering fails, or the result cannot be a frame of the current state.
+            PixelError: If rendering fails.
             UserError: In a forked child of a process that has rendered, or in a thread other than the first frame's.
         """
         require_own_process()
@@ -239,7 +229,6 @@ class FrameRenderer:
             raise
         except Exception as error:  # MuJoCo, PyOpenGL and drivers each have their own exceptions
             raise untrusted_pixels(f"rendering failed ({type(error).__name__}: {error})") from error
-        self.watch.see(frames)
         return frames
 
     def _draw(self) -> np.ndarray:
@@ -285,3 +274,48 @@ class FrameRenderer:
     def close(self) -> None:
         """Releases the OpenGL context."""
         self._finalizer()
+
+
+class FrameRenderer(SceneRenderer):
+    """Renders one of our own simulations: as a profile says, and each frame watched.
+
+    Args:
+        model: The compiled model; its off-screen buffer and quality settings are set from the profile.
+        data: The state to render.
+        cameras: Camera names, in the order of the frames.
+        image_size: Height and width in pixels.
+        profile: The render profile.
+
+    Raises:
+        UserError: If the model has no such camera, or no OpenGL context can be created.
+    """
+
+    def __init__(
+        self,
+        model: mujoco.MjModel,
+        data: mujoco.MjData,
+        cameras: tuple[str, ...],
+        image_size: tuple[int, int],
+        profile: RenderProfile,
+    ) -> None:
+        model.vis.quality.offsamples = profile.num_samples
+        if not profile.shadows:
+            model.vis.quality.shadowsize = 0
+        options = mujoco.MjvOption()
+        options.geomgroup[:] = 0
+        options.geomgroup[VISUAL_GROUP] = 1
+        options.sitegroup[:] = 0
+        super().__init__(model, data, cameras, image_size, options)
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = profile.shadows
+        self._scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = profile.reflections
+        self.watch = PixelWatch(model, data, cameras, image_size)
+
+    def render(self) -> np.ndarray:
+        """As :meth:`SceneRenderer.render`.
+
+        Raises:
+            PixelError: Also if the result cannot be a frame of the current state.
+        """
+        frames = super().render()
+        self.watch.see(frames)
+        return frames

@@ -11,7 +11,7 @@ NUM_KEPT = 2
 # What opens them, by name.
 OPENED_BY = tuple(
     f"smidgen.{module}.make_checked_env"
-    for module in ("envs.selfcheck", "data_collection.collector", "data_collection.replay")
+    for module in ("envs.selfcheck", "data_collection.collector", "data_collection.scenes")
 )
 
 

@@ -37,6 +37,7 @@ class Clip:
         columns: Other arrays (S,) or (S, D) by name, such as ``eef_state`` and ``is_success``.
         seed: Seed of its reset, if known.
         success: Whether it succeeded, if known.
+        model: Its MuJoCo model as XML, if it brings one.
     """
 
     frames: dict[str, Array]
@@ -44,6 +45,7 @@ class Clip:
     columns: dict[str, Array]
     seed: int | None = None
     success: bool | None = None
+    model: str = ""
 
     @property
     def num_steps(self) -> int:

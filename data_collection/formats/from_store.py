@@ -99,7 +99,7 @@ def _attempts(store: EpisodeStore, seeds: list[int]) -> Iterator[Clip]:
             camera: episode.frames[:, index] for index, camera in enumerate(store.manifest["cameras"])
         }
         columns = {name: getattr(episode, name) for name in EPISODE_COLUMNS}
-        yield Clip(frames, episode.actions, columns, seed, episode.success)
+        yield Clip(frames, episode.actions, columns, seed, episode.success, store.model(seed))
 
 
 def _pair_clips(store: EpisodeStore, seeds: list[int]) -> Iterator[Clip]:

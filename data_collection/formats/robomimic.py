@@ -1,7 +1,7 @@
 """One HDF5 file as robomimic's ``SequenceDataset`` reads it (0.3.0 and 0.5.0), both ways.
 
 data                    attributes env_args (JSON), total
-data/demo_<i>           attributes num_samples, seed, success
+data/demo_<i>           attributes num_samples, seed, success, model_file (MuJoCo XML, if an import brought it)
     actions (S, A), rewards (S,), dones (S,), obs/<camera>_image uint8 (S, H, W, 3), obs/<state> (S, D), <column>
 mask/successful, mask/failed    names of demos
 smidgen_source          JSON as bytes: the header and the rows of the store that the file was made from
@@ -38,10 +38,12 @@ from smidgen.data_collection.formats.hdf5_files import (
     open_hdf5,
     read_array,
     read_json_text,
+    read_text,
     subgroup,
 )
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import canonical_json
+from smidgen.runtime.schemas import NAME_PATTERN
 
 SUFFIX = ".hdf5"
 _IMAGE = "_image"
@@ -50,6 +52,11 @@ _DEMO = re.compile(r"demo_([0-9]{1,9})")
 # EnvType.GYM_TYPE of robomimic; the class is never made without rollouts.
 _GYM_TYPE = 2
 _KNOWN = ("actions", "rewards", "dones")
+_MODEL = "model_file"
+# robosuite's largest have a tenth of that.
+_MAX_MODEL_CHARACTERS = 1 << 22
+# Half a character: what h5py makes of bytes that are not UTF-8.
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def write(clips: ClipSet, out: Path) -> Path:
@@ -84,6 +91,8 @@ def _write_demo(group: Any, clip: Clip) -> None:
     for name in ("seed", "success"):
         if getattr(clip, name) is not None:
             group.attrs[name] = getattr(clip, name)
+    if clip.model:
+        group.attrs[_MODEL] = clip.model
     group.create_dataset("actions", data=clip.actions)
     group.create_dataset("rewards", data=clip.columns.get("is_success", np.zeros(clip.num_steps)).astype(np.float64))
     group.create_dataset("dones", data=(np.arange(clip.num_steps) == clip.num_steps - 1).astype(np.int64))
@@ -130,10 +139,12 @@ def read(path: Path) -> ClipSet:
     given_names = kwargs.get("action_names") if source else None
     lacks = [] if first.success is not None else ["success: every demonstration counts as successful"]
     lacks += [] if first.seed is not None else ["seeds: episodes are numbered from 0"]
+    lacks += [] if first.model else ["model files: smidgen-data replay cannot render its states"]
+    sizes = {name: (frames.shape[1], frames.shape[2]) for name, frames in first.frames.items()}
     return ClipSet(
         task=str(env.get("env_name", path.stem))[:100],
         control_hz=_rate(kwargs.get("control_freq")),
-        image_sizes={name: (frames.shape[1], frames.shape[2]) for name, frames in first.frames.items()},
+        image_sizes=sizes,
         action_names=tuple(given_names or numbered("action", first.actions.shape[1])),
         column_names={STATE: state_names(widths)},
         num_clips=len(names),
@@ -143,10 +154,22 @@ def read(path: Path) -> ClipSet:
         origin={
             "format": "robomimic",
             "env_name": str(env.get("env_name", ""))[:100],
+            **({"model_files": _model_files(env, kwargs, sizes)} if first.model else {}),
         },
         lacks=tuple(lacks),
         some=lambda places: _read_demos(path, [names[place] for place in places]),
     )
+
+
+def _model_files(env: dict[str, Any], kwargs: dict[str, Any], sizes: dict[str, tuple[int, int]]) -> dict[str, Any]:
+    """How the frames were drawn, by ``ModelFiles``; robosuite's defaults where the file does not say."""
+    found = str(env.get("env_version", ""))
+    return {
+        "robosuite": found if NAME_PATTERN.fullmatch(found) else "",
+        "image_sizes": {name: list(size) for name, size in sizes.items()},
+        "visual_meshes": kwargs.get("render_visual_mesh", True) is not False,
+        "collision_meshes": kwargs.get("render_collision_mesh", False) is True,
+    }
 
 
 def _rate(value: Any) -> float | None:
@@ -203,7 +226,18 @@ def _read_demo(group: Any, path: Path) -> Clip:
     if success is None and "is_success" in columns:
         success = columns["is_success"].any()
     success = None if success is None else bool(success)
-    return Clip(frames, actions, columns, seed if type(seed) is int else None, success)
+    return Clip(frames, actions, columns, seed if type(seed) is int else None, success, _model(group, path))
+
+
+def _model(group: Any, path: Path) -> str:
+    """The MuJoCo model of a demonstration, as it stands; "" if it brings none."""
+    value = attribute(group, _MODEL)
+    xml = "" if value is None else read_text(value, f"{_MODEL} of {group.name!s:.100}", path)
+    if len(xml) > _MAX_MODEL_CHARACTERS or "\0" in xml or _SURROGATE.search(xml):
+        raise UserError(
+            f"{path}: expected {_MODEL} of {group.name!s:.100} to be text of at most {_MAX_MODEL_CHARACTERS} characters"
+        )
+    return xml
 
 
 def _is_camera(member: Any, path: Path) -> bool:

@@ -30,12 +30,13 @@ from smidgen.data_collection.formats.from_store import SOURCE_VERSION, pairs_of_
 from smidgen.data_collection.manifest import (
     MANIFEST_NAME,
     MAX_IMAGE_SIZE,
+    MODEL_FILE,
     SCHEMA_VERSION,
     Attempt,
     Header,
     build_manifest,
 )
-from smidgen.data_collection.store import EPISODES_NAME
+from smidgen.data_collection.store import EPISODES_NAME, write_model
 from smidgen.runtime.action_spec import OTHER, ActionSpec
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import write_json_atomic
@@ -78,19 +79,21 @@ def write_store(path: Path, clips: ClipSet, pairs: ClipSet | None, config: Impor
     header = foreign_header(path, clips, config)
     rows = []
     with progress(clips.num_clips, f"importing {path.name} (episodes)") as advance:
-        for episode in foreign_episodes(path, clips, header, config.seed_start):
-            rows.append(_write(path, directory, header, episode, empty_counterfactuals(header)))
+        for index, clip in enumerate(clips.clips()):
+            episode = foreign_episode(path, clip, header, config.seed_start + index)
+            rows.append(_write(path, directory, header, episode, empty_counterfactuals(header), clip.model))
             advance(1, "")
     _finish(directory, header, rows)
     return Written(len(rows), None, tuple(f"not in the set: {each}" for each in header["config"]["lacks"]))
 
 
 def _write(
-    path: Path, directory: Path, header: Mapping[str, Any], episode: Episode, pairs: Mapping[str, Array]
+    path: Path, directory: Path, header: Mapping[str, Any], episode: Episode, pairs: Mapping[str, Array], model: str
 ) -> dict[str, Any]:
     _require_finite(path, episode, pairs)
     episodes = directory / EPISODES_NAME
-    return manifest_row(episodes, write_episode(episodes, header, episode, pairs))
+    model_sha256 = write_model(directory, model) if model else ""
+    return manifest_row(episodes, write_episode(episodes, header, episode, pairs, model_sha256))
 
 
 def _require_finite(path: Path, episode: Episode, pairs: Mapping[str, Array]) -> None:
@@ -110,19 +113,21 @@ def _restore(path: Path, clips: ClipSet, pairs: ClipSet | None, directory: Path)
     if pairs is not None and pairs.source.get("sha256") != clips.source["sha256"]:
         raise UserError(f"{path}: its counterfactual pairs belong to another data set; export both again")
     attempts, pair_clips = clips.clips(), pairs.clips() if pairs is not None else None
-    rows, altered, num_lost = [], 0, 0
+    rows, altered, num_lost, num_models_lost = [], 0, 0, 0
     with progress(len(source_rows), f"importing {path.name} (episodes)") as advance:
         for source in source_rows:
-            episode = _restored(path, source, header, attempts)
+            episode, model = _restored(path, source, header, attempts)
             arrays = empty_counterfactuals(header)
             if source["num_counterfactuals"] and pair_clips is not None:
                 arrays = pairs_of_clip(header, _next_clip(path, pair_clips, source["seed"]))
             num_lost += source["num_counterfactuals"] - len(arrays["step"])
-            rows.append(_write(path, directory, header, episode, arrays))
+            num_models_lost += MODEL_FILE in source["files"] and not model
+            rows.append(_write(path, directory, header, episode, arrays, model))
             altered += rows[-1] != source
             advance(1, "")
     _finish(directory, header, rows)
     notes = [f"{num_lost} counterfactual pairs are not in the set"] if num_lost else []
+    notes += [f"{num_models_lost} model files are not in the set"] if num_models_lost else []
     notes += [f"{altered} of {len(rows)} episodes differ from those that were exported"]
     return Written(len(rows), not altered, tuple(notes if altered else []))
 
@@ -143,15 +148,18 @@ def checked_source(path: Path, source: Mapping[str, Any]) -> tuple[dict[str, Any
     return dict(source["header"]), list(source["rows"])
 
 
-def _restored(path: Path, row: Mapping[str, Any], header: Mapping[str, Any], attempts: Iterator[Clip]) -> Episode:
+def _restored(
+    path: Path, row: Mapping[str, Any], header: Mapping[str, Any], attempts: Iterator[Clip]
+) -> tuple[Episode, str]:
+    """An episode as it was, and its model."""
     if not row["num_steps"]:
-        return failed_attempt(row["seed"], row["error"] or "", header)
+        return failed_attempt(row["seed"], row["error"] or "", header), ""
     clip = _next_clip(path, attempts, row["seed"])
     cameras = header["cameras"]
     _require(path, clip, [*cameras], ["phase", "is_success"])
     # A column of no coordinates is left out by some formats.
     nothing = np.empty((clip.num_steps, 0))
-    return Episode(
+    episode = Episode(
         seed=row["seed"],
         success=row["success"],
         success_at_reset=row["success_at_reset"],
@@ -163,6 +171,7 @@ def _restored(path: Path, row: Mapping[str, Any], header: Mapping[str, Any], att
         phase=clip.columns["phase"].astype("<i2"),
         is_success=clip.columns["is_success"].astype(bool),
     )
+    return episode, clip.model
 
 
 def _next_clip(path: Path, clips: Iterator[Clip], seed: int) -> Clip:
@@ -252,18 +261,8 @@ def _action_spec(path: Path, clips: ClipSet) -> ActionSpec:
     return ActionSpec(clips.action_names, (OTHER,) * len(low), tuple(low.tolist()), tuple(high.tolist()))
 
 
-def foreign_episodes(path: Path, clips: ClipSet, header: Mapping[str, Any], seed_start: int) -> Iterator[Episode]:
-    """Yields a foreign set's episodes, numbered.
-
-    Raises:
-        UserError: If the set is damaged, or an episode differs from the header.
-    """
-    for index, clip in enumerate(clips.clips()):
-        yield foreign_episode(path, clip, header, seed_start + index)
-
-
 def foreign_episode(path: Path, clip: Clip, header: Mapping[str, Any], seed: int) -> Episode:
-    """One of them, under a number of its own.
+    """One of a foreign set's episodes, under a number of its own.
 
     Raises:
         UserError: If it differs from the header, or holds NaN.

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from collection_fakes import FakeEnv
@@ -5,7 +7,8 @@ from collection_fakes import FakeEnv
 from smidgen.data_collection.collect import collect
 from smidgen.data_collection.config import CollectConfig
 from smidgen.data_collection.data import main
-from smidgen.data_collection.replay import environment_of, replay
+from smidgen.data_collection.replay import replay
+from smidgen.data_collection.scenes import OwnScene, scene_of
 from smidgen.data_collection.store import EpisodeStore
 from smidgen.runtime.errors import UserError
 
@@ -13,8 +16,8 @@ from smidgen.runtime.errors import UserError
 class Rendered(FakeEnv):
     """The fake environment, whose frames go through a fault."""
 
-    def __init__(self, manifest, fault=lambda frames: frames):
-        super().__init__(manifest["image_size"], manifest["cameras"])
+    def __init__(self, store, size, fault):
+        super().__init__(size or store.manifest["image_size"], store.manifest["cameras"])
         self.fault = fault
         self.rendered = []
 
@@ -27,7 +30,7 @@ class Rendered(FakeEnv):
 
 
 def replayed(store, fault):
-    return replay(store, lambda manifest: Rendered(manifest, fault))
+    return replay(store, lambda store, size: OwnScene(store, Rendered(store, size, fault)))
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +49,8 @@ def test_a_set_whose_states_render_to_its_frames_is_certified(store):
     [
         (lambda rendered: rendered[-1][:, ::-1], "upside down"),
         (lambda rendered: np.minimum(rendered[-1], 254) + np.uint8(1), "another renderer"),
-        (lambda rendered: rendered[max(0, len(rendered) - 2)], "those of other states"),
+        (lambda rendered: rendered[max(0, len(rendered) - 2)], "11 of 11 frames are those of other states"),
+        (lambda rendered: rendered[-1][:, :, ::-1], "are mirrored"),
         (lambda rendered: 255 - rendered[-1], "something else"),
     ],
 )
@@ -60,9 +64,10 @@ def test_another_simulator_is_named(store, monkeypatch):
     assert "version" in found.fault
 
 
-def test_an_imported_set_has_no_environment(store):
-    with pytest.raises(UserError, match="imported from"):
-        environment_of({**store.manifest, "environment": {"imported": {"format": "lerobot"}}})
+def test_an_imported_set_without_models_is_not_rendered(store):
+    imported = {**store.manifest, "environment": {"imported": {"format": "lerobot"}}}
+    with pytest.raises(UserError, match=r"imported from .*lerobot.* without model files to render it"):
+        scene_of(dataclasses.replace(store, manifest=imported))
 
 
 @pytest.mark.simulator

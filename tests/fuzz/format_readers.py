@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from smidgen.data_collection.formats import minari
 from smidgen.data_collection.formats.config import ImportConfig
 from smidgen.data_collection.formats.exchange import detect, locate
-from smidgen.data_collection.formats.to_store import foreign_episodes, foreign_header
+from smidgen.data_collection.formats.to_store import foreign_episode, foreign_header
 from tests.data_collection.formats import foreign_sets
 from tests.fuzz.hostile import NAMES, NUMBERS, TARGETS, TEXTS
 from tests.fuzz.mutations import spoil_bytes, spoil_json, spoil_json_file, spoil_place, to_bytes
@@ -68,8 +68,8 @@ def _reading(name: str) -> Callable[[Path, tuple[str, ...]], None]:
         path, _ = locate(folder / name)
         clips = detect(path).read(path)
         header = foreign_header(path, clips, ImportConfig(out=str(folder / STORE), control_hz=20.0))
-        for episode in foreign_episodes(path, clips, header, seed_start=0):
-            episode.frames.sum()
+        for number, clip in enumerate(clips.clips()):
+            foreign_episode(path, clip, header, number).frames.sum()
 
     return read
 
@@ -134,7 +134,7 @@ def _rename(rng: random.Random, file: Any, name: str) -> None:
 
 
 def _tell(rng: random.Random, file: Any, name: str) -> None:
-    key = rng.choice(("env_args", "num_samples", "seed", "success", "total"))
+    key = rng.choice(("env_args", "num_samples", "seed", "success", "total", "model_file"))
     value = rng.choice((*NUMBERS[:20], *TEXTS, "{", '{"env_name": ' + "[" * 3000))
     try:
         file[name].attrs[key] = value
