@@ -6,7 +6,6 @@ import warnings
 
 import h5py
 import numpy as np
-import robosuite
 
 from smidgen.envs.simulator import quiet_robosuite
 
@@ -24,6 +23,9 @@ def write_robosuite_sets(live, rendered, task):
         rendered: Its frames are those of the stored states under the stored model, upright.
         task: Name of robosuite's environment.
     """
+    # Imported here: the backend is chosen first, and numba switched off.
+    import robosuite
+
     with quiet_robosuite():
         env = robosuite.make(
             task,
@@ -35,18 +37,17 @@ def write_robosuite_sets(live, rendered, task):
             **KWARGS,
         )
         try:
-            _record(env, live, task)
+            _record(env, live, {"env_name": task, "env_version": robosuite.__version__, "type": 1})
             shutil.copy(live, rendered)
             _render_again(env, rendered)
         finally:
             env.close()
 
 
-def _record(env, path, task):
+def _record(env, path, env_args):
     observed = env.reset()
     with h5py.File(path, "w") as file, warnings.catch_warnings():
-        env_args = {"env_name": task, "env_version": robosuite.__version__, "type": 1, "env_kwargs": KWARGS}
-        file.create_group("data").attrs["env_args"] = json.dumps(env_args)
+        file.create_group("data").attrs["env_args"] = json.dumps({**env_args, "env_kwargs": KWARGS})
         demo = file.create_group("data/demo_0")
         demo.attrs["num_samples"] = NUM_STEPS
         # As robosuite's DataCollectionWrapper and robomimic's get_state save it; robosuite leaves the file open.
