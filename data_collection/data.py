@@ -5,7 +5,7 @@ Small CPU variant: the command itself. Run time: seconds. Result: ``verify`` pri
 the first altered file (exit code 2); ``preview`` writes a contact sheet, a counterfactual sheet and a video grid;
 ``datasheet`` writes success rate, lengths, action ranges and the share of pixels that vary as JSON, Markdown and PNG;
 ``replay`` renders stored states again and names the fault if they differ; ``export`` and ``import`` write a set in
-another project's format, and one of theirs as an episode store.
+another project's format, and one of theirs as an episode store. DIR may be an fsspec URL, such as ``s3://bucket/lift``.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from smidgen.data_collection.formats.config import ExportConfig, ImportConfig
+from smidgen.data_collection.remote_store import is_url, user_set
 from smidgen.data_collection.store import PREVIEW_NAME, EpisodeStore
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.errors import UserError
@@ -33,12 +34,12 @@ def _main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="smidgen-data", description="Verifies and shows data sets of demonstrations.")
     verbs = parser.add_subparsers(dest="verb", required=True)
     verify = verbs.add_parser("verify", help="check the SHA-256 of every file and print a summary")
-    verify.add_argument("directory", type=user_path, metavar="DIR")
+    verify.add_argument("directory", type=user_set, metavar="DIR")
     replayed = verbs.add_parser("replay", help="render stored states again and compare them with the frames")
-    replayed.add_argument("directory", type=user_path, metavar="DIR")
+    replayed.add_argument("directory", type=user_set, metavar="DIR")
     for verb, (_, purpose) in _WRITERS.items():
         writer = verbs.add_parser(verb, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}.")
-        writer.add_argument("directory", type=user_path, metavar="DIR")
+        writer.add_argument("directory", type=user_set, metavar="DIR")
         writer.add_argument(
             "--out", type=user_path, metavar="DIR", help=f"where to write; DIR/{PREVIEW_NAME} by default"
         )
@@ -57,6 +58,12 @@ def _main(arguments: list[str]) -> None:
         _replay(store)
         return
     write, _ = _WRITERS[options.verb]
+    if is_url(options.directory):
+        if options.out is None:
+            raise UserError(f"{options.directory} is read-only; pass --out DIR")
+        require_outside(options.out, "--out")
+        print("\n".join(map(str, write(store, options.out))))
+        return
     preview = (options.directory / PREVIEW_NAME).resolve()
     if options.out is not None and not options.out.resolve().is_relative_to(preview):
         require_outside(options.out, "--out")
@@ -143,6 +150,8 @@ def _import(arguments: list[str], usage: str, summary: str) -> None:
         print(command_help(usage, summary, ImportConfig))
         return
     path, settings = _path_first(arguments, usage)
+    if not isinstance(path, Path):
+        raise UserError(f"{path}: expected a path; copy the files here, then import them")
     config = compose_config(ImportConfig, settings)
     from smidgen.data_collection.formats.exchange import import_set
 
@@ -152,10 +161,10 @@ def _import(arguments: list[str], usage: str, summary: str) -> None:
     print(f"{config.out}: {written.num_episodes} episodes{equal}")
 
 
-def _path_first(arguments: list[str], usage: str) -> tuple[Path, list[str]]:
+def _path_first(arguments: list[str], usage: str) -> tuple[Path | str, list[str]]:
     if not arguments or arguments[0].startswith("-"):
         raise UserError(f"expected a path first: {usage}")
-    return user_path(arguments[0]), arguments[1:]
+    return user_set(arguments[0]), arguments[1:]
 
 
 _EXCHANGES: dict[str, tuple[Callable[[list[str], str, str], None], str, str]] = {

@@ -23,6 +23,7 @@ from smidgen.runtime.schemas import Rule, Sha256, check_type, refuse, require_ve
 
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.json"
+EPISODES_NAME, MODELS_NAME = "episodes", "models"
 EPISODE_SIDECAR = "episode.json"
 ARRAY_FILES = ("arrays.npz", "counterfactuals.npz", "frames.npy")
 # In the rows of an imported set that brings MuJoCo models; stored once for all episodes that share it.

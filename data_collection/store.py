@@ -32,19 +32,20 @@ from smidgen.data_collection.episode import (
 )
 from smidgen.data_collection.manifest import (
     EPISODE_SIDECAR,
+    EPISODES_NAME,
     HEADER_FIELDS,
     MANIFEST_NAME,
     MODEL_FILE,
+    MODELS_NAME,
     episode_directory_name,
     read_manifest,
     read_sidecar,
 )
+from smidgen.data_collection.remote_store import is_url, local_copy
 from smidgen.policies.baselines import DemoStatistics
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import LOCK_NAMES, read_text, sha256_bytes, sha256_file, write_atomic
 
-EPISODES_NAME = "episodes"
-MODELS_NAME = "models"
 HOST_NAME = "host.json"
 PREVIEW_NAME = "preview"
 # Files allowed beside the episodes; anything else in a data set's directory is refused.
@@ -76,14 +77,15 @@ class EpisodeStore:
         """Opens a data set without changing anything in it.
 
         Args:
-            directory: The data set's directory.
+            directory: The data set's directory, or an fsspec URL, whose copy on local disk is opened
+                (:mod:`smidgen.data_collection.remote_store`).
             verify: Whether to check the SHA-256 of every file, and that there are no other files.
 
         Raises:
             UserError: If the set is unfinished or of another schema version, or a file is truncated, altered, missing
                 or unexpected; the message names the file.
         """
-        directory = Path(directory)
+        directory = local_copy(str(directory)) if is_url(directory) else Path(directory)
         path = directory / MANIFEST_NAME
         if not os.path.lexists(path):
             raise UserError(_no_manifest(directory))

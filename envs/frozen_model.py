@@ -7,7 +7,6 @@ under its source's hash.
 
 from __future__ import annotations
 
-import os
 import xml.etree.ElementTree as ET
 from functools import cache
 from importlib.metadata import version
@@ -21,6 +20,7 @@ from smidgen.envs.rendering import RenderProfile
 from smidgen.envs.simulator import quiet_robosuite
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import sha256_bytes, write_atomic
+from smidgen.runtime.places import cache_root
 
 # Contacts and constraints of the fullest scene (a nut on its peg, 139 contacts) take half a megabyte.
 SIMULATION_MEMORY = "64M"
@@ -119,11 +119,8 @@ def free_simulation(simulation: Any) -> None:
 
 
 def cache_directory() -> Path:
-    """The mesh cache: below ``$SMIDGEN_CACHE``, else ``$XDG_CACHE_HOME/smidgen``, else ``~/.cache/smidgen``."""
-    root = os.environ.get("SMIDGEN_CACHE")
-    if root:
-        return Path(root) / "meshes"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "smidgen" / "meshes"
+    """The mesh cache, below :func:`smidgen.runtime.places.cache_root`."""
+    return cache_root() / "meshes"
 
 
 def decimate_visual_meshes(

@@ -81,7 +81,7 @@ def record_source(
     record: Record,
     record_path: Path,
     checkpoint: Path | None = None,
-    train_demos: Path | None = None,
+    train_demos: Path | str | None = None,
     policy: str | None = None,
     transform: str | None = None,
     task: str | None = None,
@@ -135,7 +135,12 @@ def _find_checkpoint(record_path: Path, checkpoint: Path | None) -> Path:
 
 
 def chain(
-    record: Record, record_path: Path, record_sha256: str, source: PolicySource, policy: Policy, demos: Path | None
+    record: Record,
+    record_path: Path,
+    record_sha256: str,
+    source: PolicySource,
+    policy: Policy,
+    demos: Path | str | None,
 ) -> list[Link]:
     """Checks every link that can be checked here.
 
@@ -148,18 +153,14 @@ def chain(
         demos: The demonstrations that the policy was trained on, if available.
     """
     return [
-        _demonstrations(record, demos if demos is not None else _statistics_from(source)),
+        _demonstrations(record, demos if demos is not None else source.statistics_from),
         policy_link(record, source, build_card(source, policy, record["policy"]["name"])),
         Link("record", HOLDS, f"its figures follow from its {len(record['episodes'])} episodes"),
         _row(record_path, record_sha256),
     ]
 
 
-def _statistics_from(source: PolicySource) -> Path | None:
-    return None if source.statistics_from is None else Path(source.statistics_from)
-
-
-def _demonstrations(record: Record, demos: Path | None) -> Link:
+def _demonstrations(record: Record, demos: Path | str | None) -> Link:
     name, card = "seeds -> data set", record["policy"]
     if card["data_set_sha256"] is None:
         return Link(name, NOT_CHECKED, "the policy names no demonstrations")

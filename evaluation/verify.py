@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from smidgen.data_collection.remote_store import user_set
 from smidgen.evaluation.comparison import compare, present_versions
 from smidgen.evaluation.env_spec import make_simulator
 from smidgen.evaluation.policy_source import build_card
@@ -47,8 +48,8 @@ class VerifyOptions:
     record: Path
     episodes: int = 50
     checkpoint: Path | None = None
-    demos: Path | None = None
-    train_demos: Path | None = None
+    demos: Path | str | None = None
+    train_demos: Path | str | None = None
     policy: str | None = None
     transform: str | None = None
     task: str | None = None
@@ -133,10 +134,10 @@ def verify(arguments: list[str], make: Callable[..., Any] = make_simulator) -> N
         "--checkpoint", type=user_path, metavar="DIR", help="default: ../checkpoints/<name> of the record"
     )
     parser.add_argument(
-        "--demos", type=user_path, metavar="DIR", help="the training demonstrations, to check their hash"
+        "--demos", type=user_set, metavar="DIR", help="the training demonstrations, to check their hash"
     )
     parser.add_argument(
-        "--train-demos", type=user_path, metavar="DIR", help="the same, for a baseline computed from them"
+        "--train-demos", type=user_set, metavar="DIR", help="the same, for a baseline computed from them"
     )
     parser.add_argument("--policy", metavar="MODULE:CLASS", help="a user's policy; its code will run")
     parser.add_argument(

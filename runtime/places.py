@@ -15,6 +15,12 @@ RUN_MARKERS = ("config.json", "metrics.jsonl")
 RUN_PARTS = ("checkpoints", "resume")
 
 
+def cache_root() -> Path:
+    """Where caches are: ``$SMIDGEN_CACHE``, else ``$XDG_CACHE_HOME/smidgen``, else ``~/.cache/smidgen``."""
+    root = os.environ.get("SMIDGEN_CACHE")
+    return Path(root) if root else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "smidgen"
+
+
 def require_outside(path: Path | str, key: str = "out", *, itself: bool = True) -> None:
     """Refuses a path inside a data set or a checkpoint, which an extra file would make unreadable.
 

@@ -30,7 +30,10 @@ ray = LazyLibrary("ray", INSTALL)
 BACKOFF_S = 1.0
 ANSWER_LIMIT_S = 10.0
 # What of this process's environment decides how jobs compute and where their files are.
-PASSED_ON = ("MUJOCO_GL", "PYOPENGL_PLATFORM", "OMP_WAIT_POLICY", "NUMBA_DISABLE_JIT", "XDG_CACHE_HOME", "HOME")
+PASSED_ON = (
+    *("MUJOCO_GL", "PYOPENGL_PLATFORM", "OMP_WAIT_POLICY", "NUMBA_DISABLE_JIT"),
+    *("HOME", "XDG_CACHE_HOME", "SMIDGEN_CACHE", "SMIDGEN_CACHE_GB"),
+)
 
 
 class JobActor:

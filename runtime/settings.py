@@ -94,6 +94,10 @@ def how_to_write(words: Sequence[str], index: int, valid: Sequence[str]) -> User
         valid: The command's keys.
     """
     word = words[index]
+    if word in ("-m", "--multirun"):
+        return UserError(
+            f"there is no {word}: run the command once for each value; docs/scale.md shows a loop and an array"
+        )
     before, after = (words[index - 1] if index else ""), [*words[index + 1 :], "", ""]
     key, separator, value = word.lstrip("-").partition("=")
     key = _meant(key, valid)

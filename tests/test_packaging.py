@@ -28,7 +28,12 @@ PROJECT = PYPROJECT["project"]
 # What the lock holds besides the runtime: for the tests, and for other projects' data sets.
 LOCKED_EXTRAS = [line for extra in ("test", "formats", "docs") for line in PROJECT["optional-dependencies"][extra]]
 # What loads a package that only an extra installs.
-LOADERS = ("data_collection/formats/", "leaderboard/upload.py", "runtime/ray_engine.py")
+LOADERS = (
+    "data_collection/remote_store.py",
+    "data_collection/formats/",
+    "leaderboard/upload.py",
+    "runtime/ray_engine.py",
+)
 FOLDERS = sorted({folder.split("/")[0] for folder in PYPROJECT["tool"]["setuptools"]["package-dir"].values()})
 LOCK_LINE = re.compile(r"^(?P<requirement>[A-Za-z0-9][^ ]*==[^\\]+?) \\\n(?P<rest>(?:[ \t].*\n?)+)", re.MULTILINE)
 # A policy of the zoo, so that its files are found in the archives even before there is one.

@@ -76,6 +76,15 @@ def test_expert_is_evaluated_and_recorded(tmp_path: Path) -> None:
     assert len(record["videos"]) == 2
 
 
+def test_demonstrations_at_a_url_give_the_same_record(
+    measured: Callable[[str], Record], demos: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SMIDGEN_CACHE", str(tmp_path / "cache"))
+    at_urls = {name: f"file://{path}" for name, path in demos.items()}
+    assert run("time_mean", tmp_path, **at_urls) == measured("time_mean")
+    assert len(list((tmp_path / "cache" / "stores").glob("*/manifest.json"))) == 2
+
+
 def test_every_baseline_gets_every_measure(measured: Callable[[str], Record], folder_of_measured: Path) -> None:
     for name in BASELINES:
         collapse = measured(name)["collapse"]

@@ -3,15 +3,16 @@
 Other projects' libraries on what smidgen writes, and on its environments. Builds a virtual environment for each library
 below build/interop (once; needs the network) and lets a script run there. The first ones iterate over every episode of
 an export, compare it with the store to the bit, and train a few steps where the library trains; the others run the
-environments (LeRobot's evaluation, stable-baselines3, vla-eval). Several minutes the first time, then about two.
-Writes a record for each; exits with 1 where something differed. A library that cannot be installed is skipped, with the
-reason.
+environments (LeRobot's evaluation, stable-baselines3, vla-eval) or jobs (Ray, Slurm), or read a data set from S3. Half
+an hour the first time, then about ten minutes. Writes a record for each; exits with 1 where something differed. A
+library that cannot be installed is skipped, with the reason.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -32,7 +33,7 @@ from tests.interop.environments import PINNED_ROBOMIMIC, environment, newest_on_
 
 FOLDER = Path(__file__).parent
 NUM_TRAINING_STEPS = 3
-ROBOMIMIC, NEWEST = "robomimic", "robomimic_newest"
+ROBOMIMIC, NEWEST, SLURM = "robomimic", "robomimic_newest", "slurm"
 USAGE = "python -m tests.interop [key=value ...]"
 SUMMARY = "Lets other projects' libraries read exports and run environments, and records what came of it."
 
@@ -54,6 +55,8 @@ CHECKS = {
     "stable_baselines3": Check("run_stable_baselines3.py", "stable_baselines3"),
     "vla_eval": Check("run_vla_eval.py", "vla_eval"),
     "ray": Check("run_ray.py", "ray"),
+    SLURM: Check("run_slurm.py", "ray"),
+    "s3": Check("run_s3.py", "s3"),
 }
 
 
@@ -83,6 +86,8 @@ def interpreter(name: str, config: InteropConfig) -> Path:
         UserError: If pip cannot install what it needs; the message says what is missing.
     """
     folder = Path(config.environments).absolute()
+    if name == SLURM and (os.geteuid() or not all(map(shutil.which, ("slurmctld", "slurmd", "munged", "unshare")))):
+        raise UserError("a Slurm of two nodes needs root, and Debian's slurm-wlm and munge")
     if name != NEWEST:
         return environment(CHECKS[name].environment, folder)
     if config.newest_robomimic == ROBOMIMIC:

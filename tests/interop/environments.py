@@ -37,6 +37,7 @@ PIP_CALLS: dict[str, tuple[tuple[str, ...], ...]] = {
     "minari": (("minari[hdf5]==0.5.4", "pillow"),),
     "stable_baselines3": ((*SMIDGEN, TORCH, "stable-baselines3==2.9.2", "moviepy"),),
     "ray": ((*SMIDGEN, TORCH, "ray>=2.40"),),
+    "s3": ((*SMIDGEN, TORCH, "s3fs>=2024.2", "moto[server]==5.*"),),
     "vla_eval": ((*SMIDGEN, TORCH, "vla-eval==0.8.0"),),
 }
 

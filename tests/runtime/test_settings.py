@@ -154,10 +154,16 @@ def test_options_as_other_programs_take_them_are_answered_with_the_form(words: l
         read(*words)
 
 
-@pytest.mark.parametrize("word", ["lift", "--", "-m", "=", "=3", "--nothing-like-it"])
+@pytest.mark.parametrize("word", ["lift", "--", "-x", "=", "=3", "--nothing-like-it"])
 def test_a_word_that_resembles_no_key_points_to_help(word: str) -> None:
     with pytest.raises(UserError, match=r"expected key=value, got .*; --help lists the keys"):
         read(word)
+
+
+@pytest.mark.parametrize("word", ["-m", "--multirun"])
+def test_what_replaces_hydras_multirun_is_said(word: str) -> None:
+    with pytest.raises(UserError, match=f"there is no {word}: run the command once for each value"):
+        read(word, "lr=1e-3,3e-3")
 
 
 @pytest.mark.parametrize(
