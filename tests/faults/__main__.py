@@ -1,9 +1,11 @@
-"""python -m tests.faults form=short|long [key=value ...]
+"""python -m tests.faults form=short|long|thousand [engine=local|ray] [key=value ...]
 
 Kills and stops the real commands at random moments, starts them again until they are done, and compares every file
 with an undisturbed run's. ``form=short`` (two kills and a hang of each: a few minutes) writes its record beside its
 scratch files; ``form=long`` (104 kills, 4 hangs: under half an hour of one core) writes results/reliability/kills.json.
-Killed itself, it goes on where it was. Ends with a line per command.
+``form=thousand`` kills 600 times, and with ``engine=ray`` 400 times (hours). ``engine=ray`` needs an interpreter that
+has Ray, such as ``build/interop/ray/bin/python``; its workers are actors, and its record is kills-ray.json. Killed
+itself, it goes on where it was. Ends with a line per command.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
+from smidgen.runtime.engine import ENGINES, LOCAL
 from smidgen.runtime.errors import unknown_name
 from smidgen.runtime.files import directory_lock, write_json_atomic
 from smidgen.runtime.settings import PathText
@@ -42,6 +45,7 @@ class Size:
 FORMS = {
     "short": Size(kills={"collect": 2, "train": 2, "evaluate": 2, "suite": 2}, stops=1),
     "long": Size(kills={"collect": 22, "train": 32, "evaluate": 18, "suite": 32}, stops=2),
+    "thousand": Size(kills={"collect": 140, "train": 200, "evaluate": 120, "suite": 140}, stops=8),
 }
 
 
@@ -53,8 +57,9 @@ class FaultsConfig:
     out: PathText = field(default="outputs/faults", metadata={"help": "scratch folder, one in it for each form"})
     record: PathText | None = field(
         default=None,
-        metadata={"help": "record; null: OUT/FORM/kills.json, and results/reliability/kills.json for long"},
+        metadata={"help": "record; null: OUT/FORM/kills.json for short, else results/reliability/kills.json"},
     )
+    engine: str = field(default=LOCAL, metadata={"help": "local, or ray (the commands that run on it)"})
     seed: int = field(default=0, metadata={"help": "decides moments, signals and targets"})
     commands: tuple[str, ...] = field(default=(), metadata={"help": "only these, e.g. [collect,train]; empty: all"})
 
@@ -62,18 +67,21 @@ class FaultsConfig:
         object.__setattr__(self, "commands", tuple(self.commands))
         if self.form not in FORMS:
             raise unknown_name("form", self.form, FORMS)
+        if self.engine not in ENGINES:
+            raise unknown_name("engine", self.engine, ENGINES)
 
     @property
     def folder(self) -> Path:
         """Scratch folder of the form."""
-        return Path(self.out).absolute() / self.form
+        return Path(self.out).absolute() / (self.form if self.engine == LOCAL else f"{self.form}-{self.engine}")
 
     @property
     def record_path(self) -> Path:
         """Where the record goes."""
         if self.record is not None:
             return Path(self.record)
-        return Path("results/reliability/kills.json") if self.form == "long" else self.folder / "kills.json"
+        name = "kills.json" if self.engine == LOCAL else f"kills-{self.engine}.json"
+        return self.folder / name if self.form == "short" else Path("results/reliability", name)
 
 
 def run_faults(config: FaultsConfig) -> FaultsRecord:
@@ -83,7 +91,7 @@ def run_faults(config: FaultsConfig) -> FaultsRecord:
         UserError: If a command's name is unknown, or another process is at it.
         CommandFailed: If a command did not survive.
     """
-    commands = smidgen_commands(config.folder / "inputs")
+    commands = smidgen_commands(config.folder / "inputs", config.engine)
     for name in config.commands:
         if name not in commands:
             raise unknown_name("command", name, commands)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from smidgen.runtime.engine import LOCAL, RAY
 from smidgen.runtime.files import LOCK_NAMES, sha256_file
 
 # Holds times, dates and names of hosts, or nothing: outside of what is promised.
@@ -56,12 +57,20 @@ def _suite(folder: Path) -> list[str]:
     return ["-m", "smidgen.experiments.suite", "suite=tests.studies.small_round:SMALL_ROUND", "workers=2", *places]
 
 
-def smidgen_commands(inputs: Path) -> dict[str, Command]:
-    """The four commands that run for hours in earnest.
+def smidgen_commands(inputs: Path, engine: str = LOCAL) -> dict[str, Command]:
+    """The commands that run for hours in earnest: the four, or those that run on Ray.
 
     Args:
         inputs: Folder of what :func:`input_arguments` makes.
+        engine: On what their jobs run.
     """
+    if engine == RAY:
+        on_ray = f"engine={RAY}"
+        return {
+            "collect": Command(lambda folder: _collect(folder, "episodes=6", "workers=2", on_ray), True),
+            "evaluate": Command(lambda folder: [*_evaluate(inputs, folder), on_ray], True),
+            "suite": Command(lambda folder: [*_suite(folder), on_ray], True),
+        }
     return {
         "collect": Command(lambda folder: _collect(folder, "episodes=6", "workers=2"), True, _episode_limit),
         "train": Command(lambda folder: _train(inputs, folder), False),

@@ -14,6 +14,7 @@ from pathlib import Path
 # Ways to end for a command that was told to.
 _ENDED = {-signal.SIGKILL, -signal.SIGTERM, 128 + signal.SIGTERM}
 _LOG_TAIL = 2000
+_RAY_WORKER = "ray::JobActor"
 # Where `studies` are, which a suite is named from.
 ROOT = Path(__file__).resolve().parents[2]
 # In front of the command, in its own process: a function between fork and exec is not safe where there are threads.
@@ -67,7 +68,8 @@ class Process:
 
     def workers(self) -> list[int]:
         """Process ids of its workers, in the order of their start."""
-        return [child for child in _children(self._process.pid) if "multiprocessing.spawn" in _command_line(child)]
+        children = [child for child in _children(self._process.pid) if "multiprocessing.spawn" in _command_line(child)]
+        return children or [each for each in _session(self._process.pid) if _RAY_WORKER in _command_line(each)]
 
     def require_finished(self) -> None:
         """Checks that it ended well.
@@ -137,6 +139,12 @@ def _status(process_id: int) -> list[str]:
 def _children(process_id: int) -> list[int]:
     every = sorted(int(entry) for entry in os.listdir("/proc") if entry.isdigit())
     return [each for each in every if _status(each)[1:2] == [str(process_id)]]
+
+
+def _session(process_id: int) -> list[int]:
+    """Everything in a process's session, but itself: an actor of Ray is no child of the command that uses it."""
+    every = sorted(int(entry) for entry in os.listdir("/proc") if entry.isdigit())
+    return [each for each in every if each != process_id and _status(each)[3:4] == [str(process_id)]]
 
 
 def _command_line(process_id: int) -> str:

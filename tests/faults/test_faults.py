@@ -275,6 +275,12 @@ def test_a_record_counts_what_was_done_and_can_be_read(tmp_path: Path) -> None:
     assert to_json(progress)["blows"][1]["left_behind"] == 1
 
 
+def test_on_ray_every_command_asks_for_it(tmp_path: Path) -> None:
+    commands = smidgen_commands(tmp_path, "ray")
+    assert set(commands) == {*NAMES} - {"train"}
+    assert all("engine=ray" in command.arguments(tmp_path) for command in commands.values())
+
+
 def test_the_long_form_is_on_record() -> None:
     """At least a hundred kills over all four commands, every run in the undisturbed bytes, nobody left behind."""
     record = read_faults_record(str(PROGRAM.parents[2] / "results" / "reliability" / "kills.json"))
