@@ -12,8 +12,10 @@ import functools
 import math
 import os
 import platform
+import signal
 import socket
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -162,12 +164,24 @@ def cluster(address: str, num_cores: float) -> Iterator[None]:
     """
     was_joined = ray.is_initialized()
     if not was_joined:
-        _join_or_start(address, num_cores)
+        with _signals_kept():
+            _join_or_start(address, num_cores)
     try:
         yield
     finally:
         if not was_joined:
             ray.shutdown()
+
+
+@contextlib.contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Keeps this process's answer to SIGTERM: Ray would end it by an exit code of its own, with nothing cleaned up."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _join_or_start(address: str, num_cores: float) -> None:

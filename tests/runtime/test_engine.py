@@ -1,7 +1,9 @@
 """Which engine jobs run on; what Ray itself does is tried by tests/interop/run_ray.py, where Ray is installed."""
 
 import dataclasses
+import signal
 import sys
+import types
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from smidgen.data_collection.config import CollectConfig
 from smidgen.evaluation.config import EvalConfig
 from smidgen.experiments.suite import SuiteConfig
+from smidgen.runtime import ray_engine
 from smidgen.runtime.command_line import compose_config
 from smidgen.runtime.engine import ENGINE_KEYS, ON_THIS_MACHINE, RAY, EngineSettings, map_on_engine
 from smidgen.runtime.errors import UserError
@@ -60,3 +63,16 @@ def test_the_engine_is_no_part_of_what_a_data_set_is() -> None:
     assert not set(ENGINE_KEYS) & set(plain.identity())
     config = compose_config(EvalConfig, ["policy=noop", "out=out", "engine=ray", "job_cores=2"])
     assert (config.engine, config.job_cores) == (RAY, 2.0)
+
+
+def test_a_ray_that_starts_does_not_take_over_sigterm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own handler would end the command with exit code 15, and nothing cleaned up."""
+    before = signal.getsignal(signal.SIGTERM)
+    fake = types.SimpleNamespace(
+        is_initialized=lambda: False,
+        init=lambda **_: signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(number)),
+        shutdown=lambda: None,
+    )
+    monkeypatch.setattr(ray_engine, "ray", fake)
+    with ray_engine.cluster("auto", 1.0):
+        assert signal.getsignal(signal.SIGTERM) is before
