@@ -1,4 +1,4 @@
-"""The entries of the track: a recipe on a task, with the record of each of its training seeds."""
+"""The entries of the track: a recipe or a reference on a task, with the record of each of its training seeds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from smidgen.leaderboard.rows import Row, Run, recipe_name
 
 @dataclass(frozen=True)
 class Entry:
-    """One recipe on one task.
+    """One recipe, or one reference, on one task.
 
     Attributes:
         row: Its row, with a record for each training seed.
@@ -65,9 +65,10 @@ class Entry:
         R^2 counts as 0 below 0. A run that never leaves the mean has all of its steps, so that none is censored.
         """
         areas = {}
-        for seed, record in zip(self.row.training_seeds, self.records, strict=True):
-            if (area := area_above(training_points(record, "r2"))) is not None:
-                areas[seed] = area
+        for run in self.row.runs:
+            area = area_above(training_points(run.record, "r2"))
+            if area is not None and run.training_seed is not None:
+                areas[run.training_seed] = area
         return areas
 
 
@@ -83,11 +84,10 @@ Entries = Mapping[tuple[str, str], Entry]
 
 
 def read_entries(folder: Path) -> Entries:
-    """Every entry in a folder of records, by task and recipe; {} where there is none."""
+    """Every entry in a folder of records, by task and by recipe or reference; {} where there is none."""
     if not folder.is_dir():
         return {}
     found: dict[tuple[str, str], list[Run]] = {}
     for run in read_runs(folder):
-        if run.record["policy"]["kind"] == "checkpoint":
-            found.setdefault((run.record["task"], recipe_name(run.record)), []).append(run)
+        found.setdefault((run.record["task"], recipe_name(run.record)), []).append(run)
     return {key: Entry(Row(tuple(sorted(runs, key=lambda run: run.training_seed or 0)))) for key, runs in found.items()}

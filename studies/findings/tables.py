@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from smidgen.evaluation.collapse.labels import slope_text
 from smidgen.evaluation.statistics import SIGNIFICANCE
-from smidgen.experiments.boards import BOARDS, COMPARISONS, PICTURE_TASKS
+from smidgen.experiments.boards import BOARDS, COMPARISONS, PICTURE_TASKS, REFERENCES
 from smidgen.runtime.markdown import escape_markdown, left, markdown_table, right
 from studies.claims.decisions import Results
 from studies.claims.plan import StudyPlan
@@ -20,12 +20,12 @@ NOT_RUN = "not run yet"
 
 
 def board_table(entries: Entries) -> str:
-    """Success and sight of every recipe on every task of the boards."""
+    """Success and sight of every recipe on every task of the boards, and of the references."""
     tasks = list(dict.fromkeys(task for board in BOARDS for task in board.tasks))
     recipes = list(dict.fromkeys(recipe for board in BOARDS for recipe in board.recipes))
     rows = [
         [f"`{recipe}`", *(cell(entries.get((task, recipe))) for task in tasks)]
-        for recipe in recipes
+        for recipe in (*recipes, *REFERENCES)
         if any((task, recipe) in entries for task in tasks)
     ]
     num_missing = sum(
@@ -33,7 +33,7 @@ def board_table(entries: Entries) -> str:
     )
     said = f"{num_missing} of the boards' entries have not been run." if num_missing else "Every entry has been run."
     return (
-        f"{markdown_table(left('recipe') + right(*tasks), rows)}\n\n{said}"
+        f"{markdown_table(left('recipe or reference') + right(*tasks), rows)}\n\n{said}"
         if rows
         else f"No entry has been run. {said}"
     )
@@ -45,6 +45,8 @@ def cell(entry: Entry | None) -> str:
         return MISSING
     sight = "" if entry.sight is None else f", sight {slope_text(entry.sight)}"
     blind = f", {entry.num_blind} blind" if entry.num_blind else ""
+    if not entry.row.training_seeds:
+        return f"{percent(entry.rate)}{sight}"
     return f"{percent(entry.rate)}{sight} ({len(entry.records)} seeds{blind})"
 
 
