@@ -64,12 +64,12 @@ def require_regular_file(path: Path) -> int:
 
 
 def check_layout(
-    path: Path, shapes: Mapping[str, ArrayShape], layout: Mapping[str, ArrayLayout], sizes: dict[str, int]
+    source: Path | str, shapes: Mapping[str, ArrayShape], layout: Mapping[str, ArrayLayout], sizes: dict[str, int]
 ) -> None:
     """Checks arrays' dtypes and shapes against a layout.
 
     Args:
-        path: The file that holds them, for the message.
+        source: What holds them, for the message.
         shapes: Dtype and shape of each array.
         layout: The expected dtype and shape of each array.
         sizes: Lengths of named axes; new ones are added.
@@ -78,7 +78,7 @@ def check_layout(
         UserError: If an array is missing, unexpected or different.
     """
     if set(shapes) != set(layout):
-        raise UserError(f"{path}: expected the arrays {', '.join(sorted(layout))}; got {', '.join(sorted(shapes))}")
+        raise UserError(f"{source}: expected the arrays {', '.join(sorted(layout))}; got {', '.join(sorted(shapes))}")
     for name, (dtype, axes) in layout.items():
         got_dtype, got_shape = shapes[name]
         if len(got_shape) == len(axes):
@@ -87,13 +87,16 @@ def check_layout(
                     sizes.setdefault(axis, length)
         expected = tuple(sizes.get(axis, -1) if isinstance(axis, str) else axis for axis in axes)
         if (got_dtype, got_shape) != (dtype, expected):
-            raise UserError(f"{path}: array {name!r}: expected {dtype} {expected}, got {got_dtype} {got_shape}")
+            raise UserError(f"{source}: array {name!r}: expected {dtype} {expected}, got {got_dtype} {got_shape}")
 
 
 def write_npy(path: Path, array: Array) -> None:
     """Writes one array as an ``.npy`` file (format 1.0, C order) that can be memory-mapped."""
+    array = np.ascontiguousarray(array)
     with open(path, "wb") as file:
-        npy_format.write_array(file, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
+        npy_format.write_array_header_1_0(file, npy_format.header_data_from_array_1_0(array))
+        # Not by NumPy's own writer, whose error on a full disk has no code by which it could be told.
+        file.write(array.reshape(-1).view(np.uint8).data)
 
 
 def read_npy_memory_mapped(path: Path, name: str, layout: ArrayLayout, sizes: dict[str, int]) -> Array:

@@ -134,11 +134,8 @@ def write_episode(
         UserError: If an array does not match the header, the disk is full, or the directory is not writable.
     """
     target = directory / episode_directory_name(episode.seed)
+    check_episode(target, header, episode, counterfactuals)
     arrays = {name: getattr(episode, name) for name in ARRAYS_LAYOUT}
-    sizes = array_sizes(header)
-    check_layout(target, _shapes({"frames": episode.frames}), {"frames": FRAMES_LAYOUT}, sizes)
-    check_layout(target, _shapes(arrays), ARRAYS_LAYOUT, sizes)
-    check_layout(target, _shapes(counterfactuals), COUNTERFACTUALS_LAYOUT, sizes)
     with atomic_directory(target) as temporary:
         write_npy(temporary / "frames.npy", episode.frames)
         write_npz(temporary / "arrays.npz", arrays)
@@ -146,6 +143,26 @@ def write_episode(
         row = _row(episode, len(counterfactuals["step"]), temporary, model_sha256)
         (temporary / EPISODE_SIDECAR).write_bytes(canonical_json({**header, **row}))
     return row
+
+
+def check_episode(
+    source: Path | str, header: Mapping[str, Any], episode: Episode, counterfactuals: Mapping[str, Array]
+) -> None:
+    """Checks that an episode's arrays have the types and shapes that a header says.
+
+    Args:
+        source: What it is, for messages.
+        header: The data set's header.
+        episode: The episode.
+        counterfactuals: Its pairs.
+
+    Raises:
+        UserError: If an array does not match.
+    """
+    sizes = array_sizes(header)
+    check_layout(source, _shapes({"frames": episode.frames}), {"frames": FRAMES_LAYOUT}, sizes)
+    check_layout(source, _shapes({name: getattr(episode, name) for name in ARRAYS_LAYOUT}), ARRAYS_LAYOUT, sizes)
+    check_layout(source, _shapes(counterfactuals), COUNTERFACTUALS_LAYOUT, sizes)
 
 
 def read_episode(directory: Path, header: Mapping[str, Any], row: Mapping[str, Any]) -> Episode:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from smidgen.data_collection.array_files import Array
-from smidgen.data_collection.formats.to_store import squares
+from smidgen.data_collection.formats.pictures import squares
 from smidgen.data_collection.scenes import AS_STORED, MakeScene, Scene, Views, scene_of
 from smidgen.data_collection.store import EpisodeStore
 from smidgen.runtime.errors import UserError

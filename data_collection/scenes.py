@@ -10,7 +10,7 @@ import numpy as np
 
 from smidgen.data_collection.array_files import Array
 from smidgen.data_collection.episode import Episode
-from smidgen.data_collection.formats.to_store import squares
+from smidgen.data_collection.formats.pictures import squares
 from smidgen.data_collection.manifest import ModelFiles, changed_fields
 from smidgen.data_collection.store import EpisodeStore
 from smidgen.envs.selfcheck import make_checked_env
@@ -90,7 +90,7 @@ class ImportedScene:
 
     Args:
         store: The data set.
-        model_files: What its header says of them; see :mod:`smidgen.data_collection.formats.robomimic`.
+        model_files: What its header says of them; see :class:`smidgen.data_collection.manifest.ModelFiles`.
         image_size: Rows and columns of the frames, in place of those that the set came with; 0: as it came.
     """
 

@@ -38,6 +38,8 @@ class ImportConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cameras", tuple(self.cameras))
+        if len(set(self.cameras)) < len(self.cameras):
+            raise UserError(f"expected different cameras, got {', '.join(self.cameras):.200}")
         if not 0 <= self.image_size <= MAX_IMAGE_SIZE:
             raise UserError(f"expected image_size in 0..{MAX_IMAGE_SIZE}, got {self.image_size}")
         if not 0 <= self.control_hz <= 1e6:

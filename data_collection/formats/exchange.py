@@ -6,13 +6,14 @@ the format's own layout.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
-from smidgen.data_collection.formats import lerobot, lerobot_reader, minari, robomimic
-from smidgen.data_collection.formats.clip import ClipSet
-from smidgen.data_collection.formats.config import ExportConfig, ImportConfig
+from smidgen.data_collection.formats import lerobot, lerobot_reader, minari, minari_reader, robomimic, robomimic_reader
+from smidgen.data_collection.formats.clip import WHOLE, ClipSet, View, is_plain_name
+from smidgen.data_collection.formats.config import FORMAT_NAMES, ExportConfig, ImportConfig
 from smidgen.data_collection.formats.from_store import (
     DEMONSTRATIONS,
     PAIRS,
@@ -20,9 +21,10 @@ from smidgen.data_collection.formats.from_store import (
     demonstrations,
 )
 from smidgen.data_collection.formats.to_store import Written, write_store
+from smidgen.data_collection.manifest import MANIFEST_NAME
 from smidgen.data_collection.store import EpisodeStore
 from smidgen.runtime.errors import UserError
-from smidgen.runtime.files import atomic_directory
+from smidgen.runtime.files import atomic_directory, remove_leftovers
 from smidgen.runtime.places import require_outside
 
 
@@ -33,21 +35,24 @@ class Format:
     Attributes:
         write: Writes a set at a path, to which it may add a suffix, with the settings; returns what it wrote.
         matches: Whether a path looks like a set of this format.
-        read: Opens a set; clips are read one at a time.
+        read: Opens a set; clips are read one at a time, with the frames of a view.
     """
 
     write: Callable[[ClipSet, Path, ExportConfig], Path]
     matches: Callable[[Path], bool]
-    read: Callable[[Path], ClipSet]
+    read: Callable[[Path, View], ClipSet]
 
 
-FORMATS: dict[str, Format] = {
-    "robomimic": Format(lambda clips, out, _: robomimic.write(clips, out), robomimic.matches, robomimic.read),
-    "lerobot": Format(lambda clips, out, _: lerobot.write(clips, out), lerobot_reader.matches, lerobot_reader.read),
-    "minari": Format(
-        lambda clips, out, config: minari.write(clips, out, config.minari_python), minari.matches, minari.read
+_FORMATS = (
+    Format(lambda clips, out, _: robomimic.write(clips, out), robomimic_reader.matches, robomimic_reader.read),
+    Format(lambda clips, out, _: lerobot.write(clips, out), lerobot_reader.matches, lerobot_reader.read),
+    Format(
+        lambda clips, out, config: minari.write(clips, out, config.minari_python),
+        minari_reader.matches,
+        minari_reader.read,
     ),
-}
+)
+FORMATS: dict[str, Format] = dict(zip(FORMAT_NAMES, _FORMATS, strict=True))
 
 
 def export_store(store: EpisodeStore, config: ExportConfig) -> list[Path]:
@@ -61,6 +66,9 @@ def export_store(store: EpisodeStore, config: ExportConfig) -> list[Path]:
     """
     out = _new_directory(config.out)
     sets = {DEMONSTRATIONS: demonstrations(store), PAIRS: counterfactual_pairs(store)}
+    for clips in sets.values():
+        if clips is not None:
+            _require_plain_names(store, clips)
     write = FORMATS[config.format].write
     with atomic_directory(out) as temporary:
         written = [write(clips, temporary / name, config) for name, clips in sets.items() if clips is not None]
@@ -76,12 +84,34 @@ def import_set(path: Path, config: ImportConfig) -> Written:
     out = _new_directory(config.out)
     found, pairs_path = locate(path)
     format_of = detect(found)
-    clips = format_of.read(found)
-    pairs = format_of.read(pairs_path) if pairs_path is not None and clips.source else None
+    clips = format_of.read(found, View(config.cameras, config.image_size))
+    if clips.source:
+        _require_no_settings(found, config)
+    pairs = format_of.read(pairs_path, WHOLE) if pairs_path is not None and clips.source else None
     with atomic_directory(out) as temporary:
         written = write_store(found, clips, pairs, config, temporary)
         EpisodeStore.open(temporary)
     return written
+
+
+def _require_plain_names(store: EpisodeStore, clips: ClipSet) -> None:
+    """Refuses camera names that could not be read again, before anything is written."""
+    for camera in clips.image_sizes:
+        if not is_plain_name(camera) or camera in clips.column_names:
+            raise UserError(
+                f"{store.directory}: a camera called {camera!r:.60} has no place in other formats: expected a name "
+                "without slashes, '..' or a dot in front, and not that of a state"
+            )
+
+
+def _require_no_settings(path: Path, config: ImportConfig) -> None:
+    """Refuses settings that would be ignored: what was exported from here comes back as it was."""
+    given = [each.name for each in fields(config) if each.name != "out" and getattr(config, each.name) != each.default]
+    given = [name for name in given if name != "cameras" or config.cameras]
+    if given:
+        raise UserError(
+            f"{path} was exported from here and comes back as it was; remove {', '.join(f'{name}=' for name in given)}"
+        )
 
 
 def locate(path: Path) -> tuple[Path, Path | None]:
@@ -101,6 +131,8 @@ def detect(path: Path) -> Format:
         UserError: If it is none of ours.
     """
     name = _format_name(path)
+    if not name and (path / MANIFEST_NAME).is_file():
+        raise UserError(f"{path} is an episode store already: smidgen-train and smidgen-data read it as it is")
     if not name:
         raise UserError(
             f"{path} is not a data set of {', '.join(FORMATS)}; expected an .hdf5 file of robomimic, or a directory "
@@ -116,6 +148,8 @@ def _format_name(path: Path) -> str:
 def _new_directory(text: str) -> Path:
     out = Path(text).absolute()
     require_outside(out)
-    if out.exists():
+    if os.path.lexists(out):
         raise UserError(f"{out} already exists; choose another out=")
+    # Of a run that was killed.
+    remove_leftovers(out.parent, of=out.name)
     return out

@@ -119,7 +119,13 @@ def pairs_of_clip(header: dict[str, Any], clip: Clip) -> dict[str, Array]:
     arrays: dict[str, Array] = {view: np.empty(shape, np.uint8) for view in VIEWS}
     for name, (view, frame, camera) in view_names(header).items():
         arrays[view][:, frame, camera] = clip.frames[name]
-    return {**arrays, "target": clip.actions, **{name: clip.columns[name] for name in PAIR_COLUMNS}}
+    # A column of one coordinate has lost its axis in some formats.
+    flat = [name for name in PAIR_COLUMNS if len(COUNTERFACTUALS_LAYOUT[name][1]) == 1]
+    columns = {
+        name: clip.columns[name] if name in flat else clip.columns[name].reshape(clip.num_steps, -1)
+        for name in PAIR_COLUMNS
+    }
+    return {**arrays, "target": clip.actions, **columns}
 
 
 def _source(store: EpisodeStore, part: str) -> dict[str, Any]:

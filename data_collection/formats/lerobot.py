@@ -36,6 +36,7 @@ IMAGES, OWN, ACTION, OBSERVED_STATE, SUCCESS = (
     "next.success",
 )
 FILES_PER_CHUNK, FILE_BYTES = 1000, 100 * 2**20
+_BATCH = 64
 _DEFAULTS = {
     "timestamp": "float32",
     "frame_index": "int64",
@@ -73,6 +74,8 @@ class _Writer:
         self._vectors: dict[str, list[Array]] = {}
         self._file: Any = None
         self._num_files = self._num_frames = 0
+        # LeRobot knows whole numbers only, and divides by it.
+        self._fps = max(1, round(clips.control_hz or 1))
 
     def add(self, clip: Clip) -> None:
         """Writes one episode."""
@@ -90,7 +93,7 @@ class _Writer:
     def _indices(self, clip: Clip) -> dict[str, Array]:
         steps = np.arange(clip.num_steps)
         return {
-            "timestamp": (steps / (self._clips.control_hz or 1)).astype(np.float32),
+            "timestamp": (steps / self._fps).astype(np.float32),
             "frame_index": steps,
             "episode_index": np.full(clip.num_steps, len(self._episodes)),
             "index": self._num_frames + steps,
@@ -98,8 +101,18 @@ class _Writer:
         }
 
     def _pictures(self, frames: Array) -> Any:
-        rows = [{"bytes": png(frame), "path": None} for frame in frames]
-        return self._pa.array(rows, self._pa.struct({"bytes": self._pa.binary(), "path": self._pa.string()}))
+        pa = self._pa
+        # A few at a time: a list of all would hold the episode once more.
+        batches = [
+            pa.array([png(frame) for frame in frames[start : start + _BATCH]], pa.binary())
+            for start in range(0, len(frames), _BATCH)
+        ]
+        return pa.chunked_array(
+            [
+                pa.StructArray.from_arrays([batch, pa.nulls(len(batch), pa.string())], ["bytes", "path"])
+                for batch in batches
+            ]
+        )
 
     def _column(self, array: Array) -> Any:
         flat = self._pa.array(np.ascontiguousarray(array).reshape(-1))
@@ -189,7 +202,7 @@ class _Writer:
             "chunks_size": FILES_PER_CHUNK,
             "data_files_size_in_mb": FILE_BYTES // 2**20,
             "video_files_size_in_mb": 200,
-            "fps": round(self._clips.control_hz or 1),
+            "fps": self._fps,
             "splits": {"train": f"0:{len(self._episodes)}"},
             "data_path": "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",
             "video_path": None,

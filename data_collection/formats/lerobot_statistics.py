@@ -19,8 +19,11 @@ Statistics = dict[str, list[Any]]
 
 def histogram(frames: Array) -> Array:
     """How often each level occurs in each channel: frames uint8 (S, H, W, 3) -> int64 (3, 256)."""
-    channels = [np.bincount(frames[..., channel].ravel(), minlength=_LEVELS) for channel in range(3)]
-    return np.stack(channels).astype(np.int64)
+    counts = np.zeros((3, _LEVELS), np.int64)
+    # Frame by frame, since NumPy counts in integers of eight bytes.
+    for frame in frames:
+        counts += [np.bincount(frame[..., channel].ravel(), minlength=_LEVELS) for channel in range(3)]
+    return counts
 
 
 def picture_statistics(counts: Array, num_frames: int) -> Statistics:

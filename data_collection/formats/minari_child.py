@@ -6,10 +6,11 @@ reads the name of an ``.npz`` file per line, adds the episode in it to a Minari 
 
 import importlib
 import json
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -19,8 +20,11 @@ def main() -> None:
     # Not a dependency of smidgen, and absent where its types are checked.
     minari, gymnasium = importlib.import_module("minari"), importlib.import_module("gymnasium")
     specification = json.loads(Path(sys.argv[1]).read_text())
+    answers = os.fdopen(os.dup(1), "w")
+    # Whatever the libraries print is not an answer.
+    os.dup2(2, 1)
     minari.create_dataset_from_buffers(
-        buffer=_episodes(),
+        buffer=_episodes(answers),
         observation_space=gymnasium.spaces.Dict(
             {name: _box(gymnasium, box) for name, box in specification.pop("observations").items()}
         ),
@@ -39,7 +43,7 @@ def _box(gymnasium: Any, box: dict[str, Any]) -> Any:
     return gymnasium.spaces.Box(low, high, dtype=np.float64)
 
 
-def _episodes() -> Iterator[Any]:
+def _episodes(answers: TextIO) -> Iterator[Any]:
     buffers = importlib.import_module("minari.data_collector.episode_buffer")
     for line in sys.stdin:
         with np.load(line.strip(), allow_pickle=False) as file:
@@ -54,7 +58,7 @@ def _episodes() -> Iterator[Any]:
             infos=_below("infos", arrays),
         )
         # Asked for the next one: this one is in the file.
-        print("written", flush=True)
+        print("written", file=answers, flush=True)
 
 
 def _below(prefix: str, arrays: dict[str, Any]) -> dict[str, Any]:

@@ -31,6 +31,23 @@ def png(frame: Array) -> bytes:
     return content.getvalue()
 
 
+def squares(frames: Array, size: int) -> Array:
+    """Frames as squares: the centre, scaled by area averaging; unchanged where they have that size already.
+
+    Args:
+        frames: uint8 (S, H, W, 3).
+        size: Rows and columns of the result; 0: unchanged.
+    """
+    rows, columns = frames.shape[1:3]
+    if not size or rows == columns == size:
+        return frames
+    side = min(rows, columns)
+    top, left = (rows - side) // 2, (columns - side) // 2
+    cropped = frames[:, top : top + side, left : left + side]
+    scaled = [np.asarray(Image.fromarray(frame).resize((size, size), Image.Resampling.BOX)) for frame in cropped]
+    return np.stack(scaled)
+
+
 def decode(path: Path, content: bytes, size: tuple[int, int] | None = None) -> Array:
     """A picture as uint8 (H, W, 3).
 
@@ -49,6 +66,8 @@ def decode(path: Path, content: bytes, size: tuple[int, int] | None = None) -> A
             columns, rows = picture.size
             if (size is not None and (rows, columns) != size) or rows * columns > _MAX_PIXELS:
                 raise UserError(f"{path}: a picture has {rows} x {columns} pixels, expected {size or 'fewer'}")
+            if picture.mode.startswith(("I", "F")):
+                raise UserError(f"{path}: a picture has more than 8 bits per channel; convert it first")
             return np.asarray(picture.convert("RGB"))
     except _UNREADABLE as error:
         if isinstance(error, UserError):

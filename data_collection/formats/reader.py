@@ -15,9 +15,10 @@ import numpy as np
 
 from smidgen.data_collection.array_files import Array
 from smidgen.data_collection.episode import Episode, empty_counterfactuals
-from smidgen.data_collection.formats.clip import ClipSet
+from smidgen.data_collection.formats.clip import ClipSet, View
 from smidgen.data_collection.formats.config import ImportConfig
 from smidgen.data_collection.formats.exchange import detect, locate
+from smidgen.data_collection.formats.from_store import DEMONSTRATIONS
 from smidgen.data_collection.formats.to_store import checked_source, foreign_episode, foreign_header
 from smidgen.data_collection.manifest import MANIFEST_NAME
 from smidgen.data_collection.store import EPISODES_NAME, EpisodeStore
@@ -35,8 +36,8 @@ class EpisodeReader:
         path: Where it is.
         header: The fields of a manifest's header: task, action, cameras, image size, names of the state.
         numbers: The number of each episode, in order: of our own sets the seeds of the successful ones, of others the
-            place in the set.
-        actions: Iterates over all their actions (S, A), which is quick.
+            place in the set, of failed ones too.
+        actions: Iterates over the actions (S, A) of all that are numbered, which is quick.
         episodes: Iterates over the episodes at some places, which ascend; failed ones of other formats are left out.
         pairs: The counterfactual pairs of an episode; without rows where the set has none.
         lacks: What the set does not say, in words.
@@ -80,7 +81,8 @@ def open_reader(path: Path, cameras: Sequence[str] = (), image_size: int = 0) ->
     if (path / MANIFEST_NAME).is_file() or (path / EPISODES_NAME).is_dir():
         return _read_store(EpisodeStore.open(path), cameras, image_size)
     found, _ = locate(path)
-    return _read_clips(found, detect(found).read(found), ImportConfig(str(path), tuple(cameras), image_size))
+    view = View(tuple(cameras), image_size)
+    return _read_clips(found, detect(found).read(found, view), ImportConfig(str(path), tuple(cameras), image_size))
 
 
 def _read_store(store: EpisodeStore, cameras: Sequence[str], image_size: int) -> EpisodeReader:
@@ -107,7 +109,7 @@ def _read_clips(path: Path, clips: ClipSet, config: ImportConfig) -> EpisodeRead
     rate = clips.control_hz or _ANY_RATE
     header = foreign_header(path, clips, ImportConfig(config.out, config.cameras, config.image_size, rate))
     if clips.source:
-        source = checked_source(path, clips.source)[0]
+        source = checked_source(path, clips.source, DEMONSTRATIONS)[0]
         header = {**source, "cameras": header["cameras"], "image_size": header["image_size"]}
 
     def episodes(places: Sequence[int]) -> Iterator[Episode]:

@@ -13,21 +13,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from smidgen.data_collection.array_files import Array
 from smidgen.data_collection.episode import (
     ARRAYS_LAYOUT,
     Episode,
+    check_episode,
     empty_counterfactuals,
     failed_attempt,
     manifest_row,
     write_episode,
 )
-from smidgen.data_collection.formats.clip import STATE, Clip, ClipSet
+from smidgen.data_collection.formats.clip import MAX_NAME_CHARACTERS, STATE, Clip, ClipSet
 from smidgen.data_collection.formats.config import ImportConfig
-from smidgen.data_collection.formats.from_store import SOURCE_VERSION, pairs_of_clip
+from smidgen.data_collection.formats.from_store import DEMONSTRATIONS, SOURCE_VERSION, pairs_of_clip
 from smidgen.data_collection.manifest import (
+    ARRAY_FILES,
     MANIFEST_NAME,
     MAX_IMAGE_SIZE,
     MODEL_FILE,
@@ -77,20 +78,29 @@ def write_store(path: Path, clips: ClipSet, pairs: ClipSet | None, config: Impor
     if clips.source:
         return _restore(path, clips, pairs, directory)
     header = foreign_header(path, clips, config)
-    rows = []
+    rows, num_flagged = [], 0
     with progress(clips.num_clips, f"importing {path.name} (episodes)") as advance:
         for index, clip in enumerate(clips.clips()):
             episode = foreign_episode(path, clip, header, config.seed_start + index)
+            num_flagged += episode.success and not flagged(clip).any()
             rows.append(_write(path, directory, header, episode, empty_counterfactuals(header), clip.model))
+            # The next one is read while these would still be held.
+            del clip, episode
             advance(1, "")
     _finish(directory, header, rows)
-    return Written(len(rows), None, tuple(f"not in the set: {each}" for each in header["config"]["lacks"]))
+    notes = [f"not in the set: {each}" for each in header["config"]["lacks"]]
+    if num_flagged:
+        notes.append(
+            f"{num_flagged} of {len(rows)} episodes succeed at no step that the set names: at their last one here"
+        )
+    return Written(len(rows), None, tuple(notes))
 
 
 def _write(
     path: Path, directory: Path, header: Mapping[str, Any], episode: Episode, pairs: Mapping[str, Array], model: str
 ) -> dict[str, Any]:
     _require_finite(path, episode, pairs)
+    check_episode(f"{path}: episode {episode.seed}", header, episode, pairs)
     episodes = directory / EPISODES_NAME
     model_sha256 = write_model(directory, model) if model else ""
     return manifest_row(episodes, write_episode(episodes, header, episode, pairs, model_sha256))
@@ -109,11 +119,11 @@ def _finish(directory: Path, header: Mapping[str, Any], rows: list[dict[str, Any
 
 def _restore(path: Path, clips: ClipSet, pairs: ClipSet | None, directory: Path) -> Written:
     """Writes again what was exported from here."""
-    header, source_rows = checked_source(path, clips.source)
+    header, source_rows = checked_source(path, clips.source, DEMONSTRATIONS)
     if pairs is not None and pairs.source.get("sha256") != clips.source["sha256"]:
         raise UserError(f"{path}: its counterfactual pairs belong to another data set; export both again")
     attempts, pair_clips = clips.clips(), pairs.clips() if pairs is not None else None
-    rows, altered, num_lost, num_models_lost = [], 0, 0, 0
+    rows, num_changed, num_lost, num_models_lost = [], 0, 0, 0
     with progress(len(source_rows), f"importing {path.name} (episodes)") as advance:
         for source in source_rows:
             episode, model = _restored(path, source, header, attempts)
@@ -123,25 +133,35 @@ def _restore(path: Path, clips: ClipSet, pairs: ClipSet | None, directory: Path)
             num_lost += source["num_counterfactuals"] - len(arrays["step"])
             num_models_lost += MODEL_FILE in source["files"] and not model
             rows.append(_write(path, directory, header, episode, arrays, model))
-            altered += rows[-1] != source
+            kept = ARRAY_FILES if len(arrays["step"]) == source["num_counterfactuals"] else ("arrays.npz", "frames.npy")
+            num_changed += any(rows[-1]["files"][name] != source["files"][name] for name in kept)
             advance(1, "")
+    num_more = sum(1 for _ in attempts)
     _finish(directory, header, rows)
-    notes = [f"{num_lost} counterfactual pairs are not in the set"] if num_lost else []
+    notes = [f"{num_more} episodes were added to the export and are left out"] if num_more else []
+    notes += [f"{num_lost} counterfactual pairs are not in the set"] if num_lost else []
     notes += [f"{num_models_lost} model files are not in the set"] if num_models_lost else []
-    notes += [f"{altered} of {len(rows)} episodes differ from those that were exported"]
-    return Written(len(rows), not altered, tuple(notes if altered else []))
+    notes += [f"{num_changed} of {len(rows)} episodes differ from those that were exported"] if num_changed else []
+    return Written(len(rows), rows == source_rows and not num_more, tuple(notes))
 
 
-def checked_source(path: Path, source: Mapping[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def checked_source(path: Path, source: Mapping[str, Any], part: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Header and rows of the store that a set was exported from.
 
+    Args:
+        path: The set, for messages.
+        source: What it says of its source.
+        part: What it should be, demonstrations or counterfactual pairs.
+
     Raises:
-        UserError: If the file that says so was altered.
+        UserError: If the file that says so was altered, or it is the other part.
     """
     if source.get("smidgen_source") != SOURCE_VERSION or type(source.get("sha256")) is not str:
         raise UserError(
             f"{path}: expected smidgen_source {SOURCE_VERSION} with a sha256: altered, or from a later version?"
         )
+    if source.get("part") != part:
+        raise UserError(f"{path} holds the {source.get('part')!r:.40} of an export; name its folder, or its {part}")
     check_type(source.get("header"), Header, f"{path}: smidgen_source", "header")
     check_type(source.get("rows"), list[Attempt], f"{path}: smidgen_source", "rows")
     ActionSpec.from_json(source["header"]["action_spec"], str(path))
@@ -166,8 +186,9 @@ def _restored(
         error=row["error"],
         frames=np.stack([clip.frames[camera] for camera in cameras], axis=1),
         actions=clip.actions,
-        eef_state=clip.columns.get(STATE, nothing),
-        states=clip.columns.get("states", nothing),
+        # A column of one coordinate has lost its axis in some.
+        eef_state=clip.columns.get(STATE, nothing).reshape(clip.num_steps, -1),
+        states=clip.columns.get("states", nothing).reshape(clip.num_steps, -1),
         phase=clip.columns["phase"].astype("<i2"),
         is_success=clip.columns["is_success"].astype(bool),
     )
@@ -177,7 +198,10 @@ def _restored(
 def _next_clip(path: Path, clips: Iterator[Clip], seed: int) -> Clip:
     clip = next(clips, None)
     if clip is None or clip.seed != seed:
-        raise UserError(f"{path}: expected the episode of seed {seed}, got {clip and clip.seed}: altered?")
+        raise UserError(
+            f"{path}: expected the episode of seed {seed} next, as exported, got {clip and clip.seed}: episodes were "
+            "removed or moved? Without its record of the source (smidgen_source, smidgen.json) it is read as foreign"
+        )
     return clip
 
 
@@ -201,12 +225,15 @@ def foreign_header(path: Path, clips: ClipSet, config: ImportConfig) -> dict[str
     if not control_hz:
         raise UserError(f"{path} does not say how many steps a second has; add control_hz=...")
     lacks = ["counterfactual pairs: no cue slope", *clips.lacks]
+    lacks.append(f"seeds: episodes are numbered from {config.seed_start}; seeds of the set, if any, are not kept")
+    task = " ".join("".join(char if char.isprintable() else " " for char in clips.task).split())
+    lacks += [f"the rest of a task of {len(task)} characters"] if len(task) > MAX_NAME_CHARACTERS else []
     lacks += [] if "phase" in clips.column_names else ["phases"]
     lacks += [] if clips.column_names.get(STATE) else ["end-effector state"]
     left_out = [name for name in clips.image_sizes if name not in cameras]
     header = {
         "schema_version": SCHEMA_VERSION,
-        "task": clips.task.replace("\n", " ").strip() or _UNKNOWN,
+        "task": task[:MAX_NAME_CHARACTERS] or _UNKNOWN,
         "environment": {"imported": clips.origin},
         "versions": {"numpy": np.__version__, "smidgen": version("smidgen")},
         "expert": {"name": _UNKNOWN},
@@ -230,7 +257,11 @@ def _chosen_cameras(path: Path, clips: ClipSet, config: ImportConfig) -> list[st
     sizes = clips.image_sizes
     shown = ", ".join(f"{name} {rows} x {columns}" for name, (rows, columns) in sizes.items())
     if not sizes:
-        raise UserError(f"{path} has no camera; smidgen's policies read frames")
+        other = "; ".join(each for each in clips.lacks if each.startswith("left out"))
+        raise UserError(
+            f"{path} has no camera, uint8 (steps, rows, columns, 3) or encoded pictures, and policies read frames"
+            f"{other and f'; {other}'}"
+        )
     chosen = list(config.cameras) or list(sizes)
     if unknown := [name for name in chosen if name not in sizes]:
         raise UserError(f"{path} has no camera {unknown[0]!r:.60}; it has {shown:.500}")
@@ -267,51 +298,44 @@ def foreign_episode(path: Path, clip: Clip, header: Mapping[str, Any], seed: int
     Raises:
         UserError: If it differs from the header, or holds NaN.
     """
-    episode = _foreign_episode(path, clip, header, seed)
-    _require_finite(path, episode, {})
-    return episode
-
-
-def _foreign_episode(path: Path, clip: Clip, header: Mapping[str, Any], seed: int) -> Episode:
-    num_steps, size = clip.num_steps, header["image_size"]
-    _require_cameras(path, clip, header["cameras"], seed)
+    num_steps = clip.num_steps
+    _require_cameras(path, clip, header, seed)
     success = True if clip.success is None else clip.success
-    is_success = clip.columns.get("is_success")
-    is_success = np.zeros(num_steps, bool) if is_success is None else is_success.astype(bool).reshape(num_steps)
+    is_success = flagged(clip)
     if success and not is_success.any():
+        # A success needs a first step.
         is_success = np.arange(num_steps) == num_steps - 1
     states = clip.columns.get("states", np.empty((num_steps, 0)))
-    return Episode(
+    episode = Episode(
         seed=seed,
         success=success,
         success_at_reset=False,
         error=None,
-        frames=np.stack([squares(clip.frames[camera], size) for camera in header["cameras"]], axis=1),
+        frames=np.stack([clip.frames[camera] for camera in header["cameras"]], axis=1),
         actions=clip.actions,
-        eef_state=clip.columns.get(STATE, np.empty((num_steps, 0))).astype(np.float64),
+        eef_state=clip.columns.get(STATE, np.empty((num_steps, 0))).reshape(num_steps, -1).astype(np.float64),
         states=states.reshape(num_steps, -1).astype(np.float64),
         phase=np.zeros(num_steps, np.int16),
         is_success=is_success,
     )
+    _require_finite(path, episode, {})
+    return episode
 
 
-def _require_cameras(path: Path, clip: Clip, cameras: list[str], number: int) -> None:
-    if missing := [name for name in cameras if name not in clip.frames]:
-        raise UserError(f"{path}: episode {number} has no camera {missing[0]!r:.60}")
+def flagged(clip: Clip) -> Array:
+    """The steps at which a clip says that it succeeds: bool (S,)."""
+    flags = clip.columns.get("is_success", np.zeros(clip.num_steps))
+    return flags.astype(bool).reshape(clip.num_steps)
 
 
-def squares(frames: Array, size: int) -> Array:
-    """Frames as squares: the centre, scaled by area averaging; unchanged where they have that size already.
-
-    Args:
-        frames: uint8 (S, H, W, 3).
-        size: Rows and columns of the result.
-    """
-    rows, columns = frames.shape[1:3]
-    if rows == columns == size:
-        return frames
-    side = min(rows, columns)
-    top, left = (rows - side) // 2, (columns - side) // 2
-    cropped = frames[:, top : top + side, left : left + side]
-    scaled = [np.asarray(Image.fromarray(frame).resize((size, size), Image.Resampling.BOX)) for frame in cropped]
-    return np.stack(scaled)
+def _require_cameras(path: Path, clip: Clip, header: Mapping[str, Any], number: int) -> None:
+    size = header["image_size"]
+    for name in header["cameras"]:
+        if name not in clip.frames:
+            raise UserError(f"{path}: episode {number} has no camera {name!r:.60}")
+        rows, columns = clip.frames[name].shape[1:3]
+        if (rows, columns) != (size, size):
+            raise UserError(
+                f"{path}: episode {number}: frames of {name:.60} are {rows} x {columns}, those of the first {size} x "
+                f"{size}; image_size=N crops and scales all"
+            )

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from smidgen.data_collection.array_files import Array
-from smidgen.data_collection.formats.pictures import png
-from smidgen.data_collection.formats.to_store import squares
+from smidgen.data_collection.formats.pictures import png, squares
 from smidgen.evaluation.check.answers import EpisodeAnswers, neighbours
 from smidgen.evaluation.check.probes import AS_RECORDED, FRAMES_SWAPPED, REPEATED, STATE_SWAPPED, Moment, probes
 from smidgen.evaluation.check.subject import Subject

@@ -7,7 +7,7 @@ import h5py
 import mujoco
 import numpy as np
 
-from smidgen.data_collection.formats.to_store import squares
+from smidgen.data_collection.formats.pictures import squares
 
 SIZE, NUM_STEPS = 32, 4
 CAMERAS = ("agentview", "wrist")

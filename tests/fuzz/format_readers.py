@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import itertools
 import json
 import random
 import struct
@@ -19,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from smidgen.data_collection.formats import minari
+from smidgen.data_collection.formats.clip import View
 from smidgen.data_collection.formats.config import ImportConfig
 from smidgen.data_collection.formats.exchange import detect, locate
 from smidgen.data_collection.formats.to_store import foreign_episode, foreign_header
@@ -66,10 +68,12 @@ def _reading(name: str) -> Callable[[Path, tuple[str, ...]], None]:
 
     def read(folder: Path, words: tuple[str, ...]) -> None:
         path, _ = locate(folder / name)
-        clips = detect(path).read(path)
-        header = foreign_header(path, clips, ImportConfig(out=str(folder / STORE), control_hz=20.0))
-        for number, clip in enumerate(clips.clips()):
-            foreign_episode(path, clip, header, number).frames.sum()
+        for image_size in (0, 4):
+            clips = detect(path).read(path, View(image_size=image_size))
+            config = ImportConfig(out=str(folder / STORE), control_hz=20.0, image_size=image_size)
+            header = foreign_header(path, clips, config)
+            for number, clip in enumerate(clips.clips()):
+                foreign_episode(path, clip, header, number).frames.sum()
 
     return read
 
@@ -117,6 +121,22 @@ def _link_round(rng: random.Random, file: Any, name: str) -> None:
         file[f"{name}/again"] = file[name]
 
 
+def _link_tree(rng: random.Random, file: Any, name: str) -> None:
+    """Few links that are many arrays to whoever follows each."""
+    if isinstance(file[name], h5py.Group) and "tree" not in file[name]:
+        for level, branch in itertools.product(range(6), range(rng.choice((2, 5)))):
+            file.require_group(f"levels/{level}")[str(branch)] = file.require_group(f"levels/{level + 1}")
+        file["levels/6/leaf"] = np.zeros(4)
+        file[f"{name}/tree"] = file["levels/0"]
+
+
+def _link_often(rng: random.Random, file: Any, name: str) -> None:
+    """One array under many names."""
+    if isinstance(file[name], h5py.Dataset):
+        for index in range(rng.choice((3, 300))):
+            file[f"{name}_{index}_image"] = file[name]
+
+
 def _speak(rng: random.Random, file: Any, name: str) -> None:
     del file[name]
     file[name] = [text.encode("utf-8", "replace").replace(b"\0", b"") for text in rng.sample(TEXTS, 3)]
@@ -142,7 +162,20 @@ def _tell(rng: random.Random, file: Any, name: str) -> None:
         file["data" if "data" in file else name].attrs[key] = np.float64("nan")
 
 
-_HDF5_EDITS = (_remove, _claim, _claim, _claim_elsewhere, _link, _link_round, _speak, _hold_nan, _rename, _tell)
+_HDF5_EDITS = (
+    _remove,
+    _claim,
+    _claim,
+    _claim_elsewhere,
+    _link,
+    _link_round,
+    _link_tree,
+    _link_often,
+    _speak,
+    _hold_nan,
+    _rename,
+    _tell,
+)
 
 
 def spoil_parquet(rng: random.Random, content: bytes) -> bytes:
@@ -160,7 +193,7 @@ def spoil_parquet(rng: random.Random, content: bytes) -> bytes:
     if edit == 0:
         table = table.remove_column(index)
     elif edit == 1:
-        table = rng.choice((table.slice(1), pa.concat_tables([table, table]), table.slice(0, 0)))
+        table = rng.choice((table.slice(1), pa.concat_tables([table, table]), table.slice(0, 0), _many(table)))
     elif edit == 2:
         table = table.rename_columns([rng.choice(NAMES)[:100] if each == name else each for each in table.column_names])
     else:
@@ -168,6 +201,15 @@ def spoil_parquet(rng: random.Random, content: bytes) -> bytes:
     sink = io.BytesIO()
     pq.write_table(table, sink, compression=rng.choice(("snappy", "zstd", "gzip", "none")))
     return sink.getvalue()
+
+
+def _many(table: Any) -> Any:
+    """A hundred thousand rows of one, which take no room; numbered, where they have a number."""
+    rows = table.take([0] * 100_000)
+    if "episode_index" not in rows.column_names:
+        return rows
+    place = rows.column_names.index("episode_index")
+    return rows.set_column(place, "episode_index", pa.array(range(rows.num_rows)))
 
 
 def _column(rng: random.Random, rows: int) -> Any:
@@ -181,6 +223,7 @@ def _column(rng: random.Random, rows: int) -> Any:
             lambda: pa.array([[1.0] * rng.randrange(9)] * rows),
             lambda: pa.array([[float("nan")] * foreign_sets.NUM_JOINTS] * rows),
             lambda: pa.array([[[1.0]]] * rows),
+            lambda: pa.array([[1.0] * (foreign_sets.NUM_JOINTS + row % 3 - 1) for row in range(rows)]),
             lambda: pa.array(["../../etc/passwd"] * rows),
             lambda: pa.array([{"bytes": None, "path": rng.choice(TARGETS)}] * rows),
             lambda: pa.array([{"bytes": spoil_png(rng, _PNG), "path": None}] * rows),

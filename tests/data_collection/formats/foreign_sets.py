@@ -37,6 +37,32 @@ def random_episode(rng, rows=8, columns=8):
     return frames, rng.normal(size=(NUM_STEPS, NUM_JOINTS))
 
 
+def robomimic_demo(num_steps=3, rows=8, columns=8, attributes=None, **arrays):
+    """Arrays of a demonstration by name, some of them replaced or added; None leaves one out."""
+    rng = np.random.default_rng(0)
+    found = {
+        "actions": rng.normal(size=(num_steps, NUM_JOINTS)),
+        "rewards": np.zeros(num_steps),
+        "obs/agentview_image": rng.integers(0, 256, (num_steps, rows, columns, 3)).astype(np.uint8),
+        "obs/joint_pos": rng.normal(size=(num_steps, NUM_JOINTS)),
+        **{name.replace("__", "/"): array for name, array in arrays.items()},
+    }
+    return {name: array for name, array in found.items() if array is not None}, attributes or {}
+
+
+def write_demos(path, *demos, env_args='{"env_name": "Can", "type": 1, "env_kwargs": {"control_freq": 20}}'):
+    """Writes demonstrations of :func:`robomimic_demo` as robomimic's file."""
+    with h5py.File(path, "w") as file:
+        file.create_group("data").attrs["env_args"] = env_args
+        for index, (arrays, attributes) in enumerate(demos):
+            demo = file.create_group(f"data/demo_{index}")
+            demo.attrs["num_samples"] = len(arrays["actions"])
+            demo.attrs.update(attributes)
+            for name, array in arrays.items():
+                demo[name] = array
+    return path
+
+
 def write_foreign_robomimic(path, num_demos=3, rows=8, columns=8):
     """Frames and actions of each demonstration of the file that it writes."""
     rng = np.random.default_rng(0)

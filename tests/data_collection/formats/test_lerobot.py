@@ -2,15 +2,19 @@
 
 import io
 import json
+import shutil
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from foreign_sets import imported, write_foreign_lerobot
+from foreign_sets import imported, robomimic_demo, write_demos, write_foreign_lerobot, write_foreign_robomimic
 from PIL import Image
 
 from smidgen.data_collection.data import main
+from smidgen.data_collection.formats import clip
+from smidgen.data_collection.formats.pictures import squares
+from smidgen.data_collection.formats.reader import open_reader
 from smidgen.data_collection.store import EpisodeStore
 
 INFO = "meta/info.json"
@@ -103,11 +107,106 @@ def test_an_altered_export_says_so(exported, tmp_path, capsys):
         steps.write_bytes(before)
 
 
+def lacks(store):
+    return "; ".join(store.manifest["config"]["lacks"])
+
+
+def test_what_an_import_does_not_take_is_named(tmp_path):
+    root = tmp_path / "theirs"
+    write_foreign_lerobot(root)
+    more = {
+        "observation.tactile": {"dtype": "float32", "shape": [4, 4], "names": None},
+        "observation.f16": {"dtype": "float16", "shape": [2], "names": None},
+        "observation.images.depth": {"dtype": "image", "shape": [32, 32, 1], "names": ["height", "width", "channels"]},
+        "reward": {"dtype": "float32", "shape": [1], "names": None},
+    }
+    _change_info(lambda info: info["features"].update(more))(root)
+    store = imported(root, tmp_path)
+    assert "left out: observation.f16, observation.images.depth, observation.tactile, reward" in lacks(store)
+
+
+def test_cameras_that_would_be_called_alike_keep_their_names(tmp_path):
+    root = tmp_path / "theirs"
+    write_foreign_lerobot(root)
+    _change_info(lambda info: info["features"].update({"observation.top": info["features"][CAMERA]}))(root)
+    _replace_column("observation.top", lambda table: table[CAMERA].to_pylist())(root)
+    assert imported(root, tmp_path).manifest["cameras"] == [CAMERA, "observation.top"]
+
+
+def test_a_video_of_a_camera_that_is_not_chosen_need_not_be_there(tmp_path):
+    root = tmp_path / "theirs"
+    write_foreign_lerobot(root, video=True)
+    wrist = "observation.images.wrist"
+    _change_info(lambda info: info["features"].update({wrist: info["features"][CAMERA]}))(root)
+    assert imported(root, tmp_path, "cameras=[top]").manifest["cameras"] == ["top"]
+
+
+@pytest.mark.parametrize("video", [False, True])
+def test_the_limit_is_on_what_is_kept(video, tmp_path, capsys, monkeypatch):
+    root = tmp_path / "theirs"
+    frames, _ = write_foreign_lerobot(root, video)
+    monkeypatch.setattr(clip, "MAX_CLIP_BYTES", 3 * 16 * 16 * 3)
+    assert main(["import", str(root), f"out={tmp_path / 'store'}"]) == 2
+    assert "more than an episode may have" in capsys.readouterr().err
+    shown = imported(root, tmp_path, "image_size=16").episode(0).frames[:, 0]
+    np.testing.assert_array_equal(shown, squares(frames[0], 16))
+
+
+def test_the_first_task_is_the_one_of_the_lowest_index(tmp_path):
+    root = tmp_path / "theirs"
+    write_foreign_lerobot(root)
+    pq.write_table(pa.table({"task_index": [1, 0], "task": ["second", "first"]}), root / "meta/tasks.parquet")
+    assert imported(root, tmp_path).manifest["task"] == "first"
+
+
+@pytest.mark.parametrize("kind", [pa.list_, pa.large_list])
+def test_lists_of_any_kind_are_numbers(kind, tmp_path):
+    root = tmp_path / "theirs"
+    _, actions = write_foreign_lerobot(root)
+    _replace_column("action", lambda table: table["action"].combine_chunks().cast(kind(pa.float32())))(root)
+    np.testing.assert_array_equal(imported(root, tmp_path).episode(1).actions, actions[1].astype(np.float64))
+
+
+def test_flags_of_two_columns_are_none(tmp_path):
+    root = tmp_path / "theirs"
+    write_foreign_lerobot(root)
+    _change_info(lambda info: info["features"].update({"next.success": {"dtype": "bool", "shape": [2]}}))(root)
+    _replace_column("next.success", lambda table: [[True, False]] * 6)(root)
+    assert "success of 2 of 2 episodes" in lacks(imported(root, tmp_path))
+
+
+def test_a_failed_attempt_that_touched_success_is_a_failure(tmp_path, touched_set):
+    assert main(["export", str(touched_set), "format=lerobot", f"out={tmp_path / 'out'}"]) == 0
+    reader = open_reader(tmp_path / "out")
+    assert [episode.success for episode in reader.episodes([0, 1])] == [True]
+    (tmp_path / "out/demonstrations/meta/smidgen.json").unlink()
+    shutil.rmtree(tmp_path / "out/pairs", ignore_errors=True)
+    assert [row["success"] for row in imported(tmp_path / "out", tmp_path).manifest["episodes"]] == [False, True]
+
+
+@pytest.mark.parametrize(("control_hz", "fps"), [(12.5, 12), (0.4, 1)])
+def test_times_are_those_of_the_rounded_rate(control_hz, fps, tmp_path):
+    write_foreign_robomimic(tmp_path / "theirs.hdf5", num_demos=1)
+    imported(tmp_path / "theirs.hdf5", tmp_path, f"control_hz={control_hz}")
+    assert main(["export", str(tmp_path / "store"), "format=lerobot", f"out={tmp_path / 'out'}"]) == 0
+    assert json.loads((tmp_path / "out/demonstrations" / INFO).read_text())["fps"] == fps
+    table = pq.read_table(tmp_path / "out/demonstrations" / STEPS)
+    np.testing.assert_allclose(table["timestamp"].to_numpy(), np.arange(3) / fps, rtol=1e-6)
+
+
+def test_a_state_of_one_coordinate_comes_back(tmp_path):
+    write_demos(tmp_path / "theirs.hdf5", robomimic_demo(obs__joint_pos=np.arange(3.0), states=np.ones((3, 1))))
+    imported(tmp_path / "theirs.hdf5", tmp_path)
+    assert main(["export", str(tmp_path / "store"), "format=lerobot", f"out={tmp_path / 'out'}"]) == 0
+    assert main(["import", str(tmp_path / "out"), f"out={tmp_path / 'again'}"]) == 0
+    assert EpisodeStore.open(tmp_path / "again").sha256 == EpisodeStore.open(tmp_path / "store").sha256
+
+
 @pytest.mark.parametrize("video", [False, True])
 def test_a_foreign_set_keeps_joint_names_and_frames(video, tmp_path, capsys):
     frames, actions = write_foreign_lerobot(tmp_path / "theirs", video)
     store = imported(tmp_path / "theirs", tmp_path, "seed_start=100")
-    assert "every episode counts as successful" in capsys.readouterr().out
+    assert "success of 2 of 2 episodes, which count as successful" in capsys.readouterr().out
     assert store.training_seeds == (100, 101)
     assert store.manifest["action_spec"]["names"] == [f"motor_{n}" for n in range(7)]
     assert (store.manifest["control_hz"], store.manifest["cameras"]) == (10, ["top"])
@@ -131,7 +230,9 @@ def _replace_column(name, values):
     def spoil(root):
         table = pq.read_table(root / STEPS)
         index = table.schema.get_field_index(name)
-        pq.write_table(table.set_column(index, name, pa.array(values(table))), root / STEPS)
+        column = pa.array(values(table))
+        changed = table.append_column(name, column) if index < 0 else table.set_column(index, name, column)
+        pq.write_table(changed, root / STEPS)
 
     return spoil
 
@@ -139,6 +240,14 @@ def _replace_column(name, values):
 CAMERA = "observation.images.top"
 PNG_OF_ANOTHER_SIZE = io.BytesIO()
 Image.new("RGB", (9, 9)).save(PNG_OF_ANOTHER_SIZE, "PNG")
+
+
+PNG_OF_16_BITS = io.BytesIO()
+Image.fromarray(np.full((32, 32), 999, np.uint16)).save(PNG_OF_16_BITS, "PNG")
+
+
+def _claim_episodes(root):
+    pq.write_table(pa.table({"episode_index": range(200), "length": [3] * 200}), root / EPISODES)
 
 
 @pytest.mark.parametrize(
@@ -153,6 +262,12 @@ Image.new("RGB", (9, 9)).save(PNG_OF_ANOTHER_SIZE, "PNG")
         (_change_info(lambda info: info["features"][CAMERA].update(shape=[3, 10**6, 10**6])), "expected pictures"),
         (_change_info(lambda info: info["features"]["action"].update(shape=[8])), "expected 8 numbers"),
         (_replace_column("episode_index", lambda table: [0] * 2 + [1] * 4), "is shorter than its length"),
+        (
+            _replace_column("action", lambda table: [[1.0] * length for length in (7, 6, 8, 7, 7, 7)]),
+            "expected 7 numbers in every row",
+        ),
+        (lambda root: _claim_episodes(root), "64 episodes of 192 steps and more, but the data files have 6 rows"),
+        (_replace_column(CAMERA, lambda table: [PNG_OF_16_BITS.getvalue()] * 6), "more than 8 bits per channel"),
         (_replace_column(CAMERA, lambda table: ["/etc/passwd"] * 6), "whole files as bytes"),
         (_replace_column(CAMERA, lambda table: [b"\x89PNG\r\n\x1a\n"] * 6), "cannot be decoded"),
         (_replace_column(CAMERA, lambda table: [PNG_OF_ANOTHER_SIZE.getvalue()] * 6), "9 x 9 pixels"),

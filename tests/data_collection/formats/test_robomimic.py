@@ -1,13 +1,15 @@
 """robomimic's layout, read by plain h5py, and back into the store that it came from."""
 
+import errno
 import json
 
 import h5py
 import numpy as np
 import pytest
-from foreign_sets import WIDTH, imported, write_foreign_robomimic
+from foreign_sets import WIDTH, imported, robomimic_demo, write_demos, write_foreign_robomimic
 
 from smidgen.data_collection.data import main
+from smidgen.data_collection.formats import hdf5_files
 from smidgen.data_collection.store import EpisodeStore
 
 
@@ -84,14 +86,8 @@ def _store_away(file):
 
 
 def _claim_terabytes(file):
-    del file["data/demo_0/obs/agentview_image"]
-    file["data/demo_0/obs"].create_dataset(
-        "agentview_image", shape=(3, 99999, 9999, 3), dtype="u1", chunks=(1, 9, 9, 3)
-    )
-
-
-def _hold_objects(file):
-    file["data/demo_0"].create_dataset("states", data=["text"] * 3)
+    del file["data/demo_0/actions"]
+    file["data/demo_0"].create_dataset("actions", shape=(2**31, 7), dtype="f8", chunks=(9, 7))
 
 
 def _shorten(file):
@@ -113,8 +109,7 @@ def _go_blind(file):
     [
         (_link_away, "is a link"),
         (_store_away, "lies in other files"),
-        (_claim_terabytes, "more than an episode may have"),
-        (_hold_objects, "array of numbers"),
+        (_claim_terabytes, "bytes that the file does not hold"),
         (_shorten, "expected 2 steps as in actions"),
         (_forget_the_actions, "has no actions"),
         (_go_blind, "has no camera"),
@@ -146,6 +141,176 @@ def test_what_is_missing_is_asked_for(settings, message, tmp_path, capsys, monke
     write_foreign_robomimic(tmp_path / "theirs.hdf5")
     assert main(["import", "theirs.hdf5", "out=store", *settings]) == 2
     assert message in capsys.readouterr().err
+
+
+def refused(path, capsys, *settings):
+    """The one line that an import ends in."""
+    assert main(["import", str(path), f"out={path.with_name('store')}", *settings]) == 2
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    assert ".partial-" not in lines[0]
+    return lines[0]
+
+
+def outcomes(store):
+    return [(row["success"], row["first_success_step"]) for row in store.manifest["episodes"]]
+
+
+def lacks(store):
+    return "; ".join(store.manifest["config"]["lacks"])
+
+
+NOTHING, LAST = np.zeros(3), np.array([0, 0, 1.0])
+
+
+class TestSuccess:
+    @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)])
+    def test_without_a_reward_where_others_have_one_a_demonstration_failed(self, order, tmp_path):
+        rewards = [LAST, NOTHING, NOTHING]
+        path = write_demos(tmp_path / "theirs.hdf5", *(robomimic_demo(rewards=rewards[place]) for place in order))
+        store = imported(path, tmp_path)
+        assert outcomes(store) == [[(True, 3), (False, None), (False, None)][place] for place in order]
+        assert "success" not in lacks(store)
+
+    @pytest.mark.parametrize(
+        ("rewards", "words"),
+        [
+            (NOTHING, "success of 2 of 2 demonstrations, which count as successful: rewards are all 0"),
+            (np.array([0.01, 0.02, 0.03]), "rewards are not 0 and 1"),
+            (-np.ones(3), "rewards are not 0 and 1"),
+            (None, "there are no rewards"),
+        ],
+    )
+    def test_rewards_that_tell_nothing(self, rewards, words, tmp_path, capsys):
+        demo = robomimic_demo(rewards=rewards)
+        store = imported(write_demos(tmp_path / "theirs.hdf5", demo, demo), tmp_path)
+        assert outcomes(store) == [(True, 3), (True, 3)]
+        assert words in lacks(store)
+        assert (
+            "2 of 2 episodes succeed at no step that the set names: at their last one here" in capsys.readouterr().out
+        )
+
+    @pytest.mark.parametrize(
+        ("attributes", "arrays", "found"),
+        [
+            ({"success": False}, {"rewards": LAST}, (False, 3)),
+            ({"success": 1}, {"is_success": NOTHING > 0}, (True, 3)),
+            ({"success": "False"}, {"is_success": NOTHING > 0}, (False, None)),
+            ({"success": np.array([1, 2])}, {"is_success": np.array([0, 1, 1])}, (True, 2)),
+            ({}, {"is_success": np.zeros((3, 2)), "rewards": LAST}, (True, 3)),
+        ],
+    )
+    def test_what_is_stated_comes_first(self, attributes, arrays, found, tmp_path):
+        path = write_demos(tmp_path / "theirs.hdf5", robomimic_demo(attributes=attributes, **arrays))
+        assert outcomes(imported(path, tmp_path)) == [found]
+
+
+class TestWhatIsTaken:
+    def test_what_nobody_needs_is_left_out_and_named(self, tmp_path):
+        path = write_demos(
+            tmp_path / "theirs.hdf5",
+            robomimic_demo(
+                src_demo_inds=np.zeros(2),
+                names=np.array([b"a", b"b", b"c"]),
+                states=np.array([b"text"] * 3),
+                obs__depth=np.zeros((3, 8, 8, 1), np.float32),
+                obs__cloud=np.zeros((3, 2048)),
+            ),
+            env_args="no JSON",
+        )
+        with h5py.File(path, "a") as file:
+            file["data/demo_0/next_obs"] = h5py.SoftLink("/data/demo_0/obs")
+            file["mask/train"] = np.array([b"demo_0"])
+        store = imported(path, tmp_path, "control_hz=20")
+        assert "left out: mask/train, names, obs/cloud, obs/depth, src_demo_inds, states" in lacks(store)
+        assert store.manifest["eef_state_names"] == [f"joint_pos_{n}" for n in range(7)]
+
+    def test_only_observations_are_the_state(self, tmp_path):
+        path = write_demos(tmp_path / "theirs.hdf5", robomimic_demo(eef_state=np.full((3, 7), 9.0)))
+        assert not (imported(path, tmp_path).episode(0).eef_state == 9).any()
+
+    def test_a_vector_called_eef_state_stands_among_the_others(self, tmp_path):
+        path = write_demos(tmp_path / "theirs.hdf5", robomimic_demo(obs__eef_state=np.arange(3.0)))
+        store = imported(path, tmp_path)
+        assert store.manifest["eef_state_names"] == ["eef_state_0", *(f"joint_pos_{n}" for n in range(7))]
+        np.testing.assert_array_equal(store.episode(0).eef_state[:, 0], np.arange(3.0))
+
+    def test_cameras_that_would_be_called_alike_keep_their_names(self, tmp_path):
+        frames = np.full((3, 8, 8, 3), 7, np.uint8)
+        store = imported(write_demos(tmp_path / "theirs.hdf5", robomimic_demo(obs__agentview=frames)), tmp_path)
+        assert store.manifest["cameras"] == ["agentview", "agentview_image"]
+        assert (store.episode(0).frames[:, 0] == 7).all()
+
+    def test_a_camera_that_is_not_chosen_does_not_matter(self, tmp_path):
+        path = write_demos(
+            tmp_path / "theirs.hdf5", robomimic_demo(obs__wrist_image=np.zeros((2, 99, 50, 3), np.uint8))
+        )
+        assert imported(path, tmp_path, "cameras=[agentview]").manifest["cameras"] == ["agentview"]
+
+    @pytest.mark.parametrize("options", [{"scaleoffset": 0}, {"compression": "lzf"}, {"compression": "gzip"}])
+    def test_filters_of_hdf5_itself(self, options, tmp_path):
+        path = write_demos(tmp_path / "theirs.hdf5", robomimic_demo(obs__agentview_image=None))
+        frames = np.arange(576, dtype=np.uint8).reshape(3, 8, 8, 3)
+        with h5py.File(path, "a") as file:
+            file["data/demo_0/obs"].create_dataset("agentview_image", data=frames, chunks=(1, 8, 8, 3), **options)
+        np.testing.assert_array_equal(imported(path, tmp_path).episode(0).frames[:, 0], frames)
+
+
+class TestEpisodesThatDiffer:
+    def test_another_size_is_refused_and_scaled_on_request(self, tmp_path, capsys):
+        path = write_demos(tmp_path / "theirs.hdf5", robomimic_demo(), robomimic_demo(rows=12, columns=16))
+        assert "episode 1: frames of agentview are 12 x 16, those of the first 8 x 8" in refused(path, capsys)
+        assert imported(path, tmp_path, "image_size=4").episode(1).frames.shape == (3, 1, 4, 4, 3)
+
+    def test_vectors_of_other_names_are_refused(self, tmp_path, capsys):
+        other = robomimic_demo(obs__joint_pos=None, obs__zz=np.full((3, 7), 9.0))
+        line = refused(write_demos(tmp_path / "theirs.hdf5", robomimic_demo(), other), capsys)
+        assert "observations of /data/demo_1: expected those of the first episode, joint_pos (7); got zz (7)" in line
+
+    def test_the_set_and_the_episode_are_named(self, tmp_path, capsys):
+        other = robomimic_demo(actions=np.zeros((3, 6)))
+        path = write_demos(tmp_path / "theirs.hdf5", robomimic_demo(), other)
+        assert f"{path}: episode 1: expected finite actions of 7 coordinates" in refused(path, capsys)
+
+
+def test_seeds_that_are_not_kept_are_said(tmp_path):
+    path = write_demos(tmp_path / "theirs.hdf5", *(robomimic_demo(attributes={"seed": seed}) for seed in (77, 78)))
+    store = imported(path, tmp_path, "seed_start=100")
+    assert store.seeds == (100, 101)
+    assert "seeds: episodes are numbered from 100; seeds of the set, if any, are not kept" in lacks(store)
+
+
+def test_a_name_that_cannot_be_printed_is_shown_as_far_as_it_can(tmp_path):
+    env_args = json.dumps({"env_name": "pick\tthe\u200bcube\r\n" + "x" * 300, "env_kwargs": {"control_freq": 20}})
+    store = imported(write_demos(tmp_path / "theirs.hdf5", robomimic_demo(), env_args=env_args), tmp_path)
+    assert store.manifest["task"] == ("pick the cube " + "x" * 300)[:200]
+    assert "the rest of a task of 314 characters" in lacks(store)
+
+
+def test_one_array_under_many_names_is_counted_as_often(tmp_path, capsys):
+    path = write_demos(tmp_path / "theirs.hdf5", robomimic_demo(obs__agentview_image=None))
+    with h5py.File(path, "a") as file:
+        obs = file["data/demo_0/obs"]
+        frames = obs.create_dataset("a_image", (3, 4096, 4096, 3), "u1", chunks=(1, 4096, 4096, 3), compression="gzip")
+        for step in range(3):
+            frames[step, 0, 0] = step
+        for index in range(20):
+            obs[f"a{index}_image"] = frames
+    assert "more than an episode may have" in refused(path, capsys)
+
+
+def test_a_full_disk_ends_in_one_line_and_leaves_nothing(finished_set, tmp_path, capsys, monkeypatch):
+    class Full(hdf5_files._Sink):
+        def write(self, data):
+            if self._file.tell() > 10_000 and self.error is None:
+                self.error = OSError(errno.ENOSPC, "No space left on device")
+            return super().write(data)
+
+    monkeypatch.setattr(hdf5_files, "_Sink", Full)
+    out = tmp_path / "out"
+    assert main(["export", str(finished_set), "format=robomimic", f"out={out}"]) == 2
+    assert f"no space left on disk for {out}" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_frames_that_are_no_squares_are_cropped_and_scaled_on_request(tmp_path, capsys):
