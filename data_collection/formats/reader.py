@@ -17,8 +17,8 @@ from smidgen.data_collection.array_files import Array
 from smidgen.data_collection.episode import Episode, empty_counterfactuals
 from smidgen.data_collection.formats.clip import ClipSet, View
 from smidgen.data_collection.formats.config import ImportConfig
-from smidgen.data_collection.formats.exchange import detect, locate
 from smidgen.data_collection.formats.from_store import DEMONSTRATIONS
+from smidgen.data_collection.formats.known import detect, locate
 from smidgen.data_collection.formats.to_store import checked_source, foreign_episode, foreign_header
 from smidgen.data_collection.manifest import MANIFEST_NAME
 from smidgen.data_collection.store import EPISODES_NAME, EpisodeStore

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from smidgen.data_collection.formats import minari
 from smidgen.data_collection.formats.clip import View
 from smidgen.data_collection.formats.config import ImportConfig
-from smidgen.data_collection.formats.exchange import detect, locate
+from smidgen.data_collection.formats.known import detect, locate
 from smidgen.data_collection.formats.to_store import foreign_episode, foreign_header
 from tests.data_collection.formats import foreign_sets
 from tests.fuzz.hostile import NAMES, NUMBERS, TARGETS, TEXTS
