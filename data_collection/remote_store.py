@@ -199,8 +199,10 @@ def _limit_bytes() -> float:
 def _mark_in_use(cache: Path, sha256: str) -> None:
     """Keeps other processes from removing a set until this one ends."""
     if sha256 not in _in_use:
-        descriptor = _open(cache / f"{sha256}.use")
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        path = cache / f"{sha256}.use"
+        descriptor = _open(path)
+        with disk_errors(path):
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
         _in_use[sha256] = descriptor
 
 

@@ -145,6 +145,12 @@ def is_quiet(job):
     return state(job) not in ACTIVE and not any("smidgen-suite" in line and line[0] != "Z" for line in shown)
 
 
+def last_line(folder, job):
+    """What a job printed last."""
+    (path,) = folder.glob(f"*-{job}.out")
+    return path.read_text(errors="replace").strip().rpartition("\n")[2][:200]
+
+
 def try_script(folder, found):
     """The whole suite, and one that is cancelled in the middle and submitted again."""
     expected = folder / "local"
@@ -154,7 +160,7 @@ def try_script(folder, found):
     while not is_quiet(job):
         hosts |= hosts_seen(folder, "whole")
         time.sleep(0.05)
-    found.equal("state", state(job), "COMPLETED")
+    found.equal(f"state; {last_line(folder, job)}", state(job), "COMPLETED")
     found.equal("nodes that ran jobs", sorted(hosts), sorted(NODES))
     found.equal("records of the whole suite", records(folder / "whole") == records(expected), True)
 
@@ -165,7 +171,7 @@ def try_script(folder, found):
     found.equal("cancelled in the middle", len(records(folder / "cancelled")) < len(records(expected)), True)
     again = submit(folder, "cancelled")
     wait_for("end of the second job", lambda: is_quiet(again))
-    found.equal("state of the second job", state(again), "COMPLETED")
+    found.equal(f"state of the second job; {last_line(folder, again)}", state(again), "COMPLETED")
     found.equal("records after a cancelled job", records(folder / "cancelled") == records(expected), True)
     found.counts["steps"] += 2 * len(records(expected))
 
