@@ -15,7 +15,6 @@ import platform
 import signal
 import socket
 import sys
-import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -164,7 +163,7 @@ def cluster(address: str, num_cores: float) -> Iterator[None]:
     """
     was_joined = ray.is_initialized()
     if not was_joined:
-        with _signals_kept():
+        with _sigterm_kept():
             _join_or_start(address, num_cores)
     try:
         yield
@@ -174,14 +173,21 @@ def cluster(address: str, num_cores: float) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _signals_kept() -> Iterator[None]:
-    """Keeps this process's answer to SIGTERM: Ray would end it by an exit code of its own, with nothing cleaned up."""
-    before = signal.getsignal(signal.SIGTERM)
+def _sigterm_kept() -> Iterator[None]:
+    """Keeps this process's answer to SIGTERM: Ray's would end it with exit code 15, and nothing cleaned up.
+
+    Ray sets its own while it starts, which takes seconds; to put ours back afterwards would be too late.
+    """
+    set_handler = signal.signal
+
+    def set_others(number: Any, handler: Any) -> Any:
+        return signal.getsignal(number) if number == signal.SIGTERM else set_handler(number, handler)
+
+    signal.signal = set_others  # type: ignore[assignment]
     try:
         yield
     finally:
-        if before is not None and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)
+        signal.signal = set_handler
 
 
 def _join_or_start(address: str, num_cores: float) -> None:

@@ -67,12 +67,15 @@ def test_the_engine_is_no_part_of_what_a_data_set_is() -> None:
 
 def test_a_ray_that_starts_does_not_take_over_sigterm(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its own handler would end the command with exit code 15, and nothing cleaned up."""
-    before = signal.getsignal(signal.SIGTERM)
-    fake = types.SimpleNamespace(
-        is_initialized=lambda: False,
-        init=lambda **_: signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(number)),
-        shutdown=lambda: None,
-    )
+    before, during, set_handler = signal.getsignal(signal.SIGTERM), [], signal.signal
+
+    def init(**_: Any) -> None:
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(number))
+        during.append(signal.getsignal(signal.SIGTERM))
+
+    fake = types.SimpleNamespace(is_initialized=lambda: False, init=init, shutdown=lambda: None)
     monkeypatch.setattr(ray_engine, "ray", fake)
     with ray_engine.cluster("auto", 1.0):
         assert signal.getsignal(signal.SIGTERM) is before
+    assert during == [before]
+    assert signal.signal is set_handler
