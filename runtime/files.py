@@ -21,6 +21,7 @@ from smidgen.runtime.errors import UserError
 from smidgen.runtime.owner_lock import is_owned, owner_lock
 
 TEMPORARY_PREFIX = ".partial-"
+_TEMPORARY = re.compile(rf"^{re.escape(TEMPORARY_PREFIX)}(.+)-[0-9a-f]{{32}}$")
 LOCK_NAME = ".lock"
 # Where the file system has no flock.
 OWNER_NAME = ".lock-owner"
@@ -91,6 +92,7 @@ def disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        path = _published(path)
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(f"no space left on disk for {path}; free some and run the command again") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
@@ -100,6 +102,11 @@ def disk_errors(path: Path) -> Iterator[None]:
                 f"this file system cannot write {path}: {error.strerror}; choose a directory on another one"
             ) from error
         raise
+
+
+def _published(path: Path) -> Path:
+    """What a path will be called when the temporary directories that it lies in are published."""
+    return Path(*(_TEMPORARY.sub(r"\1", part) for part in path.parts))
 
 
 def _require_same_case(path: Path) -> None:

@@ -10,6 +10,7 @@ is false.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -59,7 +60,9 @@ def write(clips: ClipSet, out: Path, python: str) -> Path:
             messages.seek(0)
             if child.wait():
                 reason = messages.read().decode("utf-8", "replace").strip().rpartition("\n")[2]
-                raise UserError(f"Minari could not write {root / name}: {reason[:200]}")
+                if "No space left" in reason:
+                    raise OSError(errno.ENOSPC, "No space left on device")
+                raise UserError(f"Minari could not write {name}: {reason[:200]}")
     write_json_atomic(root / name / SOURCE, clips.source)
     return root / name
 

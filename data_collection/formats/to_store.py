@@ -99,7 +99,6 @@ def write_store(path: Path, clips: ClipSet, pairs: ClipSet | None, config: Impor
 def _write(
     path: Path, directory: Path, header: Mapping[str, Any], episode: Episode, pairs: Mapping[str, Array], model: str
 ) -> dict[str, Any]:
-    _require_finite(path, episode, pairs)
     check_episode(f"{path}: episode {episode.seed}", header, episode, pairs)
     episodes = directory / EPISODES_NAME
     model_sha256 = write_model(directory, model) if model else ""
@@ -132,6 +131,7 @@ def _restore(path: Path, clips: ClipSet, pairs: ClipSet | None, directory: Path)
                 arrays = pairs_of_clip(header, _next_clip(path, pair_clips, source["seed"]))
             num_lost += source["num_counterfactuals"] - len(arrays["step"])
             num_models_lost += MODEL_FILE in source["files"] and not model
+            _require_finite(path, episode, arrays)
             rows.append(_write(path, directory, header, episode, arrays, model))
             kept = ARRAY_FILES if len(arrays["step"]) == source["num_counterfactuals"] else ("arrays.npz", "frames.npy")
             num_changed += any(rows[-1]["files"][name] != source["files"][name] for name in kept)
@@ -184,7 +184,7 @@ def _restored(
         success=row["success"],
         success_at_reset=row["success_at_reset"],
         error=row["error"],
-        frames=np.stack([clip.frames[camera] for camera in cameras], axis=1),
+        frames=_side_by_side([clip.frames[camera] for camera in cameras]),
         actions=clip.actions,
         # A column of one coordinate has lost its axis in some.
         eef_state=clip.columns.get(STATE, nothing).reshape(clip.num_steps, -1),
@@ -311,7 +311,7 @@ def foreign_episode(path: Path, clip: Clip, header: Mapping[str, Any], seed: int
         success=success,
         success_at_reset=False,
         error=None,
-        frames=np.stack([clip.frames[camera] for camera in header["cameras"]], axis=1),
+        frames=_side_by_side([clip.frames[camera] for camera in header["cameras"]]),
         actions=clip.actions,
         eef_state=clip.columns.get(STATE, np.empty((num_steps, 0))).reshape(num_steps, -1).astype(np.float64),
         states=states.reshape(num_steps, -1).astype(np.float64),
@@ -320,6 +320,11 @@ def foreign_episode(path: Path, clip: Clip, header: Mapping[str, Any], seed: int
     )
     _require_finite(path, episode, {})
     return episode
+
+
+def _side_by_side(frames: list[Array]) -> Array:
+    """Frames (S, H, W, 3) of some cameras as (S, N, H, W, 3), without copying those of only one."""
+    return np.stack(frames, axis=1) if len(frames) > 1 else frames[0][:, None]
 
 
 def flagged(clip: Clip) -> Array:

@@ -1,6 +1,7 @@
 import errno
 import multiprocessing
 import os
+import re
 import time
 from pathlib import Path
 
@@ -34,6 +35,19 @@ def test_a_failed_write_leaves_the_old_content_and_no_leftover(tmp_path: Path, m
         files.write_atomic(target, b"new")
     assert target.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_full_disk_is_named_by_what_the_user_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def write() -> None:
+        with files.atomic_directory(tmp_path / "set") as partial:
+            files.write_atomic(partial / "part" / "file", b"new")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(UserError, match=re.escape(f"no space left on disk for {tmp_path}/set/part/file;")):
+        write()
 
 
 def write_half(target: Path) -> None:
