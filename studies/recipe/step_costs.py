@@ -51,17 +51,18 @@ def num_cameras(arm: Trial) -> int:
 def step_cost_s(arm: Trial) -> tuple[float, float]:
     """Core time of one training step, and of one prediction of a chunk, in seconds."""
     config, channels = config_of(arm), 3 * num_cameras(arm)
+    image_size = arm.demonstrations.get("image_size", IMAGE_SIZE)
     network = config.build(
         NetworkShapes(
             num_frames=config.num_frames,
-            image_size=IMAGE_SIZE,
+            image_size=image_size,
             channels=channels,
             state_dim=0,
             horizon=config.horizon,
             action_features=ACTION_FEATURES,
         )
     )
-    shape = (BATCH, config.num_frames, IMAGE_SIZE, IMAGE_SIZE, channels)
+    shape = (BATCH, config.num_frames, image_size, image_size, channels)
     frames = torch.randint(0, 256, shape, dtype=torch.uint8)
     network.fit_input([frames])
     optimiser = torch.optim.Adam(network.parameters())

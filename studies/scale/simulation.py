@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from smidgen.experiments.boards import RATES, STEPS, build_trial
+from smidgen.experiments.boards import RATES, build_trial
 from smidgen.experiments.entry_jobs import CollectingJob, EntryJob, ReferenceJob, TrackJob, any_trial, needs
 from smidgen.experiments.leaderboard import CPU_STANDARD
 from smidgen.experiments.schedule import PlannedJob, finish_times_s
@@ -51,14 +51,19 @@ def core_s(job: TrackJob, costs: UnitCosts) -> float:
         costs: Measured and recorded ones.
     """
     size, ratios = job.track.size, costs.ratios
-    is_trained = not isinstance(job, CollectingJob | ReferenceJob)
-    trial = build_trial(job.name, job.task, 0, RATES[0]) if is_trained else any_trial(job.task)
+    if isinstance(job, CollectingJob):
+        trial = job.trial
+    elif isinstance(job, ReferenceJob):
+        trial = any_trial(job.task)
+    else:
+        trial = build_trial(job.name, job.task, 0, RATES[0])
 
     def stage_s(stage: str, episodes: int, recipe: str) -> float:
-        return ratios[stage] * costs.modelled_s(work_of(stage, trial, episodes, STEPS), recipe)
+        return ratios[stage] * costs.modelled_s(work_of(stage, trial, episodes, trial.training["steps"]), recipe)
 
     if isinstance(job, CollectingJob):
-        return stage_s(COLLECTING, size.demonstrations + size.held_out, "")
+        num_demonstrations = min(size.demonstrations, trial.demonstrations.get("episodes", size.demonstrations))
+        return stage_s(COLLECTING, num_demonstrations + size.held_out, "")
     if isinstance(job, ReferenceJob):
         # An expert or a baseline: the simulator alone.
         return stage_s(EVALUATING, size.episodes, "")

@@ -20,6 +20,7 @@ from smidgen.envs.tasks import get_task
 from smidgen.experiments.boards import RATES, RECIPES, TUNING_SEED, build_trial
 from smidgen.experiments.stages import COLLECTING, EVALUATING, TRAINING
 from smidgen.experiments.trial import Trial
+from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import read_json, write_json_atomic
 from smidgen.runtime.schemas import from_json, require_version, to_json
 from smidgen.training.config import TrainConfig
@@ -102,8 +103,13 @@ class UnitCosts:
         Args:
             work: How much.
             recipe: Whose steps and predictions.
+
+        Raises:
+            UserError: If it was not measured.
         """
         seconds = work.control_steps * self.control_s
+        if recipe and recipe not in self.step_s:
+            raise UserError(f"no step of recipe {recipe!r} was measured; run python -m studies.scale measure=true")
         if recipe:
             seconds += work.predictions * self.prediction_s[recipe] + work.training_steps * self.step_s[recipe]
         return seconds
@@ -133,12 +139,15 @@ def measure() -> UnitCosts:
     torch.set_num_threads(1)
     control_s = 1 / read_json(SIMULATOR)[0]["ours"]
     steps: dict[str, tuple[float, float]] = {}
+    measured: dict[str, tuple[float, float]] = {}
     for recipe in RECIPES:
-        counted = COUNTED_AS if recipe == AUTO else recipe
-        if counted not in steps:
-            steps[counted] = rounded(step_cost_s(build_trial(counted, "lift", TUNING_SEED, RATES[0])))
-            print(f"{1e3 * steps[counted][0]:8.1f} ms, {1e3 * steps[counted][1]:6.1f} ms  {counted}", flush=True)
-        steps[recipe] = steps[counted]
+        trial = build_trial(COUNTED_AS if recipe == AUTO else recipe, "lift", TUNING_SEED, RATES[0])
+        # Recipes that differ in their number of steps or demonstrations take the same time for one.
+        same = dict(trial.training) | {"steps": 0, "image_size": trial.demonstrations.get("image_size")}
+        if (key := repr(sorted(same.items()))) not in measured:
+            measured[key] = rounded(step_cost_s(trial))
+            print(f"{1e3 * measured[key][0]:8.1f} ms, {1e3 * measured[key][1]:6.1f} ms  {recipe}", flush=True)
+        steps[recipe] = measured[key]
     costs = UnitCosts(
         control_s=float(f"{control_s:.3g}"),
         step_s={recipe: step_s for recipe, (step_s, _) in steps.items()},
