@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy.stats import rankdata
 
 from smidgen.evaluation.statistics import CONFIDENCE
@@ -74,7 +75,7 @@ def gather(
     return {name: members for name, members in groups.items() if len(members) >= LEAST_POLICIES}
 
 
-def correlation(values: Sequence[float], successes: Sequence[float]) -> float:
+def correlation(values: ArrayLike, successes: ArrayLike) -> float:
     """Spearman's rank correlation; policies without a value are ranked last, and NaN where either does not vary."""
     ranks = [rankdata(np.nan_to_num(np.asarray(each, dtype=np.float64), nan=-np.inf)) for each in (values, successes)]
     if min(np.ptp(each) for each in ranks) == 0:
@@ -102,7 +103,7 @@ def pooled(groups: Groups, criterion: Callable[[Scored], float]) -> tuple[float,
     return _weighted(parts), float(low), float(high)
 
 
-def _weighted(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
+def _weighted(parts: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]]) -> float:
     found = [(correlation(values, successes), len(values)) for values, successes in parts]
     known = [(value, size) for value, size in found if math.isfinite(value)]
     return sum(value * size for value, size in known) / sum(size for _, size in known) if known else math.nan

@@ -183,6 +183,8 @@ MAINTAINERS = (
     "FaultsConfig",
     "PixelsConfig",
     "CheckPageConfig",
+    "ChoiceConfig",
+    "FindingsConfig",
     "PageConfig",
     "TaskPageConfig",
     "TwoLevelConfig",
