@@ -24,7 +24,7 @@ from smidgen.runtime.places import require_outside
 from smidgen.runtime.settings import user_path
 
 INSTALL = 'pip install "smidgen[hub]"'
-LOG_IN = "check the name and the token: `hf auth login`, or the variable HF_TOKEN"
+FIX = "check the address, the name and the token (`hf auth login`, or the variable HF_TOKEN)"
 _MAX_REASON_CHARACTERS = 400
 
 
@@ -68,7 +68,7 @@ def _refusals(repository: Repository, endpoint: str) -> Iterator[None]:
         yield
     except failures as error:
         reason = " ".join(str(error).split())[:_MAX_REASON_CHARACTERS]
-        raise UserError(f"{repository.name} was not uploaded to {endpoint}: {reason}; {LOG_IN}") from error
+        raise UserError(f"{repository.name} was not uploaded to {endpoint}: {reason}; {FIX}") from error
 
 
 def write_folder(files: Mapping[str, bytes], out: Path) -> None:

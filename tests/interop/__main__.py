@@ -3,9 +3,10 @@
 Other projects' libraries on what smidgen writes, and on its environments. Builds a virtual environment for each library
 below build/interop (once; needs the network) and lets a script run there. The first ones iterate over every episode of
 an export, compare it with the store to the bit, and train a few steps where the library trains; the others run the
-environments (LeRobot's evaluation, stable-baselines3, vla-eval) or jobs (Ray, Slurm), or read a data set from S3. Half
-an hour the first time, then about ten minutes. Writes a record for each; exits with 1 where something differed. A
-library that cannot be installed is skipped, with the reason.
+environments (LeRobot's evaluation, stable-baselines3, vla-eval) or jobs (Ray, Slurm), read a data set from S3, or share
+a checkpoint (huggingface_hub, the newest, the oldest that is allowed, and beside LeRobot). Building the environments
+takes most of an hour the first time, later runs ten to twenty minutes. Writes a record for each; exits with 1 where
+something differed. A library that cannot be installed is skipped, with the reason.
 """
 
 from __future__ import annotations
@@ -57,6 +58,9 @@ CHECKS = {
     "ray": Check("run_ray.py", "ray"),
     SLURM: Check("run_slurm.py", "ray"),
     "s3": Check("run_s3.py", "s3"),
+    "hub": Check("run_hub.py", "hub"),
+    "hub_oldest": Check("run_hub.py", "hub_oldest"),
+    "hub_as_lerobot": Check("run_hub.py", "lerobot"),
 }
 
 

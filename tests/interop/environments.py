@@ -38,6 +38,8 @@ PIP_CALLS: dict[str, tuple[tuple[str, ...], ...]] = {
     "stable_baselines3": ((*SMIDGEN, TORCH, "stable-baselines3==2.9.2", "moviepy"),),
     "ray": ((*SMIDGEN, TORCH, "ray>=2.40"),),
     "s3": ((*SMIDGEN, TORCH, "s3fs>=2024.2", "moto[server]==5.*"),),
+    "hub": ((*SMIDGEN, TORCH, "huggingface-hub==2.4.0"),),
+    "hub_oldest": ((*SMIDGEN, TORCH, "huggingface-hub==0.34.0"),),
     "vla_eval": ((*SMIDGEN, TORCH, "vla-eval==0.8.0"),),
 }
 

@@ -151,7 +151,8 @@ def test_a_refusal_is_one_line(
     assert run_command(upload.upload, [str(run), "--repo", REPO]) == 2
     said = capsys.readouterr().err
     assert re.fullmatch(
-        rf"error: {REPO} was not uploaded to https://hub: [^\n]*; check the name and the token[^\n]*\n", said
+        rf"error: {REPO} was not uploaded to https://hub: [^\n]*; check the address, the name and the token[^\n]*\n",
+        said,
     )
 
 
