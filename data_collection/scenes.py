@@ -28,7 +28,7 @@ class Scene(Protocol):
     """Renders states of one data set, in frames of one size.
 
     Attributes:
-        rounds: What makes its frames differ in rounding, in words.
+        rounds: What makes its frames differ by a few grey levels, in words.
     """
 
     rounds: str

@@ -132,7 +132,7 @@ def _link_tree(rng: random.Random, file: Any, name: str) -> None:
 
 def _link_often(rng: random.Random, file: Any, name: str) -> None:
     """One array under many names."""
-    if isinstance(file[name], h5py.Dataset):
+    if isinstance(file[name], h5py.Dataset) and f"{name}_0_image" not in file:
         for index in range(rng.choice((3, 300))):
             file[f"{name}_{index}_image"] = file[name]
 
