@@ -19,8 +19,8 @@ from smidgen.data_collection.store import EpisodeStore
 from smidgen.runtime.errors import UserError
 
 NUM_EPISODES, STEPS_PER_EPISODE = 4, 5
-# The same rasteriser on a processor without AVX shades Lift by up to 8 levels otherwise, and edges differ by more; a wrong
-# state or scene moves surfaces, which shows in blocks of pixels too.
+# The same rasteriser without AVX shades Lift by up to 8 levels otherwise, and edges differ by more; a wrong state moves
+# surfaces, which shows in blocks of pixels too.
 _ROUNDING_LEVELS, _ROUNDING_SHARE = 8, 0.99
 # Of 8 x 8 blocks in a frame of 64 x 64 pixels; a pixel counts for more where they are smaller.
 _BLOCKS, _BLOCK_LEVELS, _BLOCK_SIDE_PX = 8, 6, 8
