@@ -19,7 +19,7 @@ class EvalConfig(EngineSettings):
     """What to evaluate; ``workers``, ``keep_going``, ``episode_limit_s``, ``out`` and the engine leave no trace."""
 
     policy: PathText = field(
-        metadata={"help": "expert, ..., checkpoint, zoo:NAME, module:Class, process:COMMAND, remote:HOST:PORT"}
+        metadata={"help": "expert, ..., DIR, zoo:NAME, module:Class, process:COMMAND, remote:HOST:PORT"}
     )
     out: PathText = field(metadata={"help": "directory of the records; their videos go to OUT/videos"})
     task: str = field(default="", metadata={"help": "task, all or module:Class; empty: the checkpoint's, demos', lift"})
