@@ -10,7 +10,6 @@ from typing import Any
 from smidgen.evaluation.check.rank import SCORES, RankConfig, rank, rank_json
 from smidgen.experiments.stages import Place
 from smidgen.policies.checkpoint import RUN_CHECKPOINT, checkpoint_sha256
-from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import read_json, write_json_atomic
 from smidgen.runtime.schemas import from_json, refuse, require_version, to_json
 from studies.recipe.acting import acting_checkpoint
@@ -53,14 +52,17 @@ def scored_path(folder: Path, arm: str) -> Path:
 def score_missing(
     arms: Mapping[str, Arm], records: Mapping[str, ArmRecord], place: Place, folder: Path
 ) -> Iterator[ScoredArm]:
-    """Scores every arm that has a record, a checkpoint in the scratch folder, and no scores yet."""
+    """Scores every arm that has a record, that record's checkpoint in the scratch folder, and no scores yet.
+
+    A training of the same arm on another machine may have ended in another checkpoint; it is left out.
+    """
     for name, record in records.items():
         run = place.run(arms[name])
         if scored_path(folder, name).exists() or not (run / RUN_CHECKPOINT).exists():
             continue
         checkpoint = acting_checkpoint(run, arms[name].acting)
         if checkpoint_sha256(checkpoint) != record.hashes["checkpoint"]:
-            raise UserError(f"{checkpoint} is not the checkpoint of the arm's record; train the arm again")
+            continue
         scored = score(name, checkpoint, place.data(arms[name])[1])
         write_json_atomic(scored_path(folder, name), to_json(scored))
         yield scored
