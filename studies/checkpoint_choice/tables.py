@@ -18,6 +18,8 @@ from studies.recipe.records import ArmRecord
 
 # Fewer policies of a task say next to nothing about an order.
 LEAST_POLICIES = 4
+# A bootstrap over fewer draws the same few again and again, and its interval is too narrow.
+LEAST_FOR_INTERVAL = 20
 NUM_DRAWS, SEED = 2_000, 20_261_130
 MISSING = "\u2013"
 
@@ -127,14 +129,15 @@ def choice_table(groups: Groups) -> str:
         ]
         lost = [lost_by_choosing(members, criterion) for members in groups.values()]
         value, low, high = pooled(groups, criterion)
-        mean = f"{figure(value)} [{figure(low)} to {figure(high)}]"
+        interval = f" [{figure(low)} to {figure(high)}]" if num_policies >= LEAST_FOR_INTERVAL else ""
+        mean = f"{figure(value)}{interval}"
         rows.append([name, *map(figure, each), mean, f"{100 * sum(lost) / len(lost):.0f} points"])
     heads = left("policies ordered by") + right(
         *(f"{name}, {len(members)} policies" for name, members in groups.items()),
         "mean [95 %]",
         "success lost by its choice",
     )
-    return f"{markdown_table(heads, rows)}\n\n{num_policies} policies."
+    return f"{markdown_table(heads, rows)}\n\n{num_policies} policies; an interval needs {LEAST_FOR_INTERVAL}."
 
 
 def figure(value: float) -> str:

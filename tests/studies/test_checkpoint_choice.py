@@ -73,8 +73,10 @@ def test_only_policies_of_one_task_that_act_alike_are_compared() -> None:
         "lift (num_executed=4)": names[2:]
     }
     table = choice_table(groups)
-    assert "| `rank`, by `open_skill` | 1.00 | 1.00 [1.00 to 1.00] | 0 points |" in table
-    assert "4 policies." in table
+    assert "| `rank`, by `open_skill` | 1.00 | 1.00 | 0 points |" in table
+    assert "4 policies; an interval needs 20." in table
+    many = choice_table({name: [policy(f"{name}{i}", i / 12, float(i)) for i in range(12)] for name in ("a", "b")})
+    assert "| `rank`, by `open_skill` | 1.00 | 1.00 | 1.00 [1.00 to 1.00] | 0 points |" in many
     assert choice_table({}) == "Of no task have 4 policies been scored yet."
 
 
