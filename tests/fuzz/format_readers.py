@@ -123,7 +123,7 @@ def _link_round(rng: random.Random, file: Any, name: str) -> None:
 
 def _link_tree(rng: random.Random, file: Any, name: str) -> None:
     """Few links that are many arrays to whoever follows each."""
-    if isinstance(file[name], h5py.Group) and "tree" not in file[name]:
+    if isinstance(file[name], h5py.Group) and "levels" not in file:
         for level, branch in itertools.product(range(6), range(rng.choice((2, 5)))):
             file.require_group(f"levels/{level}")[str(branch)] = file.require_group(f"levels/{level + 1}")
         file["levels/6/leaf"] = np.zeros(4)
