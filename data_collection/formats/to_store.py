@@ -93,6 +93,8 @@ def write_store(path: Path, clips: ClipSet, pairs: ClipSet | None, config: Impor
         notes.append(
             f"{num_flagged} of {len(rows)} episodes succeed at no step that the set names: at their last one here"
         )
+    if any(MODEL_FILE in row["files"] for row in rows):
+        notes.append(f"the set brings its models: smidgen-data replay {config.out} compares its frames with its states")
     return Written(len(rows), None, tuple(notes))
 
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from smidgen.envs.simulator import quiet_robosuite
 
-SIZE, NUM_STEPS = 64, 4
-CAMERAS = ["agentview", "robot0_eye_in_hand"]
+SIZE, NUM_STEPS = 48, 3
+CAMERAS = ["robot0_eye_in_hand"]
 KWARGS = {"robots": ["Panda"], "control_freq": 20, "camera_names": CAMERAS}
 KWARGS |= {"camera_heights": SIZE, "camera_widths": SIZE}
 

@@ -139,10 +139,13 @@ def test_a_collection_of_robosuite_itself(tmp_path, capsys):
     assert code == 2
     assert "the frames are upside down and show the scene one physics step (0.002 s) before their states" in line
     code, line = replayed(rendered, capsys)
-    assert (code, line.partition(": ")[2]) == (0, "4 of 4 stored states render to the stored frames, to the bit")
+    assert (code, line.partition(": ")[2]) == (0, "3 of 3 stored states render to the stored frames, to the bit")
 
 
-def test_an_import_says_that_a_set_brings_no_model(tmp_path, capsys):
+def test_an_import_says_whether_a_set_brings_models(tmp_path, capsys):
+    out = imported(write_model_set(tmp_path / "theirs.hdf5"))
+    assert f"note: the set brings its models: smidgen-data replay {out}" in capsys.readouterr().out
+    shutil.rmtree(out)
     imported(write_model_set(tmp_path / "theirs.hdf5", model=["", ""]))
     assert "not in the set: model files: smidgen-data replay cannot render its states" in capsys.readouterr().out
 
