@@ -11,13 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from smidgen.experiments.suite import SuiteConfig
-from smidgen.leaderboard.tables import check_outputs
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
-from smidgen.runtime.files import write_atomic
 from smidgen.runtime.markdown import page_with_tables
 from smidgen.runtime.settings import PathText
 from studies.checkpoint_choice.record import FOLDER, read_scored, score_missing
 from studies.checkpoint_choice.tables import choice_table, gather
+from studies.outputs import write_or_check
 from studies.recipe.arms import build_arms
 from studies.recipe.records import read_records
 from studies.recipe.screen import SCREEN
@@ -58,15 +57,11 @@ def _body(arguments: list[str]) -> None:
         return
     config, arms = compose_config(ChoiceConfig, arguments), build_arms()
     page = Path(config.page)
-    if config.check:
-        check_outputs({page: page_text(config).encode()})
-        print(f"as the scores give: {page}")
-        return
-    place = SCREEN.place(SuiteConfig("studies.recipe:SCREEN", scratch=config.scratch))
-    for scored in score_missing(arms, read_records(Path(config.recipe), arms), place, Path(config.results)):
-        print(f"{scored.arm}: {scored.label}", flush=True)
-    write_atomic(page, page_text(config).encode())
-    print(f"wrote {page}")
+    if not config.check:
+        place = SCREEN.place(SuiteConfig("studies.recipe:SCREEN", scratch=config.scratch))
+        for scored in score_missing(arms, read_records(Path(config.recipe), arms), place, Path(config.results)):
+            print(f"{scored.arm}: {scored.label}", flush=True)
+    print(write_or_check({page: page_text(config).encode()}, check=config.check))
 
 
 if __name__ == "__main__":

@@ -15,10 +15,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from smidgen.leaderboard.tables import check_outputs
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.errors import UserError
-from smidgen.runtime.files import read_text, write_atomic
+from smidgen.runtime.files import read_text
 from smidgen.runtime.markdown import replace_between_markers
 from smidgen.runtime.settings import PathText
 from studies.claims.choices import read_choices
@@ -30,6 +29,7 @@ from studies.claims.report import claim_reports, effect_text, state_text
 from studies.claims.round_two import FOLDER, build_plan
 from studies.claims.round_two_b import build_plan_b, read_both_rounds
 from studies.claims.tables import markdown, start_markdown
+from studies.outputs import write_or_check
 
 MARKER, START_MARKER = "claims-round-2", "claims-round-2b"
 USAGE = "python -m studies.claims [key=value ...]"
@@ -87,14 +87,10 @@ def report(arguments: list[str]) -> None:
     records = read_records(folder, plan.arms)
     results = decide_all(plan, records, read_choices(folder))
     outputs = build_outputs(config, plan, results, records)
-    if config.check:
-        check_outputs(outputs)
-        print(f"as the records give: {', '.join(map(str, outputs))}")
-        return
-    for path, data in outputs.items():
-        write_atomic(path, data)
-    print_terminal(plan, results, Console())
-    print("\n".join(f"wrote {path}" for path in outputs))
+    said = write_or_check(outputs, check=config.check)
+    if not config.check:
+        print_terminal(plan, results, Console())
+    print(said)
 
 
 def print_terminal(plan: StudyPlan, results: Results, console: Console) -> None:

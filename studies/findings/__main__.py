@@ -10,9 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from smidgen.experiments.leaderboard import FOLDER
-from smidgen.leaderboard.tables import check_outputs
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
-from smidgen.runtime.files import write_atomic
 from smidgen.runtime.markdown import page_with_tables
 from smidgen.runtime.settings import PathText
 from studies.claims.choices import read_choices
@@ -22,6 +20,7 @@ from studies.claims.round_two import FOLDER as CLAIMS
 from studies.claims.round_two import build_plan
 from studies.findings.entries import read_entries
 from studies.findings.tables import tables
+from studies.outputs import write_or_check
 
 USAGE = "python -m studies.findings [key=value ...]"
 SUMMARY = "The tables of the page of findings, from the records of the official leaderboard and of the claims."
@@ -54,14 +53,7 @@ def _body(arguments: list[str]) -> None:
         print(command_help(USAGE, SUMMARY, FindingsConfig))
         return
     config = compose_config(FindingsConfig, arguments)
-    outputs = {Path(config.page): page_text(config).encode()}
-    if config.check:
-        check_outputs(outputs)
-        print(f"as the records give: {config.page}")
-        return
-    for path, content in outputs.items():
-        write_atomic(path, content)
-        print(f"wrote {path}")
+    print(write_or_check({Path(config.page): page_text(config).encode()}, check=config.check))
 
 
 if __name__ == "__main__":

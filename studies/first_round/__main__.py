@@ -13,16 +13,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from smidgen.leaderboard.tables import check_outputs
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.errors import UserError
-from smidgen.runtime.files import read_text, write_atomic
+from smidgen.runtime.files import read_text
 from smidgen.runtime.markdown import replace_between_markers
 from smidgen.runtime.settings import PathText
 from studies.first_round.decisions import Decisions, decide
 from studies.first_round.levers import levers_table
 from studies.first_round.records import read_suite
 from studies.first_round.tables import markdown, print_terminal
+from studies.outputs import write_or_check
 
 MARKER = "claims"
 USAGE = "python -m studies.first_round [results=DIR] [key=value ...]"
@@ -74,14 +74,10 @@ def claims(arguments: list[str]) -> None:
     config = compose_config(ClaimsConfig, arguments)
     decisions = decide(read_suite(config.results))
     outputs = build_outputs(config, decisions)
-    if config.check:
-        check_outputs(outputs)
-        print(f"as the records give: {', '.join(map(str, outputs))}")
-        return
-    for path, data in outputs.items():
-        write_atomic(path, data)
-    print_terminal(decisions, Console())
-    print("\n".join(f"wrote {path}" for path in outputs))
+    said = write_or_check(outputs, check=config.check)
+    if not config.check:
+        print_terminal(decisions, Console())
+    print(said)
 
 
 if __name__ == "__main__":

@@ -10,12 +10,12 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from smidgen.leaderboard.tables import check_outputs
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.errors import UserError
-from smidgen.runtime.files import read_text, write_atomic
+from smidgen.runtime.files import read_text
 from smidgen.runtime.markdown import replace_between_markers
 from smidgen.runtime.settings import PathText
+from studies.outputs import write_or_check
 from studies.recipe.arms import build_arms
 from studies.recipe.plan import PLAN_FILE
 from studies.recipe.records import read_records
@@ -56,12 +56,7 @@ def table(arguments: list[str]) -> None:
         return
     path = Path(config.markdown)
     content = replace_between_markers(read_text(path), text, str(path), MARKER).encode()
-    if config.check:
-        check_outputs({path: content})
-        print(f"as the records give: {path}")
-        return
-    write_atomic(path, content)
-    print(f"wrote {path}")
+    print(write_or_check({path: content}, check=config.check))
 
 
 if __name__ == "__main__":

@@ -10,11 +10,11 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from smidgen.leaderboard.tables import check_outputs
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
-from smidgen.runtime.files import read_json, read_text, write_atomic
+from smidgen.runtime.files import read_json, read_text
 from smidgen.runtime.markdown import replace_between_markers
 from smidgen.runtime.settings import PathText
+from studies.outputs import write_or_check
 from studies.scale.efficiency import EFFICIENCY_FILE, read_efficiencies
 from studies.scale.simulation import leaderboard_jobs
 from studies.scale.tables import page_part
@@ -59,12 +59,7 @@ def scale(arguments: list[str]) -> None:
         return
     path = Path(config.markdown)
     content = replace_between_markers(read_text(path), text, str(path), MARKER).encode()
-    if config.check:
-        check_outputs({path: content})
-        print(f"as the records give: {path}")
-        return
-    write_atomic(path, content)
-    print(f"wrote {path}")
+    print(write_or_check({path: content}, check=config.check))
 
 
 if __name__ == "__main__":

@@ -156,9 +156,9 @@ def test_the_planner_adds_up_what_is_left_by_what_is_done(tmp_path: Path) -> Non
 
 
 def test_only_a_frozen_track_runs_test_episodes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    if not CPU_STANDARD.is_frozen:
-        with pytest.raises(UserError, match="not frozen"):
-            CPU_STANDARD.run(config(tmp_path))
+    with pytest.raises(UserError, match="not frozen"):
+        LeaderboardSuite(is_frozen=False).run(config(tmp_path))
+    assert CPU_STANDARD.is_frozen
     assert CPU_STANDARD.track(config(tmp_path)).evaluation == {"track": CPU_STANDARD_1}
     assert CPU_STANDARD.track(config(tmp_path, form="smoke")).evaluation == {"split": "checkpoint"}
     size = CPU_STANDARD.track(config(tmp_path)).size
