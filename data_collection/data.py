@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from smidgen.data_collection.certificate import certificate, certify
 from smidgen.data_collection.formats.config import ExportConfig, ImportConfig
 from smidgen.data_collection.remote_store import is_url, user_set
 from smidgen.data_collection.store import PREVIEW_NAME, EpisodeStore
@@ -55,7 +56,7 @@ def _main(arguments: list[str]) -> None:
         print("\n".join(description(store)))
         return
     if options.verb == "replay":
-        _replay(store)
+        print(certificate(store))
         return
     write, _ = _WRITERS[options.verb]
     if is_url(options.directory):
@@ -69,16 +70,6 @@ def _main(arguments: list[str]) -> None:
         require_outside(options.out, "--out")
     for path in write(store, options.out or options.directory / PREVIEW_NAME):
         print(path)
-
-
-def _replay(store: EpisodeStore) -> None:
-    # Imported here: it loads the simulator.
-    from smidgen.data_collection.replay import replay
-
-    found = replay(store)
-    if found.fault:
-        raise UserError(f"{store.directory}: only {found.line()}: {found.fault}")
-    print(f"{store.directory}: {found.line()}")
 
 
 def description(store: EpisodeStore) -> list[str]:
@@ -141,7 +132,9 @@ def _export(arguments: list[str], usage: str, summary: str) -> None:
     # Imported here, as below: verify needs no other format.
     from smidgen.data_collection.formats.exchange import export_store
 
-    for written in export_store(EpisodeStore.open(path), config):
+    store = EpisodeStore.open(path)
+    certify(store, config.certify)
+    for written in export_store(store, config):
         print(written)
 
 

@@ -289,7 +289,8 @@ class LearnedPolicy(nn.Module):
         device = self.eef_mean_E.device
         frames = torch.from_numpy(np.ascontiguousarray(frames_BTHWC)).to(device)
         state = None if eef_state is None else torch.from_numpy(np.asarray(eef_state, dtype=np.float64)).to(device)
-        features_BHF: Tensor = self(frames, state, weights=weights)
+        with flushed_denormals():
+            features_BHF: Tensor = self(frames, state, weights=weights)
         return features_BHF
 
     @property
@@ -376,3 +377,18 @@ def one_thread() -> Iterator[None]:
     finally:
         if before != 1:
             torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def flushed_denormals() -> Iterator[None]:
+    """Numbers below 1.2e-38 count as zero inside the block.
+
+    The softmax of a sharp attention is full of them, and a processor takes many times as long for each. What is added to
+    numbers of ordinary size does not depend on them.
+    """
+    were_flushed = not torch.tensor(1e-40).mul(2.0).item()
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(were_flushed)

@@ -18,8 +18,8 @@ from smidgen.training.optimiser import OPTIMISERS, SCHEDULES
 from smidgen.training.recipe import NoRecipe, Recipe
 
 DEVICES = ("cpu", "cuda", "auto")
-# Paths, and how often a run reports or saves, do not affect its result.
-KEYS_WITHOUT_INFLUENCE = ("demos", "validation", "out", "save_every", "plot_every")
+# Paths, how often a run reports or saves, and what is checked before it do not affect its result.
+KEYS_WITHOUT_INFLUENCE = ("demos", "validation", "out", "save_every", "plot_every", "certify")
 # These affect only the last bits; their actual values on the machine are recorded.
 PLATFORM_KEYS = ("device", "num_threads")
 
@@ -88,6 +88,9 @@ class TrainConfig:
     device: str = field(default="cpu", metadata={"help": "cpu, cuda, auto"})
     num_threads: int = field(default=0, metadata={"help": "CPU threads; 0: PyTorch's choice (recorded)"})
     cameras: tuple[str, ...] = later((), "cameras of the data set that the policy sees, in this order; empty: all")
+    certify: bool | None = later(
+        None, "render demos' states again: true: a fault stops; null: warns, sets made elsewhere only; false: skip"
+    )
     auto: AutoInput | NoInput = part(AutoInput)
     recipe: Recipe | NoRecipe = part(Recipe)
     policy: LearnedPolicyConfig = part(architecture(DEFAULT))

@@ -18,9 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from smidgen.data_collection.certificate import certify
 from smidgen.data_collection.store import EpisodeStore
 from smidgen.policies.choose_transform import AUTO, Choice
-from smidgen.policies.learned_policy import Interface, LearnedPolicy
+from smidgen.policies.learned_policy import Interface, LearnedPolicy, flushed_denormals
 from smidgen.policies.normaliser import ActionNormaliser
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.user_code import hash_modules
@@ -177,17 +178,17 @@ def prepare(config: TrainConfig) -> Preparation:
 
 
 def split_episodes(config: TrainConfig) -> Split:
-    """Opens and verifies the data sets, and splits their successful episodes.
+    """Opens, verifies and, where asked, certifies the data sets, and splits their successful episodes.
 
     Raises:
-        UserError: If a file is damaged, there are too few episodes, a camera is missing, or the two data sets are
-            incompatible.
+        UserError: If a file is damaged, there are too few episodes, a camera is missing, frames are not those of their
+            states, or the two data sets are incompatible.
     """
-    store = EpisodeStore.open(config.demos, verify=True)
+    store = _verified(config.demos, config.certify)
     store = store.with_cameras(config.cameras or store.cameras)
     seeds = tuple(store.training_seeds)
     if config.validation:
-        other = EpisodeStore.open(config.validation, verify=True)
+        other = _verified(config.validation, config.certify)
         _require_same_kind(store, other)
         other = other.with_cameras(store.cameras)
         if shared := sorted(set(seeds) & set(other.training_seeds)):
@@ -203,6 +204,12 @@ def split_episodes(config: TrainConfig) -> Split:
             f"{config.demos} has {len(seeds)} successful episodes, {num_held_out} of them held out; collect at least 2"
         )
     return Split(store, seeds[:-num_held_out], store, seeds[-num_held_out:])
+
+
+def _verified(directory: str, certified: bool | None) -> EpisodeStore:
+    store = EpisodeStore.open(directory, verify=True)
+    certify(store, certified, others_only=True)
+    return store
 
 
 def _require_same_kind(store: EpisodeStore, other: EpisodeStore) -> None:
@@ -239,7 +246,7 @@ def versions() -> dict[str, str]:
 
 @contextlib.contextmanager
 def reproducible_torch(num_threads: int) -> Iterator[None]:
-    """Deterministic algorithms and a fixed number of threads inside the block.
+    """Deterministic algorithms, a fixed number of threads and flushed denormals inside the block.
 
     Args:
         num_threads: CPU threads; 0 keeps PyTorch's choice.
@@ -251,7 +258,8 @@ def reproducible_torch(num_threads: int) -> Iterator[None]:
     if num_threads:
         torch.set_num_threads(num_threads)
     try:
-        yield
+        with flushed_denormals():
+            yield
     finally:
         torch.use_deterministic_algorithms(deterministic)
         torch.set_num_threads(threads)

@@ -20,6 +20,9 @@ class ExportConfig:
     minari_python: PathText = field(
         default="python3", metadata={"help": "format=minari: a Python interpreter that has Minari 0.5.4"}
     )
+    certify: bool | None = field(
+        default=None, metadata={"help": "first render stored states again; true: a fault stops; null: warns; false: skip"}
+    )
 
     def __post_init__(self) -> None:
         if self.format not in FORMAT_NAMES:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from smidgen.policies.learned_policy import Interface, LearnedPolicy, cameras_to_channels, one_thread
+from smidgen.policies.learned_policy import Interface, LearnedPolicy, cameras_to_channels, flushed_denormals, one_thread
 from smidgen.policies.perceiver_policy import PerceiverPolicyConfig
 from smidgen.policies.policy import Policy, check_policy
 from smidgen.runtime.action_spec import ActionSpec
@@ -153,3 +153,26 @@ def test_one_thread_restores_the_number():
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def is_flushed() -> bool:
+    return not torch.tensor(1e-40).mul(2.0).item()
+
+
+def test_denormals_are_flushed_inside_the_block_alone():
+    assert not is_flushed()
+    with flushed_denormals():
+        assert is_flushed()
+        with flushed_denormals():
+            assert is_flushed()
+        assert is_flushed()
+    assert not is_flushed()
+
+
+def test_a_sharp_attention_predicts_the_same_without_its_denormals():
+    policy = build(query_gain=500.0)
+    frames = torch.from_numpy(frames_at(0, 3)).expand(3, 3, SIZE, SIZE, 3)
+    weights = policy.network.attention_map(frames)
+    assert ((weights > 0) & (weights < torch.finfo(torch.float32).tiny)).any()
+    with torch.no_grad():
+        np.testing.assert_array_equal(policy.predict_chunk(frames.numpy()), policy.decode(policy(frames)))
