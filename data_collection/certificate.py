@@ -38,7 +38,7 @@ def certificate(store: EpisodeStore) -> str:
     """Replays a data set; returns one line that certifies it.
 
     Raises:
-        UserError: If frames are not those of their states, which names the fault; or if nothing here renders the states.
+        UserError: If frames are not those of their states (it names the fault), or if nothing here renders them.
     """
     # Imported here: it loads the simulator.
     from smidgen.data_collection.replay import replay
@@ -52,8 +52,8 @@ def certificate(store: EpisodeStore) -> str:
 def is_of_another_simulator(store: EpisodeStore) -> bool:
     """Whether its frames are of another MuJoCo or robosuite than those here, or may be.
 
-    An imported set does not say which MuJoCo drew its frames, so it may always be. One that came without model files has
-    nothing to render.
+    An imported set does not say which MuJoCo drew its frames, so it may always be. One that came without model files
+    has nothing to render.
     """
     environment = store.manifest["environment"]
     if (imported := environment.get("imported")) is not None:

@@ -383,8 +383,8 @@ def one_thread() -> Iterator[None]:
 def flushed_denormals() -> Iterator[None]:
     """Numbers below 1.2e-38 count as zero inside the block.
 
-    The softmax of a sharp attention is full of them, and a processor takes many times as long for each. What is added to
-    numbers of ordinary size does not depend on them.
+    The softmax of a sharp attention is full of them, and a processor takes many times as long for each. Sums with
+    numbers of ordinary size do not depend on them.
     """
     were_flushed = not torch.tensor(1e-40).mul(2.0).item()
     torch.set_flush_denormal(True)

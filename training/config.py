@@ -89,7 +89,7 @@ class TrainConfig:
     num_threads: int = field(default=0, metadata={"help": "CPU threads; 0: PyTorch's choice (recorded)"})
     cameras: tuple[str, ...] = later((), "cameras of the data set that the policy sees, in this order; empty: all")
     certify: bool | None = later(
-        None, "render demos' states again: true: a fault stops; null: warns, sets made elsewhere only; false: skip"
+        None, "true: render demos' states again first; null: only if another simulator made them, and warn"
     )
     auto: AutoInput | NoInput = part(AutoInput)
     recipe: Recipe | NoRecipe = part(Recipe)

@@ -21,7 +21,8 @@ class ExportConfig:
         default="python3", metadata={"help": "format=minari: a Python interpreter that has Minari 0.5.4"}
     )
     certify: bool | None = field(
-        default=None, metadata={"help": "first render stored states again; true: a fault stops; null: warns; false: skip"}
+        default=None,
+        metadata={"help": "null: first render stored states again; true: a fault stops; false: skip"},
     )
 
     def __post_init__(self) -> None:
