@@ -20,7 +20,7 @@ from smidgen.experiments.costs import append_cost, cost_of, counted
 from smidgen.experiments.stages import Place, Size, collect_sets, evaluate_trial, is_collected, train_trial
 from smidgen.experiments.trial import Trial
 from smidgen.runtime.files import read_json, write_json_atomic
-from smidgen.training.loop import TrainingDiverged
+from smidgen.training.stepping import TrainingDiverged
 
 TUNING_FOLDER = "tuning"
 # A recipe with the usual demonstrations.

@@ -123,8 +123,9 @@ class InputPipeline(nn.Module):
             raise UserCodeError(f"transform {name!r:.200}: forward returns NaN or infinity for frames of the data set")
 
     def forward(self, x_BNC: Float[Tensor, "batch tokens channels"]) -> Float[Tensor, "batch tokens_out channels_out"]:
-        """Maps tokens in [0, 1] to what the attention reads."""
-        return self.after(self.transform(self.before(x_BNC)))
+        """Maps tokens in [0, 1] to what the attention reads, in full precision."""
+        with torch.autocast(x_BNC.device.type, enabled=False):
+            return self.after(self.transform(self.before(x_BNC)))
 
     def inverse(self, z_BMD: Float[Tensor, "batch tokens_out channels_out"]) -> Float[Tensor, "batch tokens channels"]:
         """Inverts ``forward`` (except for the mean that the slot ``example`` discards)."""

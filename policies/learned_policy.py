@@ -11,6 +11,7 @@ horizon), ``C`` channels (3 per camera), ``A`` action coordinates, ``F`` action 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -229,6 +230,24 @@ class LearnedPolicy(nn.Module):
         self.register_buffer("eef_deviation_E", torch.ones(num_eef_coordinates, dtype=torch.float64))
         self.reset()
 
+    @property
+    def device(self) -> torch.device:
+        """Where the network computes."""
+        first = next(itertools.chain(self.network.parameters(), self.network.buffers()), self.eef_mean_E)
+        return first.device
+
+    def compute_on(self, device: str) -> Self:
+        """Moves the network; what is computed in float64, which not every device has, stays on the CPU.
+
+        Raises:
+            UserError: If the device lacks a type of the network's numbers.
+        """
+        try:
+            self.network.to(device)
+        except TypeError as error:
+            raise UserError(f"{self.name} needs float64, which device={device} lacks; use device=cpu") from error
+        return self
+
     def fit(
         self,
         frames_batches: Iterable[UInt8[Tensor, "B T H W C"]],
@@ -260,11 +279,11 @@ class LearnedPolicy(nn.Module):
         if eef_state_BE is None:
             raise ValueError(f"policy {self.name} sees the end-effector state; pass eef_state")
         state_BE = ((eef_state_BE - self.eef_mean_E) / self.eef_deviation_E).float()
-        return self.network(frames_BTHWC, state_BE, weights=weights)
+        return self.network(frames_BTHWC, state_BE.to(frames_BTHWC.device), weights=weights)
 
     def decode(self, features_BHF: Float[Tensor, "B H F"]) -> Float[np.ndarray, "B H A"]:
         """Features to actions in physical units, within bounds, float64."""
-        return self.interface.action.clip(self.normaliser.decode(features_BHF.detach()).cpu().numpy())
+        return self.interface.action.clip(self.normaliser.decode(features_BHF.detach().cpu()).numpy())
 
     @torch.inference_mode()
     def predict_chunk(
@@ -286,9 +305,8 @@ class LearnedPolicy(nn.Module):
         return self.decode(self._features(frames_BTHWC, eef_state, weights))
 
     def _features(self, frames_BTHWC: np.ndarray, eef_state: Any, weights: Any) -> Tensor:
-        device = self.eef_mean_E.device
-        frames = torch.from_numpy(np.ascontiguousarray(frames_BTHWC)).to(device)
-        state = None if eef_state is None else torch.from_numpy(np.asarray(eef_state, dtype=np.float64)).to(device)
+        frames = torch.from_numpy(np.ascontiguousarray(frames_BTHWC)).to(self.device)
+        state = None if eef_state is None else torch.from_numpy(np.asarray(eef_state, dtype=np.float64))
         with flushed_denormals():
             features_BHF: Tensor = self(frames, state, weights=weights)
         return features_BHF
@@ -386,6 +404,8 @@ def flushed_denormals() -> Iterator[None]:
     The softmax of a sharp attention is full of them, and a processor takes many times as long for each. Sums with
     numbers of ordinary size do not depend on them.
     """
+    # NumPy looks at the limits of its types once; it would warn if their denormals were zero.
+    np.finfo(np.float32), np.finfo(np.float64)
     were_flushed = not torch.tensor(1e-40).mul(2.0).item()
     torch.set_flush_denormal(True)
     try:

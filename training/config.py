@@ -17,7 +17,8 @@ from smidgen.runtime.settings import PathText
 from smidgen.training.optimiser import OPTIMISERS, SCHEDULES
 from smidgen.training.recipe import NoRecipe, Recipe
 
-DEVICES = ("cpu", "cuda", "auto")
+DEVICES = ("cpu", "cuda", "mps", "auto")
+FLOAT32, BFLOAT16 = PRECISIONS = ("float32", "bfloat16")
 # Paths, how often a run reports or saves, and what is checked before it do not affect its result.
 KEYS_WITHOUT_INFLUENCE = ("demos", "validation", "out", "save_every", "plot_every", "certify")
 # These affect only the last bits; their actual values on the machine are recorded.
@@ -85,9 +86,11 @@ class TrainConfig:
     save_every: int = field(default=250, metadata={"help": "steps between resume points"})
     plot_every: int = field(default=500, metadata={"help": "steps between prediction plots"})
     seed: int = field(default=0, metadata={"help": "seed of initial weights and order of windows"})
-    device: str = field(default="cpu", metadata={"help": "cpu, cuda, auto"})
+    device: str = field(default="cpu", metadata={"help": "cpu, cuda, mps, auto: cuda or mps if it is there"})
     num_threads: int = field(default=0, metadata={"help": "CPU threads; 0: PyTorch's choice (recorded)"})
     cameras: tuple[str, ...] = later((), "cameras of the data set that the policy sees, in this order; empty: all")
+    micro_batches: int = later(1, "gradient accumulation: parts that a process computes its batch in; less memory")
+    precision: str = later(FLOAT32, "float32, or bfloat16: mixed; input transform, byte attention, loss in float32")
     certify: bool | None = later(
         None, "true: render demos' states again first; null: only if another simulator made them, and warn"
     )
@@ -127,9 +130,11 @@ class TrainConfig:
         _require_name("optimiser", self.optimiser, OPTIMISERS)
         _require_name("schedule", self.schedule, SCHEDULES)
         _require_name("device", self.device, DEVICES)
+        _require_name("precision", self.precision, PRECISIONS)
         for key in (
             "steps",
             "batch_size",
+            "micro_batches",
             "fit_windows",
             "eval_every",
             "validation_windows",

@@ -2,7 +2,7 @@
 
 Everything that the next step depends on is in the resume point (weights, optimiser, step) or a pure function of the
 step (batch, learning rate), so on one machine a resumed run ends with the same weights, bit for bit, as an
-uninterrupted one.
+uninterrupted one. Of several processes (:mod:`smidgen.training.processes`), the first alone does what is here.
 """
 
 from __future__ import annotations
@@ -19,9 +19,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch.nn.utils import clip_grad_norm_
-
 from smidgen.evaluation.collapse import CollapseMonitor
 from smidgen.policies.checkpoint import save_checkpoint
 from smidgen.runtime.errors import UserError
@@ -29,29 +26,19 @@ from smidgen.runtime.interrupt import StopSignal, WorkStopped, stop_signal
 from smidgen.runtime.places import printable_path, require_outside
 from smidgen.runtime.progress import progress
 from smidgen.training.config import TrainConfig
-from smidgen.training.optimiser import (
-    SCHEDULES,
-    WeightAverage,
-    build_optimiser,
-    optimiser_tensors,
-    set_learning_rate,
-)
+from smidgen.training.optimiser import optimiser_tensors
 from smidgen.training.preparation import (
-    Preparation,
     prepare,
     reproducible_torch,
-    require_fitting_output,
+    resolve_device,
     running_transform,
 )
-from smidgen.training.run_directory import FINAL_CHECKPOINT, ResumePoint, RunDirectory, restore
+from smidgen.training.processes import Processes
+from smidgen.training.run_directory import FINAL_CHECKPOINT, ResumePoint, RunDirectory
+from smidgen.training.stepping import Stepper, follow
 from smidgen.training.tensorboard_log import TensorBoardLog
-from smidgen.training.windows import EpochSampler
 
 LOG_EVERY = 10
-
-
-class TrainingDiverged(UserError):
-    """A loss or gradient is no longer finite; earlier resume points are unaffected."""
 
 
 class TrainingStopped(WorkStopped):
@@ -60,6 +47,8 @@ class TrainingStopped(WorkStopped):
 
 def train(config: TrainConfig) -> Path:
     """Trains a policy; resumes an interrupted run; does nothing if the run is finished.
+
+    Under torchrun, every process calls it with the same settings.
 
     Returns:
         The final checkpoint's directory.
@@ -72,22 +61,33 @@ def train(config: TrainConfig) -> Path:
     if printable_path(config.out) != config.out:
         raise UserError(f"out={config.out} is not UTF-8, which TensorBoard requires; choose another out=")
     with (
+        Processes.joined(resolve_device(config.device)) as processes,
+        processes.quiet(),
         reproducible_torch(config.num_threads),
         stop_signal() as stop,
         _full_disk_named(config.out),
         running_transform(config),
     ):
-        prepared = prepare(config)
-        paths = {"demos": printable_path(config.demos), "validation": printable_path(config.validation)}
-        notes = {"paths": paths, **prepared.measured()}
-        with RunDirectory.open(config.out, prepared.settings(), prepared.platform, notes) as run:
-            if run.is_finished:
-                # Left only if the run was killed between its last two actions.
-                run.remove_resume_points()
-                print(f"{config.out} is already finished; delete it to train again")
-            else:
-                Trainer(prepared, run).run(stop)
+        stepper = Stepper(prepare(config), processes)
+        if processes.is_first:
+            _lead(stepper, stop)
+        elif not processes.shared(None):
+            follow(stepper, stop)
     return Path(config.out) / FINAL_CHECKPOINT
+
+
+def _lead(stepper: Stepper, stop: StopSignal) -> None:
+    """A run in its first process."""
+    config, prepared = stepper.config, stepper.prepared
+    paths = {"demos": printable_path(config.demos), "validation": printable_path(config.validation)}
+    notes = {"paths": paths, **prepared.measured()}
+    with RunDirectory.open(config.out, prepared.settings(), prepared.platform, notes) as run:
+        if stepper.processes.shared(run.is_finished):
+            # Left only if the run was killed between its last two actions.
+            run.remove_resume_points()
+            print(f"{config.out} is already finished; delete it to train again")
+        else:
+            Trainer(stepper, run).run(stop)
 
 
 @contextlib.contextmanager
@@ -110,34 +110,27 @@ def _is_full_disk(error: BaseException | None) -> bool:
 
 
 class Trainer:
-    """One run in progress.
+    """One run in progress: its steps, and what is measured, logged and saved between them.
 
     Args:
-        prepared: Data, policy and settings.
-        run: Its directory; the trainer continues from its resume point, if any.
+        stepper: Takes the steps.
+        run: The run's directory; the trainer continues from its resume point, if any.
     """
 
-    def __init__(self, prepared: Preparation, run: RunDirectory) -> None:
-        config = prepared.config
-        self.prepared, self.run_directory, self.config = prepared, run, config
-        self.policy = prepared.policy
-        self.parameters = list(self.policy.network.parameters())
-        # A policy without parameters has nothing to optimise, and PyTorch's optimisers refuse an empty list.
-        self.num_steps = config.steps if self.parameters else 0
-        stepped = self.parameters or [torch.nn.Parameter(torch.zeros(0))]
-        self.optimiser = build_optimiser(
-            config.optimiser, stepped, lr=config.lr, betas=config.betas, weight_decay=config.weight_decay
-        )
-        self.sampler = EpochSampler(len(prepared.windows), config.batch_size, config.seed)
-        decay = config.recipe.ema_decay
-        self.average = WeightAverage(self.parameters, decay) if decay else None
+    def __init__(self, stepper: Stepper, run: RunDirectory) -> None:
+        self.stepper, self.run_directory = stepper, run
+        self.prepared, self.config, self.policy = stepper.prepared, stepper.config, stepper.policy
         self.monitor = CollapseMonitor()
-        self.step = 0
+        self.stepping_s = 0.0
         self.rows: list[dict[str, Any]] = []
         # Values since the last row, for its means.
-        self.recent: dict[str, list[float]] = {"loss": [], "grad_norm": []}
-        self.stepping_s = 0.0
+        self.recent: dict[str, list[float]] = {}
         self._start_or_resume()
+
+    @property
+    def step(self) -> int:
+        """Steps taken."""
+        return self.stepper.step
 
     def run(self, stop: StopSignal) -> None:
         """Trains to the end.
@@ -146,7 +139,7 @@ class Trainer:
             TrainingDiverged: If a loss or a gradient is not finite.
             TrainingStopped: After a stop signal; the run is saved first.
         """
-        started, first_step = time.monotonic(), self.step
+        started, first_step, num_steps = time.monotonic(), self.step, self.stepper.num_steps
         coordinates = self.policy.interface.action
         names = [coordinates.names[index] for index in coordinates.measured_indices]
         # The step of a resume point was already logged and is not logged again.
@@ -154,18 +147,18 @@ class Trainer:
         log = TensorBoardLog(self.run_directory.path / "tensorboard", names, first_logged)
         label = f"training {self.policy.name}"
         try:
-            with progress(self.num_steps, label, done=self.step) as advance:
+            with progress(num_steps, label, done=self.step) as advance:
                 if not self.rows:
                     self._measure(log)
-                while self.step < self.num_steps:
-                    if stop.number is not None:
+                while self.step < num_steps:
+                    if (number := self.stepper.stop_number(stop)) is not None:
                         self._save()
-                        raise TrainingStopped(stop.number)
-                    loss = self._take_step(log)
-                    if self.step % self.config.eval_every == 0 or self.step == self.num_steps:
+                        raise TrainingStopped(number)
+                    loss = self._take_step(log, stop)
+                    if self.step % self.config.eval_every == 0 or self.step == num_steps:
                         self._record_training()
                         self._measure(log)
-                    if self.step % self.config.save_every == 0 and self.step < self.num_steps:
+                    if self.step % self.config.save_every == 0 and self.step < num_steps:
                         self._save()
                     advance(1, f"loss {loss:.3f}")
             log.hyperparameters(self.prepared.settings(), self.rows[-1])
@@ -174,37 +167,18 @@ class Trainer:
             self._write_host(time.monotonic() - started, first_step)
         self._finish()
 
-    def _take_step(self, log: TensorBoardLog) -> float:
+    def _take_step(self, log: TensorBoardLog, stop: StopSignal) -> float:
         """One optimiser step on one batch; returns the loss before it."""
         started = time.monotonic()
-        indices_B = self.sampler.indices(self.step)
-        batch = self.prepared.augmentation.apply(self.prepared.windows.gather(indices_B), self.step)
-        device = self.prepared.platform["device"]
-        frames_BTHWC = torch.from_numpy(batch.frames_BTHWC).to(device)
-        state_BE = torch.from_numpy(batch.eef_state_BE).to(device)
-        target_BHF = self.policy.normaliser.encode(torch.from_numpy(batch.targets_BHA).to(device))
-        lr = self.config.lr * SCHEDULES[self.config.schedule](self.step, self.config.steps, self.config.warmup_steps)
-        set_learning_rate(self.optimiser, lr)
-
-        loss = self.prepared.objective(self.policy(frames_BTHWC, state_BE), target_BHF, indices_B)
-        self._require_finite("loss", loss.item())
-        self.optimiser.zero_grad()
-        loss.backward()
-        grad_norm = clip_grad_norm_(self.parameters, self.config.clip_norm or math.inf).item()
-        self._require_finite("gradient norm", grad_norm)
-        self.optimiser.step()
-
-        self.step += 1
-        if self.average is not None:
-            self.average.update(self.step)
-        self.recent["loss"].append(loss.item())
-        self.recent["grad_norm"].append(grad_norm)
+        taken = self.stepper.take(stop)
+        self.recent["loss"].append(taken.loss)
+        self.recent["grad_norm"].append(taken.grad_norm)
         elapsed_s = time.monotonic() - started
         self.stepping_s += elapsed_s
         if self.step % LOG_EVERY == 0:
-            values = {"loss": loss.item(), "grad_norm": grad_norm, "learning_rate": lr}
+            values = {"loss": taken.loss, "grad_norm": taken.grad_norm, "learning_rate": taken.lr}
             log.scalars("train", self.step, {**values, "examples_per_s": self.config.batch_size / elapsed_s})
-        return loss.item()
+        return taken.loss
 
     def _record_training(self) -> None:
         """Adds the row of the steps since the last one."""
@@ -218,11 +192,11 @@ class Trainer:
         self.policy.eval()
         with self._final_weights():
             row = self.prepared.validation.measure(self.policy, self.monitor, self.step)
-            self._require_finite("validation loss", row["loss"])
+            self.stepper.require_finite("validation loss", row["loss"])
             self.rows.append(row)
             self.run_directory.write_metrics(self.rows)
             log.validation(row)
-            if self.step % self.config.plot_every == 0 or self.step == self.num_steps:
+            if self.step % self.config.plot_every == 0 or self.step == self.stepper.num_steps:
                 predictions = self.prepared.validation.predict_episode(self.policy)
                 log.prediction_plot(self.step, self.policy.interface.action.names, predictions)
         self.policy.train()
@@ -230,19 +204,13 @@ class Trainer:
 
     def _final_weights(self) -> contextlib.AbstractContextManager[None]:
         """Inside its block the policy has the weights that its checkpoint would hold."""
-        return contextlib.nullcontext() if self.average is None else self.average.in_place()
-
-    def _require_finite(self, what: str, value: float) -> None:
-        if not math.isfinite(value):
-            raise TrainingDiverged(
-                f"{what} is {value} at step {self.step}: training diverged; lower lr (now {self.config.lr}) or set "
-                f"clip_norm, with another out=; the resume point in {self.config.out} is intact"
-            )
+        average = self.stepper.average
+        return contextlib.nullcontext() if average is None else average.in_place()
 
     def _save(self) -> None:
-        tensors = {"model": self.policy.state_dict(), "optimiser": optimiser_tensors(self.optimiser)}
-        if self.average is not None:
-            tensors["average"] = self.average.tensors()
+        tensors = {"model": self.policy.state_dict(), "optimiser": optimiser_tensors(self.stepper.optimiser)}
+        if self.stepper.average is not None:
+            tensors["average"] = self.stepper.average.tensors()
         memory = {"rows": self.rows, "recent": self.recent, "monitor": self.monitor.state_dict()}
         self.run_directory.save_resume_point(ResumePoint(self.step, tensors, memory))
 
@@ -252,25 +220,14 @@ class Trainer:
         if self.prepared.choice is not None:
             print(self.prepared.choice.table())
         print(
-            f"{self.policy.name}: {sum(parameter.numel() for parameter in self.parameters):,} parameters"
+            f"{self.policy.name}: {sum(parameter.numel() for parameter in self.stepper.parameters):,} parameters"
             f"{self.policy.network.size_note}; trains on {len(split.seeds)} episodes "
             f"({len(self.prepared.windows):,} windows), validates on {len(split.validation_seeds)}"
         )
-        if point is None:
-            self.prepared.fit()
-            self._require_fitting_transform()
-            return
-        self.step = point.step
-        self.rows, self.recent = restore(
-            self.run_directory.path, point, self.policy, self.optimiser, self.monitor, self.average
-        )
-        self.run_directory.write_metrics(self.rows)
-        print(f"resumed at step {self.step} of {config.steps}")
-
-    def _require_fitting_transform(self) -> None:
-        batch = self.prepared.windows.gather(self.sampler.indices(0)[:2])
-        frames_BTHWC = torch.from_numpy(batch.frames_BTHWC).to(self.prepared.platform["device"])
-        require_fitting_output(self.config, self.policy, frames_BTHWC)
+        self.rows, self.recent = self.stepper.begin(point, self.monitor)
+        if point is not None:
+            self.run_directory.write_metrics(self.rows)
+            print(f"resumed at step {self.step} of {config.steps}")
 
     def _finish(self) -> None:
         """Writes the final checkpoint, which marks the run as finished."""
@@ -282,6 +239,7 @@ class Trainer:
             "environment": self.prepared.split.store.manifest["environment"],
             **self.prepared.measured(),
             **self.prepared.platform,
+            **self._processes_note(),
         }
         target = self.run_directory.path / FINAL_CHECKPOINT
         with self._final_weights():
@@ -296,6 +254,7 @@ class Trainer:
                 "host": platform.node(),
                 "cpu": platform.processor() or platform.machine(),
                 "num_cpus": os.cpu_count(),
+                **self._processes_note(),
                 "ended": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
                 "wall_s": round(wall_s, 3),
                 "first_step": first_step,
@@ -303,3 +262,7 @@ class Trainer:
                 "examples_per_s": round(examples / self.stepping_s, 3) if self.stepping_s else None,
             }
         )
+
+    def _processes_note(self) -> dict[str, int]:
+        size = self.stepper.processes.size
+        return {"num_processes": size} if size > 1 else {}

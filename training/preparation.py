@@ -121,10 +121,10 @@ class _Examples:
         self._windows, self._count, self._policy = windows, count, policy
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        device = self._policy.eef_mean_E.device
+        device = self._policy.device
         for batch in _batches(self._windows, self._count):
-            targets_BHA = torch.from_numpy(batch.targets_BHA).to(device)
-            yield torch.from_numpy(batch.frames_BTHWC).to(device), self._policy.normaliser.encode(targets_BHA)
+            features_BHF = self._policy.normaliser.encode(torch.from_numpy(batch.targets_BHA))
+            yield torch.from_numpy(batch.frames_BTHWC).to(device), features_BHF.to(device)
 
 
 def _batches(windows: Windows, count: int) -> Iterator[WindowBatch]:
@@ -168,7 +168,7 @@ def prepare(config: TrainConfig) -> Preparation:
         split=split,
         windows=windows,
         validation=ValidationSet(held_out, config.validation_windows, pairs, statistics, config.batch_size, objective),
-        policy=policy.to(device),
+        policy=policy.compute_on(device),
         augmentation=Augmentation(config.recipe, config.seed, windows.eef_state_NE.mean(axis=0)),
         objective=objective,
         platform={"device": device, "num_threads": torch.get_num_threads(), "versions": versions()},
@@ -231,12 +231,16 @@ def resolve_device(name: str) -> str:
     """Resolves the device to compute on.
 
     Raises:
-        UserError: If CUDA is requested but missing.
+        UserError: If the requested one is missing.
     """
-    available = torch.cuda.is_available()
-    if name == "cuda" and not available:
-        raise UserError("device=cuda, but PyTorch sees no CUDA device; use device=cpu or install a CUDA build of torch")
-    return "cuda" if available and name != "cpu" else "cpu"
+    found = [kind for kind, module in {"cuda": torch.cuda, "mps": torch.mps}.items() if module.is_available()]
+    if name == "auto":
+        return [*found, "cpu"][0]
+    if name != "cpu" and name not in found:
+        raise UserError(
+            f"device={name}, but PyTorch sees no such device; use device=cpu or install a build of torch for it"
+        )
+    return name
 
 
 def versions() -> dict[str, str]:

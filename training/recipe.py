@@ -87,20 +87,29 @@ class Augmentation:
         self._seed = seed
         self._eef_mean_E = eef_mean_E
 
-    def apply(self, batch: WindowBatch, step: int) -> WindowBatch:
-        """The batch as it is seen at a training step; all frames of a window move alike."""
+    def apply(
+        self, part: WindowBatch, step: int, rows: slice = slice(None), batch_size: int | None = None
+    ) -> WindowBatch:
+        """A batch, or part of one, as it is seen at a training step; all frames of a window move alike.
+
+        Args:
+            part: The windows.
+            step: The step.
+            rows: Which windows of the batch they are.
+            batch_size: Windows of the whole batch, for all of which the draws are made; None: the part is the whole.
+        """
         recipe = self._recipe
         if isinstance(recipe, NoRecipe) or not (recipe.random_shift_px or recipe.eef_state_dropout):
-            return batch
+            return part
         rng = np.random.default_rng([_STREAM, self._seed, step])
-        frames_BTHWC, eef_state_BE = batch.frames_BTHWC, batch.eef_state_BE
-        size, most = len(frames_BTHWC), recipe.random_shift_px
-        shift_B2 = rng.integers(-most, most, (size, 2), endpoint=True)
-        is_dropped_B1 = rng.random((size, 1)) < recipe.eef_state_dropout
+        size, most = len(part.frames_BTHWC) if batch_size is None else batch_size, recipe.random_shift_px
+        shift_B2 = rng.integers(-most, most, (size, 2), endpoint=True)[rows]
+        is_dropped_B1 = rng.random((size, 1))[rows] < recipe.eef_state_dropout
+        frames = zip(part.frames_BTHWC, shift_B2, strict=True)
         return dataclasses.replace(
-            batch,
-            frames_BTHWC=np.stack([shifted(frames, *by) for frames, by in zip(frames_BTHWC, shift_B2, strict=True)]),
-            eef_state_BE=np.where(is_dropped_B1, self._eef_mean_E, eef_state_BE),
+            part,
+            frames_BTHWC=np.stack([shifted(frames_THWC, *by_2) for frames_THWC, by_2 in frames]),
+            eef_state_BE=np.where(is_dropped_B1, self._eef_mean_E, part.eef_state_BE),
         )
 
 

@@ -146,14 +146,14 @@ class ValidationSet:
     @torch.no_grad()
     def predict(self, policy: LearnedPolicy, batch: WindowBatch) -> Predictions:
         """Predictions, references and loss for windows."""
-        device = policy.eef_mean_E.device
+        device = policy.device
         features = torch.cat(
             [
-                policy(torch.from_numpy(frames).to(device), torch.from_numpy(state).to(device))
+                policy(torch.from_numpy(frames).to(device), torch.from_numpy(state))
                 for frames, state in self._split(batch.frames_BTHWC, batch.eef_state_BE)
             ]
         )
-        encoded = policy.normaliser.encode(torch.from_numpy(batch.targets_BHA).to(device))
+        encoded = policy.normaliser.encode(torch.from_numpy(batch.targets_BHA)).to(device)
         ahead_NH = batch.step_B[:, None] + np.arange(batch.targets_BHA.shape[1])
         return Predictions(
             predicted_NHA=policy.decode(features),

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from training_runs import IMAGE_SIZE, TINY
 
 from smidgen.data_collection.episode import Episode, manifest_row, write_episode
 from smidgen.data_collection.manifest import build_manifest
@@ -14,7 +15,6 @@ from smidgen.runtime.files import write_json_atomic
 from smidgen.training.config import TrainConfig
 from smidgen.training.loop import train
 
-IMAGE_SIZE = 8
 HISTORY = 4
 START = np.array([0.0, 0.0, 1.0])
 HEADER: dict[str, Any] = {
@@ -124,24 +124,6 @@ def write_data_set():
 def data_set(tmp_path_factory) -> Path:
     """Eight episodes; the one of seed 3 failed."""
     return _write_data_set(tmp_path_factory.mktemp("data") / "dot", num_episodes=8, failed_seeds=(3,))
-
-
-TINY = {
-    "steps": 12,
-    "batch_size": 4,
-    "transform": "dft3d",
-    "standardise_after": "centre",
-    "num_latents": 4,
-    "latent_dim": 8,
-    "num_heads": 2,
-    "num_layers": 1,
-    "fit_windows": 20,
-    "validation_windows": 10,
-    "counterfactual_pairs": 4,
-    "eval_every": 4,
-    "save_every": 3,
-    "num_threads": 1,
-}
 
 
 @pytest.fixture(scope="session")

@@ -75,10 +75,10 @@ def test_a_resumed_run_repeats_the_choice_and_its_table(auto_run, tmp_path, tiny
     config = tiny_config(tmp_path / "run", **AUTO)
     take_step = Trainer._take_step
 
-    def take_step_or_die(self, log):
+    def take_step_or_die(self, *rest):
         if self.step == 7:
             raise KeyboardInterrupt
-        return take_step(self, log)
+        return take_step(self, *rest)
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_take_step", take_step_or_die)

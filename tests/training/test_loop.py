@@ -18,7 +18,8 @@ from smidgen.policies.checkpoint import load_checkpoint, read_checkpoint_card
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import sha256_file
 from smidgen.runtime.flat_config import flat_values
-from smidgen.training.loop import Trainer, TrainingDiverged, TrainingStopped, train
+from smidgen.training.loop import Trainer, TrainingStopped, train
+from smidgen.training.stepping import TrainingDiverged
 
 # Runs the command in a process of its own and kills it, past any handler, when it is about to take a given step.
 KILL_AT_STEP = """
@@ -26,10 +27,10 @@ import os, signal, sys
 from smidgen.training.loop import Trainer
 from smidgen.training.train import main
 take_step = Trainer._take_step
-def take_step_or_die(self, log):
+def take_step_or_die(self, *rest):
     if self.step == {step}:
         os.kill(os.getpid(), signal.SIGKILL)
-    return take_step(self, log)
+    return take_step(self, *rest)
 Trainer._take_step = take_step_or_die
 sys.argv = ["smidgen-train", *{arguments!r}]
 sys.exit(main())
@@ -158,11 +159,11 @@ def test_an_altered_data_set_is_refused_before_anything_is_written(tmp_path, tin
 def poison_at(monkeypatch, step: int) -> None:
     take_step = Trainer._take_step
 
-    def take_poisoned_step(self, log):
+    def take_poisoned_step(self, *rest):
         if self.step == step:
             with torch.no_grad():
-                self.parameters[0].fill_(torch.nan)
-        return take_step(self, log)
+                self.stepper.parameters[0].fill_(torch.nan)
+        return take_step(self, *rest)
 
     monkeypatch.setattr(Trainer, "_take_step", take_poisoned_step)
 
@@ -181,7 +182,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_spoils_nothing(finished_run, 
 
 
 def test_a_gradient_that_is_no_number_never_reaches_the_weights(tmp_path, tiny_config, monkeypatch):
-    monkeypatch.setattr("smidgen.training.loop.clip_grad_norm_", lambda *_: torch.tensor(torch.inf))
+    monkeypatch.setattr("smidgen.training.stepping.clip_grad_norm_", lambda *_: torch.tensor(torch.inf))
     with pytest.raises(TrainingDiverged, match="gradient norm is inf at step 0"):
         train(tiny_config(tmp_path / "run"))
 

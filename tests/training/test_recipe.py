@@ -91,9 +91,9 @@ def test_the_checkpoint_holds_the_weights_average_and_the_metrics_are_its(tmp_pa
     decay, seen = 0.75, []
     take_step = Trainer._take_step
 
-    def take_step_and_remember(self, log):
-        loss = take_step(self, log)
-        seen.append([parameter.detach().clone() for parameter in self.parameters])
+    def take_step_and_remember(self, *rest):
+        loss = take_step(self, *rest)
+        seen.append([parameter.detach().clone() for parameter in self.stepper.parameters])
         return loss
 
     with monkeypatch.context() as patch:
