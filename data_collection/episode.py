@@ -178,7 +178,7 @@ def read_episode(directory: Path, header: Mapping[str, Any], row: Mapping[str, A
     """
     folder = directory / episode_directory_name(row["seed"])
     sizes = {**array_sizes(header), "steps": row["num_steps"]}
-    frames = read_npy_memory_mapped(folder / "frames.npy", "frames", FRAMES_LAYOUT, sizes)
+    frames = read_frames(directory, header, row)
     arrays = read_npz(folder / "arrays.npz", ARRAYS_LAYOUT, sizes)
     episode = Episode(
         seed=row["seed"],
@@ -192,6 +192,12 @@ def read_episode(directory: Path, header: Mapping[str, Any], row: Mapping[str, A
     if episode.outcome != {name: row[name] for name in OUTCOME_FIELDS}:
         raise UserError(f"{folder / 'arrays.npz'}: is_success contradicts the row's first_success_step: altered?")
     return episode
+
+
+def read_frames(directory: Path, header: Mapping[str, Any], row: Mapping[str, Any]) -> Array:
+    """An episode's frames alone, as a memory map; arguments and errors as for :func:`read_episode`."""
+    path = directory / episode_directory_name(row["seed"]) / "frames.npy"
+    return read_npy_memory_mapped(path, "frames", FRAMES_LAYOUT, {**array_sizes(header), "steps": row["num_steps"]})
 
 
 def read_counterfactuals(directory: Path, header: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Array]:

@@ -29,6 +29,7 @@ from smidgen.data_collection.episode import (
     empty_counterfactuals,
     read_counterfactuals,
     read_episode,
+    read_frames,
 )
 from smidgen.data_collection.manifest import (
     EPISODE_SIDECAR,
@@ -166,6 +167,23 @@ class EpisodeStore:
         """
         episode = read_episode(self._episodes, self.manifest, self._row(seed))
         return dataclasses.replace(episode, frames=episode.frames[:, self._places])
+
+    def frames(self, seed: int) -> Array:
+        """The frames of one attempt, uint8 (S, cameras, H, W, 3), a read-only memory map; faster than ``episode``.
+
+        Raises:
+            UserError: If the set has no such seed, or the file does not match the manifest.
+        """
+        return read_frames(self._episodes, self.manifest, self._row(seed))[:, self._places]
+
+    def num_counterfactuals(self, seed: int) -> int:
+        """How many counterfactual pairs an attempt has.
+
+        Raises:
+            UserError: If the set has no such seed.
+        """
+        count: int = self._row(seed)["num_counterfactuals"]
+        return count
 
     def model(self, seed: int) -> str:
         """The MuJoCo model that an imported attempt brought, as XML; "" if it brought none.

@@ -32,11 +32,12 @@ class CrossAttentionWeights(NamedTuple):
         content_RC: Maps of a token's content to its scores.
         rows_RI: Scores of the grid's rows; None if positions lie on one axis only, or there are none.
         columns_RJ: Scores of the grid's columns; None without positions.
-        norm_F: The LayerNorm's gain; None without a LayerNorm.
-        value_HFE: Maps of the values, a matrix per head.
+        norm_F: The LayerNorm's gain; None without a LayerNorm, or where the maps of the values contain it.
+        value_HFE: Maps of the values, a matrix per head; only the content's rows where ``position_HME`` is given.
         value_bias_E: Bias added to the sums of values.
         output_EE: Map of the result.
         output_bias_E: Its bias.
+        position_HME: Values of every token's position, where there are about as many features as tokens; else None.
     """
 
     content_RC: Float[Tensor, "rows channels"]
@@ -47,6 +48,7 @@ class CrossAttentionWeights(NamedTuple):
     value_bias_E: Float[Tensor, " width"]
     output_EE: Float[Tensor, "width width"]
     output_bias_E: Float[Tensor, " width"]
+    position_HME: Float[Tensor, "heads tokens head_width"] | None = None
 
     @property
     def score_maps(self) -> tuple[Tensor, Tensor | None, Tensor | None]:
@@ -113,7 +115,16 @@ class ByteCrossAttention(nn.Module):
             gain_F = None if norm is None else norm.weight
             value_HFE = value.weight.unflatten(0, (self.num_heads, -1)).transpose(1, 2)
             maps = self._score_maps(queries_LE)
-            return CrossAttentionWeights(*maps, gain_F, value_HFE, bias_E, output.weight, output.bias)
+            if not self.positions.has_many_features:
+                return CrossAttentionWeights(*maps, gain_F, value_HFE, bias_E, output.weight, output.bias)
+            if gain_F is not None:
+                value_HFE = value_HFE * gain_F[:, None]
+                value_HFE = value_HFE - value_HFE.mean(1, keepdim=True)
+            content_HCE, features_HPE = value_HFE.split([self.channels, self.positions.num_features], dim=1)
+            (position_HEM,) = self.positions.project(features_HPE.mT)
+            return CrossAttentionWeights(
+                *maps, None, content_HCE, bias_E, output.weight, output.bias, position_HEM.mT.contiguous()
+            )
 
     def prepare(self, x_BMC: Float[Tensor, "batch tokens channels"]) -> PreparedTokens:
         """Precomputes what ``forward`` needs from fixed tokens; depends on no weights."""
@@ -153,15 +164,21 @@ class ByteCrossAttention(nn.Module):
         weights: CrossAttentionWeights,
     ) -> Tensor:
         """Folds LayerNorm and values onto the weighted sums of tokens."""
+        if weights.position_HME is not None and columns_BRJ is not None:
+            content_BLE = self._mapped(content_BRC, weights.value_HFE)
+            return content_BLE + self._mapped(columns_BRJ, weights.position_HME) + weights.value_bias_E
         lengths = self.positions.axis_lengths
         marginals = _marginals(rows_BRI, lengths[: self.split]) + _marginals(columns_BRJ, lengths[self.split :])
         sums_BRF = torch.cat([content_BRC, self.positions.collect(marginals)], -1) if marginals else content_BRC
         if weights.norm_F is not None:
             sums_BRF = (sums_BRF - sums_BRF.mean(-1, keepdim=True)) * weights.norm_F
-        # One product per head for all examples, without repeating the values' weights.
+        return self._mapped(sums_BRF, weights.value_HFE) + weights.value_bias_E
+
+    def _mapped(self, sums_BRF: Tensor, maps_HFE: Tensor) -> Tensor:
+        """Applies each head's map to its rows: one product per head for all examples, without repeating the maps."""
         sums_HBLF = sums_BRF.unflatten(1, (self.num_heads, -1)).transpose(0, 1)
-        values_HBLE = (sums_HBLF.flatten(1, 2) @ weights.value_HFE).unflatten(1, sums_HBLF.shape[1:3])
-        return values_HBLE.permute(1, 2, 0, 3).flatten(2) + weights.value_bias_E
+        values_HBLE = (sums_HBLF.flatten(1, 2) @ maps_HFE).unflatten(1, sums_HBLF.shape[1:3])
+        return values_HBLE.permute(1, 2, 0, 3).flatten(2)
 
     def _scale(self, x_BCM: Tensor) -> Tensor | None:
         """Inverse of each token's deviation, merged from those of content and positions without cancellation."""

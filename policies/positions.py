@@ -190,6 +190,7 @@ class PositionEncoding:
         axes: The encoded axes; empty for ``none``.
         axis_lengths: Their lengths.
         num_features: Number P of features of a token.
+        has_many_features: Whether it encodes one long axis by about as many features as that has tokens.
 
     Raises:
         UserError: Unknown name, or fewer than one band.
@@ -208,6 +209,8 @@ class PositionEncoding:
         self._places, self._tokens = LazyConstant(self._place_of_token), LazyConstant(self._token_of_place)
         self.axes = [AxisFeatures(length, num_bands) for length in self.axis_lengths]
         self.num_features = sum(axis.num_features for axis in self.axes)
+        # Then a map of the features is best applied to every token's features once, and not to their weighted sums.
+        self.has_many_features = len(self.axes) == 1 and self.axes[0].uses_fft
         self._moments = LazyConstant(self._token_moments)
 
     def features(self, like: Tensor) -> Float[Tensor, "tokens features"]:
@@ -230,7 +233,7 @@ class PositionEncoding:
     def _token_of_place(self) -> Tensor:
         return self._place_of_token().argsort()
 
-    def project(self, weights_RP: Float[Tensor, "rows features"]) -> list[Float[Tensor, "rows axis_length"]]:
+    def project(self, weights_RP: Float[Tensor, "*rows features"]) -> list[Float[Tensor, "*rows axis_length"]]:
         """Applies linear maps to the features; a token's value is the sum over axes."""
         parts = weights_RP.split([axis.num_features for axis in self.axes], dim=-1) if self.axes else []
         return [axis.project(part) for axis, part in zip(self.axes, parts, strict=True)]

@@ -131,7 +131,7 @@ class Windows:
     def _frames(self, episode: int) -> np.ndarray:
         if episode not in self._open_frames:
             # Indexing a plain array is much faster than indexing NumPy's memmap class.
-            self._open_frames[episode] = np.asarray(self._store.episode(self._seeds[episode]).frames)
+            self._open_frames[episode] = np.asarray(self._store.frames(self._seeds[episode]))
             if len(self._open_frames) > MAX_OPEN_EPISODES:
                 self._open_frames.popitem(last=False)
         self._open_frames.move_to_end(episode)

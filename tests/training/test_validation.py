@@ -136,3 +136,19 @@ def test_a_row_holds_no_nan(prepared):
     for value in row.values():
         for entry in value if isinstance(value, list) else [value]:
             assert entry is None or isinstance(entry, str) or math.isfinite(entry)
+
+
+@pytest.mark.parametrize("count", [1, 5, 9, 100])
+def test_cue_pairs_are_spread_over_all_episodes_and_only_theirs_are_read(prepared, count):
+    store, seeds = prepared.split.store, prepared.split.seeds
+    action = prepared.policy.interface.action
+    pairs = CuePairs.load(store, seeds, action, num_frames=3, count=count)
+    every = store.counterfactuals(seeds)
+    total = len(every["step"])
+    assert total == 2 * len(seeds)
+    chosen = np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(int))
+    np.testing.assert_array_equal(pairs.frames_KTHWC, every["frames"][chosen, 1:, 0])
+    np.testing.assert_array_equal(pairs.frames_moved_KTHWC, every["frames_moved"][chosen, 1:, 0])
+    np.testing.assert_array_equal(pairs.eef_state_KE, every["eef_state"][chosen])
+    delta = (every["target_moved"] - every["target"])[chosen][:, action.measured_indices]
+    np.testing.assert_array_equal(pairs.delta_target_KP, delta)
