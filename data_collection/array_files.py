@@ -6,15 +6,17 @@ uncompressed array can never be larger than its file.
 
 from __future__ import annotations
 
+import contextlib
 import io
+import math
 import os
 import re
 import stat
 import struct
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.lib import format as npy_format
@@ -99,8 +101,62 @@ def write_npy(path: Path, array: Array) -> None:
         file.write(array.reshape(-1).view(np.uint8).data)
 
 
-def read_npy_memory_mapped(path: Path, name: str, layout: ArrayLayout, sizes: dict[str, int]) -> Array:
-    """Checks an ``.npy`` file's header and size against a layout, then opens it as a read-only memory map.
+class NpyFile(NamedTuple):
+    """An ``.npy`` file whose header has been checked, not open.
+
+    Attributes:
+        path: The file.
+        offset: Where the array's bytes begin.
+        shape: Of the array.
+        dtype: Of the array, as NumPy's ``dtype.str``.
+    """
+
+    path: str
+    offset: int
+    shape: tuple[int, ...]
+    dtype: str
+
+    def memory_mapped(self) -> Array:
+        """The array as a read-only memory map."""
+        if 0 in self.shape:
+            return np.empty(self.shape, self.dtype)  # an empty file cannot be mapped
+        return np.memmap(self.path, dtype=self.dtype, mode="r", offset=self.offset, shape=self.shape)
+
+    def read(self, first: int, end: int) -> Array:
+        """Rows from one index to before another, into memory; the file is open for that long only.
+
+        Raises:
+            UserError: If the file has become shorter since its header was checked.
+        """
+        place, num_bytes = self._bytes_of(first, end)
+        with self._opened() as descriptor:
+            content = os.pread(descriptor, num_bytes, place)
+        if len(content) < num_bytes:
+            raise UserError(f"{self.path} was truncated while it was in use; copy or collect the data set again")
+        return np.frombuffer(content, self.dtype).reshape(-1, *self.shape[1:])
+
+    def read_ahead(self, first: int, end: int) -> None:
+        """Lets the kernel read rows from disk meanwhile, where it can."""
+        if hasattr(os, "posix_fadvise"):
+            place, num_bytes = self._bytes_of(first, end)
+            with self._opened() as descriptor:
+                os.posix_fadvise(descriptor, place, num_bytes, os.POSIX_FADV_WILLNEED)
+
+    def _bytes_of(self, first: int, end: int) -> tuple[int, int]:
+        row = math.prod(self.shape[1:]) * np.dtype(self.dtype).itemsize
+        return self.offset + first * row, (end - first) * row
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[int]:
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+
+def check_npy(path: Path, name: str, layout: ArrayLayout, sizes: dict[str, int]) -> NpyFile:
+    """Checks an ``.npy`` file's header and size against a layout.
 
     Raises:
         UserError: If the file is missing, truncated, too long, or has another dtype or shape.
@@ -111,9 +167,7 @@ def read_npy_memory_mapped(path: Path, name: str, layout: ArrayLayout, sizes: di
         offset = file.tell()
     check_layout(path, {name: (dtype.str, shape)}, {name: layout}, sizes)
     _require_payload(path, name, num_bytes - offset, shape, dtype)
-    if 0 in shape:
-        return np.empty(shape, dtype)  # an empty file cannot be mapped
-    return np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=shape)
+    return NpyFile(str(path), offset, shape, dtype.str)
 
 
 def write_npz(path: Path, arrays: Mapping[str, Array]) -> None:

@@ -16,8 +16,9 @@ import numpy as np
 from smidgen.data_collection.array_files import (
     Array,
     ArrayLayout,
+    NpyFile,
     check_layout,
-    read_npy_memory_mapped,
+    check_npy,
     read_npz,
     write_npy,
     write_npz,
@@ -178,7 +179,7 @@ def read_episode(directory: Path, header: Mapping[str, Any], row: Mapping[str, A
     """
     folder = directory / episode_directory_name(row["seed"])
     sizes = {**array_sizes(header), "steps": row["num_steps"]}
-    frames = read_frames(directory, header, row)
+    frames = frames_file(directory, header, row).memory_mapped()
     arrays = read_npz(folder / "arrays.npz", ARRAYS_LAYOUT, sizes)
     episode = Episode(
         seed=row["seed"],
@@ -194,10 +195,10 @@ def read_episode(directory: Path, header: Mapping[str, Any], row: Mapping[str, A
     return episode
 
 
-def read_frames(directory: Path, header: Mapping[str, Any], row: Mapping[str, Any]) -> Array:
-    """An episode's frames alone, as a memory map; arguments and errors as for :func:`read_episode`."""
+def frames_file(directory: Path, header: Mapping[str, Any], row: Mapping[str, Any]) -> NpyFile:
+    """The file of an episode's frames, its header checked; arguments and errors as for :func:`read_episode`."""
     path = directory / episode_directory_name(row["seed"]) / "frames.npy"
-    return read_npy_memory_mapped(path, "frames", FRAMES_LAYOUT, {**array_sizes(header), "steps": row["num_steps"]})
+    return check_npy(path, "frames", FRAMES_LAYOUT, {**array_sizes(header), "steps": row["num_steps"]})
 
 
 def read_counterfactuals(directory: Path, header: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Array]:

@@ -22,14 +22,14 @@ from typing import Any
 
 import numpy as np
 
-from smidgen.data_collection.array_files import Array, require_regular_file
+from smidgen.data_collection.array_files import Array, NpyFile, require_regular_file
 from smidgen.data_collection.episode import (
     COUNTERFACTUALS_LAYOUT,
     Episode,
     empty_counterfactuals,
+    frames_file,
     read_counterfactuals,
     read_episode,
-    read_frames,
 )
 from smidgen.data_collection.manifest import (
     EPISODE_SIDECAR,
@@ -166,15 +166,15 @@ class EpisodeStore:
             UserError: If the set has no such seed, or a file does not match the manifest.
         """
         episode = read_episode(self._episodes, self.manifest, self._row(seed))
-        return dataclasses.replace(episode, frames=episode.frames[:, self._places])
+        return dataclasses.replace(episode, frames=episode.frames[:, self.camera_places])
 
-    def frames(self, seed: int) -> Array:
-        """The frames of one attempt, uint8 (S, cameras, H, W, 3), a read-only memory map; faster than ``episode``.
+    def frames_file(self, seed: int) -> NpyFile:
+        """The file of one attempt's frames, uint8 (S, all cameras, H, W, 3); see ``camera_places``.
 
         Raises:
             UserError: If the set has no such seed, or the file does not match the manifest.
         """
-        return read_frames(self._episodes, self.manifest, self._row(seed))[:, self._places]
+        return frames_file(self._episodes, self.manifest, self._row(seed))
 
     def num_counterfactuals(self, seed: int) -> int:
         """How many counterfactual pairs an attempt has.
@@ -214,7 +214,7 @@ class EpisodeStore:
         joined = {name: np.concatenate([part[name] for _, part in full]) for name in COUNTERFACTUALS_LAYOUT}
         counts = [len(part["step"]) for _, part in full]
         for name in ("frames", "frames_moved", "frames_hidden"):
-            joined[name] = joined[name][:, :, self._places]
+            joined[name] = joined[name][:, :, self.camera_places]
         joined["seed"] = np.repeat(np.array([seed for seed, _ in full], dtype=np.int64), counts)
         return joined
 
@@ -239,7 +239,7 @@ class EpisodeStore:
         return DemoStatistics(mean_action=np.concatenate(actions).mean(axis=0), time_mean_SA=padded.mean(axis=0))
 
     @functools.cached_property
-    def _places(self) -> slice | list[int]:
+    def camera_places(self) -> slice | list[int]:
         """Where the cameras are on the frames' axis: as a slice where they can be, which copies nothing."""
         places = [self.manifest["cameras"].index(camera) for camera in self.cameras]
         step = places[1] - places[0] if len(places) > 1 else 1

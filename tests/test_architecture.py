@@ -48,7 +48,9 @@ MAY_IMPORT = {
 SHARED_LEAVES = {f"smidgen.evaluation.{name}" for name in ("collapse", "statistics")}
 LEAF_IMPORTS = {"torch", "numpy", "scipy"} | set(sys.stdlib_module_names)
 # The episode store is all that training sees of data_collection.
-STORE_MODULES = {f"smidgen.data_collection.{name}" for name in ("store", "episode", "manifest", "array_files")}
+STORE_MODULES = {
+    f"smidgen.data_collection.{name}" for name in ("store", "episode", "manifest", "array_files", "certificate")
+}
 SIMULATORS = {"robosuite", "mujoco", "OpenGL", "mink"}
 # One breaks a renderer by hand, to measure who notices; the other is robosuite as it comes, to be compared with.
 SIMULATOR_STUDIES = {Path("studies", "reliability", "pixel_faults.py"), Path("studies", "bench", "stock.py")}

@@ -59,7 +59,9 @@ class TrainConfig:
     """
 
     demos: PathText = field(metadata={"help": "data set to train on (made by smidgen-collect)"})
-    out: PathText = field(metadata={"help": "directory of the run; the same command resumes it"})
+    out: PathText = field(
+        metadata={"help": "directory of the run; the same command resumes it, and leaves a finished one"}
+    )
     validation: PathText = field(
         default="", metadata={"help": "data set for validation; empty: the last seeds of demos"}
     )
@@ -92,7 +94,7 @@ class TrainConfig:
     micro_batches: int = later(1, "gradient accumulation: parts that a process computes its batch in; less memory")
     precision: str = later(FLOAT32, "float32, or bfloat16: mixed; input transform, byte attention, loss in float32")
     certify: bool | None = later(
-        None, "true: render demos' states again first; null: only if another simulator made them, and warn"
+        None, "render demos' states again: true; null: only those of another simulator, and warn"
     )
     auto: AutoInput | NoInput = part(AutoInput)
     recipe: Recipe | NoRecipe = part(Recipe)

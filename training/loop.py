@@ -26,7 +26,6 @@ from smidgen.runtime.interrupt import StopSignal, WorkStopped, stop_signal
 from smidgen.runtime.places import printable_path, require_outside
 from smidgen.runtime.progress import progress
 from smidgen.training.config import TrainConfig
-from smidgen.training.optimiser import optimiser_tensors
 from smidgen.training.preparation import (
     prepare,
     reproducible_torch,
@@ -208,11 +207,8 @@ class Trainer:
         return contextlib.nullcontext() if average is None else average.in_place()
 
     def _save(self) -> None:
-        tensors = {"model": self.policy.state_dict(), "optimiser": optimiser_tensors(self.stepper.optimiser)}
-        if self.stepper.average is not None:
-            tensors["average"] = self.stepper.average.tensors()
         memory = {"rows": self.rows, "recent": self.recent, "monitor": self.monitor.state_dict()}
-        self.run_directory.save_resume_point(ResumePoint(self.step, tensors, memory))
+        self.run_directory.save_resume_point(ResumePoint(self.step, self.stepper.tensors(), memory))
 
     def _start_or_resume(self) -> None:
         point = self.run_directory.load_resume_point()

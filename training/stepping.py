@@ -23,7 +23,13 @@ from smidgen.evaluation.collapse import CollapseMonitor
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.interrupt import StopSignal
 from smidgen.training.config import BFLOAT16, TrainConfig
-from smidgen.training.optimiser import SCHEDULES, WeightAverage, build_optimiser, set_learning_rate
+from smidgen.training.optimiser import (
+    SCHEDULES,
+    WeightAverage,
+    build_optimiser,
+    optimiser_tensors,
+    set_learning_rate,
+)
 from smidgen.training.preparation import Preparation, require_fitting_output
 from smidgen.training.processes import Processes
 from smidgen.training.run_directory import ResumePoint, restore
@@ -102,6 +108,11 @@ class Stepper:
         self._model = self.processes.averaging_gradients(self.policy)
         return rows, recent
 
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """What the next step depends on, besides its number, for a resume point."""
+        found = {"model": self.policy.state_dict(), "optimiser": optimiser_tensors(self.optimiser)}
+        return found if self.average is None else {**found, "average": self.average.tensors()}
+
     def stop_number(self, stop: StopSignal) -> int | None:
         """The stop signal that every process has agreed to obey before its next step."""
         if self.processes.size == 1:
@@ -151,6 +162,7 @@ class Stepper:
     def _add_gradients(self) -> float:
         """Adds up the gradients of this process's parts of the batch; returns their mean loss."""
         indices_B = self._sampler.indices(self.step)
+        self._prefetch(self.step + 1)
         mean_loss = 0.0
         for rows in self._parts:
             with self._averaging_after(is_last=rows is self._parts[-1]):
@@ -158,6 +170,11 @@ class Stepper:
                 loss.backward()
             mean_loss += loss.item()
         return mean_loss
+
+    def _prefetch(self, step: int) -> None:
+        indices_B = self._sampler.indices(step)
+        for rows in self._parts:
+            self.prepared.windows.prefetch(indices_B[rows])
 
     def _averaging_after(self, *, is_last: bool) -> contextlib.AbstractContextManager[None]:
         """Gradients are averaged over the processes once, after the last part."""

@@ -24,7 +24,6 @@ USAGE = "smidgen-train demos=DIR out=DIR [key=value ...]"
 SUMMARY = f"""
 Trains a policy on demonstrations and monitors whether it sees its cue
 ({CUE}): tensorboard --logdir OUT.
-Run the same command again to resume an interrupted run; for a finished one it does nothing.
 """
 TRANSFORMS_NOTE = textwrap.fill(f"Input transforms: {', '.join([*TRANSFORMS, AUTO])}.", 115)
 

@@ -30,8 +30,8 @@ from smidgen.data_collection.store import EpisodeStore
 from smidgen.policies.learned_policy import cameras_to_channels
 from smidgen.runtime.errors import UserError
 
-# Every open memory map uses a file descriptor, of which a process has about a thousand.
-MAX_OPEN_EPISODES = 256
+# The other episodes are read. Every memory map uses a file descriptor, of which a process has about a thousand.
+MAX_MAPPED_EPISODES = 256
 WindowItem = dict[str, Tensor]
 
 
@@ -64,19 +64,17 @@ class Windows:
     ) -> None:
         if not seeds:
             raise UserError("no successful episodes to make windows from; collect more demonstrations")
-        self._store = store
-        self._seeds = tuple(seeds)
         self._past = frame_stride * np.arange(1 - num_frames, 1)
         self._future = np.arange(horizon)
-        self._open_frames: OrderedDict[int, np.ndarray] = OrderedDict()
+        self._cameras = store.camera_places
+        self._files = [store.frames_file(seed) for seed in seeds]
+        self._mapped: list[np.ndarray] | None = None
         actions, eef_states, phases = [], [], []
-        for index, seed in enumerate(self._seeds):
+        for seed in seeds:
             episode = store.episode(seed)
             actions.append(episode.actions)
             eef_states.append(episode.eef_state)
             phases.append(episode.phase)
-            if index < MAX_OPEN_EPISODES:
-                self._open_frames[index] = np.asarray(episode.frames)
         lengths = np.array([len(episode_actions) for episode_actions in actions])
         self._first_N = np.repeat(np.cumsum(lengths) - lengths, lengths)
         self._last_N = np.repeat(np.cumsum(lengths) - 1, lengths)
@@ -90,21 +88,30 @@ class Windows:
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy in another process maps the frames itself; pickling a memory map would copy all of its bytes.
-        return {**vars(self), "_open_frames": OrderedDict()}
+        return {**vars(self), "_mapped": None}
 
     def gather(self, indices_B: Int[np.ndarray, " B"]) -> WindowBatch:
         """The windows at the given positions in 0..len-1."""
         first_B = self._first_N[indices_B]
-        past_BT = np.maximum(indices_B[:, None] + self._past, first_B[:, None]) - first_B[:, None]
-        frames = [
-            self._frames(episode)[past_T] for episode, past_T in zip(self._episode_N[indices_B], past_BT, strict=True)
-        ]
+        frames = [self._frames(episode, past_T) for episode, past_T in self._places(indices_B)]
         return WindowBatch(
             frames_BTHWC=cameras_to_channels(np.stack(frames)),
             eef_state_BE=self.eef_state_NE[indices_B],
             targets_BHA=self.actions_NA[self.future(indices_B)],
             step_B=indices_B - first_B,
         )
+
+    def prefetch(self, indices_B: Int[np.ndarray, " B"]) -> None:
+        """Lets the kernel read from disk, meanwhile, what ``gather`` will have to read for these positions."""
+        for episode, past_T in self._places(indices_B):
+            if episode >= MAX_MAPPED_EPISODES:
+                self._files[episode].read_ahead(past_T[0], past_T[-1] + 1)
+
+    def _places(self, indices_B: Int[np.ndarray, " B"]) -> list[tuple[int, np.ndarray]]:
+        """The episode of each window, and the steps in it that its frames show."""
+        first_B1 = self._first_N[indices_B][:, None]
+        past_BT = np.maximum(indices_B[:, None] + self._past, first_B1) - first_B1
+        return list(zip(self._episode_N[indices_B].tolist(), past_BT, strict=True))
 
     def future(self, indices_B: Int[np.ndarray, " B"]) -> Int[np.ndarray, "B H"]:
         """Steps, as positions of 0..len-1, whose actions are the windows' targets."""
@@ -128,14 +135,15 @@ class Windows:
         """Positions of the first episode's windows, in time order."""
         return np.flatnonzero(self._episode_N == 0)
 
-    def _frames(self, episode: int) -> np.ndarray:
-        if episode not in self._open_frames:
-            # Indexing a plain array is much faster than indexing NumPy's memmap class.
-            self._open_frames[episode] = np.asarray(self._store.frames(self._seeds[episode]))
-            if len(self._open_frames) > MAX_OPEN_EPISODES:
-                self._open_frames.popitem(last=False)
-        self._open_frames.move_to_end(episode)
-        return self._open_frames[episode]
+    def _frames(self, episode: int, past_T: np.ndarray) -> np.ndarray:
+        if self._mapped is None:
+            # Cameras in another order cannot be mapped. NumPy's memmap class is much slower to index than an array.
+            mappable = self._files[:MAX_MAPPED_EPISODES] if isinstance(self._cameras, slice) else []
+            self._mapped = [np.asarray(file.memory_mapped()[:, self._cameras]) for file in mappable]
+        if episode < len(self._mapped):
+            return self._mapped[episode][past_T]
+        read = self._files[episode].read(past_T[0], past_T[-1] + 1)
+        return read[:, self._cameras][past_T - past_T[0]]
 
 
 class EpochSampler:

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hypothesis_numpy
 
-from smidgen.data_collection.array_files import read_npy_memory_mapped, read_npz, write_npy, write_npz
+from smidgen.data_collection.array_files import check_npy, read_npz, write_npy, write_npz
 from smidgen.runtime.errors import UserError
 
 DTYPES = ("|u1", "<f8", "<i2", "|b1", "<i8")
@@ -32,7 +32,7 @@ def layout_of(array):
 def test_npy_comes_back_as_it_was_written(tmp_path, array):
     path = tmp_path / "frames.npy"
     write_npy(path, array)
-    back = read_npy_memory_mapped(path, "frames", layout_of(array), {})
+    back = check_npy(path, "frames", layout_of(array), {}).memory_mapped()
     np.testing.assert_array_equal(back, array)
     assert back.dtype == array.dtype
     np.testing.assert_array_equal(np.load(path, allow_pickle=False), array)
@@ -59,7 +59,7 @@ def test_npz_does_not_remember_when_it_was_written(tmp_path):
 
 def test_frames_are_mapped_and_read_only(tmp_path):
     write_npy(tmp_path / "frames.npy", np.zeros((4, 2), np.uint8))
-    frames = read_npy_memory_mapped(tmp_path / "frames.npy", "frames", ("|u1", ("steps", 2)), {})
+    frames = check_npy(tmp_path / "frames.npy", "frames", ("|u1", ("steps", 2)), {}).memory_mapped()
     assert isinstance(frames, np.memmap)
     with pytest.raises(ValueError, match="read-only"):
         frames[0] = 1
@@ -100,7 +100,7 @@ def test_forged_arrays_are_refused_for_no_memory(tmp_path, content):
     before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     (tmp_path / "frames.npy").write_bytes(content)
     with pytest.raises(UserError, match=r"frames\.npy"):
-        read_npy_memory_mapped(tmp_path / "frames.npy", "frames", ("|u1", ("steps",)), {})
+        check_npy(tmp_path / "frames.npy", "frames", ("|u1", ("steps",)), {}).memory_mapped()
     with zipfile.ZipFile(tmp_path / "arrays.npz", "w") as archive:
         archive.writestr("x.npy", content)
     with pytest.raises(UserError, match=r"arrays\.npz"):
@@ -142,7 +142,7 @@ def test_mutated_files_are_read_as_the_layout_says_or_refused(tmp_path, data):
     else:
         assert back["x"].shape == (len(back["y"]), 3)
     try:
-        assert read_npy_memory_mapped(frames, "x", layout["x"], {}).shape[1:] == (3,)
+        assert check_npy(frames, "x", layout["x"], {}).memory_mapped().shape[1:] == (3,)
     except UserError as error:
         assert "x.npy" in str(error)  # noqa: PT017
 
@@ -164,4 +164,4 @@ def test_only_regular_files_are_opened(tmp_path, kind):
     elif kind == "directory":
         path.mkdir()
     with pytest.raises(UserError, match=r"frames\.npy is (missing|not a regular file)"):
-        read_npy_memory_mapped(path, "frames", ("|u1", ("steps",)), {})
+        check_npy(path, "frames", ("|u1", ("steps",)), {}).memory_mapped()

@@ -77,7 +77,7 @@ def test_workers_give_what_one_process_gives(
     context: str | None, data_set: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Fewer maps than episodes, so that workers open and close them too.
-    monkeypatch.setattr(windows_module, "MAX_OPEN_EPISODES", 2)
+    monkeypatch.setattr(windows_module, "MAX_MAPPED_EPISODES", 2)
     dataset = WindowDataset(data_set, num_frames=2, horizon=3)
     loader = DataLoader(
         dataset,

@@ -39,14 +39,33 @@ def test_windows_equal_the_plain_loop(tmp_path, write_data_set, num_cameras, num
         assert batch.step_B[row] == step
 
 
-def test_few_episodes_stay_open(data_set, monkeypatch):
-    monkeypatch.setattr(windows_module, "MAX_OPEN_EPISODES", 2)
-    store = EpisodeStore.open(data_set)
-    windows = Windows(store, store.training_seeds, num_frames=3, horizon=8)
-    everything = windows.gather(np.arange(len(windows)))
-    monkeypatch.setattr(windows_module, "MAX_OPEN_EPISODES", 256)
-    np.testing.assert_array_equal(everything.frames_BTHWC, windows.gather(np.arange(len(windows))).frames_BTHWC)
-    assert len(windows._open_frames) <= len(store.training_seeds)
+@pytest.mark.parametrize("cameras", [["front", "side"], ["side", "front"], ["side"]])
+@pytest.mark.parametrize("stride", [1, 3])
+def test_episodes_that_are_not_mapped_are_read(tmp_path, write_data_set, cameras, stride, monkeypatch):
+    store = EpisodeStore.open(write_data_set(tmp_path / "set", num_episodes=4, num_cameras=2)).with_cameras(cameras)
+    settings = (store, store.training_seeds, 3, 8, stride)
+    everything = np.arange(len(Windows(*settings)))
+    mapped = Windows(*settings).gather(everything)
+    monkeypatch.setattr(windows_module, "MAX_MAPPED_EPISODES", 2)
+    windows = Windows(*settings)
+    windows.prefetch(everything)
+    np.testing.assert_array_equal(windows.gather(everything).frames_BTHWC, mapped.frames_BTHWC)
+    places = [store.manifest["cameras"].index(camera) for camera in cameras]
+    newest = store.episode(0).frames[4, :, 0, 0] if cameras == ["front", "side"] else None
+    assert mapped.frames_BTHWC.shape[-1] == 3 * len(places)
+    if newest is not None:
+        np.testing.assert_array_equal(mapped.frames_BTHWC[4, -1, 0, 0], newest.ravel())
+
+
+def test_a_file_that_shrinks_meanwhile_is_named(tmp_path, write_data_set, monkeypatch):
+    monkeypatch.setattr(windows_module, "MAX_MAPPED_EPISODES", 0)
+    directory = write_data_set(tmp_path / "set", num_episodes=2)
+    store = EpisodeStore.open(directory)
+    windows = Windows(store, store.training_seeds, 3, 8)
+    path = directory / "episodes" / "000000000" / "frames.npy"
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(UserError, match=r"000000000/frames\.npy was truncated while it was in use"):
+        windows.gather(np.array([5]))
 
 
 def test_no_episode_is_the_users_error(data_set):
