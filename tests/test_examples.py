@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+import smidgen
+from smidgen.data_collection import EpisodeStore
 from smidgen.training.train import main as train
 from tests.evaluation.test_videos import decode
 from tests.fuzz.data_readers import write_data_set
@@ -76,3 +78,42 @@ def test_first_sight_is_the_step_from_which_the_slope_stays_above_a_half(tmp_pat
         rows = [f'{{"step": {step}, "cue_slope": {slope}}}\n' for step, slope in enumerate(slopes)]
         (tmp_path / "metrics.jsonl").write_text('{"split": "train", "step": 0}\n' + "".join(rows))
         assert first_sight(tmp_path) == expected
+
+
+def test_checkpoints_are_compared_by_their_cue_slope(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A real one, and one that goes as far as its name says of the expert's way."""
+    write_data_set(Path("lift"))
+    store = EpisodeStore.open("lift")
+    keys = ["demos=lift", "out=real", "validation_fraction=0.5", *SMALL]
+    monkeypatch.setattr("sys.argv", ["smidgen-train", *keys])
+    assert train() == 0
+    real, pairs = smidgen.load_checkpoint("real"), store.counterfactuals(store.training_seeds)
+    answers = {
+        frames[-1].tobytes(): (target, way)
+        for name, way in (("frames", 0.0), ("frames_moved", 1.0))
+        for frames, target in zip(pairs[name], zip(pairs["target"], pairs["target_moved"], strict=True), strict=True)
+    }
+
+    class PartOfTheWay:
+        interface, num_frames = real.interface, 2
+
+        def __init__(self, share: float) -> None:
+            self.share = share
+
+        def chunk(self, observations: dict[str, Any]) -> np.ndarray:
+            found = [answers[frames[-1].tobytes()] for frames in observations["frames"]]
+            return np.array([[target + way * self.share * (moved - target)] for (target, moved), way in found])
+
+    load = smidgen.load_checkpoint
+    monkeypatch.setattr(
+        smidgen, "load_checkpoint", lambda run: load(run) if run == "real" else PartOfTheWay(float(run))
+    )
+    capsys.readouterr()
+    run("cue_slope.py", "lift", "0.25", "1.0", "real", monkeypatch=monkeypatch)
+    counted, *lines = capsys.readouterr().out.splitlines()
+    assert counted == f"{len(pairs['step'])} pairs of {len(store.training_seeds)} episodes"
+    slopes = [re.fullmatch(r"(.*): cue slope (-?\d\.\d\d); moves by .* the expert by .* mm", line) for line in lines]
+    assert [match and match[1] for match in slopes] == ["0.25", "1.0", "real"]
+    assert [match and match[2] for match in slopes[:2]] == ["0.25", "1.00"]
