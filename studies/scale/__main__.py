@@ -16,6 +16,7 @@ from smidgen.runtime.markdown import replace_between_markers
 from smidgen.runtime.settings import PathText
 from studies.outputs import write_or_check
 from studies.scale.efficiency import EFFICIENCY_FILE, read_efficiencies
+from studies.scale.many_windows import WINDOWS_FILE, read_many_windows
 from studies.scale.simulation import leaderboard_jobs
 from studies.scale.tables import page_part
 from studies.scale.unit_costs import FOLDER, measure, read_unit_costs, write_unit_costs
@@ -53,7 +54,8 @@ def scale(arguments: list[str]) -> None:
         print(f"wrote {write_unit_costs(measure(), folder)}")
     overhead_s = float(read_json(OVERHEAD)["overhead_of_a_job_s"])
     efficiencies = read_efficiencies(folder / EFFICIENCY_FILE)
-    text = page_part(leaderboard_jobs(folder / "nothing"), read_unit_costs(folder), overhead_s, efficiencies)
+    windows = read_many_windows(folder / WINDOWS_FILE)
+    text = page_part(leaderboard_jobs(folder / "nothing"), read_unit_costs(folder), overhead_s, efficiencies, windows)
     if config.markdown is None:
         print(text)
         return

@@ -37,7 +37,7 @@ from studies.bench.loading import forget
 from studies.bench.record import machine
 from studies.scale.unit_costs import FOLDER
 
-FILE = "many_windows.json"
+WINDOWS_FILE = "many_windows.json"
 USAGE = "python -m studies.scale.many_windows [key=value ...]"
 SUMMARY = "Measures memory and waiting of a training on 1,000,000 windows, on synthetic frames; needs 14 GB of disk."
 SMALLER_BY = 1000
@@ -55,7 +55,7 @@ class ManyWindowsConfig:
     episode_steps: int = field(default=50, metadata={"help": "control steps, and windows, of an episode"})
     steps: int = field(default=200, metadata={"help": "optimiser steps of each training"})
     folder: PathText = field(default="", metadata={"help": "where the sets are written; empty: a temporary folder"})
-    record: PathText = field(default=str(FOLDER / FILE), metadata={"help": "file of the record"})
+    record: PathText = field(default=str(FOLDER / WINDOWS_FILE), metadata={"help": "file of the record"})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from smidgen.experiments.entry_jobs import COLLECTING, ENTRY, REFERENCE, TUNING,
 from smidgen.experiments.snapshot import duration
 from smidgen.runtime.markdown import left, markdown_table, right
 from studies.scale.efficiency import Efficiency
+from studies.scale.many_windows import ManyWindows
 from studies.scale.simulation import NUM_CORES, Outcome, core_s, fewest_cores, longest_chain_s, planned, simulate
 from studies.scale.unit_costs import UnitCosts
 
@@ -18,7 +19,11 @@ KINDS = (COLLECTING, REFERENCE, TUNING, ENTRY)
 
 
 def page_part(
-    jobs: Mapping[str, Sequence[TrackJob]], costs: UnitCosts, overhead_s: float, efficiencies: Sequence[Efficiency]
+    jobs: Mapping[str, Sequence[TrackJob]],
+    costs: UnitCosts,
+    overhead_s: float,
+    efficiencies: Sequence[Efficiency],
+    windows: ManyWindows | None,
 ) -> str:
     """The page's part between its markers.
 
@@ -27,6 +32,7 @@ def page_part(
         costs: Measured and recorded ones.
         overhead_s: Of a job beyond its work.
         efficiencies: What two workers were measured to make of one's work.
+        windows: What a training on many windows was measured to take; None: not measured.
     """
     whole = planned([job for its in jobs.values() for job in its], costs, overhead_s)
     outcomes = [simulate(whole, num_cores) for num_cores in NUM_CORES]
@@ -40,6 +46,7 @@ def page_part(
         f"{duration(longest_chain_s(whole))}; more than {fewest_cores(whole)} cores gain nothing.",
         basis(costs),
         efficiency_part(efficiencies),
+        windows_part(windows),
     ]
     return "\n\n".join(part if part.startswith("|") else _prose(part) for part in parts)
 
@@ -100,3 +107,16 @@ def efficiency_part(efficiencies: Sequence[Efficiency]) -> str:
     ]
     first = efficiencies[0]
     return f"Efficiency of two workers on {first.num_jobs} equal trainings: {'; '.join(told)}; {first.machine}."
+
+
+def windows_part(windows: ManyWindows | None) -> str:
+    """What a training on many windows takes, or how to measure it."""
+    if windows is None:
+        return "Training on 1,000,000 windows: not measured yet (`python -m studies.scale.many_windows`)."
+    small, large = windows.small, windows.large
+    return (
+        f"A training on {large.num_windows:,} windows takes {windows.extra_mb:.0f} MB more memory of its own than one "
+        f"on {small.num_windows:,} ({large.memory_mb:.0f} against {small.memory_mb:.0f} MB at most) and waits for its "
+        f"data {large.waiting_percent:.1f} % of a step of {large.step_ms:.0f} ms, with nothing in the page cache at first. "
+        f"Before the first step, verifying and indexing take {duration(large.preparing_s)}; {windows.machine}."
+    )

@@ -38,6 +38,7 @@ from studies.pages.side_by_side import SideBySideConfig
 from studies.pages.theory_table import TableConfig
 from studies.scale.__main__ import ScaleConfig
 from studies.scale.efficiency import EfficiencyConfig
+from studies.scale.many_windows import ManyWindowsConfig
 from studies.synthetic.frames import FramesConfig
 from studies.synthetic.preview import LadderPreviewConfig
 from studies.zoo import ZooConfig
@@ -73,6 +74,7 @@ SCHEMAS: dict[str, type] = {
             MeshPicturesConfig,
             ScaleConfig,
             EfficiencyConfig,
+            ManyWindowsConfig,
         ),
         *(FramesConfig, LadderPreviewConfig, ExportConfig, ImportConfig, ZooConfig),
     )

@@ -17,10 +17,11 @@ from smidgen.runtime.files import write_json_atomic
 from smidgen.runtime.schemas import to_json
 from studies.recipe.arms import build_arms
 from studies.scale import __main__ as command
-from studies.scale import efficiency
+from studies.scale import efficiency, many_windows
 from studies.scale.efficiency import read_efficiencies
+from studies.scale.many_windows import read_many_windows
 from studies.scale.simulation import core_s, fewest_cores, leaderboard_jobs, longest_chain_s, simulate
-from studies.scale.tables import efficiency_part
+from studies.scale.tables import efficiency_part, windows_part
 from studies.scale.unit_costs import (
     COLLECTING,
     EVALUATING,
@@ -117,3 +118,17 @@ def test_a_busy_machine_is_not_measured(monkeypatch: pytest.MonkeyPatch, capsys:
     assert "the load of this machine is 3.0" in capsys.readouterr().err
     assert run_command(efficiency.body, ["jobs=0"]) == 2
     assert run_command(efficiency.body, ["engines=[slurm]"]) == 2
+
+
+def test_many_windows_are_measured_and_told(tmp_path):
+    """A set a thousand times as small as the page's; its figures are real, and not those of 1,000,000 windows."""
+    record = tmp_path / "windows.json"
+    arguments = ["episodes=20", "episode_steps=12", "steps=2", f"folder={tmp_path}", f"record={record}"]
+    assert run_command(many_windows.body, arguments) == 0
+    found = read_many_windows(record)
+    assert (found.small.num_windows, found.large.num_windows) == (2 * 12, 19 * 12)
+    assert 100 < found.small.memory_mb < 2000
+    assert 0 < found.large.waiting_percent < 100
+    told = windows_part(dataclasses.replace(found, large=dataclasses.replace(found.small, memory_mb=500.4)))
+    assert f"takes {500.4 - found.small.memory_mb:.0f} MB more memory" in told
+    assert "not measured yet" in windows_part(read_many_windows(tmp_path / "none.json"))
