@@ -117,6 +117,6 @@ def windows_part(windows: ManyWindows | None) -> str:
     return (
         f"A training on {large.num_windows:,} windows takes {windows.extra_mb:.0f} MB more memory of its own than one "
         f"on {small.num_windows:,} ({large.memory_mb:.0f} against {small.memory_mb:.0f} MB at most) and waits for its "
-        f"data {large.waiting_percent:.1f} % of a step of {large.step_ms:.0f} ms, with nothing in the page cache at first. "
-        f"Before the first step, verifying and indexing take {duration(large.preparing_s)}; {windows.machine}."
+        f"data {large.waiting_percent:.1f} % of a step of {large.step_ms:.0f} ms, with nothing in the page cache at "
+        f"first. Before the first step, verifying and indexing take {duration(large.preparing_s)}; {windows.machine}."
     )
