@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from studies.bench.busy import busy_train_step
+from studies.bench.busy import busy_train_step, side_by_side
 from studies.bench.check import check
 from studies.bench.compiled import compiled
 from studies.bench.config import BenchConfig
@@ -17,6 +17,7 @@ from studies.bench.simulation import collect_demonstrations, env_cameras, env_st
 BENCHMARKS: dict[str, Callable[[BenchConfig], list[Measurement]]] = {
     "train_step": train_step,
     "busy": busy_train_step,
+    "side_by_side": side_by_side,
     "train_memory": train_memory,
     "growth": growth,
     "transforms": transforms,

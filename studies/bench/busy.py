@@ -1,4 +1,4 @@
-"""Benchmark of a training step beside busy processes, by how PyTorch's threads wait for one another."""
+"""Benchmarks of a training step beside busy processes, by how its threads wait, and of two trainings at once."""
 
 from __future__ import annotations
 
@@ -37,13 +37,14 @@ class Waiting:
 # libgomp's default.
 UNSET = Waiting("300,000 spins (unset)", {"GOMP_SPINCOUNT": "300000"})
 OURS = Waiting(f"{NUM_SPINS:,} spins (ours)", WAITING)
+ALONE = Waiting("alone", {"OMP_WAIT_POLICY": "passive"}, threads=1)
 WAITINGS = (
     UNSET,
     Waiting("active", {"OMP_WAIT_POLICY": "active"}),
     Waiting("passive", {"OMP_WAIT_POLICY": "passive"}),
     Waiting("1,000 spins", {"GOMP_SPINCOUNT": "1000"}),
     OURS,
-    Waiting("alone", {"OMP_WAIT_POLICY": "passive"}, threads=1),
+    ALONE,
 )
 GOALS = {"idle": "ours <= 1.1", "busy": "ours <= 3"}
 
@@ -76,6 +77,18 @@ def busy_train_step(config: BenchConfig) -> list[Measurement]:
     return rows
 
 
+def side_by_side(config: BenchConfig) -> list[Measurement]:
+    """Examples per second of two one-thread trainings at once, over those of one training on two threads."""
+    ratios = []
+    for _ in range(config.repeats):
+        together_s = steps_seconds([_started(config, ALONE), _started(config, ALONE)])
+        (one_s,) = steps_seconds([_started(config, OURS)])
+        ratios.append(sum(one_s / step_s for step_s in together_s))
+    name = f"side_by_side: two one-thread trainings over one on {config.threads} threads"
+    note = "examples per second, each step in a fresh process"
+    return [make_measurement(name, "x", statistics.median(ratios), goals=("ours >= 1.7", ""), note=note)]
+
+
 def _name(config: BenchConfig, waiting: Waiting) -> str:
     threads = waiting.threads or config.threads
     return "1 thread" if threads == 1 else f"{threads} threads, {waiting.words}"
@@ -83,18 +96,35 @@ def _name(config: BenchConfig, waiting: Waiting) -> str:
 
 def step_seconds(config: BenchConfig, waiting: Waiting) -> float:
     """Seconds of a training step in a fresh process whose threads wait as given."""
+    (seconds,) = steps_seconds([_started(config, waiting)])
+    return seconds
+
+
+def _started(config: BenchConfig, waiting: Waiting) -> subprocess.Popen[str]:
     sizes = (config.batch_size, config.image_size, waiting.threads or config.threads, config.least_s)
     inherited = {name: value for name, value in os.environ.items() if name not in USERS_CHOICE}
-    done = subprocess.run(
+    return subprocess.Popen(
         [sys.executable, "-m", PROBE, *map(str, sizes)],
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
         env={**inherited, **waiting.variables},
     )
-    if done.returncode:
-        raise RuntimeError(f"the probe of a training step ended with {done.returncode}: {done.stderr[-2000:]}")
-    return float(done.stdout.split()[-1])
+
+
+def steps_seconds(probes: list[subprocess.Popen[str]]) -> list[float]:
+    """Seconds of a training step in each of some processes that have been started.
+
+    Raises:
+        RuntimeError: If one of them fails.
+    """
+    seconds = []
+    for probe in probes:
+        output, errors = probe.communicate()
+        if probe.returncode:
+            raise RuntimeError(f"the probe of a training step ended with {probe.returncode}: {errors[-2000:]}")
+        seconds.append(float(output.split()[-1]))
+    return seconds
 
 
 @contextlib.contextmanager

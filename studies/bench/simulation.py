@@ -22,8 +22,8 @@ import torch
 from smidgen.data_collection.collect import collect
 from smidgen.data_collection.config import CollectConfig
 from smidgen.data_collection.store import EPISODES_NAME
-from smidgen.envs.robosuite_tasks import LIFT
-from smidgen.envs.specs import TABLE_HEIGHT_M
+from smidgen.envs.robosuite_tasks import LIFT, PICK_PLACE_CAN
+from smidgen.envs.specs import TABLE_HEIGHT_M, TaskSpec
 from smidgen.evaluation.config import EvalConfig
 from smidgen.evaluation.evaluate import evaluate
 from smidgen.policies.checkpoint import load_checkpoint, save_checkpoint
@@ -62,11 +62,11 @@ def open_ours(image_size: int, cameras: tuple[str, ...]) -> None:
     step_seconds(WARM_UP_STEPS)
 
 
-def open_stock(image_size: int, cameras: tuple[str, ...]) -> None:
-    """Makes stock robosuite's environment and resets it."""
-    from studies.bench.stock import StockLift
+def open_stock(task: TaskSpec, image_size: int, cameras: tuple[str, ...]) -> None:
+    """Makes stock robosuite's environment of a task and resets it."""
+    from studies.bench.stock import StockEnv
 
-    env = StockLift(image_size, cameras)
+    env = StockEnv(task, image_size, cameras)
     env.reset()
     _opened.update(step=env.step, stock=env)
     step_seconds(WARM_UP_STEPS)
@@ -86,7 +86,7 @@ def _steps_per_second(config: BenchConfig, image_size: int, cameras: tuple[str, 
     with ExitStack() as stack:
         ours, stock = stack.enter_context(worker()), stack.enter_context(worker())
         ours(open_ours, image_size, cameras)
-        stock(open_stock, image_size, cameras)
+        stock(open_stock, LIFT, image_size, cameras)
         seconds: dict[str, list[float]] = {"ours": [], "stock": []}
         for _ in range(config.repeats):
             # Ours is several times faster: more steps for about the same time.
@@ -163,30 +163,35 @@ def steady_rate(finished_s: list[float], workers: int, wall_s: float) -> tuple[f
 
 
 def evaluation(config: BenchConfig) -> list[Measurement]:
-    """Lift evaluation of one Perceiver checkpoint, per episode, extrapolated to 200 episodes."""
-    checkpoint = _untrained_checkpoint(config)
+    """Evaluation of one Perceiver checkpoint of a short task and a long one, extrapolated to 200 episodes."""
+    goals = {LIFT: ("ratio >= 5", "ratio >= 10"), PICK_PLACE_CAN: ("ratio >= 10", "")}
+    return [_evaluation(config, task, its) for task, its in goals.items()]
+
+
+def _evaluation(config: BenchConfig, task: TaskSpec, goals: tuple[str, str]) -> Measurement:
+    checkpoint = _untrained_checkpoint(config, task)
     halves = [config.stock_episodes // 2, config.stock_episodes - config.stock_episodes // 2]
     stock_s: list[float] = []
     with worker() as stock:
-        startup_s = stock(open_stock_loop, str(checkpoint), config.image_size)
+        startup_s = stock(open_stock_loop, task, str(checkpoint), config.image_size)
         stock_s += stock(run_stock_episodes, halves[0])
         few_s = _evaluate_seconds(config, checkpoint, FIRST_EPISODES)
         many_s = _evaluate_seconds(config, checkpoint, FIRST_EPISODES + config.episodes)
         stock_s += stock(run_stock_episodes, halves[1])
     ours = few_s + (FULL_EVALUATION - FIRST_EPISODES) * (many_s - few_s) / config.episodes
     theirs = startup_s + FULL_EVALUATION * statistics.median(stock_s)
-    name = f"evaluation: {FULL_EVALUATION} Lift episodes of one checkpoint, extrapolated"
+    title = task.env_id.partition("/")[2].rpartition("-")[0]
+    name = f"evaluation: {FULL_EVALUATION} {title} episodes of one checkpoint, extrapolated"
     note = (
         f"from {config.episodes} of our episodes (2 workers; the expert's on the same seeds included) and "
-        f"{config.stock_episodes} of theirs (serial), {LIFT.horizon} steps each; start-up counted once"
+        f"{config.stock_episodes} of theirs (serial), {task.horizon} steps each; start-up counted once"
     )
-    goals = ("ratio >= 5", "ratio >= 10")
-    return [make_measurement(name, "s", ours, theirs, peer=f"serial loop over {STOCK}", goals=goals, note=note)]
+    return make_measurement(name, "s", ours, theirs, peer=f"serial loop over {STOCK}", goals=goals, note=note)
 
 
-def _untrained_checkpoint(config: BenchConfig) -> Path:
+def _untrained_checkpoint(config: BenchConfig, task: TaskSpec) -> Path:
     """A Perceiver with random weights: it never succeeds, so every episode takes the whole horizon."""
-    interface = Interface("lift", LIFT.action, LIFT.cameras, config.image_size, LIFT.eef_state_names)
+    interface = Interface(task.name, task.action, task.cameras, config.image_size, task.eef_state_names)
     torch.manual_seed(0)
     policy = LearnedPolicy(PerceiverPolicyConfig(), interface)
     # Targets about the middle of the table, so that the arm moves as a trained policy's would.
@@ -207,11 +212,11 @@ def _evaluate_seconds(config: BenchConfig, checkpoint: Path, episodes: int) -> f
     return time.perf_counter() - started
 
 
-def open_stock_loop(checkpoint: str, image_size: int) -> float:
+def open_stock_loop(task: TaskSpec, checkpoint: str, image_size: int) -> float:
     """Loads the policy and makes stock robosuite's environment; seconds."""
     started = time.perf_counter()
-    open_stock(image_size, LIFT.cameras)
-    _opened["policy"] = load_checkpoint(checkpoint)
+    open_stock(task, image_size, task.cameras)
+    _opened.update(policy=load_checkpoint(checkpoint), task=task)
     return time.perf_counter() - started
 
 
@@ -221,14 +226,14 @@ def run_stock_episodes(count: int) -> list[float]:
 
 
 def _run_stock_episode() -> float:
-    policy, env = _opened["policy"], _opened["stock"]
+    policy, env, task = _opened["policy"], _opened["stock"], _opened["task"]
     started = time.perf_counter()
     frames, held_steps = env.reset(), 0
     policy.reset()
-    for _ in range(LIFT.horizon):
+    for _ in range(task.horizon):
         frames, is_success = env.step(policy.act({"frames": frames[None]})[0])
         held_steps = held_steps + 1 if is_success else 0
-        if held_steps >= LIFT.hold_steps:
+        if held_steps >= task.hold_steps:
             break
     return time.perf_counter() - started
 

@@ -10,30 +10,35 @@ from typing import Any
 
 import numpy as np
 
-from smidgen.envs.robosuite_tasks import LIFT
-from smidgen.envs.simulator import RobosuiteLift, quiet_robosuite
+from smidgen.envs.robosuite_tasks import LIFT, PICK_PLACE_CAN
+from smidgen.envs.simulator import RobosuiteLift, RobosuitePickPlaceCan, quiet_robosuite
+from smidgen.envs.specs import TaskSpec
 
 # The Panda's gripper pointing down, as a rotation vector; close to where every episode starts.
 _POINTING_DOWN_RAD = np.array([np.pi, 0.0, 0.0])
 
 
-class StockLift:
-    """robosuite's Lift with the few methods that a serial loop needs.
+CLASSES: dict[str, type[Any]] = {LIFT.name: RobosuiteLift, PICK_PLACE_CAN.name: RobosuitePickPlaceCan}
+
+
+class StockEnv:
+    """robosuite's environment of a task with the few methods that a serial loop needs.
 
     Args:
+        task: One of :data:`CLASSES`; its actions are x, y, z and the gripper.
         image_size: Rows and columns of a frame.
         cameras: Names of the cameras.
         seed: Seed of robosuite's generator, which all episodes draw from.
     """
 
-    def __init__(self, image_size: int, cameras: tuple[str, ...] = LIFT.cameras, seed: int = 0) -> None:
+    def __init__(self, task: TaskSpec, image_size: int, cameras: tuple[str, ...], seed: int = 0) -> None:
         self.cameras = cameras
         with quiet_robosuite():
             from robosuite.controllers import load_composite_controller_config
 
             controller = load_composite_controller_config(robot="Panda")
             controller["body_parts"]["right"].update(input_type="absolute", input_ref_frame="world")
-            self._env = RobosuiteLift(
+            self._env = CLASSES[task.name](
                 robots="Panda",
                 controller_configs=controller,
                 renderer="mujoco",
@@ -43,8 +48,8 @@ class StockLift:
                 camera_names=list(cameras),
                 camera_heights=image_size,
                 camera_widths=image_size,
-                control_freq=LIFT.control_hz,
-                horizon=LIFT.horizon,
+                control_freq=task.control_hz,
+                horizon=task.horizon,
                 ignore_done=True,
                 seed=seed,
             )
@@ -58,7 +63,7 @@ class StockLift:
         """Moves towards (4,) x, y, z in metres and a gripper command in [-1, 1].
 
         Returns:
-            The frames, and whether the cube is lifted.
+            The frames, and whether the task is done.
         """
         action = np.concatenate([action_A[:3], _POINTING_DOWN_RAD, action_A[3:]])
         observation, reward, _, _ = self._env.step(action)

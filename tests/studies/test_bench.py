@@ -311,7 +311,10 @@ def test_the_evaluation_runs_over_both_simulators(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(simulation, "worker", in_this_process)
     monkeypatch.setattr(simulation, "evaluate", lambda config: plain(dataclasses.replace(config, workers=0)))
     monkeypatch.setattr(simulation, "FIRST_EPISODES", 1)
-    monkeypatch.setattr(simulation, "LIFT", dataclasses.replace(LIFT, horizon=10))
-    (row,) = run_benchmarks(tiny(tmp_path, name="evaluation", stock_episodes=1))
-    assert row.ratio is not None
-    assert "extrapolated" in row.name
+    for name in ("LIFT", "PICK_PLACE_CAN"):
+        monkeypatch.setattr(simulation, name, dataclasses.replace(getattr(simulation, name), horizon=10))
+    rows = run_benchmarks(tiny(tmp_path, name="evaluation", stock_episodes=1, image_size=32))
+    assert [row.name for row in rows] == [
+        f"evaluation: 200 {title} episodes of one checkpoint, extrapolated" for title in ("Lift", "PickPlaceCan")
+    ]
+    assert all(row.ratio is not None for row in rows)

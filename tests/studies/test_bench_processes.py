@@ -3,6 +3,7 @@
 import os
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -42,17 +43,36 @@ def test_a_step_beside_busy_processes_is_a_multiple_of_the_step_before(monkeypat
     assert all(process.poll() is not None for process in running)
 
 
+Started = list[tuple[list[str], dict[str, str]]]
+
+
+def probes_that_say(monkeypatch: pytest.MonkeyPatch, seconds: list[float]) -> Started:
+    """Commands and variables of the probes that are started; each says the next of some figures."""
+    given: Started = []
+
+    def start(command: list[str], *, env: dict[str, str], **options: object) -> SimpleNamespace:
+        given.append((command, env))
+        output = f"{seconds[len(given) - 1]}\n"
+        return SimpleNamespace(communicate=lambda: (output, ""), returncode=0)
+
+    monkeypatch.setattr(busy.subprocess, "Popen", start)
+    return given
+
+
+def test_two_trainings_at_once_are_compared_with_one_on_two_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In each round two probes of one thread, then one of two; the median of the rounds' ratios."""
+    given = probes_that_say(monkeypatch, [2.0, 2.0, 1.6, 4.0, 2.0, 2.0, 1.0, 1.0, 1.0])
+    (row,) = busy.side_by_side(TINY)
+    assert row.ours == pytest.approx(1.6 / 2 + 1.6 / 2)
+    assert row.must_reach == "ours >= 1.7"
+    assert [command[5] for command, _ in given] == ["1", "1", str(TINY.threads)] * 3
+
+
 @pytest.mark.parametrize("waiting", busy.WAITINGS, ids=lambda waiting: waiting.words)
 def test_a_step_waits_as_its_row_says(waiting: busy.Waiting, monkeypatch: pytest.MonkeyPatch) -> None:
-    given: list[tuple[list[str], dict[str, str]]] = []
-
-    def run(command: list[str], *, env: dict[str, str], **options: object) -> subprocess.CompletedProcess[str]:
-        given.append((command, env))
-        return subprocess.CompletedProcess(command, 0, "0.5\n", "")
-
     for name in USERS_CHOICE:
         monkeypatch.setenv(name, "active")
-    monkeypatch.setattr(busy.subprocess, "run", run)
+    given = probes_that_say(monkeypatch, [0.5])
     assert busy.step_seconds(TINY, waiting) == 0.5
     ((command, variables),) = given
     assert {name: variables[name] for name in USERS_CHOICE if name in variables} == waiting.variables
