@@ -96,7 +96,9 @@ def refuse(source: str, field: str, expected: str, got: object, fix: str = "") -
     """
     shown = repr(got)
     shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
-    raise UserError(f"{source}: field {field or '(top level)'}: expected {expected}, got {shown}{fix and f'; {fix}'}")
+    # A key of an untrusted file may hold a line break.
+    place = (field if field.isprintable() else repr(field)[1:-1]) or "(top level)"
+    raise UserError(f"{source}: field {place}: expected {expected}, got {shown}{fix and f'; {fix}'}")
 
 
 def check_type(value: Any, hint: Any, source: str, field: str = "") -> None:

@@ -28,8 +28,8 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
 
 
-def commands() -> list[list[str]]:
-    (block,) = [block for block in blocks("sh") if "smidgen-collect" in block]
+def commands(language: str = "sh") -> list[list[str]]:
+    (block,) = [block for block in blocks(language) if "smidgen-collect" in block or language != "sh"]
     lines = [shlex.split(line, comments=True) for line in block.splitlines()]
     return [line for line in lines if line and line[0] != "."]
 
@@ -58,6 +58,22 @@ def test_the_steps_work_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.simulator
 @pytest.mark.usefixtures("kept_simulators")
+@pytest.mark.slow
+def test_the_policies_of_the_zoo_see_and_are_blind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (entry,) = entry_points(group="console_scripts", name="smidgen-eval")
+    for command in commands("sh zoo"):
+        monkeypatch.setattr(sys, "argv", [*command, "episodes=2", "videos=0", "workers=0"])
+        assert entry.load()() == 0, command
+    sees, blind = capsys.readouterr().out.splitlines()
+    assert "success 2/2 = 100%" in sees
+    assert "success 0/2 = 0%" in blind
+
+
+@pytest.mark.simulator
+@pytest.mark.usefixtures("kept_simulators")
 @pytest.mark.parametrize("index", range(len(blocks("python"))))
 def test_the_python_works_as_written(index: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -74,7 +90,13 @@ def test_links_lead_somewhere() -> None:
 def test_the_leaderboard_is_what_the_records_give() -> None:
     root = Path(__file__).parent.parent
     program = Path(sys.executable).with_name("smidgen-leaderboard")
-    command = [str(program), "results=results", "readme=README.md", "tables=docs/leaderboard.md", "check=true"]
+    command = [
+        str(program),
+        "results=results/cpu-standard-1",
+        "readme=README.md",
+        "tables=docs/leaderboard.md",
+        "check=true",
+    ]
     process = subprocess.run(command, cwd=root, capture_output=True, text=True)
     assert process.returncode == 0, process.stderr
 
@@ -89,7 +111,7 @@ def test_the_board_has_six_columns_and_no_sign_that_needs_a_legend() -> None:
 
 def test_the_excerpt_is_what_the_command_prints() -> None:
     console = Console(file=io.StringIO(), width=134)
-    print_terminal(rank_runs(read_runs(str(Path(__file__).parent.parent / "results"))), console)
+    print_terminal(rank_runs(read_runs(str(Path(__file__).parent.parent / "results" / "cpu-standard-1"))), console)
     printed = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     (excerpt,) = blocks("text")
     assert [line for line in excerpt.splitlines() if not any(each.startswith(line) for each in printed)] == []

@@ -164,7 +164,7 @@ def board_page() -> str:
     from smidgen.leaderboard.outputs import LeaderboardConfig, page_outputs
     from smidgen.leaderboard.ranking import rank_runs, read_runs
 
-    records = str(ROOT / "results")
+    records = str(ROOT / "results" / "cpu-standard-1")
     (page,) = page_outputs(LeaderboardConfig(results=records), rank_runs(read_runs(records))).values()
     return page.decode() if isinstance(page, bytes) else page
 
