@@ -12,7 +12,9 @@ import pytest
 from smidgen.data_collection.config import CollectConfig
 from smidgen.evaluation.config import EvalConfig
 from smidgen.experiments.suite import VERBS, SuiteConfig, load_suite
+from smidgen.policies.registry import DEFAULT
 from smidgen.runtime.command_line import compose_config
+from smidgen.training.config import command_line_schema
 from smidgen.training.train import read_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,10 +45,15 @@ def test_every_command_is_one_that_exists() -> None:
         READERS[program]([word for word in settings if word not in VERBS])
 
 
-def test_the_keys_of_the_table_are_those_of_the_engine() -> None:
-    keys = re.findall(r"`(\w+)=[^`]*`", "".join(line for line in PAGE.splitlines() if line.startswith("| `")))
-    for key in keys:
-        assert key in SuiteConfig.__dataclass_fields__, key
+def test_the_keys_of_each_table_are_those_of_its_command() -> None:
+    before, _, rest = PAGE.partition("## One training on several devices")
+    training, _, after = rest.partition("\n## ")
+    for text, schema in ((before + after, SuiteConfig), (training, command_line_schema(DEFAULT))):
+        rows = "".join(line for line in text.splitlines() if line.startswith("| `"))
+        keys = re.findall(r"`(\w+)=[^`]*`", rows)
+        assert len(keys) > 2
+        for key in keys:
+            assert key in schema.__dataclass_fields__, key
 
 
 def test_the_script_hands_the_engine_to_its_command_and_parses() -> None:
