@@ -61,8 +61,8 @@ class Processes:
         distributed.init_process_group("nccl" if device == "cuda" else "gloo", timeout=TIMEOUT)
         try:
             yield cls(distributed.get_rank(), distributed.get_world_size(), device)
-        except (RuntimeError, distributed.DistError) as error:
-            if isinstance(error, UserError) or not _is_lost_peer(error):
+        except RuntimeError as error:
+            if not _is_lost_peer(error):
                 raise
             raise UserError("another process of this training has ended; its own output says why") from error
         finally:
@@ -109,5 +109,6 @@ class Processes:
         return DistributedDataParallel(module, forward_sync_buffers=False, init_sync=False)
 
 
-def _is_lost_peer(error: Exception) -> bool:
+def _is_lost_peer(error: RuntimeError) -> bool:
+    # Of a GPU and of the CPU; the latter is a plain RuntimeError whose message names its library.
     return isinstance(error, distributed.DistError) or "gloo" in str(error).lower()
