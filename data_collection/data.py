@@ -51,7 +51,9 @@ def _main(arguments: list[str]) -> None:
         exchange(arguments[1:], usage, summary)
         return
     options = parser.parse_args(arguments)
-    store = EpisodeStore.open(options.directory)
+    # Of a set at a URL, a verb that shows a few episodes fetches those; each is verified as it comes.
+    is_partial = is_url(options.directory) and options.verb in _SHOW_A_FEW
+    store = EpisodeStore.open(options.directory, verify=not is_partial)
     if options.verb == "verify":
         print("\n".join(description(store)))
         return
@@ -172,6 +174,7 @@ _EXCHANGES: dict[str, tuple[Callable[[list[str], str, str], None], str, str]] = 
         "Reads a data set of robomimic, LeRobot v3.0 or Minari into an episode store and says what it lacks.",
     ),
 }
+_SHOW_A_FEW = ("preview", "replay")
 _WRITERS: dict[str, tuple[Callable[[EpisodeStore, Path], list[Path]], str]] = {
     "preview": (write_preview, "write a contact sheet, a counterfactual sheet and a video grid"),
     "datasheet": (write_datasheet, "write success rate, lengths, actions and pixel variation: JSON, Markdown, PNG"),

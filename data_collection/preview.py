@@ -15,6 +15,7 @@ from smidgen.data_collection.episode import Episode
 from smidgen.data_collection.pixel_variation import CueChange, PixelVariation
 from smidgen.data_collection.store import EpisodeStore
 from smidgen.runtime.files import TEMPORARY_PREFIX
+from smidgen.runtime.spacing import evenly_spaced
 
 SHEET_NAME, PAIRS_NAME, VIDEO_NAME = "contact_sheet.png", "counterfactuals.png", "episodes.mp4"
 
@@ -109,19 +110,18 @@ def contact_sheet(store: EpisodeStore, max_episodes: int = 8, num_columns: int =
 
 def counterfactual_sheet(store: EpisodeStore, max_pairs: int = 8) -> Image.Image:
     """Pairs as rows: recorded, cue moved, cue hidden, the pixels that show the cue, and the targets."""
-    pairs = store.counterfactuals(store.seeds)
-    chosen = _spread(len(pairs["step"]), max_pairs)
-    sheet = _sheet(store, (len(chosen), 4), label_px=100, notes_px=260)
+    pairs = store.counterfactuals(store.seeds, max_pairs)
+    sheet = _sheet(store, (len(pairs["step"]), 4), label_px=100, notes_px=260)
     sheet.title(_title(store), "newest frame of each counterfactual pair")
     names = store.manifest["action_spec"]["names"]
-    for row, pair in enumerate(chosen):
-        sheet.label(row, [(f"seed {pairs['seed'][pair]}", _TEXT), (f"step {pairs['step'][pair]}", _FAINT)])
-        seen, moved, hidden = (pairs[name][pair, -1] for name in ("frames", "frames_moved", "frames_hidden"))
+    for row in range(len(pairs["step"])):
+        sheet.label(row, [(f"seed {pairs['seed'][row]}", _TEXT), (f"step {pairs['step'][row]}", _FAINT)])
+        seen, moved, hidden = (pairs[name][row, -1] for name in ("frames", "frames_moved", "frames_hidden"))
         cue = np.where((seen != hidden).any(axis=-1, keepdims=True), seen, seen // 8 + 224).astype(np.uint8)
         captions = ("seen", "cue moved", "cue hidden", "pixels that show the cue")
         for column, (frames, caption) in enumerate(zip((seen, moved, hidden, cue), captions, strict=True)):
             sheet.picture(row, column, frames, caption)
-        _targets(sheet, row, names, pairs["target"][pair], pairs["target_moved"][pair])
+        _targets(sheet, row, names, pairs["target"][row], pairs["target_moved"][row])
     return sheet.image
 
 
@@ -225,14 +225,12 @@ def _outcome(episode: Episode) -> tuple[str, Colour]:
     return ("success", _SUCCESS) if episode.success else ("failure", _FAILURE)
 
 
-def _spread(count: int, max_count: int) -> list[int]:
-    return sorted({int(index) for index in np.linspace(0, count - 1, min(count, max_count)).round()})
-
-
 def _spread_episodes(store: EpisodeStore, max_episodes: int) -> list[Episode]:
     """Attempts that have frames, spread evenly over the seeds."""
     seeds = [row["seed"] for row in store.manifest["episodes"] if row["num_steps"]]
-    return [store.episode(seeds[index]) for index in _spread(len(seeds), max_episodes)]
+    shown = [seeds[index] for index in evenly_spaced(len(seeds), max_episodes)]
+    store.fetch(shown)
+    return [store.episode(seed) for seed in shown]
 
 
 def _font(size_px: int) -> Any:

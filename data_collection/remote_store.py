@@ -1,20 +1,25 @@
 """Data sets at an fsspec URL (``s3://bucket/lift``, ``memory://lift``, ``file:///shared/lift``), read-only.
 
-A set is copied once into a cache on local disk, named by its hash, and read there: a memory map needs a file. Every
-file is verified before the copy counts. Processes may open the same set at once: one copies, the others wait. The cache
-stays below ``$SMIDGEN_CACHE_GB`` (100 by default): sets that no process reads make room, those read longest ago first.
+Episodes are copied into a cache on local disk, named by the set's hash, and read there: a memory map needs a file. An
+episode counts once each of its files has the hash that the manifest names; a fetch that was interrupted goes on with
+the episodes that are missing. Processes may open the same set at once: one copies, the others wait. The cache stays
+below ``$SMIDGEN_CACHE_GB`` (100 by default): sets that no process reads make room, those read longest ago first.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import math
 import os
 import re
 import shutil
-from collections.abc import Iterator
+import tempfile
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from smidgen.data_collection.manifest import (
     EPISODES_NAME,
@@ -32,6 +37,7 @@ from smidgen.runtime.files import (
     remove_leftovers,
     sha256_bytes,
     sha256_file,
+    write_atomic,
 )
 from smidgen.runtime.optional_libraries import optional_library
 from smidgen.runtime.places import cache_root
@@ -41,6 +47,7 @@ INSTALL = 'pip install "smidgen[remote]"'
 LIMIT_VARIABLE, DEFAULT_LIMIT_GB = "SMIDGEN_CACHE_GB", "100"
 STORES = "stores"
 MAX_MANIFEST_BYTES = 1 << 28
+EPISODES_AT_ONCE, EPISODES_LISTED_ALONE = 256, 16
 _URL = re.compile(r"([a-z0-9+.\-]+::)*[a-z][a-z0-9+.\-]*://", re.IGNORECASE)
 # Held, shared, for as long as this process lives by whoever reads a set; by its hash.
 _in_use: dict[str, int] = {}
@@ -56,29 +63,94 @@ def user_set(text: str) -> Path | str:
     return text if is_url(text) else user_path(text)
 
 
-def local_copy(url: str) -> Path:
-    """The verified copy of the set at a URL, made if there is none yet.
+class RemoteSet:
+    """A set at a URL, and the copy of those of its episodes that were asked for.
+
+    Args:
+        url: Of the set's folder.
+
+    Attributes:
+        folder: The copy: the manifest and the episodes that are here.
 
     Raises:
-        UserError: If nothing can be read there, a file is altered or missing, the set is larger than the cache may
-            be, or the disk is full.
+        UserError: If no manifest can be read there, or the cache cannot be written.
     """
-    remote = _Remote(url)
-    manifest = remote.manifest()
-    sha256 = sha256_bytes(manifest)
-    cache = cache_root() / STORES
-    with disk_errors(cache):
-        cache.mkdir(parents=True, exist_ok=True)
-    _mark_in_use(cache, sha256)
-    folder = cache / sha256
-    if not folder.exists():
-        with _lock(cache / f"{sha256}.fetch"):
-            # Another process may have copied it while this one waited.
-            if not folder.exists():
-                remove_leftovers(cache, sha256)
-                _fetch(remote, manifest, folder)
-    os.utime(folder)
-    return folder
+
+    def __init__(self, url: str) -> None:
+        self._files = _Remote(url)
+        manifest = self._files.manifest()
+        sha256 = sha256_bytes(manifest)
+        cache = cache_root() / STORES
+        with disk_errors(cache):
+            cache.mkdir(parents=True, exist_ok=True)
+        _mark_in_use(cache, sha256)
+        self._lock_file = cache / f"{sha256}.fetch"
+        self.folder = cache / sha256
+        if not self.folder.exists():
+            with _lock(self._lock_file):
+                # Another process may have made it while this one waited.
+                if not self.folder.exists():
+                    remove_leftovers(cache, sha256)
+                    _begin(self.folder, manifest)
+        os.utime(self.folder)
+
+    def fetch(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Copies the episodes of some of the manifest's rows, those that are not here yet.
+
+        Raises:
+            UserError: If a file is altered or missing, they are larger than the cache may be, or the disk is full.
+        """
+        missing = self._missing(rows)
+        if not missing:
+            return
+        with _lock(self._lock_file):
+            sizes = self._files.sizes(missing)
+            _make_room(self.folder.parent, sum(sizes.values()), self._files.url)
+        for first in range(0, len(missing), EPISODES_AT_ONCE):
+            # In between, another process that waits for a few episodes gets them.
+            with _lock(self._lock_file):
+                self._copy(self._missing(missing[first : first + EPISODES_AT_ONCE]))
+
+    def _missing(self, rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        episodes = self.folder / EPISODES_NAME
+        return [row for row in rows if not (episodes / episode_directory_name(row["seed"])).exists()]
+
+    def _copy(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Copies episodes, which get their places, models first, once all their files are verified."""
+        remove_leftovers(self.folder / EPISODES_NAME)
+        with contextlib.ExitStack() as stack:
+            places = {
+                row["seed"]: stack.enter_context(
+                    atomic_directory(self.folder / EPISODES_NAME / episode_directory_name(row["seed"]))
+                )
+                for row in rows
+            }
+            models = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            wanted = {
+                path_of(row["seed"], name, digest): (
+                    models / digest if name == MODEL_FILE else places[row["seed"]] / name,
+                    digest,
+                )
+                for row in rows
+                for name, digest in row["files"].items()
+            }
+            self._files.copy({path: place for path, (place, _) in wanted.items()})
+            for path, (place, digest) in wanted.items():
+                if (got := sha256_file(place)) != digest:
+                    raise UserError(
+                        f"{self._files.url}/{path} is truncated or altered: SHA-256 is {got[:12]}..., expected "
+                        f"{digest[:12]}..."
+                    )
+            for model in models.iterdir():
+                write_atomic(self.folder / MODELS_NAME / f"{model.name}.xml", model.read_bytes())
+
+
+def _begin(folder: Path, manifest: bytes) -> None:
+    """Makes the copy of a set without an episode, unless its manifest is wrong."""
+    with atomic_directory(folder) as temporary:
+        (temporary / MANIFEST_NAME).write_bytes(manifest)
+        (temporary / EPISODES_NAME).mkdir()
+        read_manifest(temporary / MANIFEST_NAME)
 
 
 class _Remote:
@@ -102,18 +174,28 @@ class _Remote:
                 raise UserError(f"{self.url}/{MANIFEST_NAME} is larger than {MAX_MANIFEST_BYTES} bytes")
             return bytes(self._system.cat_file(path))
 
-    def sizes(self) -> dict[str, int]:
-        """Size in bytes of every file, by its path below the set."""
-        with self._errors(""):
-            found = self._system.find(self._root, detail=True)
-        return {path.removeprefix(f"{self._root}/"): info["size"] for path, info in found.items()}
+    def sizes(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+        """Size in bytes of the files of some rows, by path below the set.
 
-    def copy(self, names: list[str], folder: Path) -> None:
-        """Copies files, several at once where the file system can."""
-        for parent in {Path(folder, name).parent for name in names}:
-            parent.mkdir(parents=True, exist_ok=True)
+        Raises:
+            UserError: If one is missing.
+        """
+        wanted = {path_of(row["seed"], name, digest) for row in rows for name, digest in row["files"].items()}
+        # One listing of everything, unless a few episodes are a small part of it.
+        folders = {name.rpartition("/")[0] for name in wanted} if len(rows) <= EPISODES_LISTED_ALONE else {""}
+        found: dict[str, int] = {}
+        for folder in sorted(folders):
+            with self._errors(folder):
+                listed = self._system.find(f"{self._root}/{folder}".rstrip("/"), detail=True)
+            found |= {path.removeprefix(f"{self._root}/"): info["size"] for path, info in listed.items()}
+        if missing := sorted(wanted - set(found)):
+            raise UserError(f"{self.url}/{missing[0]} is missing")
+        return {name: found[name] for name in wanted}
+
+    def copy(self, places: Mapping[str, Path]) -> None:
+        """Copies files to the places given by their path below the set, several at once where the file system can."""
         with self._errors(""):
-            self._system.get([f"{self._root}/{name}" for name in names], [str(folder / name) for name in names])
+            self._system.get([f"{self._root}/{name}" for name in places], [str(place) for place in places.values()])
 
     @contextmanager
     def _errors(self, what: str) -> Iterator[None]:
@@ -129,29 +211,6 @@ class _Remote:
         except Exception as error:
             # Each file system has errors of its own: no credentials, no such bucket, no network.
             raise UserError(f"{where} cannot be read: {type(error).__name__}: {str(error)[:300]}") from error
-
-
-def _fetch(remote: _Remote, manifest: bytes, folder: Path) -> None:
-    """Copies a set, and gives it its place once every file has the hash that the manifest names."""
-    sizes = remote.sizes()
-    with atomic_directory(folder) as temporary:
-        (temporary / MANIFEST_NAME).write_bytes(manifest)
-        (temporary / EPISODES_NAME).mkdir()
-        wanted = {
-            path_of(row["seed"], name, digest): digest
-            for row in read_manifest(temporary / MANIFEST_NAME)["episodes"]
-            for name, digest in row["files"].items()
-        }
-        missing = sorted(set(wanted) - set(sizes))
-        if missing:
-            raise UserError(f"{remote.url}/{missing[0]} is missing")
-        _make_room(folder.parent, sum(sizes[name] for name in wanted) + len(manifest), remote.url)
-        remote.copy(sorted(wanted), temporary)
-        for name, digest in wanted.items():
-            if (got := sha256_file(temporary / name)) != digest:
-                raise UserError(
-                    f"{remote.url}/{name} is truncated or altered: SHA-256 is {got[:12]}..., expected {digest[:12]}..."
-                )
 
 
 def path_of(seed: int, name: str, digest: str) -> str:
@@ -175,13 +234,15 @@ def _make_room(cache: Path, num_bytes: int, url: str) -> None:
             break
         with _lock_if_free(cache / f"{path.name}.use") as is_free:
             if is_free:
-                shutil.rmtree(path)
+                # Renamed first: if this process is killed, no part of a set is taken for a whole one.
+                removed = path.rename(path.with_name(f"{TEMPORARY_PREFIX}{path.name}-{uuid.uuid4().hex}"))
+                shutil.rmtree(removed)
                 del sizes[path]
     used = sum(sizes.values())
     if used + num_bytes > limit:
         raise UserError(
-            f"{url} takes {num_bytes / 1e9:.3g} GB, but {used / 1e9:.3g} of the {limit / 1e9:g} GB of {cache} are in "
-            f"use; set {LIMIT_VARIABLE} higher"
+            f"{url} takes {num_bytes / 1e9:.3g} GB more, but {used / 1e9:.3g} of the {limit / 1e9:g} GB of {cache} are "
+            f"in use; set {LIMIT_VARIABLE} higher"
         )
 
 

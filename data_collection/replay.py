@@ -17,6 +17,7 @@ from smidgen.data_collection.formats.pictures import squares
 from smidgen.data_collection.scenes import AS_STORED, MakeScene, Scene, Views, scene_of
 from smidgen.data_collection.store import EpisodeStore
 from smidgen.runtime.errors import UserError
+from smidgen.runtime.spacing import evenly_spaced
 
 NUM_EPISODES, STEPS_PER_EPISODE = 4, 5
 # The same rasteriser without AVX shades Lift by up to 8 levels otherwise, and edges differ by more; a wrong state moves
@@ -69,7 +70,8 @@ def replay(store: EpisodeStore, make: MakeScene = scene_of) -> Replay:
     seeds = [row["seed"] for row in store.manifest["episodes"] if row["num_steps"]]
     if not seeds:
         raise UserError(f"{store.directory} has no frames: every attempt was aborted")
-    sample = sorted({seeds[index] for index in _spread(len(seeds), NUM_EPISODES)})
+    sample = [seeds[index] for index in evenly_spaced(len(seeds), NUM_EPISODES)]
+    store.fetch(sample)
     stored = np.stack([frames for seed in sample for frames in _sampled_frames(store, seed)])
     with contextlib.closing(make(store, 0)) as scene:
         views = _views(store, scene, sample)
@@ -84,7 +86,7 @@ def replay(store: EpisodeStore, make: MakeScene = scene_of) -> Replay:
 
 def _sampled_frames(store: EpisodeStore, seed: int) -> Array:
     episode = store.episode(seed)
-    return np.asarray(episode.frames)[_spread(episode.num_steps, STEPS_PER_EPISODE)]
+    return np.asarray(episode.frames)[evenly_spaced(episode.num_steps, STEPS_PER_EPISODE)]
 
 
 def _views(store: EpisodeStore, scene: Scene, sample: list[int], later: int = 0) -> Views:
@@ -92,7 +94,7 @@ def _views(store: EpisodeStore, scene: Scene, sample: list[int], later: int = 0)
     shown = [
         scene.show(episode, min(max(step + later, 0), episode.num_steps - 1))
         for episode in map(store.episode, sample)
-        for step in _spread(episode.num_steps, STEPS_PER_EPISODE)
+        for step in evenly_spaced(episode.num_steps, STEPS_PER_EPISODE)
     ]
     return {words: np.stack([list(each.values())[place] for each in shown]) for place, words in enumerate(shown[0])}
 
@@ -109,10 +111,6 @@ def _scaled(frames: Array, size: int) -> Array:
     """Frames (..., H, W, 3) as (..., size, size, 3)."""
     pictures = frames.reshape(-1, *frames.shape[-3:])
     return squares(pictures, size).reshape(*frames.shape[:-3], size, size, 3)
-
-
-def _spread(length: int, count: int) -> list[int]:
-    return sorted({int(index) for index in np.linspace(0, length - 1, min(length, count)).round()})
 
 
 def _fault(stored: Array, views: Views, rounds: str, draw: Callable[[int, int], Views]) -> str:

@@ -42,10 +42,11 @@ from smidgen.data_collection.manifest import (
     read_manifest,
     read_sidecar,
 )
-from smidgen.data_collection.remote_store import is_url, local_copy
+from smidgen.data_collection.remote_store import RemoteSet, is_url
 from smidgen.policies.baselines import DemoStatistics
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import LOCK_NAMES, read_text, sha256_bytes, sha256_file, write_atomic
+from smidgen.runtime.spacing import evenly_spaced
 
 HOST_NAME = "host.json"
 PREVIEW_NAME = "preview"
@@ -62,12 +63,14 @@ class EpisodeStore:
         manifest: The validated ``manifest.json``.
         sha256: SHA-256 of ``manifest.json``; through the hashes in it, it identifies every byte of the set.
         cameras: Cameras whose frames its episodes and pairs have, in that order; the manifest's by default.
+        remote: Where episodes are fetched from on first use, for a set at a URL.
     """
 
     directory: Path
     manifest: dict[str, Any]
     sha256: str
     cameras: tuple[str, ...] = ()
+    remote: RemoteSet | None = None
 
     def __post_init__(self) -> None:
         if not self.cameras:
@@ -80,21 +83,34 @@ class EpisodeStore:
         Args:
             directory: The data set's directory, or an fsspec URL, whose copy on local disk is opened
                 (:mod:`smidgen.data_collection.remote_store`).
-            verify: Whether to check the SHA-256 of every file, and that there are no other files.
+            verify: Whether to check the SHA-256 of every file, and that there are no other files. Of a set at a URL,
+                every episode is fetched for that; otherwise each when it is first used.
 
         Raises:
             UserError: If the set is unfinished or of another schema version, or a file is truncated, altered, missing
                 or unexpected; the message names the file.
         """
-        directory = local_copy(str(directory)) if is_url(directory) else Path(directory)
+        remote = RemoteSet(str(directory)) if is_url(directory) else None
+        directory = remote.folder if remote else Path(directory)
         path = directory / MANIFEST_NAME
         if not os.path.lexists(path):
             raise UserError(_no_manifest(directory))
         sha256 = sha256_file(path) if require_regular_file(path) else ""
-        store = cls(directory, read_manifest(path), sha256)
+        store = cls(directory, read_manifest(path), sha256, remote=remote)
         if verify:
+            store.fetch(store.seeds)
             store.verify()
         return store
+
+    def fetch(self, seeds: Sequence[int]) -> None:
+        """Copies attempts that are not here yet, several at once; nothing to do unless the set is at a URL.
+
+        Raises:
+            UserError: If the set has no such seed, or a file cannot be fetched or is altered.
+        """
+        rows = [self._row_of(seed) for seed in seeds]
+        if self.remote is not None:
+            self.remote.fetch(rows)
 
     def verify(self) -> None:
         """Checks every file against the manifest.
@@ -182,7 +198,7 @@ class EpisodeStore:
         Raises:
             UserError: If the set has no such seed.
         """
-        count: int = self._row(seed)["num_counterfactuals"]
+        count: int = self._row_of(seed)["num_counterfactuals"]
         return count
 
     def model(self, seed: int) -> str:
@@ -198,24 +214,36 @@ class EpisodeStore:
         _require_unaltered(path, digest)
         return read_text(path)
 
-    def counterfactuals(self, seeds: Sequence[int]) -> dict[str, Array]:
+    def counterfactuals(self, seeds: Sequence[int], max_pairs: int | None = None) -> dict[str, Array]:
         """The counterfactual pairs of several attempts, concatenated.
+
+        Args:
+            seeds: The attempts.
+            max_pairs: At most so many, spread evenly over all of them; only attempts that have one of these are read.
 
         Returns:
             The arrays of ``COUNTERFACTUALS_LAYOUT`` (first axis: pairs), and ``seed`` int64 (K,), each pair's attempt.
         """
-        parts = [(seed, read_counterfactuals(self._episodes, self.manifest, self._row(seed))) for seed in seeds]
+        ends = np.cumsum([self.num_counterfactuals(seed) for seed in seeds], dtype=np.int64)
+        total = int(ends[-1]) if len(seeds) else 0
+        chosen = np.arange(total) if max_pairs is None else evenly_spaced(total, max_pairs)
+        owners = np.searchsorted(ends, chosen, side="right")
+        used = [seeds[index] for index in np.unique(owners)]
+        self.fetch(used)
+        parts = [read_counterfactuals(self._episodes, self.manifest, self._row(seed)) for seed in used]
         # Attempts without a pair do not determine the length of a cue's pose.
-        full = [(seed, part) for seed, part in parts if len(part["step"])]
-        full = full or [(0, empty_counterfactuals(self.manifest))]
-        lengths = {part["cue_pose"].shape[1] for _, part in full}
+        lengths = {part["cue_pose"].shape[1] for part in parts}
         if len(lengths) > 1:
             raise UserError(f"{self._episodes}: cue poses have different lengths {sorted(lengths)}: altered?")
-        joined = {name: np.concatenate([part[name] for _, part in full]) for name in COUNTERFACTUALS_LAYOUT}
-        counts = [len(part["step"]) for _, part in full]
+        if max_pairs is not None:
+            for part, owner in zip(parts, np.unique(owners), strict=True):
+                rows = chosen[owners == owner] - (ends[owner] - len(part["step"]))
+                part.update({name: array[rows] for name, array in part.items()})
+        parts = parts or [empty_counterfactuals(self.manifest)]
+        joined = {name: np.concatenate([part[name] for part in parts]) for name in COUNTERFACTUALS_LAYOUT}
         for name in ("frames", "frames_moved", "frames_hidden"):
             joined[name] = joined[name][:, :, self.camera_places]
-        joined["seed"] = np.repeat(np.array([seed for seed, _ in full], dtype=np.int64), counts)
+        joined["seed"] = np.array([seeds[owner] for owner in owners], dtype=np.int64)
         return joined
 
     def statistics(self, seeds: Sequence[int]) -> DemoStatistics:
@@ -231,6 +259,7 @@ class EpisodeStore:
         Raises:
             UserError: If none of the attempts has a step.
         """
+        self.fetch(seeds)
         actions = [episode.actions for episode in map(self.episode, seeds) if episode.num_steps]
         if not actions:
             raise UserError(f"{self.directory}: no steps to average in {len(seeds)} episodes; collect successful ones")
@@ -257,6 +286,11 @@ class EpisodeStore:
         return {row["seed"]: row for row in self.manifest["episodes"]}
 
     def _row(self, seed: int) -> dict[str, Any]:
+        """The row of an attempt whose files are here."""
+        self.fetch([seed])
+        return self._row_of(seed)
+
+    def _row_of(self, seed: int) -> dict[str, Any]:
         try:
             return self._rows[seed]
         except KeyError as error:

@@ -7,8 +7,6 @@ import platform
 from importlib.metadata import version
 from typing import Any
 
-import numpy as np
-
 from smidgen.data_collection.store import EpisodeStore
 from smidgen.envs.specs import TaskSpec
 from smidgen.envs.user_tasks import task_code
@@ -21,6 +19,7 @@ from smidgen.evaluation.statistics import CONFIDENCE
 from smidgen.evaluation.video_files import video_name
 from smidgen.policies.checkpoint import RUN_CHECKPOINT, checkpoint_sha256, resolve_checkpoint
 from smidgen.runtime.errors import UserError
+from smidgen.runtime.spacing import evenly_spaced
 
 MAX_CURVE_ROWS = 400
 PACKAGES = ("smidgen", "torch", "numpy", "mujoco", "robosuite")
@@ -96,5 +95,4 @@ def read_curve(checkpoint: str) -> list[dict[str, Any]]:
             raise UserError(f"{path}: line {number}: expected a JSON object, got {type(row).__name__}")
         if row.get("split") != "train":
             rows.append(row)
-    kept = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), MAX_CURVE_ROWS)).round().astype(int))
-    return [rows[index] for index in kept]
+    return [rows[index] for index in evenly_spaced(len(rows), MAX_CURVE_ROWS)]

@@ -23,6 +23,7 @@ from smidgen.policies.generators import generators_kept, seed_generators
 from smidgen.policies.policy import Policy
 from smidgen.policies.policy_calls import PolicyCalls, PolicyError
 from smidgen.runtime.errors import UserCodeError, UserError
+from smidgen.runtime.spacing import evenly_spaced
 
 BATCH = 16
 # Version of the answers: part of the name of a stored answer.
@@ -71,8 +72,7 @@ def spread_steps(store: EpisodeStore, num_windows: int) -> dict[int, tuple[int, 
         row["seed"]: row["num_steps"] for row in store.manifest["episodes"] if row["seed"] in store.training_seeds
     }
     owners = [(seed, step) for seed, length in lengths.items() for step in range(length)]
-    count = min(num_windows, len(owners))
-    chosen = [owners[index] for index in np.unique(np.linspace(0, len(owners) - 1, count).round().astype(int))]
+    chosen = [owners[index] for index in evenly_spaced(len(owners), num_windows)]
     return {seed: tuple(step for owner, step in chosen if owner == seed) for seed in lengths}
 
 

@@ -23,6 +23,7 @@ from smidgen.policies.learned_policy import LearnedPolicy, cameras_to_channels, 
 from smidgen.policies.saliency import policy_saliency
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import write_atomic
+from smidgen.runtime.spacing import evenly_spaced
 
 # Saliency above this quantile of all videos is clipped, so that a few bright pixels do not leave the rest dark.
 FULL_HEAT_QUANTILE = 0.995
@@ -158,7 +159,7 @@ def contact_sheet(plain: Sequence[np.ndarray], overlaid: Sequence[np.ndarray]) -
         plain: uint8 (H, W, 3) each, at least one.
         overlaid: The same number, captioned.
     """
-    moments = np.unique(np.linspace(0, len(plain) - 1, SHEET_MOMENTS).round().astype(int))
+    moments = evenly_spaced(len(plain), SHEET_MOMENTS)
     columns = [np.concatenate([enlarged(plain[moment]), overlaid[moment]]) for moment in moments]
     gap = np.full((columns[0].shape[0], MARGIN_PX, 3), PAPER_RGB, dtype=np.uint8)
     parts = [part for column in columns for part in (gap, column)][1:]

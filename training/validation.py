@@ -60,7 +60,7 @@ class CuePairs:
                 f"{num_frames}{strided}; lower num_frames, collect with a longer history, or set counterfactual_pairs=0"
             )
         seen = slice(history - needed, None, frame_stride)
-        pairs = _spread_pairs(store, seeds, count)
+        pairs = store.counterfactuals(seeds, max_pairs=count)
         return cls(
             frames_KTHWC=cameras_to_channels(pairs["frames"][:, seen]),
             frames_moved_KTHWC=cameras_to_channels(pairs["frames_moved"][:, seen]),
@@ -70,24 +70,6 @@ class CuePairs:
 
     def __len__(self) -> int:
         return len(self.delta_target_KP)
-
-
-_PAIR_ARRAYS = ("frames", "frames_moved", "eef_state", "target", "target_moved")
-
-
-def _spread_pairs(store: EpisodeStore, seeds: Sequence[int], count: int) -> dict[str, np.ndarray]:
-    """At most ``count`` pairs, spread over the given episodes; only theirs are read, one episode after another."""
-    ends = np.cumsum([store.num_counterfactuals(seed) for seed in seeds])
-    total = int(ends[-1])
-    chosen = np.unique(np.linspace(0, total - 1, min(count, total)).round().astype(np.int64))
-    owners = np.searchsorted(ends, chosen, side="right")
-    parts = []
-    for owner in np.unique(owners):
-        pairs = store.counterfactuals([seeds[owner]])
-        rows = chosen[owners == owner] - (ends[owner] - len(pairs["step"]))
-        parts.append({name: array[rows] for name, array in pairs.items()})
-    parts = parts or [store.counterfactuals(seeds[:1])]
-    return {name: np.concatenate([part[name] for part in parts]) for name in _PAIR_ARRAYS}
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,6 +29,7 @@ from torch.utils.data import Dataset
 from smidgen.data_collection.store import EpisodeStore
 from smidgen.policies.learned_policy import cameras_to_channels
 from smidgen.runtime.errors import UserError
+from smidgen.runtime.spacing import evenly_spaced
 
 # The other episodes are read. Every memory map uses a file descriptor, of which a process has about a thousand.
 MAX_MAPPED_EPISODES = 256
@@ -129,7 +130,7 @@ class Windows:
 
     def evenly_spaced(self, count: int) -> Int[np.ndarray, " count"]:
         """At most ``count`` positions, spread over all episodes and steps."""
-        return np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(np.int64))
+        return evenly_spaced(len(self), count)
 
     def first_episode(self) -> Int[np.ndarray, " steps"]:
         """Positions of the first episode's windows, in time order."""

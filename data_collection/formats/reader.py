@@ -23,6 +23,7 @@ from smidgen.data_collection.formats.to_store import checked_source, foreign_epi
 from smidgen.data_collection.manifest import MANIFEST_NAME
 from smidgen.data_collection.store import EPISODES_NAME, EpisodeStore
 from smidgen.runtime.errors import UserError
+from smidgen.runtime.spacing import evenly_spaced
 
 # Where a set does not say how many steps a second has, and nobody needs to know.
 _ANY_RATE = 1.0
@@ -63,8 +64,7 @@ class EpisodeReader:
 
     def spread(self, num_episodes: int) -> list[int]:
         """At most so many places, spread evenly over the set."""
-        count = min(num_episodes, self.num_episodes)
-        return np.unique(np.linspace(0, self.num_episodes - 1, count).round().astype(int)).tolist()
+        return evenly_spaced(self.num_episodes, num_episodes).tolist()
 
 
 def open_reader(path: Path, cameras: Sequence[str] = (), image_size: int = 0) -> EpisodeReader:

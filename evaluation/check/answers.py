@@ -25,6 +25,7 @@ from smidgen.policies.generators import generators_kept
 from smidgen.policies.policy_calls import PolicyCalls, PolicyError
 from smidgen.runtime.errors import UserCodeError, UserError
 from smidgen.runtime.progress import progress
+from smidgen.runtime.spacing import evenly_spaced
 
 # Of every probe a seed of its own.
 _SEEDS_APART = 1_000_003
@@ -100,7 +101,7 @@ def common_steps(lengths: Sequence[int], num_windows: int) -> np.ndarray:
     """Steps to ask about in every episode that has them, spread so that there are about so many in all."""
     longest = max(lengths)
     per_episode = max(2, num_windows * longest // max(sum(lengths), 1))
-    return np.unique(np.linspace(0, longest - 1, min(per_episode, longest)).round().astype(int))
+    return evenly_spaced(longest, per_episode)
 
 
 def neighbours(episodes: Iterator[Episode]) -> Iterator[Moment]:

@@ -18,6 +18,7 @@ from smidgen.evaluation.check.answers import EpisodeAnswers, neighbours
 from smidgen.evaluation.check.probes import AS_RECORDED, FRAMES_SWAPPED, REPEATED, STATE_SWAPPED, Moment, probes
 from smidgen.evaluation.check.subject import Subject
 from smidgen.runtime.charts import Axis, Tick, path_data
+from smidgen.runtime.spacing import evenly_spaced
 
 # Larger frames are scaled down: the page shows some dozens.
 _LARGEST = 128
@@ -95,7 +96,7 @@ def make_example(subject: Subject, answers: Sequence[EpisodeAnswers], names: Seq
     cameras = subject.cameras
     asked = [probe for probe in probes(cameras) if probe.key in first.by_probe]
     shown = [probe for probe in asked if probe.name not in (REPEATED, STATE_SWAPPED)]
-    steps = np.unique(np.linspace(0, moment.own.num_steps - 1, _NUM_MOMENTS).round().astype(int))
+    steps = evenly_spaced(moment.own.num_steps, _NUM_MOMENTS)
     return Example(
         number=moment.own.seed,
         other=moment.other.seed,

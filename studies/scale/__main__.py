@@ -10,6 +10,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from smidgen.experiments.boards import TRACK
+from smidgen.experiments.costs import COSTS_FILE, read_costs
 from smidgen.runtime.command_line import command_help, compose_config, run_command, wants_help
 from smidgen.runtime.files import read_json, read_text
 from smidgen.runtime.markdown import replace_between_markers
@@ -33,7 +35,8 @@ Markdown file, between its two markers <!-- {MARKER}:begin --> and <!-- {MARKER}
 class ScaleConfig:
     """Where the costs are and where the tables go."""
 
-    results: PathText = field(default=str(FOLDER), metadata={"help": "folder of the costs"})
+    results: PathText = field(default=str(FOLDER), metadata={"help": "folder of the measurements"})
+    costs: PathText = field(default=str(COSTS_FILE), metadata={"help": "what finished jobs took"})
     measure: bool = field(default=False, metadata={"help": "measure the costs first; a minute on one core"})
     markdown: PathText | None = field(default=None, metadata={"help": "Markdown file whose part is replaced"})
     check: bool = field(default=False, metadata={"help": "write nothing; exit 2 if the file differs from the records"})
@@ -55,7 +58,9 @@ def scale(arguments: list[str]) -> None:
     overhead_s = float(read_json(OVERHEAD)["overhead_of_a_job_s"])
     efficiencies = read_efficiencies(folder / EFFICIENCY_FILE)
     windows = read_many_windows(folder / WINDOWS_FILE)
-    text = page_part(leaderboard_jobs(folder / "nothing"), read_unit_costs(folder), overhead_s, efficiencies, windows)
+    known = read_costs(Path(config.costs), TRACK.name)
+    jobs = leaderboard_jobs(folder / "nothing")
+    text = page_part(jobs, read_unit_costs(folder), known, overhead_s, efficiencies, windows)
     if config.markdown is None:
         print(text)
         return

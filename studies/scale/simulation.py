@@ -1,13 +1,19 @@
-"""The official leaderboard's jobs with what each is expected to take, and when so many workers are done with them."""
+"""The official leaderboard's jobs with what each is expected to take, and when so many workers are done with them.
+
+A job is first modelled: attempts or episodes that run to the horizon, and training steps, at measured core times. Jobs
+of the leaderboard that are done took more or less than that; the median ratio of each kind of job corrects the model.
+"""
 
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterable, Sequence
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from smidgen.experiments.boards import RATES, build_trial
+from smidgen.experiments.costs import Cost
 from smidgen.experiments.entry_jobs import CollectingJob, EntryJob, ReferenceJob, TrackJob, any_trial, needs
 from smidgen.experiments.leaderboard import CPU_STANDARD
 from smidgen.experiments.schedule import PlannedJob, finish_times_s
@@ -43,43 +49,60 @@ def leaderboard_jobs(nowhere: Path) -> dict[str, list[TrackJob]]:
     return CPU_STANDARD.jobs(SuiteConfig(SUITE, out=str(nowhere), scratch=str(nowhere)))
 
 
-def core_s(job: TrackJob, costs: UnitCosts) -> float:
-    """What a job is expected to take on one core.
+def modelled_s(job: TrackJob, costs: UnitCosts) -> float:
+    """What a job takes on one core by the model.
 
     Args:
         job: Of the official leaderboard.
-        costs: Measured and recorded ones.
+        costs: Measured ones.
     """
-    size, ratios = job.track.size, costs.ratios
+    size = job.track.size
     if isinstance(job, CollectingJob):
         trial = job.trial
-    elif isinstance(job, ReferenceJob):
-        trial = any_trial(job.task)
-    else:
-        trial = build_trial(job.name, job.task, 0, RATES[0])
-
-    def stage_s(stage: str, episodes: int, recipe: str) -> float:
-        return ratios[stage] * costs.modelled_s(work_of(stage, trial, episodes, trial.training["steps"]), recipe)
-
-    if isinstance(job, CollectingJob):
         num_demonstrations = min(size.demonstrations, trial.demonstrations.get("episodes", size.demonstrations))
-        return stage_s(COLLECTING, num_demonstrations + size.held_out, "")
+        return costs.modelled_s(work_of(COLLECTING, trial, num_demonstrations + size.held_out, 0))
     if isinstance(job, ReferenceJob):
         # An expert or a baseline: the simulator alone.
-        return stage_s(EVALUATING, size.episodes, "")
-    training_s = stage_s(TRAINING, 0, job.name)
-    return training_s + (stage_s(EVALUATING, size.episodes, job.name) if isinstance(job, EntryJob) else 0.0)
+        return costs.modelled_s(work_of(EVALUATING, any_trial(job.task), size.episodes, 0))
+    trial = build_trial(job.name, job.task, 0, RATES[0])
+    work = [work_of(TRAINING, trial, 0, trial.training["steps"])]
+    if isinstance(job, EntryJob):
+        work.append(work_of(EVALUATING, trial, size.episodes, 0))
+    return sum(costs.modelled_s(each, job.name) for each in work)
 
 
-def planned(jobs: Iterable[TrackJob], costs: UnitCosts, overhead_s: float) -> list[PlannedJob]:
+def ratios_of(jobs: Iterable[TrackJob], costs: UnitCosts, known: Iterable[tuple[str, Cost]]) -> dict[str, list[float]]:
+    """What finished jobs took over what the model says, by kind of job.
+
+    Args:
+        jobs: Of the leaderboard.
+        costs: Measured ones.
+        known: Labels of finished jobs, and what each took.
+    """
+    job_of = {job.label: job for job in jobs}
+    found: dict[str, list[float]] = {}
+    for label, cost in known:
+        if job := job_of.get(label):
+            found.setdefault(job.kind, []).append(cost.core_s / modelled_s(job, costs))
+    return found
+
+
+def planned(
+    jobs: Iterable[TrackJob], costs: UnitCosts, ratios: Mapping[str, Sequence[float]], overhead_s: float
+) -> list[PlannedJob]:
     """Jobs with their expected times.
 
     Args:
         jobs: Of the leaderboard, in order.
-        costs: Measured and recorded ones.
+        costs: Measured ones.
+        ratios: As :func:`ratios_of`; of a kind without one the model counts as it is.
         overhead_s: Added to each job.
     """
-    return [PlannedJob(job.label, core_s(job, costs) + overhead_s, needs(job)) for job in jobs]
+    factors = {kind: statistics.median(those) for kind, those in ratios.items()}
+    return [
+        PlannedJob(job.label, factors.get(job.kind, 1.0) * modelled_s(job, costs) + overhead_s, needs(job))
+        for job in jobs
+    ]
 
 
 def simulate(jobs: Sequence[PlannedJob], num_cores: int) -> Outcome:

@@ -6,21 +6,24 @@ import statistics
 import textwrap
 from collections.abc import Mapping, Sequence
 
+from smidgen.experiments.costs import Cost
 from smidgen.experiments.entry_jobs import COLLECTING, ENTRY, REFERENCE, TUNING, TrackJob
 from smidgen.experiments.snapshot import duration
 from smidgen.runtime.markdown import left, markdown_table, right
 from studies.scale.efficiency import Efficiency
 from studies.scale.many_windows import ManyWindows
-from studies.scale.simulation import NUM_CORES, Outcome, core_s, fewest_cores, longest_chain_s, planned, simulate
+from studies.scale.simulation import NUM_CORES, Outcome, fewest_cores, longest_chain_s, planned, ratios_of, simulate
 from studies.scale.unit_costs import UnitCosts
 
 PAGE_WIDTH = 120
-KINDS = (COLLECTING, REFERENCE, TUNING, ENTRY)
+TOLD = {COLLECTING: "demonstrations", REFERENCE: "references", TUNING: "searches", ENTRY: "entries"}
+KINDS = tuple(TOLD)
 
 
 def page_part(
     jobs: Mapping[str, Sequence[TrackJob]],
     costs: UnitCosts,
+    known: Sequence[tuple[str, Cost]],
     overhead_s: float,
     efficiencies: Sequence[Efficiency],
     windows: ManyWindows | None,
@@ -29,22 +32,25 @@ def page_part(
 
     Args:
         jobs: Of each board, in order.
-        costs: Measured and recorded ones.
+        costs: Of a step, a prediction and a control step.
+        known: Finished jobs, and what each took.
         overhead_s: Of a job beyond its work.
         efficiencies: What two workers were measured to make of one's work.
         windows: What a training on many windows was measured to take; None: not measured.
     """
-    whole = planned([job for its in jobs.values() for job in its], costs, overhead_s)
+    every = [job for its in jobs.values() for job in its]
+    ratios = ratios_of(every, costs, known)
+    whole = planned(every, costs, ratios, overhead_s)
     outcomes = [simulate(whole, num_cores) for num_cores in NUM_CORES]
     parts = [
         "Core-hours by board, and in brackets the number of jobs; each counts at the first board that needs it:",
-        board_table(jobs, costs),
+        board_table(jobs, {job.label: job.wall_s for job in whole}),
         f"The same {len(whole)} jobs on some numbers of cores, one job at a time on each, in the suite's order, with "
         f"{1e3 * overhead_s:.1f} ms added to each for the pool:",
         core_table(outcomes),
         "The longest chain, from demonstrations through the search for a rate to an entry, takes "
         f"{duration(longest_chain_s(whole))}; more than {fewest_cores(whole)} cores gain nothing.",
-        basis(costs),
+        basis(costs, ratios),
         efficiency_part(efficiencies),
         windows_part(windows),
     ]
@@ -55,17 +61,16 @@ def _prose(text: str) -> str:
     return textwrap.fill(text, PAGE_WIDTH, break_on_hyphens=False)
 
 
-def board_table(jobs: Mapping[str, Sequence[TrackJob]], costs: UnitCosts) -> str:
-    """Core-hours by board and kind of job."""
+def board_table(jobs: Mapping[str, Sequence[TrackJob]], core_s: Mapping[str, float]) -> str:
+    """Core-hours by board and kind of job, from the seconds that each is expected to take."""
     rows, whole = [], [job for its in jobs.values() for job in its]
-    hours = {job.label: core_s(job, costs) / 3600 for job in whole}
     for board, its in {**jobs, "all": whole}.items():
         cells = []
         for kind in (*KINDS, ""):
             alike = [job for job in its if not kind or job.kind == kind]
-            cells.append(f"{sum(hours[job.label] for job in alike):.1f} ({len(alike)})")
+            cells.append(f"{sum(core_s[job.label] for job in alike) / 3600:.1f} ({len(alike)})")
         rows.append([board, *cells])
-    return markdown_table(left("board") + right("demonstrations", "references", "searches", "entries", "all"), rows)
+    return markdown_table(left("board") + right(*TOLD.values(), "all"), rows)
 
 
 def core_table(outcomes: Sequence[Outcome]) -> str:
@@ -77,21 +82,22 @@ def core_table(outcomes: Sequence[Outcome]) -> str:
     return markdown_table(right("cores", "time", "times faster", "efficiency"), rows)
 
 
-def basis(costs: UnitCosts) -> str:
+def basis(costs: UnitCosts, ratios: Mapping[str, Sequence[float]]) -> str:
     """Where the times come from."""
-    ratios = costs.ratios
-    parts = []
-    for stage, ratio in ratios.items():
-        alike = [each.core_s / each.modelled_s for each in costs.recorded if each.stage == stage]
-        parts.append(f"{stage} {ratio:.2f} ({min(alike):.2f} to {max(alike):.2f}, n = {len(alike)})")
+    parts = [
+        f"{TOLD[kind]} {statistics.median(ratios[kind]):.2f} ({min(ratios[kind]):.2f} to {max(ratios[kind]):.2f}, "
+        f"n = {len(ratios[kind])})"
+        for kind in KINDS
+        if kind in ratios
+    ]
     dearest = max(costs.step_s, key=lambda name: costs.step_s[name])
     steps_s = statistics.median(costs.step_s.values())
     times = f"{1e3 * steps_s:.0f} ms at the median of the recipes, {1e3 * costs.step_s[dearest]:.0f} ms for `{dearest}`"
     return (
         "A job's time is that of a model times a ratio. The model counts training steps, predictions and control "
         f"steps, every episode to its horizon, at measured core times: {times} for a training step, "
-        f"{1e3 * costs.control_s:.1f} ms for a control step. The ratio is the median of recorded core time over the "
-        "model, by stage of the search for a recipe (range, and number of recorded stages): "
+        f"{1e3 * costs.control_s:.1f} ms for a control step. The ratio is the median of the core time in "
+        "`results/costs.csv` over the model, by kind of finished job (range, and number of jobs): "
         f"{', '.join(parts)}."
     )
 

@@ -14,10 +14,15 @@ import pytest
 
 from smidgen.data_collection import remote_store
 from smidgen.data_collection.data import main as data_command
-from smidgen.data_collection.remote_store import is_url, local_copy
+from smidgen.data_collection.remote_store import RemoteSet, is_url
 from smidgen.data_collection.store import EpisodeStore
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import sha256_file
+
+
+def local_copy(url: str) -> Path:
+    """The folder of the copy, every episode fetched and verified."""
+    return EpisodeStore.open(url).directory
 
 
 @pytest.fixture(autouse=True)
@@ -73,7 +78,7 @@ def test_a_set_at_a_url_is_the_set(finished_set: Path, in_memory: str, cache: Pa
 def test_a_set_is_copied_once(in_memory: str, monkeypatch: pytest.MonkeyPatch) -> None:
     first = local_copy(in_memory)
     before = {path: path.stat().st_mtime_ns for path in first.rglob("*") if path.is_file()}
-    monkeypatch.setattr(remote_store, "_fetch", None)
+    monkeypatch.setattr(RemoteSet, "_copy", None)
     # Another place with the same content is the same set.
     fsspec.filesystem("memory").cp("/sets/lift", "/sets/again", recursive=True)
     assert local_copy("memory://sets/again") == local_copy(in_memory) == first
@@ -96,7 +101,97 @@ def test_a_damaged_set_is_named_and_not_kept(in_memory: str, cache: Path, damage
     with pytest.raises(UserError, match=rf"{named}.*(truncated or altered|is missing|does not exist|task)") as refused:
         EpisodeStore.open(in_memory)
     assert "\n" not in str(refused.value)
-    assert [path for path in cache.glob("*") if path.is_dir()] == []
+    # A set whose manifest is good stays, without the episodes of the fetch that failed.
+    assert list(cache.glob("*/episodes/*")) == []
+    assert bool(list(cache.glob("*/manifest.json"))) == ("manifest" not in damage)
+
+
+def episodes_here(store: EpisodeStore) -> set[int]:
+    """Seeds of the episodes that were fetched."""
+    return {int(path.name) for path in (store.directory / "episodes").iterdir()}
+
+
+def test_an_episode_is_fetched_when_it_is_first_used(finished_set: Path, in_memory: str) -> None:
+    here, there = EpisodeStore.open(finished_set), EpisodeStore.open(in_memory, verify=False)
+    assert (there.manifest, episodes_here(there)) == (here.manifest, set())
+    seed, other = there.training_seeds[:2]
+    assert there.num_counterfactuals(seed) == here.num_counterfactuals(seed)
+    assert episodes_here(there) == set()
+    assert np.array_equal(there.episode(seed).frames, here.episode(seed).frames)
+    assert episodes_here(there) == {seed}
+    ours, theirs = here.counterfactuals([seed, other]), there.counterfactuals([seed, other])
+    assert all(np.array_equal(theirs[name], ours[name]) for name in ours)
+    assert episodes_here(there) == {seed, other}
+    # What is here is not fetched again, and verifying fetches the rest.
+    fsspec.filesystem("memory").rm(f"/sets/lift/episodes/{seed:09d}", recursive=True)
+    assert episodes_here(EpisodeStore.open(in_memory)) == set(here.seeds)
+
+
+def test_an_altered_episode_is_not_used_and_the_others_are(in_memory: str) -> None:
+    memory = fsspec.filesystem("memory")
+    store = EpisodeStore.open(in_memory, verify=False)
+    good, bad = store.training_seeds[:2]
+    victim = f"/sets/lift/episodes/{bad:09d}/arrays.npz"
+    content = memory.cat_file(victim)
+    memory.pipe_file(victim, content[:-1] + bytes([content[-1] ^ 1]))
+    store.episode(good)
+    with pytest.raises(UserError, match=rf"{bad:09d}/arrays.npz is truncated or altered"):
+        store.episode(bad)
+    assert episodes_here(store) == {good}
+    memory.pipe_file(victim, content)
+    store.episode(bad)
+
+
+def test_a_fetch_that_was_killed_goes_on_with_what_is_missing(
+    in_memory: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, fetched = EpisodeStore.open(in_memory, verify=False), []
+    copy = remote_store._Remote.copy
+
+    def copy_and_note(self: remote_store._Remote, places: dict[str, Path]) -> None:
+        fetched.extend(name for name in places if name.endswith("frames.npy"))
+        if len(fetched) > 1:
+            raise KeyboardInterrupt
+        copy(self, places)
+
+    monkeypatch.setattr(remote_store, "EPISODES_AT_ONCE", 1)
+    monkeypatch.setattr(remote_store._Remote, "copy", copy_and_note)
+    with pytest.raises(KeyboardInterrupt):
+        store.fetch(store.seeds)
+    assert episodes_here(store) == {store.seeds[0]}
+    # A killed process leaves its part, which no one takes for an episode.
+    left = store.directory / "episodes" / f".partial-{store.seeds[1]:09d}-{'0' * 32}"
+    left.mkdir()
+    monkeypatch.setattr(remote_store._Remote, "copy", copy)
+    EpisodeStore.open(in_memory)
+    assert episodes_here(store) == set(store.seeds)
+    assert not left.exists()
+
+
+def test_a_preview_fetches_the_episodes_that_it_shows(
+    in_memory: str, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("smidgen.data_collection.preview.evenly_spaced", lambda length, count: [0])
+    monkeypatch.setattr("smidgen.data_collection.store.evenly_spaced", lambda length, count: np.array([0]))
+    assert data_command(["preview", in_memory, "--out", str(tmp_path / "pictures")]) == 0
+    assert len(list(cache.glob("*/episodes/*"))) == 1 < len(EpisodeStore.open(in_memory).seeds)
+
+
+def test_models_come_before_the_episodes_that_need_them(
+    finished_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a set whose rows name a model; only the copy is tested here."""
+    remote = RemoteSet(f"file://{finished_set}")
+    rows = [dict(row) for row in EpisodeStore.open(finished_set).manifest["episodes"]]
+    (tmp_path / "m.xml").write_text("<mujoco/>")
+    digest = sha256_file(tmp_path / "m.xml")
+    shutil.copytree(finished_set, tmp_path / "set")
+    (tmp_path / "set" / "models").mkdir()
+    shutil.copy(tmp_path / "m.xml", tmp_path / "set" / "models" / f"{digest}.xml")
+    rows[0]["files"] = {**rows[0]["files"], "model.xml": digest}
+    remote._files = remote_store._Remote(f"file://{tmp_path / 'set'}")
+    remote.fetch(rows)
+    assert [path.name for path in (remote.folder / "models").iterdir()] == [f"{digest}.xml"]
 
 
 def test_what_cannot_be_reached_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +239,10 @@ def test_the_cache_stays_below_its_limit(
         local_copy(urls["bb"])
 
 
-OPEN = "import sys; from smidgen.data_collection.remote_store import local_copy; print(local_copy(sys.argv[1]))"
+OPEN = (
+    "import sys; from smidgen.data_collection.store import EpisodeStore; "
+    "print(EpisodeStore.open(sys.argv[1]).directory)"
+)
 
 
 def test_processes_that_open_a_set_at_once_share_one_copy(finished_set: Path, cache: Path) -> None:

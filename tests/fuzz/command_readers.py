@@ -37,6 +37,7 @@ from studies.pages.mesh_pictures import MeshPicturesConfig
 from studies.pages.side_by_side import SideBySideConfig
 from studies.pages.theory_table import TableConfig
 from studies.scale.__main__ import ScaleConfig
+from studies.scale.each_policy import EachPolicyConfig
 from studies.scale.efficiency import EfficiencyConfig
 from studies.scale.many_windows import ManyWindowsConfig
 from studies.synthetic.frames import FramesConfig
@@ -73,6 +74,7 @@ SCHEMAS: dict[str, type] = {
             SideBySideConfig,
             MeshPicturesConfig,
             ScaleConfig,
+            EachPolicyConfig,
             EfficiencyConfig,
             ManyWindowsConfig,
         ),

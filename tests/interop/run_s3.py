@@ -25,8 +25,15 @@ OPEN = (
 TINY = ["policy=cnn", "width=2", "hidden_dim=4", "steps=4", "batch_size=2", "num_threads=1"]
 
 
+def one_episode(here, found):
+    """One episode alone, with an empty cache."""
+    there, seed = EpisodeStore.open(URL, verify=False), here.seeds[-1]
+    found.equal("one episode", np.asarray(there.episode(seed).frames), np.asarray(here.episode(seed).frames))
+    found.equal("fetched", [int(path.name) for path in (there.directory / "episodes").iterdir()], [seed])
+
+
 def open_at_once(found, sha256):
-    """Several processes with an empty cache."""
+    """Several processes, whose cache has that episode alone."""
     command = [sys.executable, "-c", OPEN, URL]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(NUM_PROCESSES)]
     found.equal("processes", [process.communicate()[0].strip() for process in processes], [sha256] * NUM_PROCESSES)
@@ -91,6 +98,7 @@ def main(directory, scratch):
     bucket.mkdir("bucket")
     bucket.put(directory, "bucket/sets/lift", recursive=True)
     here = EpisodeStore.open(directory)
+    one_episode(here, found)
     open_at_once(found, here.sha256)
     compare(here, found)
     train_there_and_here(Path(directory), scratch, found)

@@ -9,24 +9,33 @@ from typing import Any
 import pytest
 
 from smidgen.experiments.boards import RATES, RECIPES, build_trial
+from smidgen.experiments.costs import Cost
 from smidgen.experiments.entry_jobs import EntryJob, needs
 from smidgen.experiments.schedule import PlannedJob
+from smidgen.experiments.stages import EVALUATING
+from smidgen.policies.learned_policy import LearnedPolicy
+from smidgen.policies.registry import TRAINED
 from smidgen.runtime.command_line import run_command
 from smidgen.runtime.errors import UserError
-from smidgen.runtime.files import write_json_atomic
+from smidgen.runtime.files import read_json, write_json_atomic
 from smidgen.runtime.schemas import to_json
+from smidgen.training.config import TrainConfig
 from studies.recipe.arms import build_arms
 from studies.scale import __main__ as command
-from studies.scale import efficiency, many_windows
+from studies.scale import each_policy, efficiency, many_windows
 from studies.scale.efficiency import read_efficiencies
 from studies.scale.many_windows import read_many_windows
-from studies.scale.simulation import core_s, fewest_cores, leaderboard_jobs, longest_chain_s, simulate
+from studies.scale.simulation import (
+    fewest_cores,
+    leaderboard_jobs,
+    longest_chain_s,
+    modelled_s,
+    planned,
+    ratios_of,
+    simulate,
+)
 from studies.scale.tables import efficiency_part, windows_part
 from studies.scale.unit_costs import (
-    COLLECTING,
-    EVALUATING,
-    TRAINING,
-    RecordedStage,
     UnitCosts,
     read_unit_costs,
     work_of,
@@ -37,26 +46,33 @@ COSTS = UnitCosts(
     control_s=0.01,
     step_s=dict.fromkeys(RECIPES, 0.1),
     prediction_s=dict.fromkeys(RECIPES, 0.02),
-    recorded=tuple(
-        RecordedStage(record=str(number), stage=stage, core_s=ratio, modelled_s=1.0)
-        for stage, ratios in {COLLECTING: (0.5,), TRAINING: (1.0, 2.0, 9.0), EVALUATING: (3.0,)}.items()
-        for number, ratio in enumerate(ratios)
-    ),
     torch="2",
 )
 
 
-def test_a_job_costs_its_work_times_the_recorded_ratio(tmp_path: Path) -> None:
+KNOWN = [
+    ("collecting/lift", Cost(0.0, 0.5 * 32_000 * 0.01)),
+    *((f"tuning/lift/raw/{lr:g}", Cost(0.0, ratio * 400.0)) for lr, ratio in zip(RATES, (1.0, 2.0, 9.0), strict=True)),
+    ("of/another/suite", Cost(1.0, 1.0)),
+]
+
+
+def test_a_job_costs_its_work_times_the_ratio_of_finished_jobs(tmp_path: Path) -> None:
     jobs = {job.label: job for its in leaderboard_jobs(tmp_path / "nothing").values() for job in its}
     # Lift runs 100 control steps an episode; 320 demonstrations, 100 test episodes, 4,000 training steps.
-    assert core_s(jobs["collecting/lift"], COSTS) == pytest.approx(0.5 * 320 * 100 * 0.01)
-    assert core_s(jobs["reference/lift/expert"], COSTS) == pytest.approx(3.0 * 100 * 100 * 0.01)
-    training_s = 2.0 * 4_000 * 0.1
-    assert core_s(jobs["tuning/lift/raw/0.001"], COSTS) == pytest.approx(training_s)
+    assert modelled_s(jobs["collecting/lift"], COSTS) == pytest.approx(320 * 100 * 0.01)
+    assert modelled_s(jobs["reference/lift/expert"], COSTS) == pytest.approx(100 * 100 * 0.01)
+    assert modelled_s(jobs["tuning/lift/raw/0.001"], COSTS) == pytest.approx(4_000 * 0.1)
     work = work_of(EVALUATING, build_trial("raw", "lift", 0, RATES[0]), 100, 0)
     assert (work.control_steps, work.training_steps) == (10_000, 0)
-    evaluation_s = 3.0 * (100 + work.predictions * 0.02)
-    assert core_s(jobs["entry/lift/raw/seed0"], COSTS) == pytest.approx(training_s + evaluation_s)
+    evaluation_s = 100 + work.predictions * 0.02
+    assert modelled_s(jobs["entry/lift/raw/seed0"], COSTS) == pytest.approx(4_000 * 0.1 + evaluation_s)
+    ratios = ratios_of(jobs.values(), COSTS, KNOWN)
+    assert ratios == {"collecting": pytest.approx([0.5]), "tuning": pytest.approx([1.0, 2.0, 9.0])}
+    expected_s = {job.label: job.wall_s for job in planned(jobs.values(), COSTS, ratios, 0.25)}
+    assert expected_s["tuning/speck_4/cnn/0.001"] == pytest.approx(2.0 * 400.0 + 0.25)
+    # No entry is done.
+    assert expected_s["entry/lift/raw/seed0"] == pytest.approx(400.0 + evaluation_s + 0.25)
     entry = jobs["entry/door/cnn/seed0"]
     assert isinstance(entry, EntryJob)
     assert needs(entry) == {"collecting/door", *(f"tuning/lift/cnn/{lr:g}" for lr in RATES)}
@@ -132,3 +148,42 @@ def test_many_windows_are_measured_and_told(tmp_path):
     told = windows_part(dataclasses.replace(found, large=dataclasses.replace(found.small, memory_mb=500.4)))
     assert f"takes {500.4 - found.small.memory_mb:.0f} MB more memory" in told
     assert "not measured yet" in windows_part(read_many_windows(tmp_path / "none.json"))
+
+
+@pytest.fixture
+def data_set(tmp_path: Path) -> Path:
+    return many_windows.write_set(tmp_path / "demonstrations", 3, 12)
+
+
+def test_each_policy_is_trained_on_a_device_and_compared_with_the_cpu(
+    data_set: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = tmp_path / "each.json"
+    policies = ",".join(TRAINED)
+    arguments = [f"demos={data_set}", "device=cpu", "steps=2", f"policies=[{policies}]", f"record={record}"]
+    assert run_command(each_policy.body, arguments) == 0
+    found = read_json(record)
+    assert [each["policy"] for each in found] == list(TRAINED)
+    assert {each["difference"] for each in found} == {0.0}
+    assert all("torch" in each["machine"] for each in found)
+    assert "difference from the CPU" in capsys.readouterr().out
+    assert run_command(each_policy.body, [*arguments[:1], "policies=[zero]"]) == 2
+
+
+def test_a_device_that_computes_something_else_is_seen(
+    data_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compute_wrongly(policy: LearnedPolicy, device: str) -> LearnedPolicy:
+        predict = policy.predict_chunk
+        monkeypatch.setattr(policy, "predict_chunk", lambda frames: predict(frames) + 0.25)
+        return policy
+
+    config = each_policy.EachPolicyConfig(str(data_set), device="cpu", steps=1)
+    train = each_policy.train
+
+    def train_and_break(settings: TrainConfig) -> None:
+        train(settings)
+        monkeypatch.setattr(LearnedPolicy, "compute_on", compute_wrongly)
+
+    monkeypatch.setattr(each_policy, "train", train_and_break)
+    assert each_policy.train_on("cnn", config, tmp_path / "run").difference > 0.05
