@@ -12,9 +12,8 @@ from scipy.stats import rankdata
 
 from smidgen.evaluation.statistics import CONFIDENCE
 from smidgen.runtime.markdown import left, markdown_table, right
-from studies.checkpoint_choice.record import ScoredArm
-from studies.recipe.arms import Arm
-from studies.recipe.records import ArmRecord
+from studies.checkpoint_choice.candidates import Candidate
+from studies.checkpoint_choice.record import ScoredPolicy
 
 # Fewer policies of a task say next to nothing about an order.
 LEAST_POLICIES = 4
@@ -28,18 +27,18 @@ MISSING = "\u2013"
 class Scored:
     """A policy's success in closed loop beside what is known of it without a simulator."""
 
-    record: ArmRecord
-    scored: ScoredArm
+    candidate: Candidate
+    scored: ScoredPolicy
 
     @property
     def success(self) -> float:
         """Share of its episodes that succeeded."""
-        return self.record.success["rate"]
+        return self.candidate.success
 
 
 def _last(name: str, sign: float = 1.0) -> Callable[[Scored], float]:
     def value(each: Scored) -> float:
-        found = each.record.validation[-1].get(name)
+        found = each.candidate.validation.get(name)
         return math.nan if found is None else sign * found
 
     return value
@@ -65,15 +64,11 @@ CRITERIA: dict[str, Callable[[Scored], float]] = {
 Groups = Mapping[str, Sequence[Scored]]
 
 
-def gather(
-    arms: Mapping[str, Arm], records: Mapping[str, ArmRecord], scored: Mapping[str, ScoredArm]
-) -> dict[str, list[Scored]]:
-    """Policies of one task that act alike, by the name of the group; smaller groups are left out."""
+def gather(candidates: Mapping[str, Candidate], scored: Mapping[str, ScoredPolicy]) -> dict[str, list[Scored]]:
+    """Scored policies by the name of their group; smaller groups are left out."""
     groups: dict[str, list[Scored]] = {}
     for name, each in scored.items():
-        acting = ", ".join(f"{key}={value}" for key, value in arms[name].acting.items())
-        group = f"{arms[name].task}{f' ({acting})' if acting else ''}"
-        groups.setdefault(group, []).append(Scored(records[name], each))
+        groups.setdefault(candidates[name].group, []).append(Scored(candidates[name], each))
     return {name: members for name, members in groups.items() if len(members) >= LEAST_POLICIES}
 
 

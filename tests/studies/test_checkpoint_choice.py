@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
+from smidgen.evaluation.records import read_record
+from smidgen.experiments.boards import build_trial
+from smidgen.policies.checkpoint import RUN_CHECKPOINT
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import write_json_atomic
 from smidgen.runtime.schemas import to_json
-from studies.checkpoint_choice.__main__ import ChoiceConfig, page_text
-from studies.checkpoint_choice.record import ScoredArm, read_scored, scored_path
+from studies.checkpoint_choice.__main__ import ChoiceConfig, all_candidates, page_text
+from studies.checkpoint_choice.candidates import Candidate, candidates
+from studies.checkpoint_choice.record import ScoredPolicy, read_scored, scored_path
 from studies.checkpoint_choice.tables import (
     CRITERIA,
     Scored,
@@ -22,22 +26,16 @@ from studies.checkpoint_choice.tables import (
     lost_by_choosing,
     pooled,
 )
-from studies.recipe.arms import build_arms
-from studies.recipe.records import ArmRecord, read_records
 from studies.recipe.step_costs import FOLDER
 
-ARMS = build_arms()
-RECORDS = read_records(FOLDER, ARMS)
-ANY_RECORD = next(iter(RECORDS.values()))
+KNOWN = all_candidates(ChoiceConfig())
 BY_SCORE, BY_LOSS = CRITERIA["`rank`, by `open_skill`"], CRITERIA["held-out loss"]
 
 
-def policy(arm: str, rate: float, score: float | None, loss: float | None = 0.1) -> Scored:
-    record = dataclasses.replace(
-        ANY_RECORD, arm=arm, success={**ANY_RECORD.success, "rate": rate}, validation=({"step": 1, "loss": loss},)
-    )
+def policy(name: str, rate: float, score: float | None, loss: float | None = 0.1, group: str = "lift") -> Scored:
+    candidate = Candidate(name, group, "0" * 64, rate, {"step": 1, "loss": loss})
     scores = dict.fromkeys(("open_skill", "frames", "skill"), (score, None, None))
-    return Scored(record, ScoredArm(arm=arm, checkpoint=record.hashes["checkpoint"], label="sees", scores=scores))
+    return Scored(candidate, ScoredPolicy(policy=name, checkpoint="0" * 64, label="sees", scores=scores))
 
 
 def test_the_correlation_is_spearmans() -> None:
@@ -64,14 +62,11 @@ def test_groups_are_weighted_by_their_size_and_one_that_never_varies_is_left_out
     assert low <= value <= high
 
 
-def test_only_policies_of_one_task_that_act_alike_are_compared() -> None:
-    names = ["lift.perceiver", "lift.cnn", "lift.perceiver.executed4", "lift.cnn.executed4", "lift.located10.executed4"]
-    names.append("lift.steady.executed4")
-    members = {name: policy(name, 0.1 * index, float(index)) for index, name in enumerate(names)}
-    groups = gather(ARMS, {n: m.record for n, m in members.items()}, {n: m.scored for n, m in members.items()})
-    assert {name: [m.record.arm for m in group] for name, group in groups.items()} == {
-        "lift (num_executed=4)": names[2:]
-    }
+def test_only_policies_of_one_group_are_compared() -> None:
+    members = [policy("other", 0.9, 0.0)]
+    members += [policy(f"a{index}", 0.1 * index, float(index), group="lift (num_executed=4)") for index in range(4)]
+    groups = gather({m.candidate.name: m.candidate for m in members}, {m.candidate.name: m.scored for m in members})
+    assert groups == {"lift (num_executed=4)": members[1:]}
     table = choice_table(groups)
     assert "| `rank`, by `open_skill` | 1.00 | 1.00 | 0 points |" in table
     assert "4 policies; an interval needs 20." in table
@@ -80,14 +75,41 @@ def test_only_policies_of_one_task_that_act_alike_are_compared() -> None:
     assert choice_table({}) == "Of no task have 4 policies been scored yet."
 
 
+def test_candidates_are_those_of_the_search_and_of_the_leaderboard() -> None:
+    arm, entry = KNOWN["lift.perceiver.executed4"], KNOWN["cpu-standard-1.lift-recommended-seed0"]
+    assert (arm.group, entry.group) == ("lift (num_executed=4)", "lift, leaderboard")
+    assert 0 < arm.success <= 1
+    assert {"loss", "skill_time_mean", "cue_slope"} <= {*arm.validation} & {*entry.validation}
+    assert entry.success == read_record(Path("results/cpu-standard-1/lift-recommended-seed0.json"))["success"]["rate"]
+    assert not any("expert" in name or "host" in name for name in KNOWN)
+
+
+def test_a_policy_is_scored_only_by_the_checkpoint_that_was_evaluated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board = "results/cpu-standard-1"
+    entry = candidates(FOLDER, Path(board), str(tmp_path))["cpu-standard-1.lift-recommended-seed0"]
+    assert entry.find() is None
+    lr = read_record(Path(board, "lift-recommended-seed0.json"))["policy"]["training"]["training_config"]["lr"]
+    scratch = tmp_path / "cpu-standard-1" / "full"
+    trial = build_trial("recommended", "lift", 0, lr)
+    (scratch / "runs" / trial.run_name / RUN_CHECKPOINT).mkdir(parents=True)
+    found = []
+    monkeypatch.setattr("studies.checkpoint_choice.candidates.checkpoint_sha256", lambda path: found.pop())
+    found[:] = ["0" * 64]
+    assert entry.find() is None
+    found[:] = [entry.checkpoint_sha256]
+    assert entry.find() == (scratch / "runs" / trial.run_name, scratch / "data" / trial.data_name / "validation")
+
+
 def test_scores_of_another_checkpoint_are_refused(tmp_path: Path) -> None:
-    record: ArmRecord = ANY_RECORD
-    scored = policy(record.arm, 0.5, 0.5).scored
-    write_json_atomic(scored_path(tmp_path, record.arm), to_json(scored))
-    assert read_scored(tmp_path, RECORDS) == {record.arm: scored}
-    write_json_atomic(scored_path(tmp_path, record.arm), to_json(dataclasses.replace(scored, checkpoint="0" * 64)))
+    candidate = next(iter(KNOWN.values()))
+    scored = dataclasses.replace(policy(candidate.name, 0.5, 0.5).scored, checkpoint=candidate.checkpoint_sha256)
+    write_json_atomic(scored_path(tmp_path, candidate.name), to_json(scored))
+    assert read_scored(tmp_path, KNOWN) == {candidate.name: scored}
+    write_json_atomic(scored_path(tmp_path, candidate.name), to_json(dataclasses.replace(scored, checkpoint="0" * 64)))
     with pytest.raises(UserError, match="checkpoint"):
-        read_scored(tmp_path, RECORDS)
+        read_scored(tmp_path, KNOWN)
 
 
 def test_the_page_is_what_the_scores_give() -> None:
