@@ -75,11 +75,11 @@ def _of_the_leaderboard(folder: Path, scratch: str) -> list[Candidate]:
             continue
         record = read_record(path)
         recipe, _, seed = record["policy"]["name"].rpartition("-seed")
-        if recipe not in RECIPES:
+        training, digest = record["policy"]["training"], record["policy"]["checkpoint_sha256"]
+        if recipe not in RECIPES or training is None or digest is None:
             continue
-        training, task = record["policy"]["training"]["training_config"], record["task"]
-        trial = build_trial(recipe, task, int(seed), training["lr"])
-        digest = record["policy"]["checkpoint_sha256"]
+        task = record["task"]
+        trial = build_trial(recipe, task, int(seed), training["training_config"]["lr"])
         name, group = f"{TRACK.name}.{path.stem}", f"{task}, leaderboard"
         rate, last = record["success"]["rate"], record["training_curve"][-1]
         found.append(Candidate(name, group, digest, rate, last, _finder(place, trial, digest)))
