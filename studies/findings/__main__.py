@@ -20,8 +20,10 @@ from studies.claims.round_two import FOLDER as CLAIMS
 from studies.claims.round_two import build_plan
 from studies.findings.entries import read_entries
 from studies.findings.tables import tables
+from studies.findings.verification import verification_table
 from studies.outputs import write_or_check
 
+VERIFICATION = "verification"
 USAGE = "python -m studies.findings [key=value ...]"
 SUMMARY = "The tables of the page of findings, from the records of the official leaderboard and of the claims."
 
@@ -40,7 +42,9 @@ def page_text(config: FindingsConfig) -> str:
     """The page, with its tables computed anew."""
     plan, folder = build_plan(), Path(config.claims)
     results = decide_all(plan, read_records(folder, plan.arms), read_choices(folder))
-    return page_with_tables(Path(config.page), tables(read_entries(Path(config.results)), plan, results))
+    found = tables(read_entries(Path(config.results)), plan, results)
+    found[VERIFICATION] = verification_table(Path(config.results))
+    return page_with_tables(Path(config.page), found)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -8,12 +8,15 @@ import pytest
 from leaderboard_records import judged, seed_record, training_curve, write
 from scipy.stats import ttest_1samp
 
-from smidgen.experiments.boards import COMPARISONS
+from smidgen.evaluation.verification_mark import verification_path
+from smidgen.experiments.boards import BOARDS, COMPARISONS
 from smidgen.leaderboard.training_seeds import outcome_table, p_of_difference
+from smidgen.runtime.files import sha256_file, write_json_atomic
 from studies.findings.__main__ import FindingsConfig, main, page_text
 from studies.findings.entries import Entries, area_above, read_entries
 from studies.findings.measures import all_tested, ratio_of_steps, transfer
 from studies.findings.tables import board_table, choice_table, comparison_table
+from studies.findings.verification import drawn_rows, verification_table
 
 NUM_EPISODES = 40
 # Success of each recipe on each of five blocks of episodes, slope, and the step at which it leaves the mean.
@@ -103,3 +106,35 @@ def test_the_page_is_what_the_records_give(capsys: pytest.CaptureFixture[str]) -
     assert page_text(FindingsConfig()) == Path("docs/findings.md").read_text(encoding="utf-8")
     assert main(["check=true"]) == 0
     assert "as the records give" in capsys.readouterr().out
+
+
+def test_one_row_in_ten_of_each_board_is_drawn_for_verification(entries: Entries, tmp_path: Path) -> None:
+    drawn = {board.name: drawn_rows(board) for board in BOARDS}
+    assert {name: len(rows) for name, rows in drawn.items()} == {"A": 17, "B": 6, "C": 8}
+    records = tmp_path / "records"
+    task, policy = next((t, p) for t, p in drawn["A"] if (records / f"{t}-{p}.json").exists())
+    path = records / f"{task}-{policy}.json"
+    assert "| A | 17 | 0 | none | `lift-cnn-seed0`, " in verification_table(records)
+    mark = {
+        "schema_version": 1,
+        "record_sha256": sha256_file(path),
+        "verdict": "verified",
+        "comparison": "bitwise",
+        "reason": "equal",
+        "salt": "x",
+        "seeds": [1],
+        "num_equal": 1,
+        "first_difference": None,
+        "p_value": None,
+        "links": {},
+        "environment": {},
+        "host": {},
+        "versions": {},
+    }
+    write_json_atomic(verification_path(path), mark)
+    assert "| A | 17 | 1 | none | " in verification_table(records)
+    write_json_atomic(verification_path(path), mark | {"verdict": "differs"})
+    assert f"| A | 17 | 0 | `{path.stem}` (differs) | " in verification_table(records)
+    # A mark of other bytes says nothing.
+    write_json_atomic(verification_path(path), mark | {"record_sha256": "0" * 64})
+    assert "| A | 17 | 0 | none | " in verification_table(records)
