@@ -127,7 +127,7 @@ class TrainConfig:
             UserError: If a name is unknown (the message lists the valid ones) or a number is out of range.
         """
         self.policy.check()
-        self.recipe.check(use_eef_state=self.policy.use_eef_state)
+        self.recipe.check(use_eef_state=self.policy.use_eef_state, num_frames=self.policy.num_frames)
         self.candidates()
         _require_name("optimiser", self.optimiser, OPTIMISERS)
         _require_name("schedule", self.schedule, SCHEDULES)

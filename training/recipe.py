@@ -39,19 +39,22 @@ class Recipe:
     ema_decay: float = later(0.0, "decay of the weights' moving average, which the checkpoint then holds; 0: none")
     random_shift_px: int = later(0, "training frames move by up to so many pixels each way, edges repeated; 0: none")
     eef_state_dropout: float = later(0.0, "share of training windows whose end-effector state is its mean instead")
+    history_dropout: float = later(
+        0.0, "share of training windows whose earlier frames are the newest one instead, so that nothing moves"
+    )
     gripper_loss: str = later(MSE, "mse, or classification: cross-entropy of open against closed")
     border_weight: float = later(1.0, "weight of targets near a change of the expert's phase, relative to the others")
     border_steps: int = later(5, "border_weight: how near, in control steps")
 
-    def check(self, *, use_eef_state: bool) -> None:
+    def check(self, *, use_eef_state: bool, num_frames: int) -> None:
         """Refuses what no run can be started from.
 
         Raises:
-            UserError: If a name is unknown, a number is out of range, or a state is dropped that is not seen.
+            UserError: If a name is unknown, a number is out of range, or what is dropped is not seen.
         """
         if self.gripper_loss not in GRIPPER_LOSSES:
             raise unknown_name("gripper_loss", self.gripper_loss, GRIPPER_LOSSES)
-        for name in ("ema_decay", "eef_state_dropout"):
+        for name in ("ema_decay", "eef_state_dropout", "history_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise UserError(f"expected {name} in [0, 1), got {getattr(self, name)}")
         for name in ("random_shift_px", "border_steps"):
@@ -61,6 +64,8 @@ class Recipe:
             raise UserError(f"expected a positive border_weight, got {self.border_weight}")
         if self.eef_state_dropout and not use_eef_state:
             raise UserError("eef_state_dropout drops a state that the policy does not see; add use_eef_state=true")
+        if self.history_dropout and num_frames == 1:
+            raise UserError("history_dropout drops earlier frames, of which num_frames=1 has none; raise num_frames")
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ class NoRecipe:
 
     ema_decay: ClassVar[float] = 0.0
 
-    def check(self, *, use_eef_state: bool) -> None:
+    def check(self, *, use_eef_state: bool, num_frames: int) -> None:
         """Nothing to refuse."""
 
 
@@ -99,16 +104,21 @@ class Augmentation:
             batch_size: Windows of the whole batch, for all of which the draws are made; None: the part is the whole.
         """
         recipe = self._recipe
-        if isinstance(recipe, NoRecipe) or not (recipe.random_shift_px or recipe.eef_state_dropout):
+        if isinstance(recipe, NoRecipe):
+            return part
+        if not (recipe.random_shift_px or recipe.eef_state_dropout or recipe.history_dropout):
             return part
         rng = np.random.default_rng([_STREAM, self._seed, step])
         size, most = len(part.frames_BTHWC) if batch_size is None else batch_size, recipe.random_shift_px
         shift_B2 = rng.integers(-most, most, (size, 2), endpoint=True)[rows]
         is_dropped_B1 = rng.random((size, 1))[rows] < recipe.eef_state_dropout
+        is_still_B = rng.random(size)[rows] < recipe.history_dropout
         frames = zip(part.frames_BTHWC, shift_B2, strict=True)
+        frames_BTHWC = np.stack([shifted(frames_THWC, *by_2) for frames_THWC, by_2 in frames])
+        frames_BTHWC[is_still_B] = frames_BTHWC[is_still_B, -1:]
         return dataclasses.replace(
             part,
-            frames_BTHWC=np.stack([shifted(frames_THWC, *by_2) for frames_THWC, by_2 in frames]),
+            frames_BTHWC=frames_BTHWC,
             eef_state_BE=np.where(is_dropped_B1, self._eef_mean_E, part.eef_state_BE),
         )
 

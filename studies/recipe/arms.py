@@ -5,6 +5,7 @@ How many steps of a chunk are executed does not change training, so arms that di
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from smidgen.experiments.trial import Settings, Trial
@@ -23,6 +24,7 @@ CLASSIFIED: Settings = {"gripper_loss": "classification"}
 AVERAGED: Settings = {"ema_decay": 0.999}
 VARIED: Settings = {"expert_variation": 0.5}
 NOISY: Settings = {"action_noise_m": 0.01}
+DROPOUT: Settings = {"history_dropout": 0.5}
 WRIST: Settings = {"cameras": ["agentview", "robot0_eye_in_hand"]}
 
 
@@ -57,6 +59,13 @@ ACTING: dict[str, tuple[str, Settings]] = {
     "executed8": ("whole chunks", {"num_executed": 8}),
     "ensembled": ("means of overlapping chunks are smoother", {"temporal_ensembling": 0.01}),
 }
+
+
+def repeated(name: str, reason: str, training: Settings, seeds: Sequence[int] = (0, 1, 2)) -> dict[str, Lever]:
+    """A lever with several training seeds; the first one has the name alone, the others ``name.seedN``."""
+    names = {seed: name if seed == 0 else f"{name}.seed{seed}" for seed in seeds}
+    return {name: Lever(reason=reason, training={**training, "seed": seed}) for seed, name in names.items()}
+
 
 LEVERS: dict[str, Lever] = {
     "perceiver": Lever(reason="the leaderboard's Perceiver, with more steps", training={**PERCEIVER}),
@@ -138,6 +147,22 @@ LEVERS: dict[str, Lever] = {
         training={**PERCEIVER, **AVERAGED, **LOCATED, **CLASSIFIED},
         demonstrations=WRIST,
     ),
+    **repeated("located10.again", "the same, with other seeds", {**PERCEIVER, **LOCATED, "window_nats": 10.0}, (1, 2)),
+    **repeated(
+        "located10.one_frame",
+        "without earlier frames, whose motion tells where the expert is going",
+        {**PERCEIVER, **LOCATED, "window_nats": 10.0, "num_frames": 1},
+    ),
+    **repeated(
+        "located10.dropout",
+        "half of the time without that motion, with as many tokens",
+        {**PERCEIVER, **LOCATED, "window_nats": 10.0, **DROPOUT},
+    ),
+    **repeated("one_frame", "without that motion and without windows", {**PERCEIVER, "num_frames": 1}),
+    **repeated("dropout", "half of the time without that motion, without windows", {**PERCEIVER, **DROPOUT}),
+    **repeated("cnn.again", "the same, with other seeds", {"policy": "cnn"}, (1, 2)),
+    **repeated("cnn.one_frame", "without that motion", {"policy": "cnn", "num_frames": 1}),
+    **repeated("cnn.dropout", "half of the time without that motion", {"policy": "cnn", **DROPOUT}),
     "frames1": Lever(reason="one frame", training={**PERCEIVER, "num_frames": 1}, demonstrations=HISTORY_8),
     "frames3": Lever(reason="three frames, on the same data", training={**PERCEIVER}, demonstrations=HISTORY_8),
     "frames8": Lever(reason="eight frames", training={**PERCEIVER, **FRAMES_8}, demonstrations=HISTORY_8),
@@ -167,6 +192,18 @@ ORDER = (
     "pick_place_can/steady.wrist/executed4", "pick_place_can/latents64/executed4", "pick_place_can/vit/executed4",
     "lift/vit/executed4", "pick_place_can/cnn_rnn/executed4", "blink/frames1", "blink/frames3", "blink/frames8",
     "lift/frames1/executed4", "lift/frames3/executed4", "lift/frames8/executed4",
+    # Does the motion in the stack of frames hide the cue? Seed by seed.
+    *(
+        f"speck_4/{lever}{seed}"
+        for seed in ("", ".seed1", ".seed2")
+        for lever in (
+            "located10.dropout", "located10.one_frame", "located10.again", "dropout", "one_frame", "cnn.dropout",
+            "cnn.one_frame", "cnn.again",
+        )
+        if f"{lever}{seed}" in LEVERS
+    ),
+    "pick_place_can/dropout/executed4", "pick_place_can/cnn.dropout/executed4",
+    "pick_place_can/located10.dropout/executed4", "lift/cnn.dropout/executed4", "lift/located10.dropout/executed4",
 )
 # fmt: on
 STEPS = dict.fromkeys(("speck_4", "blink", "stripes", "speck_noise"), PICTURE_STEPS)

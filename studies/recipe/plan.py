@@ -26,6 +26,9 @@ NOTES = (
     "Levers are compared with their baseline at four executed steps of each chunk. Arms that differ only in how they "
     "act share one training.",
     "Speck of 4 pixels is judged by sight: its dot is what a blind policy misses.",
+    "Arms named dropout, one_frame and again ask whether the motion in a stack of frames hides the cue: on Speck of 4 "
+    "pixels, three seeds each, by the final cue slope and by success, beside three frames with the same seeds. A "
+    "prototype on one seed came before them.",
     "Every arm is measured on held-out demonstrations without noise or variation, with its own cameras.",
 )
 

@@ -30,6 +30,7 @@ EVERYTHING = {
     "ema_decay": 0.5,
     "random_shift_px": 2,
     "eef_state_dropout": 0.5,
+    "history_dropout": 0.5,
     "use_eef_state": True,
     "gripper_loss": "classification",
     "frame_stride": 2,
@@ -168,6 +169,17 @@ def test_a_dropped_state_is_the_mean(windows):
     np.testing.assert_array_equal(seen.frames_BTHWC, batch.frames_BTHWC)
 
 
+def test_a_dropped_history_is_the_newest_frame_again(windows):
+    batch = windows.gather(np.arange(2000) % len(windows))
+    seen = Augmentation(Recipe(history_dropout=0.25), 0, windows.eef_state_NE.mean(0)).apply(batch, 0)
+    moves = (batch.frames_BTHWC[:, 0] != batch.frames_BTHWC[:, -1]).any((1, 2, 3))
+    is_still = (seen.frames_BTHWC == seen.frames_BTHWC[:, -1:]).all((1, 2, 3, 4))
+    assert is_still[moves].mean() == pytest.approx(0.25, abs=0.04)
+    np.testing.assert_array_equal(seen.frames_BTHWC[~is_still], batch.frames_BTHWC[~is_still])
+    np.testing.assert_array_equal(seen.frames_BTHWC[:, -1], batch.frames_BTHWC[:, -1])
+    np.testing.assert_array_equal(seen.eef_state_BE, batch.eef_state_BE)
+
+
 def features(seed: int) -> torch.Tensor:
     return torch.randn(4, 3, 4, generator=torch.Generator().manual_seed(seed)).requires_grad_()
 
@@ -227,6 +239,8 @@ def test_what_the_data_cannot_give_is_the_users_error(windows):
         ("ema_decay=1", r"ema_decay in \[0, 1\)"),
         ("random_shift_px=-1", "random_shift_px of at least 0"),
         ("eef_state_dropout=0.5", "add use_eef_state=true"),
+        ("history_dropout=1", r"history_dropout in \[0, 1\)"),
+        (["history_dropout=0.5", "num_frames=1"], "raise num_frames"),
         ("gripper_loss=l1", "unknown gripper_loss 'l1'; valid: classification, mse"),
         ("border_weight=0", "positive border_weight"),
         ("frame_stride=0", "frame_stride of at least 1"),
@@ -237,7 +251,7 @@ def test_what_the_data_cannot_give_is_the_users_error(windows):
 )
 def test_mistakes_are_the_users_and_named(change, message):
     with pytest.raises(UserError, match=message):
-        read_config(["demos=data", "out=run", change])
+        read_config(["demos=data", "out=run", *([change] if isinstance(change, str) else change)])
 
 
 @pytest.mark.parametrize(
