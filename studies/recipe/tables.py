@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from smidgen.evaluation.collapse.labels import slope_text
 from smidgen.evaluation.statistics import exact_mcnemar
@@ -21,6 +21,7 @@ HEAD = [
 MOST_FAILURES = 3
 NOTHING = "No arm has a record yet."
 UNKNOWN = "-"
+HISTORY_TASK = "speck_4"
 
 
 def markdown(arms: Mapping[str, Arm], records: Mapping[str, ArmRecord]) -> str:
@@ -36,7 +37,33 @@ def markdown(arms: Mapping[str, Arm], records: Mapping[str, ArmRecord]) -> str:
     for task in dict.fromkeys(arms[name].task for name in records):
         rows = [row(name, arms, records) for name in records if arms[name].task == task]
         parts.append(f"**{task}**\n\n{markdown_table(HEAD, rows)}")
+    heading = f"**{HISTORY_TASK}, by training seed: successes and the final cue slope**"
+    parts.append(f"{heading}\n\n{history_table(arms, records)}")
     return "\n\n".join(parts)
+
+
+def history_table(arms: Mapping[str, Arm], records: Mapping[str, ArmRecord]) -> str:
+    """Success and cue slope on Speck of 4 pixels with and without the motion in the stack of frames, by training seed."""
+    rows = []
+    for told, plain in {"Perceiver": "perceiver", "Perceiver, windows": "located10", "CNN": "cnn"}.items():
+        base = "" if plain == "perceiver" else f"{plain}."
+        kinds = ((plain, f"{base}again"), (f"{base}dropout",), (f"{base}one_frame",))
+        found = [[record for name, record in records.items() if _is_repetition(arms[name], labels)] for labels in kinds]
+        rows.append([told, *(_by_seed(those) for those in found)])
+    return markdown_table(left("policy", "three frames", "`history_dropout=0.5`", "one frame"), rows)
+
+
+def _is_repetition(arm: Arm, labels: Sequence[str]) -> bool:
+    return arm.task == HISTORY_TASK and not arm.acting and arm.label.partition(".seed")[0] in labels
+
+
+def _by_seed(records: Sequence[ArmRecord]) -> str:
+    in_order = sorted(records, key=lambda record: record.config["training"]["seed"])
+    if not in_order:
+        return UNKNOWN
+    rates = ", ".join(f"{record.success['k']:.0f}" for record in in_order)
+    slopes = ", ".join(number_text(record.cue_slope) for record in in_order)
+    return f"{rates} of {in_order[0].success['n']:.0f}; cue slope {slopes}"
 
 
 def row(name: str, arms: Mapping[str, Arm], records: Mapping[str, ArmRecord]) -> list[str]:

@@ -27,6 +27,7 @@ from studies.recipe.plan import PLAN_FILE, plan_json, settle_plan
 from studies.recipe.records import ArmRecord, read_records, record_path, write_record
 from studies.recipe.screen import SCREEN
 from studies.recipe.step_costs import FOLDER, at_most_core_hours
+from studies.recipe.tables import history_table
 
 SMALL = Size(demonstrations=6, held_out=3, most_steps=2, episodes=2, videos=0)
 TINY = {"policy": "cnn", "width": 2, "hidden_dim": 4, "steps": 9, "num_threads": 1, "batch_size": 2}
@@ -172,6 +173,29 @@ def test_the_table_is_what_the_records_give_and_drift_is_found(
     assert run_command(command.table, [*arguments, "check=true"]) == 2
     assert run_command(command.table, [f"results={tmp_path / 'nowhere'}"]) == 2
     assert "no plan.json in" in capsys.readouterr().err
+
+
+def test_arms_with_and_without_motion_stand_side_by_side_by_seed() -> None:
+    arms = build_arms()
+    any_record = next(iter(read_records(FOLDER, arms).values()))
+
+    def record(name: str, successes: int, slope: float) -> ArmRecord:
+        success = {**any_record.success, "k": successes, "n": 50}
+        return dataclasses.replace(any_record, arm=name, config=arms[name].content(), success=success, cue_slope=slope)
+
+    found = [
+        record("speck_4.located10.again.seed1", 3, 0.25),
+        record("speck_4.located10", 30, 0.5),
+        record("speck_4.located10.executed4", 50, 1.0),
+        record("speck_4.located10.dropout.seed2", 45, 0.75),
+        record("speck_4.one_frame", 9, 0.125),
+    ]
+    table = history_table(arms, {each.arm: each for each in found})
+    assert table.splitlines()[2:] == [
+        "| Perceiver | - | - | 9 of 50; cue slope 0.12 |",
+        "| Perceiver, windows | 30, 3 of 50; cue slope 0.50, 0.25 | 45 of 50; cue slope 0.75 | - |",
+        "| CNN | - | - | - |",
+    ]
 
 
 def test_the_committed_page_is_what_the_records_give() -> None:
