@@ -43,8 +43,7 @@ def page_text(config: FindingsConfig) -> str:
     plan, folder = build_plan(), Path(config.claims)
     results = decide_all(plan, read_records(folder, plan.arms), read_choices(folder))
     found = tables(read_entries(Path(config.results)), plan, results)
-    found[VERIFICATION] = verification_table(Path(config.results))
-    return page_with_tables(Path(config.page), found)
+    return page_with_tables(Path(config.page), {**found, VERIFICATION: verification_table(Path(config.results))})
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -43,7 +43,7 @@ def markdown(arms: Mapping[str, Arm], records: Mapping[str, ArmRecord]) -> str:
 
 
 def history_table(arms: Mapping[str, Arm], records: Mapping[str, ArmRecord]) -> str:
-    """Success and cue slope on Speck of 4 pixels with and without the motion in the stack of frames, by training seed."""
+    """Success and cue slope on Speck of 4 pixels, with and without the motion in the frames, by training seed."""
     rows = []
     for told, plain in {"Perceiver": "perceiver", "Perceiver, windows": "located10", "CNN": "cnn"}.items():
         base = "" if plain == "perceiver" else f"{plain}."
