@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from smidgen.evaluation.records import read_record
 from smidgen.experiments.boards import RECIPES, TRACK, build_trial
 from smidgen.experiments.leaderboard import CPU_STANDARD
 from smidgen.experiments.stages import Place
 from smidgen.experiments.suite import SuiteConfig
 from smidgen.experiments.trial import Trial
 from smidgen.policies.checkpoint import RUN_CHECKPOINT, checkpoint_sha256
+from studies.findings.entries import read_entries
 from studies.recipe.acting import acting_checkpoint
 from studies.recipe.arms import build_arms
 from studies.recipe.records import read_records
@@ -70,19 +70,16 @@ def _of_the_search(folder: Path, scratch: str) -> list[Candidate]:
 def _of_the_leaderboard(folder: Path, scratch: str) -> list[Candidate]:
     place = CPU_STANDARD.track(SuiteConfig("smidgen.experiments.leaderboard:CPU_STANDARD", scratch=scratch)).place
     found = []
-    for path in sorted(folder.glob("*-seed*.json")):
-        if path.name.endswith(".host.json"):
-            continue
-        record = read_record(path)
-        recipe, _, seed = record["policy"]["name"].rpartition("-seed")
-        training, digest = record["policy"]["training"], record["policy"]["checkpoint_sha256"]
-        if recipe not in RECIPES or training is None or digest is None:
-            continue
-        task = record["task"]
-        trial = build_trial(recipe, task, int(seed), training["training_config"]["lr"])
-        name, group = f"{TRACK.name}.{path.stem}", f"{task}, leaderboard"
-        rate, last = record["success"]["rate"], record["training_curve"][-1]
-        found.append(Candidate(name, group, digest, rate, last, _finder(place, trial, digest)))
+    for (task, recipe), entry in read_entries(folder).items():
+        for record in entry.records:
+            training, digest = record["policy"]["training"], record["policy"]["checkpoint_sha256"]
+            if recipe not in RECIPES or training is None or digest is None:
+                continue
+            policy, config = record["policy"]["name"], training["training_config"]
+            trial = build_trial(recipe, task, config["seed"], config["lr"])
+            name, group = f"{TRACK.name}.{task}-{policy}", f"{task}, leaderboard"
+            rate, last = record["success"]["rate"], record["training_curve"][-1]
+            found.append(Candidate(name, group, digest, rate, last, _finder(place, trial, digest)))
     return found
 
 
