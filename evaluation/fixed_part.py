@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from importlib.metadata import version
 from typing import Any
@@ -16,12 +15,10 @@ from smidgen.evaluation.policy_source import PolicySource
 from smidgen.evaluation.protocol import HOLD_STEPS, PROTOCOL_VERSION
 from smidgen.evaluation.record_schema import SCHEMA_VERSION, PolicyCard
 from smidgen.evaluation.statistics import CONFIDENCE
+from smidgen.evaluation.training_curve import read_curve
 from smidgen.evaluation.video_files import video_name
-from smidgen.policies.checkpoint import RUN_CHECKPOINT, checkpoint_sha256, resolve_checkpoint
-from smidgen.runtime.errors import UserError
-from smidgen.runtime.spacing import evenly_spaced
+from smidgen.policies.checkpoint import checkpoint_sha256
 
-MAX_CURVE_ROWS = 400
 PACKAGES = ("smidgen", "torch", "numpy", "mujoco", "robosuite")
 
 
@@ -68,31 +65,3 @@ def fixed_part(
         "training_curve": read_curve(config.policy) if card["kind"] == "checkpoint" else [],
         "videos": [{"seed": seed, "file": video_name(task.name, card["name"], seed)} for seed in recorded],
     }
-
-
-def read_curve(checkpoint: str) -> list[dict[str, Any]]:
-    """Validation rows of the run's metrics.jsonl, thinned evenly; [] if the checkpoint is not in a run directory.
-
-    Raises:
-        UserError: If a row is not a JSON object.
-    """
-    directory, num_parts = resolve_checkpoint(checkpoint).resolve(), len(RUN_CHECKPOINT.parts)
-    if directory.parts[-num_parts:] != RUN_CHECKPOINT.parts:
-        return []
-    path = directory.parents[num_parts - 1] / "metrics.jsonl"
-    if not path.is_file():
-        return []
-    rows = []
-    # Only on \n: other line separators may occur inside a JSON text.
-    for number, line in enumerate(path.read_bytes().rstrip(b"\n").split(b"\n"), start=1):
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise UserError(
-                f"{path}: line {number} is not JSON; if the run is still training, evaluate it afterwards"
-            ) from error
-        if not isinstance(row, dict):
-            raise UserError(f"{path}: line {number}: expected a JSON object, got {type(row).__name__}")
-        if row.get("split") != "train":
-            rows.append(row)
-    return [rows[index] for index in evenly_spaced(len(rows), MAX_CURVE_ROWS)]

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from smidgen.evaluation.fixed_part import read_curve
 from smidgen.evaluation.records import record_path
+from smidgen.evaluation.training_curve import read_curve
 from smidgen.experiments.boards import RATE_OF, RATES, REFERENCES, TUNING_SEED, Board, build_trial, tuning_task
 from smidgen.experiments.costs import append_cost, cost_of, counted
 from smidgen.experiments.stages import Place, Size, collect_sets, evaluate_trial, is_collected, train_trial

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from smidgen.evaluation.fixed_part import read_curve
 from smidgen.evaluation.records import read_record
+from smidgen.evaluation.training_curve import read_curve
 from smidgen.experiments.costs import Cost, append_cost, cost_of, counted
 from smidgen.experiments.stages import (
     COLLECTING,

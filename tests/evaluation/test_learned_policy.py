@@ -19,9 +19,9 @@ from smidgen.data_collection.store import EpisodeStore
 from smidgen.evaluation import held_out_predictions
 from smidgen.evaluation.config import EvalConfig
 from smidgen.evaluation.evaluate import evaluate
-from smidgen.evaluation.fixed_part import read_curve
 from smidgen.evaluation.plan import make_plan
 from smidgen.evaluation.records import Record, read_record
+from smidgen.evaluation.training_curve import read_curve
 from smidgen.policies.checkpoint import RUN_CHECKPOINT, checkpoint_sha256, load_checkpoint, save_checkpoint
 from smidgen.policies.cnn import CnnConfig
 from smidgen.policies.learned_policy import Interface, LearnedPolicy, LearnedPolicyConfig, cameras_to_channels

@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from smidgen.evaluation.collapse import CollapseMonitor
-from smidgen.evaluation.fixed_part import read_curve
 from smidgen.evaluation.policy_source import PolicySource, build_card, policy_identity
+from smidgen.evaluation.training_curve import read_curve
 from smidgen.policies.checkpoint import CARD_NAME, MODEL_NAME, load_checkpoint, save_checkpoint
 from smidgen.policies.foreign_policy import checked_card
 from smidgen.policies.learned_policy import Interface, LearnedPolicy

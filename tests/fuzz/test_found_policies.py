@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save
 
 from smidgen.evaluation.collapse import CollapseMonitor
-from smidgen.evaluation.fixed_part import read_curve
 from smidgen.evaluation.policy_source import PolicySource
+from smidgen.evaluation.training_curve import read_curve
 from smidgen.policies.checkpoint import load_checkpoint
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import sha256_bytes
