@@ -18,6 +18,21 @@ PROBE = "studies.bench.step"
 # Ends with its parent process, however that ends.
 _BUSY_LOOP = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: sum(range(100_000))"
 
+# Prints the seconds of a product of matrices of 64 kB, three of which fit a core's caches.
+_CACHED_LOOP = """
+import time
+import torch
+
+torch.set_num_threads(1)
+left, right, out = torch.randn(3, 128, 128)
+count, started = 0, time.monotonic()
+while time.monotonic() - started < 3:
+    for _ in range(1000):
+        torch.mm(left, right, out=out)
+    count += 1000
+print((time.monotonic() - started) / count)
+"""
+
 
 @dataclass(frozen=True)
 class Waiting:
@@ -78,15 +93,47 @@ def busy_train_step(config: BenchConfig) -> list[Measurement]:
 
 
 def side_by_side(config: BenchConfig) -> list[Measurement]:
-    """Examples per second of two one-thread trainings at once, over those of one training on two threads."""
-    ratios = []
+    """Examples per second of two one-thread trainings at once, over those of one training on two threads.
+
+    Two rows explain the first: what a second training adds beside one, and what a second process adds whose work never
+    leaves the caches of its core. If the last is near 2, the cores are whole ones, and trainings share memory.
+    """
+    rounds = []
     for _ in range(config.repeats):
         together_s = steps_seconds([_started(config, ALONE), _started(config, ALONE)])
-        (one_s,) = steps_seconds([_started(config, OURS)])
-        ratios.append(sum(one_s / step_s for step_s in together_s))
-    name = f"side_by_side: two one-thread trainings over one on {config.threads} threads"
-    note = "examples per second, each step in a fresh process"
-    return [make_measurement(name, "x", statistics.median(ratios), goals=("ours >= 1.7", ""), note=note)]
+        (on_all_s,) = steps_seconds([_started(config, OURS)])
+        (alone_s,) = steps_seconds([_started(config, ALONE)])
+        cached_together_s = steps_seconds([_started_in_cache(), _started_in_cache()])
+        (cached_s,) = steps_seconds([_started_in_cache()])
+        rounds.append(
+            (
+                sum(on_all_s / step_s for step_s in together_s),
+                sum(alone_s / step_s for step_s in together_s),
+                sum(cached_s / each_s for each_s in cached_together_s),
+            )
+        )
+    ratios = [statistics.median(each) for each in zip(*rounds, strict=True)]
+    names = (
+        f"two one-thread trainings over one on {config.threads} threads",
+        "two one-thread trainings over one of them",
+        "two processes of matrix products in the caches over one",
+    )
+    notes = ("examples per second, each step in a fresh process", "the same", "products per second: 128 x 128, float32")
+    goals = (("ours >= 1.7", ""), ("", ""), ("", ""))
+    return [
+        make_measurement(f"side_by_side: {name}", "x", ratio, goals=goal, note=note)
+        for name, ratio, goal, note in zip(names, ratios, goals, notes, strict=True)
+    ]
+
+
+def _started_in_cache() -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", _CACHED_LOOP],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **ALONE.variables},
+    )
 
 
 def _name(config: BenchConfig, waiting: Waiting) -> str:

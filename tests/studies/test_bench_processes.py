@@ -60,12 +60,14 @@ def probes_that_say(monkeypatch: pytest.MonkeyPatch, seconds: list[float]) -> St
 
 
 def test_two_trainings_at_once_are_compared_with_one_on_two_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In each round two probes of one thread, then one of two; the median of the rounds' ratios."""
-    given = probes_that_say(monkeypatch, [2.0, 2.0, 1.6, 4.0, 2.0, 2.0, 1.0, 1.0, 1.0])
-    (row,) = busy.side_by_side(TINY)
-    assert row.ours == pytest.approx(1.6 / 2 + 1.6 / 2)
-    assert row.must_reach == "ours >= 1.7"
-    assert [command[5] for command, _ in given] == ["1", "1", str(TINY.threads)] * 3
+    """In each round two probes of one thread, one of two, one of one, two in the caches and one; medians of ratios."""
+    first, later = [2.0, 2.0, 1.6, 1.5, 0.5, 0.25, 0.25], [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0]
+    given = probes_that_say(monkeypatch, [4.0, 2.0, 2.0, 1.5, 0.5, 0.5, 0.25, *first, *later])
+    rows = busy.side_by_side(TINY)
+    assert [row.ours for row in rows] == pytest.approx([1.6, 1.5, 1.5])
+    assert [row.must_reach for row in rows] == ["ours >= 1.7", "", ""]
+    threads = [command[5] if len(command) > 5 else "in cache" for command, _ in given]
+    assert threads == ["1", "1", str(TINY.threads), "1", "in cache", "in cache", "in cache"] * 3
 
 
 @pytest.mark.parametrize("waiting", busy.WAITINGS, ids=lambda waiting: waiting.words)
