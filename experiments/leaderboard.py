@@ -69,8 +69,10 @@ class LeaderboardSuite:
         found: dict[str, list[TrackJob]] = {}
         for board in self.boards:
             wanted = _wanted(board, config.arms)
-            found[board.name] = [job for part in wanted for job in board_jobs(part, track) if job.label not in seen]
-            seen.update(job.label for job in found[board.name])
+            # Rows of one task share its demonstrations and references.
+            jobs = {job.label: job for part in wanted for job in board_jobs(part, track) if job.label not in seen}
+            found[board.name] = list(jobs.values())
+            seen.update(jobs)
         return found
 
     def run(self, config: SuiteConfig) -> str:

@@ -184,6 +184,15 @@ def test_rows_can_be_chosen_and_an_unknown_one_is_refused(tmp_path: Path, capsys
     assert "has no planner" in capsys.readouterr().err
 
 
+def test_rows_of_one_task_share_its_demonstrations_and_references(tmp_path: Path) -> None:
+    rows = ("lift/raw", "lift/cnn", "lift/raw-token")
+    config = SuiteConfig("", out=str(tmp_path), scratch=str(tmp_path), form="smoke", arms=rows)
+    labels = [job.label for jobs in CPU_STANDARD.jobs(config).values() for job in jobs]
+    assert len(labels) == len(set(labels))
+    assert "collecting/lift" in labels
+    assert {label.split("/")[2] for label in labels if label.startswith("entry/")} == {"raw", "cnn", "raw-token"}
+
+
 def test_an_entry_is_closed_until_its_rate_is_known(track: Track) -> None:
     entries = [job for job in board_jobs(SMALL, track) if isinstance(job, EntryJob)]
     assert all(math.isnan(job.lr) for job in entries)
