@@ -8,8 +8,10 @@ import pytest
 from leaderboard_records import judged, seed_record, training_curve, write
 from scipy.stats import ttest_1samp
 
+from smidgen.evaluation.statistics import SIGNIFICANCE
 from smidgen.evaluation.verification_mark import verification_path
 from smidgen.experiments.boards import BOARDS, COMPARISONS
+from smidgen.experiments.leaderboard import FOLDER
 from smidgen.leaderboard.training_seeds import outcome_table, p_of_difference
 from smidgen.runtime.files import sha256_file, write_json_atomic
 from studies.findings.__main__ import FindingsConfig, main, page_text
@@ -138,3 +140,27 @@ def test_one_row_in_ten_of_each_board_is_drawn_for_verification(entries: Entries
     # A mark of other bytes says nothing.
     write_json_atomic(verification_path(path), mark | {"record_sha256": "0" * 64})
     assert "| A | 17 | 0 | none | " in verification_table(records)
+
+
+def test_what_the_readme_and_the_page_say_holds_in_the_records() -> None:
+    entries = read_entries(FOLDER)
+    lift, speck = ({name: entries[task, name] for name in ("recommended", "cnn")} for task in ("lift", "speck_4"))
+    rates = {name: [sum(each.values()) / len(each) for each in entry.outcomes] for name, entry in speck.items()}
+    verdicts = {name: [record["collapse"]["verdict"] for record in entry.records] for name, entry in speck.items()}
+    assert lift["recommended"].rate == 1
+    assert lift["recommended"].num_blind == 0
+    slopes = {name: [record["collapse"]["cue_slope"] for record in entry.records] for name, entry in lift.items()}
+    assert max(slopes["cnn"]) < min(slopes["recommended"])
+    posted = entries["lift", "posted"]
+    assert posted.rate < entries["lift", "time_mean"].rate
+    assert posted.num_blind == 1
+    assert all(sum(each.values()) / len(each) > 0.95 for each in entries["lift", "raw"].outcomes)
+    assert (max(rates["recommended"]), min(rates["recommended"])) == (rates["recommended"][2], rates["recommended"][1])
+    assert (rates["recommended"][2], rates["recommended"][1]) == (1, 0)
+    assert verdicts == {"recommended": ["sees", "blind", "sees", "sees", "sees"], "cnn": ["sees"] * 5}
+    assert rates["cnn"] == [1] * 5
+    tested = {(each.task, each.first): each for each in all_tested(COMPARISONS, BOARDS[0].tasks, entries)}
+    for task in ("lift", "speck_4"):
+        p_holm = tested[task, "recommended"].p_holm
+        assert p_holm is not None
+        assert p_holm > SIGNIFICANCE
