@@ -1,4 +1,4 @@
-"""The jobs of a leaderboard track: demonstrations, references, searches for rates, and entries, each run once.
+"""The jobs of a leaderboard track: demonstrations, references, searches for rates, entries, and verifying some.
 
 A recipe's rate is chosen by the records of its search, so its entries open when the search is complete. Data sets and
 trainings stay in the scratch folder; records are what is committed.
@@ -7,25 +7,42 @@ trainings stay in the scratch folder; records are what is committed.
 from __future__ import annotations
 
 import math
+import random
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from smidgen.evaluation.records import record_path
+from smidgen.evaluation.records import read_record, record_path
 from smidgen.evaluation.training_curve import read_curve
-from smidgen.experiments.boards import RATE_OF, RATES, REFERENCES, TUNING_SEED, Board, build_trial, tuning_task
+from smidgen.evaluation.verification_mark import VERIFIED, read_verification
+from smidgen.evaluation.verify import VerifyOptions, verify_record
+from smidgen.experiments.boards import BOARDS, RATE_OF, RATES, REFERENCES, TUNING_SEED, Board, build_trial, tuning_task
 from smidgen.experiments.costs import append_cost, cost_of, counted
-from smidgen.experiments.stages import Place, Size, collect_sets, evaluate_trial, is_collected, train_trial
+from smidgen.experiments.stages import (
+    EVALUATING,
+    Place,
+    Size,
+    collect_sets,
+    enter_stage,
+    evaluate_trial,
+    is_collected,
+    train_trial,
+)
 from smidgen.experiments.trial import Trial
-from smidgen.runtime.files import read_json, write_json_atomic
+from smidgen.policies.checkpoint import checkpoint_sha256
+from smidgen.runtime.errors import UserError
+from smidgen.runtime.files import read_json, sha256_file, write_json_atomic
 from smidgen.training.stepping import TrainingDiverged
 
 TUNING_FOLDER = "tuning"
 # A recipe with the usual demonstrations.
 USUAL = "raw"
 COLLECTING, REFERENCE, TUNING, ENTRY = "collecting", "reference", "tuning", "entry"
+VERIFICATION = "verification"
+# Of the rows that are run again; the protocol names the seed.
+DRAW_SEED, DRAW_ONE_IN = 20_261_129, 10
 
 
 @dataclass(frozen=True)
@@ -209,6 +226,64 @@ class EntryJob(TrackJob):
         return outcome_of(evaluate_trial(run, trial, place, size, **settings))
 
 
+@dataclass(frozen=True)
+class VerificationJob(TrackJob):
+    """An entry that was drawn (docs/protocol.md) and is run again from its checkpoint, all of its episodes."""
+
+    seed: int = -1
+    kind = VERIFICATION
+
+    @property
+    def label(self) -> str:
+        """Its name, with the seed."""
+        return f"{self.group}/seed{self.seed}"
+
+    @property
+    def record(self) -> Path:
+        """The record to verify."""
+        return record_path(self.track.records, self.task, f"{self.name}-seed{self.seed}")
+
+    def is_done(self) -> bool:
+        """Whether a mark of the record's bytes is there, whatever it says."""
+        mark = read_verification(self.record) if self.record.exists() else None
+        return mark is not None and mark["record_sha256"] == sha256_file(self.record)
+
+    def do(self) -> str:
+        """Trains it again if its run is gone, and verifies it.
+
+        Raises:
+            UserError: If this machine's training ends in another checkpoint, of which the record says nothing, or the
+                record differs; its mark then says so.
+        """
+        place, size = self.track.place, self.track.size
+        policy = read_record(self.record)["policy"]
+        trained: Any = policy["training"]
+        trial = build_trial(self.name, self.task, self.seed, trained["training_config"]["lr"])
+        run = train_trial(trial, place, size)
+        if checkpoint_sha256(run) != policy["checkpoint_sha256"]:
+            raise UserError(f"{self.record}: trained again here, it is another checkpoint; verify it where it was made")
+        enter_stage(EVALUATING)
+        options = VerifyOptions(
+            self.record, size.episodes, checkpoint=run, demos=place.data(trial)[0], workers=place.num_workers
+        )
+        mark, _, _ = verify_record(options, place.make)
+        if mark["verdict"] != VERIFIED:
+            raise UserError(f"{self.record}: {mark['verdict']}: {mark['reason']}")
+        return mark["verdict"]
+
+
+def drawn_rows(board: Board) -> list[tuple[str, str, int]]:
+    """Task, recipe and training seed of the rows of a board that are run again: one in ten, rounded up, sorted."""
+    rows = {
+        f"{task}-{recipe}-seed{seed}": (task, recipe, seed)
+        for task in board.tasks
+        for recipe in board.recipes
+        for seed in range(board.num_training_seeds)
+    }
+    drawn = random.Random(DRAW_SEED).sample(sorted(rows), -(-len(rows) // DRAW_ONE_IN))
+    return [rows[name] for name in sorted(drawn)]
+
+
 def any_trial(task: str) -> Trial:
     """A trial with the demonstrations that most recipes share."""
     return build_trial(USUAL, task, TUNING_SEED, RATES[0])
@@ -261,9 +336,13 @@ def board_jobs(board: Board, track: Track) -> Iterator[TrackJob]:
         for task in board.tasks
         for recipe in board.recipes
     }
+    drawn = {row for whole in BOARDS for row in drawn_rows(whole)}
     for seed in range(board.num_training_seeds):
         for (task, recipe), lr in rates.items():
             yield EntryJob(track, task, recipe, seed, math.nan if lr is None else lr)
+            if (task, recipe, seed) in drawn:
+                # At once, while its run is still there.
+                yield VerificationJob(track, task, recipe, seed)
 
 
 def is_open(job: TrackJob) -> bool:
@@ -271,6 +350,8 @@ def is_open(job: TrackJob) -> bool:
     if isinstance(job, CollectingJob):
         return True
     if isinstance(job, EntryJob) and math.isnan(job.lr):
+        return False
+    if isinstance(job, VerificationJob) and not job.record.exists():
         return False
     return demonstrations_of(job).is_done()
 
@@ -285,6 +366,8 @@ def needs(job: TrackJob) -> frozenset[str]:
     if isinstance(job, CollectingJob):
         return frozenset()
     found = {demonstrations_of(job).label}
+    if isinstance(job, VerificationJob):
+        found.add(EntryJob(job.track, job.task, job.name, job.seed).label)
     if isinstance(job, EntryJob):
         searched = RATE_OF.get(job.name, job.name)
         found |= {TuningJob(job.track, tuning_task(job.task), searched, lr).label for lr in RATES}

@@ -14,7 +14,15 @@ from pathlib import Path
 
 from smidgen.experiments.boards import RATES, build_trial
 from smidgen.experiments.costs import Cost
-from smidgen.experiments.entry_jobs import CollectingJob, EntryJob, ReferenceJob, TrackJob, any_trial, needs
+from smidgen.experiments.entry_jobs import (
+    CollectingJob,
+    EntryJob,
+    ReferenceJob,
+    TrackJob,
+    VerificationJob,
+    any_trial,
+    needs,
+)
 from smidgen.experiments.leaderboard import CPU_STANDARD
 from smidgen.experiments.schedule import PlannedJob, finish_times_s
 from smidgen.experiments.stages import COLLECTING, EVALUATING, TRAINING
@@ -65,8 +73,9 @@ def modelled_s(job: TrackJob, costs: UnitCosts) -> float:
         # An expert or a baseline: the simulator alone.
         return costs.modelled_s(work_of(EVALUATING, any_trial(job.task), size.episodes, 0))
     trial = build_trial(job.name, job.task, 0, RATES[0])
-    work = [work_of(TRAINING, trial, 0, trial.training["steps"])]
-    if isinstance(job, EntryJob):
+    # What is run again has its training already.
+    work = [] if isinstance(job, VerificationJob) else [work_of(TRAINING, trial, 0, trial.training["steps"])]
+    if isinstance(job, EntryJob | VerificationJob):
         work.append(work_of(EVALUATING, trial, size.episodes, 0))
     return sum(costs.modelled_s(each, job.name) for each in work)
 

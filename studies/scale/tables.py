@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 
 from smidgen.experiments.costs import Cost
-from smidgen.experiments.entry_jobs import COLLECTING, ENTRY, REFERENCE, TUNING, TrackJob
+from smidgen.experiments.entry_jobs import COLLECTING, ENTRY, REFERENCE, TUNING, VERIFICATION, TrackJob
 from smidgen.experiments.snapshot import duration
 from smidgen.runtime.markdown import left, markdown_table, right
 from studies.scale.efficiency import Efficiency
@@ -16,7 +16,13 @@ from studies.scale.simulation import NUM_CORES, Outcome, fewest_cores, longest_c
 from studies.scale.unit_costs import UnitCosts
 
 PAGE_WIDTH = 120
-TOLD = {COLLECTING: "demonstrations", REFERENCE: "references", TUNING: "searches", ENTRY: "entries"}
+TOLD = {
+    COLLECTING: "demonstrations",
+    REFERENCE: "references",
+    TUNING: "searches",
+    ENTRY: "entries",
+    VERIFICATION: "runs again",
+}
 KINDS = tuple(TOLD)
 
 

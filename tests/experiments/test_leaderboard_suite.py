@@ -1,9 +1,13 @@
 """The official leaderboard as a suite: its boards, its jobs from nothing to records, and what its planner expects."""
 
 import csv
+import dataclasses
+import json
 import math
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from fake_lift import FakeLift, open_fake_collector
@@ -12,7 +16,8 @@ from smidgen.envs.tasks import TASKS
 from smidgen.evaluation.config import EvalConfig
 from smidgen.evaluation.records import read_record
 from smidgen.evaluation.tracks import CPU_STANDARD_1
-from smidgen.experiments import boards
+from smidgen.evaluation.verification_mark import read_verification, verification_path
+from smidgen.experiments import boards, entry_jobs
 from smidgen.experiments.boards import (
     BOARDS,
     COMPARISONS,
@@ -25,7 +30,16 @@ from smidgen.experiments.boards import (
     build_trial,
 )
 from smidgen.experiments.costs import Cost, append_cost, read_costs
-from smidgen.experiments.entry_jobs import EntryJob, Track, TrackJob, board_jobs, chosen_rate, is_open, tuning_path
+from smidgen.experiments.entry_jobs import (
+    EntryJob,
+    Track,
+    TrackJob,
+    VerificationJob,
+    board_jobs,
+    chosen_rate,
+    is_open,
+    tuning_path,
+)
 from smidgen.experiments.jobs import work
 from smidgen.experiments.leaderboard import CPU_STANDARD, LeaderboardSuite, expected_cost
 from smidgen.experiments.stages import Place, Size
@@ -37,6 +51,7 @@ from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import write_json_atomic
 from smidgen.training.config import TrainConfig
 
+Job = TypeVar("Job", bound=TrackJob)
 TINY = {"policy": "cnn", "width": 2, "hidden_dim": 4, "batch_size": 2, "eval_every": 1}
 SMALL = Board("S", ("lift",), ("tiny", "tiny-few"), num_training_seeds=2)
 SPEC = "smidgen.experiments.leaderboard:CPU_STANDARD"
@@ -105,6 +120,44 @@ def test_a_board_goes_from_nothing_to_records_and_resumes_for_nothing(track: Tra
     assert {row.name: len(row.runs) for row in groups[0].rows}["tiny"] == 2
 
 
+def test_a_drawn_row_is_run_again_from_its_checkpoint_and_trained_again_if_that_is_gone(
+    track: Track, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(entry_jobs, "drawn_rows", lambda board: [("lift", "tiny", 1)])
+    small = dataclasses.replace(SMALL, recipes=("tiny",))
+
+    def open_jobs() -> list[TrackJob]:
+        return [job for job in board_jobs(small, track) if is_open(job)]
+
+    labels = [job.label for job in board_jobs(small, track)]
+    assert labels[-2:] == ["entry/lift/tiny/seed1", "verification/lift/tiny/seed1"]
+
+    def is_over() -> bool:
+        return all(job.is_done() for job in board_jobs(small, track))
+
+    assert all(isinstance(outcome, str) for _, outcome in work(open_jobs, is_over, 0.0))
+    again = board_jobs_of_kind(small, track, VerificationJob)[0]
+    mark = read_verification(again.record)
+    assert mark is not None
+    assert (mark["verdict"], mark["num_equal"]) == ("verified", track.size.episodes)
+    assert again.is_done()
+    # A mark of other bytes is none; without the run, it is trained again, to the same bytes.
+    write_json_atomic(verification_path(again.record), mark | {"record_sha256": "0" * 64})
+    shutil.rmtree(track.place.scratch / "runs")
+    assert not again.is_done()
+    assert again.do() == "verified"
+    assert again.is_done()
+    record = json.loads(again.record.read_text())
+    record["policy"]["checkpoint_sha256"] = "0" * 64
+    again.record.write_text(json.dumps(record))
+    with pytest.raises(UserError, match="trained again here, it is another checkpoint"):
+        again.do()
+
+
+def board_jobs_of_kind(board: Board, track: Track, kind: type[Job]) -> list[Job]:
+    return [job for job in board_jobs(board, track) if isinstance(job, kind)]
+
+
 def search(folder: Path, losses: Sequence[float | None]) -> float | None:
     for lr, loss in zip(RATES, losses, strict=True):
         write_json_atomic(tuning_path(folder, "lift", "raw", lr), {"loss": loss})
@@ -141,12 +194,12 @@ def test_the_planner_adds_up_what_is_left_by_what_is_done(tmp_path: Path) -> Non
     assert expected["tuning/lift/raw/0.003"] == Cost(2700, 2700)
     assert expected["entry/lift/raw/seed1"] == expected["entry/lift/cnn/seed0"] == Cost(7200, 7200)
     assert expected["reference/lift/expert"] is None
-    # 1 h of collecting, 6 searches of 0.75 h, 4 entries of 2 h; references were never timed.
+    # 1 h of collecting, 6 searches of 0.75 h, 4 entries of 2 h; references and three runs again were never timed.
     last = suite.plan(config(tmp_path)).splitlines()[-1]
-    assert last.split() == ["S", "0", "of", "4", "16", "13.5", "+", "5", "jobs", "of", "unknown", "cost"]
+    assert last.split() == ["S", "0", "of", "4", "19", "13.5", "+", "8", "jobs", "of", "unknown", "cost"]
     for lr in RATES:
         write_json_atomic(tuning_path(folder, "lift", "raw", lr), {"loss": 1.0})
-    assert suite.plan(config(tmp_path)).splitlines()[-1].split()[4:6] == ["13", "11.2"]
+    assert suite.plan(config(tmp_path)).splitlines()[-1].split()[4:6] == ["16", "11.2"]
     snapshot = suite.snapshot(config(tmp_path, workers=100))
     assert (snapshot.num_done, snapshot.num_left, snapshot.num_unknown) == (3, 13, 5)
     # Collecting for an hour, searching for 0.75 h, the entry of that recipe for two.
@@ -177,7 +230,7 @@ def test_rows_can_be_chosen_and_an_unknown_one_is_refused(tmp_path: Path, capsys
         CPU_STANDARD.jobs(config(tmp_path, arms=("lift/nothing",)))
     assert run_command(suite_command, ["status", f"suite={SPEC}", f"out={tmp_path}", "rows=[lift/cnn]"]) == 0
     printed = capsys.readouterr().out
-    assert "board A: 0 of 14 jobs done" in printed
+    assert "board A: 0 of 16 jobs done" in printed
     assert "waiting entry/lift/cnn/seed4" in printed
     assert run_command(suite_command, ["plan", f"suite={SPEC}", f"out={tmp_path}"]) == 0
     assert run_command(suite_command, ["plan", "suite=tests.studies.small_round:SMALL_ROUND"]) == 2

@@ -11,6 +11,7 @@ from scipy.stats import ttest_1samp
 from smidgen.evaluation.statistics import SIGNIFICANCE
 from smidgen.evaluation.verification_mark import verification_path
 from smidgen.experiments.boards import BOARDS, COMPARISONS
+from smidgen.experiments.entry_jobs import drawn_rows
 from smidgen.experiments.leaderboard import FOLDER
 from smidgen.leaderboard.training_seeds import outcome_table, p_of_difference
 from smidgen.runtime.files import sha256_file, write_json_atomic
@@ -18,7 +19,7 @@ from studies.findings.__main__ import FindingsConfig, main, page_text
 from studies.findings.entries import Entries, area_above, read_entries
 from studies.findings.measures import all_tested, ratio_of_steps, transfer
 from studies.findings.tables import board_table, choice_table, comparison_table
-from studies.findings.verification import drawn_rows, verification_table
+from studies.findings.verification import verification_table
 
 NUM_EPISODES = 40
 # Success of each recipe on each of five blocks of episodes, slope, and the step at which it leaves the mean.
@@ -114,8 +115,8 @@ def test_one_row_in_ten_of_each_board_is_drawn_for_verification(entries: Entries
     drawn = {board.name: drawn_rows(board) for board in BOARDS}
     assert {name: len(rows) for name, rows in drawn.items()} == {"A": 17, "B": 6, "C": 8}
     records = tmp_path / "records"
-    task, policy = next((t, p) for t, p in drawn["A"] if (records / f"{t}-{p}.json").exists())
-    path = records / f"{task}-{policy}.json"
+    names = [f"{task}-{recipe}-seed{seed}.json" for task, recipe, seed in drawn["A"]]
+    path = next(records / name for name in names if (records / name).exists())
     assert "| A | 17 | 0 | none | `lift-cnn-seed0`, " in verification_table(records)
     mark = {
         "schema_version": 1,
