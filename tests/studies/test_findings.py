@@ -160,6 +160,8 @@ def test_what_the_readme_and_the_page_say_holds_in_the_records() -> None:
     assert (rates["recommended"][2], rates["recommended"][1]) == (1, 0)
     assert verdicts == {"recommended": ["sees", "blind", "sees", "sees", "sees"], "cnn": ["sees"] * 5}
     assert rates["cnn"] == [1] * 5
+    as_posted = entries["speck_4", "posted"]
+    assert as_posted.num_blind == len(as_posted.records) > 2
     tested = {(each.task, each.first): each for each in all_tested(COMPARISONS, BOARDS[0].tasks, entries)}
     for task in ("lift", "speck_4"):
         p_holm = tested[task, "recommended"].p_holm
