@@ -39,9 +39,7 @@ class Recipe:
     ema_decay: float = later(0.0, "decay of the weights' moving average, which the checkpoint then holds; 0: none")
     random_shift_px: int = later(0, "training frames move by up to so many pixels each way, edges repeated; 0: none")
     eef_state_dropout: float = later(0.0, "share of training windows whose end-effector state is its mean instead")
-    history_dropout: float = later(
-        0.0, "share of training windows whose earlier frames are the newest one instead, so that nothing moves"
-    )
+    history_dropout: float = later(0.0, "share of training windows whose earlier frames are the newest one instead")
     gripper_loss: str = later(MSE, "mse, or classification: cross-entropy of open against closed")
     border_weight: float = later(1.0, "weight of targets near a change of the expert's phase, relative to the others")
     border_steps: int = later(5, "border_weight: how near, in control steps")
