@@ -109,7 +109,8 @@ class RemoteSet:
         for first in range(0, len(missing), EPISODES_AT_ONCE):
             # In between, another process that waits for a few episodes gets them.
             with _lock(self._lock_file):
-                self._copy(self._missing(missing[first : first + EPISODES_AT_ONCE]))
+                if still := self._missing(missing[first : first + EPISODES_AT_ONCE]):
+                    self._copy(still)
 
     def _missing(self, rows: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
         episodes = self.folder / EPISODES_NAME

@@ -18,7 +18,7 @@ from typing_extensions import TypedDict
 from smidgen.data_collection.outcome import OUTCOME_FIELDS
 from smidgen.evaluation.protocol import POLICY_ERROR, SIMULATOR_ERROR
 from smidgen.evaluation.record_schema import EpisodeRow, Record
-from smidgen.runtime.files import read_json, write_json_atomic
+from smidgen.runtime.files import read_json, sha256_file, write_json_atomic
 from smidgen.runtime.schemas import check_type, one_of, require_version
 
 VERIFICATION_VERSION = 1
@@ -77,6 +77,16 @@ def read_verification(record: Path | str) -> Verification | None:
     require_version(mark, (VERIFICATION_VERSION,), str(path))
     check_type(mark, Verification, str(path))
     return typing.cast(Verification, mark)
+
+
+def mark_of(record: Path | str) -> Verification | None:
+    """The mark of exactly a record's bytes; None if there is no such record, no mark, or one of other bytes.
+
+    Raises:
+        UserError: As :func:`read_verification`.
+    """
+    mark = read_verification(record) if Path(record).exists() else None
+    return mark if mark is not None and mark["record_sha256"] == sha256_file(record) else None
 
 
 def drawn_seeds(record: Record, record_sha256: str, salt: str, num_episodes: int) -> list[int]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from smidgen.evaluation.records import read_record, record_path
 from smidgen.evaluation.training_curve import read_curve
-from smidgen.evaluation.verification_mark import VERIFIED, read_verification
+from smidgen.evaluation.verification_mark import VERIFIED, mark_of
 from smidgen.evaluation.verify import VerifyOptions, verify_record
 from smidgen.experiments.boards import BOARDS, RATE_OF, RATES, REFERENCES, TUNING_SEED, Board, build_trial, tuning_task
 from smidgen.experiments.costs import append_cost, cost_of, counted
@@ -33,7 +33,7 @@ from smidgen.experiments.stages import (
 from smidgen.experiments.trial import Trial
 from smidgen.policies.checkpoint import checkpoint_sha256
 from smidgen.runtime.errors import UserError
-from smidgen.runtime.files import read_json, sha256_file, write_json_atomic
+from smidgen.runtime.files import read_json, write_json_atomic
 from smidgen.training.stepping import TrainingDiverged
 
 TUNING_FOLDER = "tuning"
@@ -245,8 +245,7 @@ class VerificationJob(TrackJob):
 
     def is_done(self) -> bool:
         """Whether a mark of the record's bytes is there, whatever it says."""
-        mark = read_verification(self.record) if self.record.exists() else None
-        return mark is not None and mark["record_sha256"] == sha256_file(self.record)
+        return mark_of(self.record) is not None
 
     def do(self) -> str:
         """Trains it again if its run is gone, and verifies it.

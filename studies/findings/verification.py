@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from smidgen.evaluation.records import record_path
-from smidgen.evaluation.verification_mark import VERIFIED, read_verification
+from smidgen.evaluation.verification_mark import VERIFIED, mark_of
 from smidgen.experiments.boards import BOARDS
 from smidgen.experiments.entry_jobs import drawn_rows
-from smidgen.runtime.files import sha256_file
 from smidgen.runtime.markdown import left, markdown_table, right
 
 
@@ -19,10 +18,8 @@ def verification_table(records: Path) -> str:
         verdicts = {}
         for task, recipe, seed in drawn_rows(board):
             path = record_path(str(records), task, f"{recipe}-seed{seed}")
-            mark = read_verification(path) if path.exists() else None
-            # A mark of other bytes says nothing of these.
-            is_its_own = mark is not None and mark["record_sha256"] == sha256_file(path)
-            verdicts[f"`{path.stem}`"] = mark["verdict"] if mark and is_its_own else None
+            mark = mark_of(path)
+            verdicts[f"`{path.stem}`"] = None if mark is None else mark["verdict"]
         found = [name for name, verdict in verdicts.items() if verdict == VERIFIED]
         others = [f"{name} ({verdict})" for name, verdict in verdicts.items() if verdict not in (None, VERIFIED)]
         missing = [name for name, verdict in verdicts.items() if verdict is None]
