@@ -70,10 +70,18 @@ class ByteCrossAttention(nn.Module):
         positions: Position features of the tokens.
         num_heads: Number H of heads; must divide ``width``.
         layer_norm: Whether to apply a LayerNorm before keys and values.
+        content_gain: What the LayerNorm's gain on the content starts with; on the positions it starts with 1.
     """
 
     def __init__(
-        self, width: int, channels: int, positions: PositionEncoding, *, num_heads: int = 1, layer_norm: bool = True
+        self,
+        width: int,
+        channels: int,
+        positions: PositionEncoding,
+        *,
+        num_heads: int = 1,
+        layer_norm: bool = True,
+        content_gain: float = 1.0,
     ) -> None:
         super().__init__()
         if width % num_heads:
@@ -83,6 +91,9 @@ class ByteCrossAttention(nn.Module):
         self.positions = positions
         features = channels + positions.num_features
         self.norm = nn.LayerNorm(features) if layer_norm else None
+        if self.norm is not None:
+            with torch.no_grad():
+                self.norm.weight[:channels] = content_gain
         self.to_query = nn.Linear(width, width)
         # No bias: it would shift all tokens' scores equally, which the softmax ignores.
         self.to_key = nn.Linear(features, width, bias=False)

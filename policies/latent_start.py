@@ -37,13 +37,19 @@ class LookConfig:
     )
     window_nats: float = later(6.0, "located: score at a latent's place above the mean over all tokens")
     query_gain: float = later(1.0, "first gain of the LayerNorm before the queries; above 1: a sharper first attention")
+    content_gain: float = later(
+        1.0, "first gain of the byte array's LayerNorm on a token's content; on its position it is 1"
+    )
     num_cross_attentions: int = later(1, "times that latents attend to the byte array, spread over the layers")
 
-    def check(self, *, position_encoding: str, num_latents: int, head_width: int, num_layers: int) -> None:
+    def check(
+        self, *, position_encoding: str, layer_norm: bool, num_latents: int, head_width: int, num_layers: int
+    ) -> None:
         """Refuses what no Perceiver can be built from.
 
         Args:
             position_encoding: One of ``POSITION_ENCODINGS``.
+            layer_norm: Whether there is a LayerNorm over the byte array's tokens.
             num_latents: Number L of latents.
             head_width: Width W of a head of the cross-attention.
             num_layers: Latent self-attention layers.
@@ -53,9 +59,11 @@ class LookConfig:
         """
         if self.latent_start not in STARTS:
             raise unknown_name("latent_start", self.latent_start, STARTS)
-        for name in ("window_sd", "window_nats", "query_gain"):
+        for name in ("window_sd", "window_nats", "query_gain", "content_gain"):
             if not 0 < getattr(self, name) < math.inf:
                 raise UserError(f"expected a positive {name}, got {getattr(self, name)}")
+        if self.content_gain != 1.0 and not layer_norm:
+            raise UserError("content_gain is the gain of the LayerNorm over the byte array; set input_layer_norm=true")
         if not 1 <= self.num_cross_attentions <= max(1, num_layers):
             raise UserError(
                 f"expected num_cross_attentions in 1..num_layers ({num_layers}), got {self.num_cross_attentions}"

@@ -153,7 +153,10 @@ class Perceiver(FrameNetwork):
         # By the layer that each stands before.
         later_looks = range(1, look.num_cross_attentions)
         self.later_looks = nn.ModuleDict(
-            {str(k * config.num_layers // look.num_cross_attentions): _Look(config, self.encoder) for k in later_looks}
+            {
+                str(k * config.num_layers // look.num_cross_attentions): _Look(config, self.encoder, look)
+                for k in later_looks
+            }
         )
 
     @property
@@ -276,6 +279,7 @@ class _Encoder(nn.Module):
             PositionEncoding(config.position_encoding, pipeline.grid, config.num_bands),
             num_heads=config.num_cross_heads,
             layer_norm=config.input_layer_norm,
+            content_gain=look.content_gain,
         )
         self.mlp = MLP(width, config.mlp_ratio)
         nn.init.constant_(self.query_norm.weight, look.query_gain)
@@ -296,7 +300,7 @@ class _Encoder(nn.Module):
 class _Look(nn.Module):
     """Another look at the byte array, by latents that have seen it: cross-attention and MLP, both residual."""
 
-    def __init__(self, config: PerceiverConfig, encoder: _Encoder) -> None:
+    def __init__(self, config: PerceiverConfig, encoder: _Encoder, look: LookConfig) -> None:
         super().__init__()
         self.query_norm = nn.LayerNorm(config.latent_dim)
         self.attention = ByteCrossAttention(
@@ -305,6 +309,7 @@ class _Look(nn.Module):
             encoder.attention.positions,
             num_heads=config.num_cross_heads,
             layer_norm=config.input_layer_norm,
+            content_gain=look.content_gain,
         )
         self.mlp = MLP(config.latent_dim, config.mlp_ratio)
 
@@ -320,6 +325,7 @@ def check_look(look: LookConfig, config: PerceiverConfig) -> None:
     """
     look.check(
         position_encoding=config.position_encoding,
+        layer_norm=config.input_layer_norm,
         num_latents=config.num_latents,
         head_width=config.latent_dim // max(1, config.num_cross_heads),
         num_layers=config.num_layers,

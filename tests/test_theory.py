@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from smidgen.evaluation.collapse import cue_slope, explained_variance, r2_per_coordinate, skill
+from smidgen.policies.attention import ByteCrossAttention
 from smidgen.policies.choose_transform import ORIGINAL_RULE, InputChoice, choose_transform
 from smidgen.policies.input_pipeline import InputPipeline
 from smidgen.policies.perceiver import PerceiverConfig
@@ -426,3 +427,45 @@ def test_t20_centred_the_class_is_all_that_uniform_attention_sees(grid, name):
         np.testing.assert_allclose(seen["centre"][:, 0], standardised_K / math.sqrt(num_tokens), rtol=1e-5)
         z_KN = pipelines["centre"](x_KN1)[:, :, 0]
         assert float(np.delete(z_KN.numpy(), place, axis=1).max()) == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize(("encoding", "num_features"), [("per_axis", 133), ("one_d", 12_289), ("aliased", 33)])
+def test_t21_positions_have_so_many_features(encoding, num_features):
+    assert PositionEncoding(encoding, (3, 64, 64)).num_features == num_features
+
+
+@pytest.mark.parametrize("gain", [1.0, 8.0])
+@pytest.mark.parametrize(("encoding", "grid"), [("per_axis", (3, 64, 64)), ("one_d", (1, 8, 48))])
+def test_t21_adams_first_step_moves_a_key_mostly_by_its_position(encoding, grid, gain):
+    torch.manual_seed(0)
+    positions = PositionEncoding(encoding, grid)
+    channels, num_features = 3, positions.num_features
+    attention = ByteCrossAttention(16, channels, positions, content_gain=gain)
+    p_NP = positions.features(torch.zeros(()))
+    signs_NC = torch.randint(0, 2, (len(p_NP), channels)) * 2.0 - 1
+    normalised_NF = attention.norm(torch.cat([signs_NC, p_NP], 1)).detach()
+    shares = []
+    for token_F in normalised_NF[torch.randint(0, len(p_NP), (200,))]:
+        weight = attention.to_key.weight.detach().clone().requires_grad_()
+        optimiser = torch.optim.Adam([weight], lr=1e-3)
+        (weight @ token_F).sum().backward()
+        before = weight.detach().clone()
+        optimiser.step()
+        moved_F = ((weight.detach() - before) * token_F).sum(0).abs()
+        shares.append(float(moved_F[:channels].sum() / moved_F.sum()))
+    predicted = channels * gain / (channels * gain + 2 * num_features / math.pi)
+    assert np.mean(shares) == pytest.approx(predicted, rel=0.1)
+
+
+@pytest.mark.parametrize(("gain", "predicted"), [(1.0, 0.043), (8.0, 0.743)])
+def test_t21_an_untrained_score_is_mostly_position(gain, predicted):
+    torch.manual_seed(0)
+    positions = PositionEncoding("per_axis", (3, 64, 64))
+    attention = ByteCrossAttention(64, 3, positions, content_gain=gain)
+    p_NP = positions.features(torch.zeros(()))
+    content_NC = torch.randn(len(p_NP), 3)
+    normalised_NF = attention.norm(torch.cat([content_NC, p_NP], 1)).detach()
+    key_EF = attention.to_key.weight.detach()
+    of_content, of_position = normalised_NF[:, :3] @ key_EF[:, :3].T, normalised_NF[:, 3:] @ key_EF[:, 3:].T
+    share = of_content.var() / (of_content.var() + of_position.square().mean())
+    assert float(share) == pytest.approx(predicted, rel=0.15)

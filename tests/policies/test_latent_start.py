@@ -104,6 +104,29 @@ def test_the_latents_scale_does_not_sharpen_the_first_attention_and_the_querys_g
     assert sharpness(LookConfig(query_gain=8.0)) > 3 * plain
 
 
+def test_the_contents_gain_is_a_layer_norms_and_is_asked_of_every_look() -> None:
+    """Content as large as its gain says beside positions of gain 1, and no other weight or draw changes."""
+    plain, loud = build(LookConfig(num_cross_attentions=2)), build(LookConfig(content_gain=8.0, num_cross_attentions=2))
+    changed = set()
+    for (name, one), other in zip(plain.named_parameters(), loud.parameters(), strict=True):
+        if not torch.equal(one, other):
+            changed.add(name)
+            assert torch.equal(other[:3], 8.0 * one[:3])
+            assert torch.equal(other[3:], one[3:])
+    assert changed == {"encoder.attention.norm.weight", "later_looks.1.attention.norm.weight"}
+
+
+def test_a_louder_content_is_the_plain_attention_with_larger_columns() -> None:
+    """The same as keys and values whose columns of content are eight times as large."""
+    loud, scaled = (build(LookConfig(latent_start="located", content_gain=gain)) for gain in (8.0, 1.0))
+    attention = scaled.encoder.attention
+    with torch.no_grad():
+        for weight in (attention.to_key.weight, attention.to_value.weight):
+            weight[:, :3] *= 8.0
+    frames = torch.randint(0, 256, (2, *GRID, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(loud(frames), scaled(frames))
+
+
 def test_a_second_look_sees_what_the_first_did_not_ask_for() -> None:
     look = LookConfig(num_cross_attentions=2)
     network = build(look)
@@ -131,6 +154,8 @@ def test_a_second_look_sees_what_the_first_did_not_ask_for() -> None:
         ({"latent_start": "located"}, {"num_cross_heads": 8}, "heads at least num_latents=8 wide, got 4"),
         ({"window_sd": 0.0}, {}, "positive window_sd"),
         ({"query_gain": -1.0}, {}, "positive query_gain"),
+        ({"content_gain": 0.0}, {}, "positive content_gain"),
+        ({"content_gain": 8.0}, {"input_layer_norm": False}, "set input_layer_norm=true"),
         ({"num_cross_attentions": 3}, {}, r"num_cross_attentions in 1..num_layers \(2\)"),
     ],
 )

@@ -41,6 +41,7 @@ EVERYTHING = {
     "latent_dim": 8,
     "num_layers": 2,
     "num_cross_attentions": 2,
+    "content_gain": 8.0,
 }
 
 
