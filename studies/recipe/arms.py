@@ -25,6 +25,12 @@ AVERAGED: Settings = {"ema_decay": 0.999}
 VARIED: Settings = {"expert_variation": 0.5}
 NOISY: Settings = {"action_noise_m": 0.01}
 DROPOUT: Settings = {"history_dropout": 0.5}
+LOUD: Settings = {"content_gain": 8.0}
+# One axis of 6,145 tokens has 46 times as many features and twice the content. As large a share as 8 has with per-axis
+# positions would be 38 by squares and 185 by absolute values (T21).
+LOUD_1D: Settings = {"content_gain": 64.0}
+POSTED: Settings = {"policy": "perceiver", "transform": "raw", "position_encoding": "aliased"}
+DFT: Settings = {"policy": "perceiver", "transform": "dft1d", "standardise_after": "centre"}
 WRIST: Settings = {"cameras": ["agentview", "robot0_eye_in_hand"]}
 
 
@@ -163,6 +169,11 @@ LEVERS: dict[str, Lever] = {
     **repeated("cnn.again", "the same, with other seeds", {"policy": "cnn"}, (1, 2)),
     **repeated("cnn.one_frame", "without that motion", {"policy": "cnn", "num_frames": 1}),
     **repeated("cnn.dropout", "half of the time without that motion", {"policy": "cnn", **DROPOUT}),
+    **repeated("gain8", "what a token shows beside where it is (T21), without windows", {**PERCEIVER, **LOUD}),
+    **repeated("located10.gain8", "the same with windows", {**PERCEIVER, **LOCATED, "window_nats": 10.0, **LOUD}),
+    "posted.gain8": Lever(reason="is it enough for raw tokens as the post had them?", training={**POSTED, **LOUD}),
+    "dft1d": Lever(reason="the post's remedy, whose positions have thousands of features", training=DFT),
+    "dft1d.gain64": Lever(reason="the same with as much content as gain8", training={**DFT, **LOUD_1D}),
     "frames1": Lever(reason="one frame", training={**PERCEIVER, "num_frames": 1}, demonstrations=HISTORY_8),
     "frames3": Lever(reason="three frames, on the same data", training={**PERCEIVER}, demonstrations=HISTORY_8),
     "frames8": Lever(reason="eight frames", training={**PERCEIVER, **FRAMES_8}, demonstrations=HISTORY_8),
@@ -202,6 +213,12 @@ ORDER = (
         )
         if f"{lever}{seed}" in LEVERS
     ),
+    # Do positions drown what tokens show?
+    "speck_4/located10.gain8", "speck_4/gain8", "speck_4/located10.gain8.seed1", "speck_4/gain8.seed1",
+    "speck_4/located10.gain8.seed2", "speck_4/gain8.seed2", "speck_4/posted.gain8", "speck_4/dft1d",
+    "speck_4/dft1d.gain64", "lift/located10.gain8/executed4", "stripes/located10.gain8/executed4",
+    "pick_place_can/located10.gain8/executed4", "speck_noise/located10.gain8/executed4",
+    "blink/located10.gain8/executed4", "lift/gain8/executed4", "pick_place_can/gain8/executed4",
     "pick_place_can/dropout/executed4", "pick_place_can/cnn.dropout/executed4",
     "pick_place_can/located10.dropout/executed4", "lift/cnn.dropout/executed4", "lift/located10.dropout/executed4",
 )

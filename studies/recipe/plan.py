@@ -29,6 +29,9 @@ NOTES = (
     "Arms named dropout, one_frame and again ask whether the motion in a stack of frames hides the cue: on Speck of 4 "
     "pixels, three seeds each, by the final cue slope and by success, beside three frames with the same seeds. A "
     "prototype on one seed came before them.",
+    "Arms named gain8 and gain64 ask whether position features drown what tokens show: on Speck of 4 pixels, three "
+    "seeds each, by the final cue slope and by success, beside the same arms without the gain. Half of a training on "
+    "one seed came before them, and was not evaluated.",
     "Every arm is measured on held-out demonstrations without noise or variation, with its own cameras.",
 )
 
