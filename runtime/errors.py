@@ -23,6 +23,10 @@ class UserCodeError(UserError):
         self.trace = trace
 
 
+# Names in a message about an unknown one: all of them up to so many, else so few.
+MOST_LISTED, NUM_EXAMPLES = 40, 10
+
+
 def unknown_name(kind: str, name: object, valid: Iterable[str], likely: str | None = None) -> UserError:
     """Builds the error for a name that is not in a registry.
 
@@ -34,9 +38,14 @@ def unknown_name(kind: str, name: object, valid: Iterable[str], likely: str | No
             spelling.
 
     Returns:
-        An error that lists the valid names and suggests the closest match, if any.
+        An error that suggests the closest match, if any, and lists the valid names; of more than ``MOST_LISTED``, those
+        that are spelled most like ``name``, and how many others there are.
     """
     names = sorted(valid)
     close = [likely] if likely is not None else difflib.get_close_matches(str(name)[:200], names, n=1)
     hint = f" (did you mean {close[0]!r}?)" if any(close) else ""
-    return UserError(f"unknown {kind} {name!r:.200}{hint}; valid: {', '.join(names)}")
+    listed = names
+    if len(names) > MOST_LISTED:
+        listed = sorted(difflib.get_close_matches(str(name)[:200], names, n=NUM_EXAMPLES, cutoff=0.0))
+    others = f" and {len(names) - len(listed)} others" if len(listed) < len(names) else ""
+    return UserError(f"unknown {kind} {name!r:.200}{hint}; valid: {', '.join(listed)}{others}")

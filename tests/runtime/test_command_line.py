@@ -90,6 +90,16 @@ def test_help_names_every_key_with_default_and_meaning() -> None:
     assert all(meaning in text for meaning in ("where", "how fast", "whether", "how wide"))
 
 
+def test_of_very_many_names_an_error_lists_those_most_like_it() -> None:
+    names = [f"row-{index:03}" for index in range(300)]
+    message = str(unknown_name("row", "row-1234", names))
+    assert message.startswith("unknown row 'row-1234' (did you mean 'row-")
+    listed, _, rest = message.partition("; valid: ")[2].partition(" and ")
+    assert {"row-123", "row-124"} <= set(listed.split(", ")) < set(names)
+    assert rest == f"{300 - len(listed.split(', '))} others"
+    assert str(unknown_name("row", "x", names[:40])).endswith(names[39])
+
+
 def test_unknown_names_list_the_valid_ones() -> None:
     assert str(unknown_name("task", "lfit", ["lift", "door"])) == (
         "unknown task 'lfit' (did you mean 'lift'?); valid: door, lift"
