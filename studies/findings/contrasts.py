@@ -31,6 +31,8 @@ CHOICES = (
     Choice("per-token standardisation instead of centring", "raw-centred", "raw-token"),
     Choice("beta1 = 0.999 on the post's raw pixels", "posted", "posted-beta0.999"),
     Choice("what is recommended, beside centred raw pixels", "raw-centred", "recommended"),
+    Choice("content of gain 8 (and half of a chunk executed)", "raw-centred", "raw-centred-gain8"),
+    Choice("content of gain 8 instead of windows", "recommended", "raw-centred-gain8"),
     Choice("three times the steps", "recommended", "recommended-long"),
     Choice("the transform that a rule chooses", "raw", "auto"),
     Choice("a convolutional stem", "recommended", "conv-stem"),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from smidgen.evaluation.collapse.labels import slope_text
 from smidgen.evaluation.statistics import SIGNIFICANCE
-from smidgen.experiments.boards import BOARDS, COMPARISONS, PICTURE_TASKS, REFERENCES
+from smidgen.experiments.boards import ADDED_COMPARISONS, BOARDS, COMPARISONS, PICTURE_TASKS, REFERENCES
 from smidgen.runtime.markdown import escape_markdown, left, markdown_table, right
 from studies.claims.decisions import Results
 from studies.claims.plan import StudyPlan
@@ -50,9 +50,11 @@ def cell(entry: Entry | None) -> str:
     return f"{percent(entry.rate)}{sight} ({len(entry.records)} seeds{blind})"
 
 
-def comparison_table(entries: Entries) -> str:
-    """The planned comparisons."""
-    tested = all_tested(COMPARISONS, BOARDS[0].tasks, entries)
+def comparison_table(
+    entries: Entries, comparisons: Sequence[tuple[str, str, str]] = COMPARISONS, tasks: Sequence[str] = BOARDS[0].tasks
+) -> str:
+    """The planned comparisons, on each of their tasks."""
+    tested = all_tested(comparisons, tasks, entries)
     rows = [[each.task, f"`{each.first}`", f"`{each.second}`", each.asked, *_answer(each)] for each in tested]
     heads = left("task", "first", "second", "what it asks") + right("difference of success", "p", "p (Holm)") + left("")
     return markdown_table(heads, rows)
@@ -148,6 +150,7 @@ def tables(entries: Entries, plan: StudyPlan, results: Results) -> Mapping[str, 
     return {
         "board": board_table(entries),
         "comparisons": comparison_table(entries),
+        "added": comparison_table(entries, ADDED_COMPARISONS, BOARDS[-1].tasks),
         "choices": choice_table(entries),
         "claims": claim_table(entries, plan, results),
         "transfer": transfer_table(entries),

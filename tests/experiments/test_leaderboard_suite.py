@@ -19,6 +19,7 @@ from smidgen.evaluation.tracks import CPU_STANDARD_1
 from smidgen.evaluation.verification_mark import read_verification, verification_path
 from smidgen.experiments import boards, entry_jobs
 from smidgen.experiments.boards import (
+    ADDED_COMPARISONS,
     BOARDS,
     COMPARISONS,
     RATES,
@@ -255,12 +256,12 @@ def test_an_entry_is_closed_until_its_rate_is_known(track: Track) -> None:
 
 def test_the_suite_is_named_by_its_module() -> None:
     assert load_suite(SuiteConfig(SPEC)) is CPU_STANDARD
-    assert [board.name for board in BOARDS] == ["A", "B", "C"]
+    assert [board.name for board in BOARDS] == ["A", "B", "C", "D"]
 
 
 def test_the_protocol_says_what_the_suite_does() -> None:
     page = Path("docs/protocol.md").read_text(encoding="utf-8")
-    for first, second, asked in COMPARISONS:
+    for first, second, asked in (*COMPARISONS, *ADDED_COMPARISONS):
         assert f"| `{first}` | `{second}` | {asked} |" in page
     assert ", ".join(f"{lr:.0e}".replace("e-0", "e-") for lr in RATES) in page
     assert f"one tuning seed ({TUNING_SEED})" in page
@@ -268,5 +269,5 @@ def test_the_protocol_says_what_the_suite_does() -> None:
     assert f"x {TRACK.num_episodes} test episodes**" in page
     assert f"{STEPS:,} steps on one CPU thread" in page
     assert f"Training takes {Size().demonstrations}\ndemonstrations" in page
-    rows = [line.split("|")[1:-1] for line in page.splitlines() if line.startswith(("| A,", "| B,", "| C,"))]
+    rows = [line.split("|")[1:-1] for line in page.splitlines() if line.startswith(("| A,", "| B,", "| C,", "| D,"))]
     assert [int(cells[-1]) for cells in rows] == [board.num_training_seeds for board in BOARDS]
