@@ -171,6 +171,11 @@ LEVERS: dict[str, Lever] = {
     **repeated("cnn.dropout", "half of the time without that motion", {"policy": "cnn", **DROPOUT}),
     **repeated("gain8", "what a token shows beside where it is (T21), without windows", {**PERCEIVER, **LOUD}),
     **repeated("located10.gain8", "the same with windows", {**PERCEIVER, **LOCATED, "window_nats": 10.0, **LOUD}),
+    "gain2": Lever(reason="a little more of it", training={**PERCEIVER, "content_gain": 2.0}),
+    "gain32": Lever(reason="much more of it", training={**PERCEIVER, "content_gain": 32.0}),
+    "dft3d.gain8": Lever(
+        reason="the same beside a transform", training={**PERCEIVER, "transform": "dft3d", "content_gain": 8.0}
+    ),
     "posted.gain8": Lever(reason="is it enough for raw tokens as the post had them?", training={**POSTED, **LOUD}),
     "dft1d": Lever(reason="the post's remedy, whose positions have thousands of features", training=DFT),
     "dft1d.gain64": Lever(reason="the same with as much content as gain8", training={**DFT, **LOUD_1D}),
@@ -214,11 +219,10 @@ ORDER = (
         if f"{lever}{seed}" in LEVERS
     ),
     # Do positions drown what tokens show?
-    "speck_4/located10.gain8", "speck_4/gain8", "speck_4/located10.gain8.seed1", "speck_4/gain8.seed1",
-    "speck_4/located10.gain8.seed2", "speck_4/gain8.seed2", "speck_4/posted.gain8", "speck_4/dft1d",
-    "speck_4/dft1d.gain64", "lift/located10.gain8/executed4", "stripes/located10.gain8/executed4",
-    "pick_place_can/located10.gain8/executed4", "speck_noise/located10.gain8/executed4",
-    "blink/located10.gain8/executed4", "lift/gain8/executed4", "pick_place_can/gain8/executed4",
+    "speck_4/located10.gain8", "speck_4/gain8", "speck_4/gain8.seed1", "speck_4/gain8.seed2", "speck_4/posted.gain8",
+    "speck_4/dft1d", "speck_4/dft1d.gain64", "lift/gain8/executed4", "stripes/gain8/executed4",
+    "pick_place_can/gain8/executed4", "speck_noise/gain8/executed4", "blink/gain8/executed4", "speck_4/gain2",
+    "speck_4/gain32", "speck_4/dft3d.gain8", "speck_4/located10.gain8.seed1", "speck_4/located10.gain8.seed2",
     "pick_place_can/dropout/executed4", "pick_place_can/cnn.dropout/executed4",
     "pick_place_can/located10.dropout/executed4", "lift/cnn.dropout/executed4", "lift/located10.dropout/executed4",
 )
