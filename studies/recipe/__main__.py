@@ -1,7 +1,8 @@
-"""python -m studies.recipe [results=DIR] [markdown=PATH] [check=true]
+"""python -m studies.recipe [results=DIR] [markdown=PATH] [inputs=PATH] [check=true]
 
-Computes the table of the search for a recipe from its records: on the terminal, or between two markers of a Markdown
-file. ``check=true`` writes nothing and exits with 2 where the file differs from the records. A second.
+Computes the tables of the search for a recipe from its records: all arms, on the terminal or between two markers of a
+Markdown file, and what a Perceiver reads on Speck of 4 pixels, between two markers of another. ``check=true`` writes
+nothing and exits with 2 where a file differs from the records. A second.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from studies.recipe.arms import build_arms
 from studies.recipe.plan import PLAN_FILE
 from studies.recipe.records import read_records
 from studies.recipe.step_costs import FOLDER
-from studies.recipe.tables import markdown
+from studies.recipe.tables import inputs_table, markdown
 
-MARKER = "recipe"
+MARKER, INPUTS_MARKER = "recipe", "inputs"
 USAGE = "python -m studies.recipe [key=value ...]"
 SUMMARY = f"""\
 Computes the table of the search for a recipe from the records in DIR: on the terminal, or in a Markdown file, between
-its two markers <!-- {MARKER}:begin --> and <!-- {MARKER}:end -->."""
+its two markers <!-- {MARKER}:begin --> and <!-- {MARKER}:end -->; that of inputs likewise."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,9 @@ class TableConfig:
 
     results: PathText = field(default=str(FOLDER), metadata={"help": "folder of plan.json and runs/"})
     markdown: PathText | None = field(default=None, metadata={"help": "Markdown file whose table is replaced"})
+    inputs: PathText | None = field(
+        default=None, metadata={"help": "file whose table of a Perceiver's inputs is replaced"}
+    )
     check: bool = field(default=False, metadata={"help": "write nothing; exit 2 if the file differs from the records"})
 
 
@@ -50,13 +54,17 @@ def table(arguments: list[str]) -> None:
     config, arms = compose_config(TableConfig, arguments), build_arms()
     if not (Path(config.results) / PLAN_FILE).is_file():
         raise UserError(f"no {PLAN_FILE} in {config.results}; run from the repository's root, or pass results=DIR")
-    text = markdown(arms, read_records(Path(config.results), arms))
-    if config.markdown is None:
-        print(text)
-        return
-    path = Path(config.markdown)
-    content = replace_between_markers(read_text(path), text, str(path), MARKER).encode()
-    print(write_or_check({path: content}, check=config.check))
+    records = read_records(Path(config.results), arms)
+    found = {}
+    for name, marker, compute in (
+        (config.markdown, MARKER, markdown),
+        (config.inputs, INPUTS_MARKER, inputs_table),
+    ):
+        if name is not None:
+            found[Path(name)] = replace_between_markers(
+                read_text(Path(name)), compute(arms, records), name, marker
+            ).encode()
+    print(write_or_check(found, check=config.check) if found else markdown(arms, records))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,20 @@ MOST_FAILURES = 3
 NOTHING = "No arm has a record yet."
 UNKNOWN = "-"
 HISTORY_TASK = "speck_4"
+# What a Perceiver reads, and the arms that read it so, with any training seed.
+INPUTS = {
+    "raw, nothing standardised, aliased positions, gain 8": ("posted.gain8",),
+    "raw, centred, positions per axis": ("perceiver",),
+    "the same, gain 2": ("gain2",),
+    "the same, gain 8": ("gain8",),
+    "the same, gain 32": ("gain32",),
+    "the same, latents that start with windows": ("located10", "located10.again"),
+    "the same, windows and gain 8": ("located10.gain8",),
+    "`dft1d`, centred": ("dft1d",),
+    "`dft1d`, centred, gain 64": ("dft1d.gain64",),
+    "`dft3d`, centred, gain 8": ("dft3d.gain8",),
+    "a small CNN on the same frames": ("cnn", "cnn.again"),
+}
 
 
 def markdown(arms: Mapping[str, Arm], records: Mapping[str, ArmRecord]) -> str:
@@ -49,16 +63,30 @@ def history_table(arms: Mapping[str, Arm], records: Mapping[str, ArmRecord]) -> 
         base = "" if plain == "perceiver" else f"{plain}."
         kinds = ((plain, f"{base}again"), (f"{base}dropout",), (f"{base}one_frame",))
         found = [[record for name, record in records.items() if _is_repetition(arms[name], labels)] for labels in kinds]
-        rows.append([told, *(_by_seed(those) for those in found)])
+        rows.append([told, *(_outcomes_text(those) for those in found)])
     return markdown_table(left("policy", "three frames", "`history_dropout=0.5`", "one frame"), rows)
+
+
+def inputs_table(arms: Mapping[str, Arm], records: Mapping[str, ArmRecord]) -> str:
+    """Success, cue slope and held-out skill on Speck of 4 pixels by what a policy reads, by training seed."""
+    rows = []
+    for told, labels in INPUTS.items():
+        found = [record for name, record in records.items() if _is_repetition(arms[name], labels)]
+        skills = ", ".join(number_text(record.validation[-1].get("skill_time_mean")) for record in _by_seed(found))
+        rows.append([told, _outcomes_text(found), skills or UNKNOWN])
+    return markdown_table(left("input", "success, by training seed", "held-out skill"), rows)
 
 
 def _is_repetition(arm: Arm, labels: Sequence[str]) -> bool:
     return arm.task == HISTORY_TASK and not arm.acting and arm.label.partition(".seed")[0] in labels
 
 
-def _by_seed(records: Sequence[ArmRecord]) -> str:
-    in_order = sorted(records, key=lambda record: record.config["training"]["seed"])
+def _by_seed(records: Sequence[ArmRecord]) -> list[ArmRecord]:
+    return sorted(records, key=lambda record: record.config["training"]["seed"])
+
+
+def _outcomes_text(records: Sequence[ArmRecord]) -> str:
+    in_order = _by_seed(records)
     if not in_order:
         return UNKNOWN
     rates = ", ".join(f"{record.success['k']:.0f}" for record in in_order)

@@ -27,7 +27,7 @@ from studies.recipe.plan import PLAN_FILE, plan_json, settle_plan
 from studies.recipe.records import ArmRecord, read_records, record_path, write_record
 from studies.recipe.screen import SCREEN
 from studies.recipe.step_costs import FOLDER, at_most_core_hours
-from studies.recipe.tables import history_table
+from studies.recipe.tables import INPUTS, history_table, inputs_table
 
 SMALL = Size(demonstrations=6, held_out=3, most_steps=2, episodes=2, videos=0)
 TINY = {"policy": "cnn", "width": 2, "hidden_dim": 4, "steps": 9, "num_threads": 1, "batch_size": 2}
@@ -199,4 +199,15 @@ def test_arms_with_and_without_motion_stand_side_by_side_by_seed() -> None:
 
 
 def test_the_committed_page_is_what_the_records_give() -> None:
-    assert run_command(command.table, ["markdown=docs/recipe.md", "check=true"]) == 0
+    assert run_command(command.table, ["markdown=docs/recipe.md", "inputs=docs/feeding-tokens.md", "check=true"]) == 0
+
+
+def test_every_input_is_an_arm_on_the_task_and_stands_in_its_place() -> None:
+    arms = build_arms()
+    planned = {arm.label.partition(".seed")[0] for arm in arms.values() if arm.task == "speck_4" and not arm.acting}
+    assert {label for labels in INPUTS.values() for label in labels} <= planned
+    records = read_records(FOLDER, arms)
+    rows = inputs_table(arms, records).splitlines()[2:]
+    assert [row.split(" | ")[0].removeprefix("| ") for row in rows] == list(INPUTS)
+    plain = records["speck_4.perceiver"]
+    assert f"{plain.success['k']:.0f} of {plain.success['n']:.0f}; cue slope" in rows[1]
