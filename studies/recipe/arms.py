@@ -13,6 +13,7 @@ from smidgen.experiments.trial import Settings, Trial
 # Every training: one seed, one thread; validation measures little of a run's time at this interval.
 SHARED: Settings = {"steps": 6000, "seed": 0, "num_threads": 1, "eval_every": 200, "save_every": 250}
 PERCEIVER: Settings = {"policy": "perceiver", "transform": "raw", "standardise_after": "centre"}
+CNN: Settings = {"policy": "cnn"}
 PICTURE_STEPS = 2500
 FRAMES_8: Settings = {"num_frames": 8}
 HISTORY_8: Settings = {"history": 8}

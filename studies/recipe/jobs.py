@@ -36,12 +36,23 @@ SPLIT = "checkpoint"
 
 @dataclass(frozen=True)
 class ArmJob:
-    """One arm, from its demonstrations to its record and a line of costs."""
+    """One arm, from its demonstrations to its record and a line of costs.
+
+    Attributes:
+        label: The arm's name.
+        arm: The arm.
+        place: Where everything goes.
+        size: How much of everything.
+        suite: The suite's name in the table of costs.
+        seed_start: First episode, as an offset inside the split.
+    """
 
     label: str
     arm: Arm
     place: Place
     size: Size
+    suite: str = SUITE
+    seed_start: int = 0
 
     def is_done(self) -> bool:
         """Whether its record is there."""
@@ -68,13 +79,14 @@ class ArmJob:
         with counted(EVALUATING, self._evaluation()):
             policy = acting_checkpoint(place.run(arm), arm.acting)
             name, out = self.label.partition(".")[2], str(place.scratch / "evaluations" / arm.data_name)
-            evaluated = read_record(evaluate_trial(policy, arm, place, size, name=name, out=out, split=SPLIT))
+            chosen = {"split": SPLIT, "seed_start": self.seed_start}
+            evaluated = read_record(evaluate_trial(policy, arm, place, size, name=name, out=out, **chosen))
         costs = self.costs()
         record = summarise(self.label, arm, to_json(size), evaluated, read_curve(str(place.run(arm))), costs)
         write_record(place.folder, record)
         spent = [after.minus(before[stage]) for stage, after in costs.items()]
         wall_s, core_s = sum(cost.wall_s for cost in spent), sum(cost.core_s for cost in spent)
-        append_cost(place.costs, SUITE, self.label, 1, wall_s, core_s)
+        append_cost(place.costs, self.suite, self.label, 1, wall_s, core_s)
         return record
 
     def costs(self) -> dict[str, Cost]:
@@ -90,6 +102,8 @@ class ArmJob:
         return self.place.scratch / "evaluations" / self.label
 
 
-def arm_jobs(arms: Mapping[str, Arm], place: Place, size: Size) -> list[ArmJob]:
+def arm_jobs(
+    arms: Mapping[str, Arm], place: Place, size: Size, suite: str = SUITE, seed_start: int = 0
+) -> list[ArmJob]:
     """A job for each arm, in the order of the plan."""
-    return [ArmJob(name, arm, place, size) for name, arm in arms.items()]
+    return [ArmJob(name, arm, place, size, suite, seed_start) for name, arm in arms.items()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +36,16 @@ NOTES = (
 )
 
 
-def plan_json(arms: Mapping[str, Arm], size: Size, hours: Mapping[str, float]) -> dict[str, Any]:
+def plan_json(
+    arms: Mapping[str, Arm], size: Size, hours: Mapping[str, float], notes: Sequence[str] = NOTES
+) -> dict[str, Any]:
     """The plan as JSON.
 
     Args:
         arms: By name, in their order.
         size: Numbers of demonstrations, steps and episodes.
         hours: What each arm may cost at most, in core-hours; empty where steps were not measured.
+        notes: What was settled beforehand.
     """
     described = {
         name: {"reason": arm.reason, **arm.content(), "sha256": arm.sha256, "at_most_core_hours": hours.get(name)}
@@ -54,11 +57,13 @@ def plan_json(arms: Mapping[str, Arm], size: Size, hours: Mapping[str, float]) -
         "arms": described,
         "order": list(arms),
         "at_most_core_hours": round(sum(hours.values()), 1),
-        "notes": list(NOTES),
+        "notes": list(notes),
     }
 
 
-def settle_plan(arms: Mapping[str, Arm], size: Size, hours: Mapping[str, float], folder: Path) -> None:
+def settle_plan(
+    arms: Mapping[str, Arm], size: Size, hours: Mapping[str, float], folder: Path, notes: Sequence[str] = NOTES
+) -> None:
     """Writes the plan, unless it is there; arms may be added, and those with records may not change.
 
     Raises:
@@ -67,6 +72,6 @@ def settle_plan(arms: Mapping[str, Arm], size: Size, hours: Mapping[str, float],
     for name, record in read_records(folder, arms).items():
         if record.size != to_json(size):
             raise UserError(f"{folder}: {name} was run with {record.size}, not {to_json(size)}; choose another out=")
-    path, new = folder / PLAN_FILE, plan_json(arms, size, hours)
+    path, new = folder / PLAN_FILE, plan_json(arms, size, hours, notes)
     if not path.exists() or read_json(path) != new:
         write_json_atomic(path, new)

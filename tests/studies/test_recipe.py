@@ -22,6 +22,7 @@ from smidgen.training.config import TrainConfig
 from studies.recipe import __main__ as command
 from studies.recipe.acting import ACTING_KEYS, acting_checkpoint
 from studies.recipe.arms import ORDER, Arm, build_arms
+from studies.recipe.bars import ASKED, BARS, RECOMMENDED, bars_table, build_bars
 from studies.recipe.jobs import SPLIT, ArmJob, arm_jobs
 from studies.recipe.plan import PLAN_FILE, plan_json, settle_plan
 from studies.recipe.records import ArmRecord, read_records, record_path, write_record
@@ -199,7 +200,13 @@ def test_arms_with_and_without_motion_stand_side_by_side_by_seed() -> None:
 
 
 def test_the_committed_page_is_what_the_records_give() -> None:
-    assert run_command(command.table, ["markdown=docs/recipe.md", "inputs=docs/feeding-tokens.md", "check=true"]) == 0
+    assert (
+        run_command(
+            command.table,
+            ["markdown=docs/recipe.md", "inputs=docs/feeding-tokens.md", "bars=docs/recipe.md", "check=true"],
+        )
+        == 0
+    )
 
 
 def test_every_input_is_an_arm_on_the_task_and_stands_in_its_place() -> None:
@@ -211,3 +218,47 @@ def test_every_input_is_an_arm_on_the_task_and_stands_in_its_place() -> None:
     assert [row.split(" | ")[0].removeprefix("| ") for row in rows] == list(INPUTS)
     plain = records["speck_4.perceiver"]
     assert f"{plain.success['k']:.0f} of {plain.success['n']:.0f}; cue slope" in rows[1]
+
+
+def test_every_bar_is_a_training_of_the_committed_plan_on_episodes_that_chose_nothing() -> None:
+    arms, size = build_bars(), BARS.forms["full"]
+    for arm in arms.values():
+        TrainConfig.from_flat(**arm.training, demos="demos", out="out")
+    assert len(arms) == sum(bar.num_seeds for bar in ASKED)
+    assert read_json(BARS.folder / PLAN_FILE) == plan_json(arms, size, at_most_core_hours(arms, size), BARS.notes)
+    assert max(bar.steps for bar in ASKED) <= 20_000
+    found = build_arms()["lift.gain8.executed4"]
+    assert {**found.training, **found.acting}.items() >= RECOMMENDED.items()
+    (job, *_) = BARS.jobs(SuiteConfig("", form="smoke"))
+    assert (job.label, job.seed_start, job.suite) == ("speck_4.bars.recommended.seed0", 500, "bars")
+    assert job.seed_start >= Size().episodes
+
+
+def test_a_bar_is_met_by_all_seeds_together_and_by_none_blind() -> None:
+    arms = build_bars()
+    any_record = next(iter(read_records(FOLDER, build_arms()).values()))
+
+    def record(name: str, num_won: int, sight: float = 1.0) -> ArmRecord:
+        outcomes = "1" * num_won + "0" * (100 - num_won)
+        return dataclasses.replace(
+            any_record,
+            arm=name,
+            config=arms[name].content(),
+            outcomes=outcomes,
+            success={**success_rate([each == "1" for each in outcomes], 0.95)},
+            sight=sight,
+            verdict="sees" if sight > 0.8 else "blind",
+        )
+
+    def last_cells(*records: ArmRecord) -> list[str]:
+        rows = bars_table({each.arm: each for each in records}).splitlines()[4:]
+        return [row.split(" | ")[-1].removesuffix(" |") for row in rows]
+
+    stripes = [f"stripes.bars.recommended.seed{seed}" for seed in range(3)]
+    assert last_cells(*(record(name, 90) for name in stripes)) == ["met"]
+    assert last_cells(*(record(name, won) for name, won in zip(stripes, (100, 100, 69), strict=True))) == ["missed"]
+    assert last_cells(record(stripes[1], 100)) == ["1 of 3 seeds so far"]
+    partly = [record(stripes[0], 100), record(stripes[1], 100), record(stripes[2], 100, sight=0.1)]
+    assert last_cells(*partly) == ["met in success, missed in sight"]
+    assert last_cells(record("speck_4.bars.cnn.seed0", 3)) == [""]
+    assert bars_table({}) == f"0 of {len(arms)} runs have a record."
