@@ -262,3 +262,16 @@ def test_a_bar_is_met_by_all_seeds_together_and_by_none_blind() -> None:
     assert last_cells(*partly) == ["met in success, missed in sight"]
     assert last_cells(record("speck_4.bars.cnn.seed0", 3)) == [""]
     assert bars_table({}) == f"0 of {len(arms)} runs have a record."
+
+
+def test_what_the_pages_say_of_the_gain_holds_in_the_records() -> None:
+    records = read_records(FOLDER, build_arms())
+    loud = [records[f"speck_4.gain8{seed}"] for seed in ("", ".seed1", ".seed2")]
+    assert all(record.success["k"] == record.success["n"] == 50 for record in loud)
+    assert min(record.cue_slope or 0.0 for record in loud) > 0.8
+    plain, windows = records["speck_4.perceiver"], records["speck_4.located10.again.seed1"]
+    assert (plain.success["k"], plain.success["n"]) == (1, 50)
+    assert abs(plain.cue_slope or 0.0) < 0.01
+    assert (plain.validation[-1]["skill_time_mean"] or 0.0) > 0.9
+    assert abs(windows.cue_slope or 0.0) < 0.01
+    assert records["speck_4.located10.gain8"].success["k"] <= min(record.success["k"] for record in loud)
