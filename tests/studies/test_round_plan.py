@@ -20,6 +20,8 @@ from smidgen.experiments.jobs import take_job
 from smidgen.experiments.suite import SuiteConfig
 from smidgen.policies.latent_start import LookConfig
 from smidgen.policies.perceiver import Perceiver, PerceiverConfig
+from smidgen.policies.positions import PositionEncoding
+from smidgen.policies.transforms import build_transform
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import directory_lock
 from studies.claims import design, jobs, measuring
@@ -30,7 +32,7 @@ from studies.claims.measuring import area, completed_curve, measured_run, run_bl
 from studies.claims.plan import first_difference, settle_plan
 from studies.claims.records import TUNING, Records, arm_sha256, read_records
 from studies.claims.round_two import FOLDER, build_plan
-from studies.claims.round_two_b import LEVERS, PLAN_PATH, ROUND_TWO_B, build_plan_b, read_both_rounds
+from studies.claims.round_two_b import LEVERS, PLAN_PATH, ROUND_TWO_B, SHARES, build_plan_b, read_both_rounds
 from studies.claims.settling import cut_when_settled
 from studies.claims.step_costs import cost_key
 from studies.ladder.escape import CONFIRM_STEPS, EscapeWatch, RunRecord
@@ -349,13 +351,41 @@ def test_plan_2b_changes_how_latents_look_and_nothing_else() -> None:
     assert not plan.claims
     assert {step.arm for step in plan.order} == set(plan.arms) - set(second.arms)
     assert all(plan.arms[name] == second.arms[name] for name in set(plan.arms) & set(second.arms))
-    assert len(plan.contrasts) == 2 * 2 * len(LEVERS)
-    for contrast in plan.contrasts.values():
+    starts = {name: contrast for name, contrast in plan.contrasts.items() if name.startswith("start.")}
+    assert len(starts) == 2 * 2 * len(LEVERS)
+    for contrast in starts.values():
         slow, fast = (plan.arms[name] for name in contrast.terms)
         assert (slow.look, slow.data, slow.horizon) == (LookConfig(), fast.data, fast.horizon)
         same = dataclasses.replace(fast.network, num_latents=slow.network.num_latents)
         assert same == slow.network
         assert (fast.look != LookConfig()) != (fast.network.num_latents == 32)
+
+
+def test_plan_2b_compares_raw_tokens_and_a_dft_at_equal_shares_of_content() -> None:
+    """A token's features sum to C g |content| beside about 2 / pi of each position feature (T21)."""
+    plan = build_plan_b()
+    shares = {name: contrast for name, contrast in plan.contrasts.items() if name.startswith("content.")}
+    assert len(shares) == 2 * len(SHARES)
+    matched = 0
+    for contrast in shares.values():
+        # Arms of the second round run on after they have settled.
+        slow, fast = (
+            dataclasses.replace(arm, training=dataclasses.replace(arm.training, settle_steps=0))
+            for arm in (plan.arms[name] for name in contrast.terms)
+        )
+        assert (slow.data, slow.horizon, slow.training) == (fast.data, fast.horizon, fast.training)
+        ratios = []
+        for arm in (slow, fast):
+            transform = build_transform(arm.network.transform, grid=(3, 32, 32), channels=3)
+            features = PositionEncoding(arm.network.position_encoding, transform.grid).num_features
+            ratios.append(arm.look.content_gain * transform.channels / features)
+        if slow.network.transform != fast.network.transform:
+            assert ratios[0] == pytest.approx(ratios[1], rel=0.01)
+            matched += 1
+        else:
+            assert dataclasses.replace(slow, look=fast.look) == fast
+            assert ratios[1] > 10 * ratios[0]
+    assert matched == 4
 
 
 def test_the_committed_plan_2b_is_this_versions() -> None:
