@@ -177,6 +177,13 @@ LEVERS: dict[str, Lever] = {
     "dft3d.gain8": Lever(
         reason="the same beside a transform", training={**PERCEIVER, "transform": "dft3d", "content_gain": 8.0}
     ),
+    "uncentred.gain8": Lever(
+        reason="is centring needed as well?", training={"policy": "perceiver", "transform": "raw", **LOUD}
+    ),
+    "aliased.gain8": Lever(
+        reason="are positions per axis needed as well?",
+        training={**PERCEIVER, "position_encoding": "aliased", **LOUD},
+    ),
     "posted.gain8": Lever(reason="is it enough for raw tokens as the post had them?", training={**POSTED, **LOUD}),
     "dft1d": Lever(reason="the post's remedy, whose positions have thousands of features", training=DFT),
     "dft1d.gain64": Lever(reason="the same with as much content as gain8", training={**DFT, **LOUD_1D}),
@@ -221,6 +228,7 @@ ORDER = (
     ),
     # Do positions drown what tokens show?
     "speck_4/located10.gain8", "speck_4/gain8", "speck_4/gain8.seed1", "speck_4/gain8.seed2", "speck_4/posted.gain8",
+    "speck_4/uncentred.gain8", "speck_4/aliased.gain8",
     "speck_4/dft1d", "speck_4/dft1d.gain64", "lift/gain8/executed4", "stripes/gain8/executed4",
     "pick_place_can/gain8/executed4", "speck_noise/gain8/executed4", "blink/gain8/executed4", "speck_4/gain2",
     "speck_4/gain32", "speck_4/dft3d.gain8", "speck_4/located10.gain8.seed1", "speck_4/located10.gain8.seed2",

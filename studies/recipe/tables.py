@@ -24,7 +24,9 @@ UNKNOWN = "-"
 HISTORY_TASK = "speck_4"
 # What a Perceiver reads, and the arms that read it so, with any training seed.
 INPUTS = {
-    "raw, nothing standardised, aliased positions, gain 8": ("posted.gain8",),
+    "raw, aliased positions, gain 8": ("posted.gain8",),
+    "raw, positions per axis, gain 8": ("uncentred.gain8",),
+    "raw, centred, aliased positions, gain 8": ("aliased.gain8",),
     "raw, centred, positions per axis": ("perceiver",),
     "the same, gain 2": ("gain2",),
     "the same, gain 8": ("gain8",),

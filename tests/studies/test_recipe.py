@@ -217,7 +217,10 @@ def test_every_input_is_an_arm_on_the_task_and_stands_in_its_place() -> None:
     rows = inputs_table(arms, records).splitlines()[2:]
     assert [row.split(" | ")[0].removeprefix("| ") for row in rows] == list(INPUTS)
     plain = records["speck_4.perceiver"]
-    assert f"{plain.success['k']:.0f} of {plain.success['n']:.0f}; cue slope" in rows[1]
+    assert (
+        f"{plain.success['k']:.0f} of {plain.success['n']:.0f}; cue slope"
+        in rows[list(INPUTS).index("raw, centred, positions per axis")]
+    )
 
 
 def test_every_bar_is_a_training_of_the_committed_plan_on_episodes_that_chose_nothing() -> None:
