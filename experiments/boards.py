@@ -17,7 +17,8 @@ SHARED: Settings = {"steps": STEPS, "num_threads": 1, "eval_every": 200, "save_e
 
 # As the idea was first posted: nothing standardised, Fourier positions over the flattened pixels, which repeat.
 POSTED: Settings = {"transform": "raw", "position_encoding": "aliased"}
-# As docs/recipe.md found it: each latent starts with a window of its own, and half of a chunk is executed.
+# As docs/recipe.md gave it when the track was frozen: each latent starts with a window of its own, and half of a chunk
+# is executed.
 RECOMMENDED: Settings = {
     "transform": "raw",
     "standardise_after": "centre",

@@ -70,7 +70,7 @@ class ByteCrossAttention(nn.Module):
         positions: Position features of the tokens.
         num_heads: Number H of heads; must divide ``width``.
         layer_norm: Whether to apply a LayerNorm before keys and values.
-        content_gain: What the LayerNorm's gain on the content starts with; on the positions it starts with 1.
+        content_gain: Initial gain of the LayerNorm on content; on position features it is 1.
     """
 
     def __init__(

@@ -38,7 +38,7 @@ class LookConfig:
     window_nats: float = later(6.0, "located: score at a latent's place above the mean over all tokens")
     query_gain: float = later(1.0, "first gain of the LayerNorm before the queries; above 1: a sharper first attention")
     content_gain: float = later(
-        1.0, "first gain of the byte array's LayerNorm on a token's content; on its position it is 1"
+        1.0, "initial gain of the byte array's LayerNorm on a token's content; on its position it is 1"
     )
     num_cross_attentions: int = later(1, "times that latents attend to the byte array, spread over the layers")
 

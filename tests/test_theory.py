@@ -429,43 +429,65 @@ def test_t20_centred_the_class_is_all_that_uniform_attention_sees(grid, name):
         assert float(np.delete(z_KN.numpy(), place, axis=1).max()) == pytest.approx(0, abs=1e-9)
 
 
-@pytest.mark.parametrize(("encoding", "num_features"), [("per_axis", 133), ("one_d", 12_289), ("aliased", 33)])
-def test_t21_positions_have_so_many_features(encoding, num_features):
+@pytest.mark.parametrize(
+    ("encoding", "num_features", "shares"),
+    [("per_axis", 133, (0.034, 0.043)), ("one_d", 12_289, (0.0004, 0.0005)), ("aliased", 33, (0.125, 0.154))],
+)
+def test_t21_shares_of_content_at_unit_size(encoding, num_features, shares):
     assert PositionEncoding(encoding, (3, 64, 64)).num_features == num_features
+    found = content_shares(3, num_features, 1.0)
+    digits = 4 if encoding == "one_d" else 3
+    assert tuple(round(share, digits) for share in found) == shares
+
+
+def test_t21_shares_at_a_gain_of_eight():
+    assert content_shares(3, 133, 8.0) == pytest.approx((0.22, 0.74), abs=0.005)
+
+
+def content_shares(channels, num_features, size):
+    """By absolute values, and by squares."""
+    return (
+        channels * size / (channels * size + 2 * num_features / math.pi),
+        channels * size**2 / (channels * size**2 + num_features / 2),
+    )
+
+
+def token_parts(attention, content_NC):
+    """Normalised content and position features of every token."""
+    positions = attention.positions.features(torch.zeros((), dtype=torch.float64))
+    normalised_NF = attention.norm(torch.cat([content_NC, positions], 1)).detach()
+    return normalised_NF[:, : attention.channels], normalised_NF[:, attention.channels :]
 
 
 @pytest.mark.parametrize("gain", [1.0, 8.0])
 @pytest.mark.parametrize(("encoding", "grid"), [("per_axis", (3, 64, 64)), ("one_d", (1, 8, 48))])
-def test_t21_adams_first_step_moves_a_key_mostly_by_its_position(encoding, grid, gain):
+def test_t21_contents_share_of_adams_first_step(encoding, grid, gain):
     torch.manual_seed(0)
     positions = PositionEncoding(encoding, grid)
-    channels, num_features = 3, positions.num_features
-    attention = ByteCrossAttention(16, channels, positions, content_gain=gain)
-    p_NP = positions.features(torch.zeros(()))
-    signs_NC = torch.randint(0, 2, (len(p_NP), channels)) * 2.0 - 1
-    normalised_NF = attention.norm(torch.cat([signs_NC, p_NP], 1)).detach()
+    attention = ByteCrossAttention(16, 3, positions, content_gain=gain).double()
+    num_tokens = math.prod(grid)
+    signs_NC = torch.randint(0, 2, (num_tokens, 3)).double() * 2 - 1
+    token_NF = torch.cat(token_parts(attention, signs_NC), 1)[torch.randint(0, num_tokens, (200,))]
     shares = []
-    for token_F in normalised_NF[torch.randint(0, len(p_NP), (200,))]:
+    for token_F in token_NF:
         weight = attention.to_key.weight.detach().clone().requires_grad_()
         optimiser = torch.optim.Adam([weight], lr=1e-3)
         (weight @ token_F).sum().backward()
         before = weight.detach().clone()
         optimiser.step()
         moved_F = ((weight.detach() - before) * token_F).sum(0).abs()
-        shares.append(float(moved_F[:channels].sum() / moved_F.sum()))
-    predicted = channels * gain / (channels * gain + 2 * num_features / math.pi)
-    assert np.mean(shares) == pytest.approx(predicted, rel=0.1)
+        shares.append(float(moved_F[:3].sum() / moved_F.sum()))
+    assert np.mean(shares) == pytest.approx(content_shares(3, positions.num_features, gain)[0], rel=0.1)
 
 
-@pytest.mark.parametrize(("gain", "predicted"), [(1.0, 0.043), (8.0, 0.743)])
-def test_t21_an_untrained_score_is_mostly_position(gain, predicted):
+@pytest.mark.parametrize("gain", [1.0, 8.0])
+def test_t21_contents_share_of_a_keys_mean_square(gain):
     torch.manual_seed(0)
     positions = PositionEncoding("per_axis", (3, 64, 64))
-    attention = ByteCrossAttention(64, 3, positions, content_gain=gain)
-    p_NP = positions.features(torch.zeros(()))
-    content_NC = torch.randn(len(p_NP), 3)
-    normalised_NF = attention.norm(torch.cat([content_NC, p_NP], 1)).detach()
+    attention = ByteCrossAttention(256, 3, positions, content_gain=gain).double()
+    content_NC, position_NP = token_parts(attention, torch.randn(3 * 64 * 64, 3, dtype=torch.float64))
     key_EF = attention.to_key.weight.detach()
-    of_content, of_position = normalised_NF[:, :3] @ key_EF[:, :3].T, normalised_NF[:, 3:] @ key_EF[:, 3:].T
-    share = of_content.var() / (of_content.var() + of_position.square().mean())
-    assert float(share) == pytest.approx(predicted, rel=0.15)
+    of_content = (content_NC @ key_EF[:, :3].T).square().mean()
+    of_position = (position_NP @ key_EF[:, 3:].T).square().mean()
+    share = float(of_content / (of_content + of_position))
+    assert share == pytest.approx(content_shares(3, positions.num_features, gain)[1], rel=0.15)

@@ -29,7 +29,7 @@ LOOKS = {
     "located10": LookConfig(latent_start=LOCATED, window_nats=10.0),
     "gain4": LookConfig(query_gain=4.0),
     "looks2": LookConfig(num_cross_attentions=2),
-    **{f"content{gain}": LookConfig(content_gain=float(gain)) for gain in (4, 8, 16, 64)},
+    **{f"content{gain}": LookConfig(content_gain=float(gain)) for gain in (2, 4, 8, 16, 64)},
 }
 NOISE: dict[str, Any] = {"background": "noise", "noise_sd": 0.1, "num_train": 256, "num_held_out": 64}
 DATA: dict[str, dict[str, Any]] = {

@@ -151,7 +151,8 @@ def effect_text(result: ContrastResult) -> str:
 def state_text(result: ContrastResult) -> str:
     """The decision of a primary contrast; of a descriptive one whether it has run, and whether it is large."""
     if result.decision == NOT_RUN:
-        return f"{NOT_RUN} ({result.num_seeds} of {result.num_needed} seeds)"
+        told = "not decided yet" if result.num_seeds else NOT_RUN
+        return f"{told} ({result.num_seeds} of {result.num_needed} seeds)"
     return result.decision or ("3\u00d7 or more" if result.is_large else "")
 
 

@@ -2,7 +2,8 @@
 
 Plateaus are uniform attention. The arms change the attention that training starts with, without and with centring, on
 one token and on Lift pictures, each at a rate of its own; what they are compared with are arms of the second round,
-whose records are taken from there.
+whose records are taken from there. Last come raw tokens and a 1-D DFT at gains that give content the same share of
+both.
 """
 
 from __future__ import annotations
@@ -20,20 +21,26 @@ from studies.claims.round_two import FOLDER, Round, build_plan
 PLAN_PATH = FOLDER / "plan-2b.json"
 RECORDS = FOLDER / "2b"
 SUITE = "claims-round-2b"
-# Of each lever: network and look, and those of the arm that it is compared with.
-LEVERS: dict[str, tuple[tuple[str, str], tuple[str, str]]] = {
-    "windows of their own": (("", "located"), ("", "")),
-    "higher windows of their own": (("", "located10"), ("", "")),
-    "queries four times as sharp": (("", "gain4"), ("", "")),
-    "32 latents": (("latents32", ""), ("", "")),
-    "a second look, with two layers": (("layers2", "looks2"), ("layers2", "")),
-    "content of gain 8": (("", "content8"), ("", "")),
+# Of each lever: its name and that of what it is compared with; network and look of both.
+Lever = tuple[str, tuple[str, str], tuple[str, str]]
+LEVERS: dict[str, Lever] = {
+    "windows of their own": ("random latents", ("", "located"), ("", "")),
+    "higher windows of their own": ("random latents", ("", "located10"), ("", "")),
+    "queries four times as sharp": ("plain queries", ("", "gain4"), ("", "")),
+    "32 latents": ("8 latents", ("latents32", ""), ("", "")),
+    "a second look, with two layers": ("two layers", ("layers2", "looks2"), ("layers2", "")),
+    "content of gain 8": ("content of gain 1", ("", "content8"), ("", "")),
 }
 # With 1-D positions, transform and look of the slower arm and of the faster one. A DFT's tokens have half as many
-# position features beside twice the content, so raw tokens hold the same share of content at four times the gain (T21).
+# position features beside twice the content: at four times the gain raw tokens hold the same share of content by
+# absolute values, at twice the gain by squares (T21).
 SHARES: dict[str, tuple[tuple[str, str], tuple[str, str]]] = {
-    "raw tokens over the DFT, content of gain 4 over gain 1: equal shares": (("raw", "content4"), ("dft1d", "")),
-    "raw tokens over the DFT, content of gain 64 over gain 16: equal shares": (
+    "raw tokens, content of gain 4, over the DFT: equal shares by absolute values": (
+        ("raw", "content4"),
+        ("dft1d", ""),
+    ),
+    "raw tokens, content of gain 2, over the DFT: equal shares by squares": (("raw", "content2"), ("dft1d", "")),
+    "raw tokens, content of gain 64, over the DFT, of gain 16: equal shares by absolute values": (
         ("raw", "content64"),
         ("dft1d", "content16"),
     ),
@@ -56,15 +63,15 @@ NOTES = (
 
 @functools.cache
 def build_plan_b() -> StudyPlan:
-    """The plan of this version."""
+    """The plan of this version: levers, then gains."""
     book, second = ArmBook(), build_plan()
     contrasts: dict[str, Contrast] = {}
     for data in ("one_token", "frames"):
         for after in ("centre", "none"):
-            for lever, (changed, plain) in LEVERS.items():
+            for lever, (other, changed, plain) in LEVERS.items():
                 fast, slow = (_add(book, data, after, *each) for each in (changed, plain))
                 contrasts[f"start.{fast}"] = slower(
-                    f"{data}, {after}: {_worded(plain)} over {lever}",
+                    f"{data}, {after}: {other} over {lever}",
                     slow,
                     fast,
                     _horizon(data, after),
@@ -101,10 +108,6 @@ def _add(
             lrs=STARTS[after],
         )
     )
-
-
-def _worded(plain: tuple[str, str]) -> str:
-    return "two layers" if plain == ("layers2", "") else "random latents"
 
 
 def read_both_rounds(plan: StudyPlan) -> Records:

@@ -10,8 +10,8 @@ from studies.first_round.wording import effect_interval, effect_value
 
 # What is changed, the arm without it, the arm with it: alike in everything else but the learning rate tuned for each.
 LEVERS = (
-    ("take off each token's mean (`standardise_after=centre`)", "raw", "raw.centre"),
-    ("the same of a 3-D DFT's coefficients (`transform=dft3d`)", "dft3d", "dft3d.centre"),
+    ("subtract each token's mean (`standardise_after=centre`)", "raw", "raw.centre"),
+    ("centre a 3-D DFT's coefficients (`transform=dft3d standardise_after=centre`)", "dft3d", "dft3d.centre"),
     ("per-token standardisation (`standardise_after=token`)", "raw", "raw.token"),
     ("a 3-D DFT beside per-token standardisation", "raw.token", "dft3d.token"),
     ("a 3-D DFT beside centring", "raw.centre", "dft3d.centre"),

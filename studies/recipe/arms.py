@@ -18,6 +18,7 @@ PICTURE_STEPS = 2500
 FRAMES_8: Settings = {"num_frames": 8}
 HISTORY_8: Settings = {"history": 8}
 LOCATED: Settings = {"latent_start": "located"}
+LOCATED10: Settings = {**LOCATED, "window_nats": 10.0}
 PER_TOKEN: Settings = {"standardise_after": "token"}
 SHARP: Settings = {"query_gain": 4.0}
 UNCAPPED: Settings = {"input_layer_norm": False}
@@ -26,10 +27,10 @@ AVERAGED: Settings = {"ema_decay": 0.999}
 VARIED: Settings = {"expert_variation": 0.5}
 NOISY: Settings = {"action_noise_m": 0.01}
 DROPOUT: Settings = {"history_dropout": 0.5}
-LOUD: Settings = {"content_gain": 8.0}
+GAIN8: Settings = {"content_gain": 8.0}
 # One axis of 6,145 tokens has 46 times as many features and twice the content. As large a share as 8 has with per-axis
 # positions would be 38 by squares and 185 by absolute values (T21).
-LOUD_1D: Settings = {"content_gain": 64.0}
+GAIN64: Settings = {"content_gain": 64.0}
 POSTED: Settings = {"policy": "perceiver", "transform": "raw", "position_encoding": "aliased"}
 DFT: Settings = {"policy": "perceiver", "transform": "dft1d", "standardise_after": "centre"}
 WRIST: Settings = {"cameras": ["agentview", "robot0_eye_in_hand"]}
@@ -76,21 +77,21 @@ def repeated(name: str, reason: str, training: Settings, seeds: Sequence[int] = 
 
 LEVERS: dict[str, Lever] = {
     "perceiver": Lever(reason="the leaderboard's Perceiver, with more steps", training={**PERCEIVER}),
-    "cnn": Lever(reason="what most people would train first", training={"policy": "cnn"}),
-    "cnn.slow": Lever(reason="its rate may be too high", training={"policy": "cnn", "lr": 3e-4}),
+    "cnn": Lever(reason="what most people would train first", training=CNN),
+    "cnn.slow": Lever(reason="its rate may be too high", training={**CNN, "lr": 3e-4}),
     "ema": Lever(reason="averaged weights act more steadily", training={**PERCEIVER, **AVERAGED}),
     "located": Lever(reason="latents that start with a window each", training={**PERCEIVER, **LOCATED}),
     "located10": Lever(
         reason="narrower windows, with more of the weight on the peak",
-        training={**PERCEIVER, **LOCATED, "window_nats": 10.0},
+        training={**PERCEIVER, **LOCATED10},
     ),
     "located16": Lever(reason="windows narrower still", training={**PERCEIVER, **LOCATED, "window_nats": 16.0}),
     "located10.token": Lever(
         reason="windows on tokens in which a rare dot is large",
-        training={**PERCEIVER, **LOCATED, "window_nats": 10.0, **PER_TOKEN},
+        training={**PERCEIVER, **LOCATED10, **PER_TOKEN},
     ),
     "located10.latents64": Lever(
-        reason="twice as many windows", training={**PERCEIVER, **LOCATED, "window_nats": 10.0, "num_latents": 64}
+        reason="twice as many windows", training={**PERCEIVER, **LOCATED10, "num_latents": 64}
     ),
     "token": Lever(
         reason="a pixel that seldom changes is divided by little, so a rare dot becomes large",
@@ -135,7 +136,7 @@ LEVERS: dict[str, Lever] = {
         demonstrations=HISTORY_8,
     ),
     "cnn.all": Lever(
-        reason="the same levers on the CNN", training={"policy": "cnn", **AVERAGED, **CLASSIFIED, "border_weight": 4.0}
+        reason="the same levers on the CNN", training={**CNN, **AVERAGED, **CLASSIFIED, "border_weight": 4.0}
     ),
     "steady": Lever(
         reason="the three levers that cost nothing", training={**PERCEIVER, **AVERAGED, **LOCATED, **CLASSIFIED}
@@ -154,39 +155,43 @@ LEVERS: dict[str, Lever] = {
         training={**PERCEIVER, **AVERAGED, **LOCATED, **CLASSIFIED},
         demonstrations=WRIST,
     ),
-    **repeated("located10.again", "the same, with other seeds", {**PERCEIVER, **LOCATED, "window_nats": 10.0}, (1, 2)),
+    **repeated("located10.again", "the same, with other seeds", {**PERCEIVER, **LOCATED10}, (1, 2)),
     **repeated(
         "located10.one_frame",
         "without earlier frames, whose motion tells where the expert is going",
-        {**PERCEIVER, **LOCATED, "window_nats": 10.0, "num_frames": 1},
+        {**PERCEIVER, **LOCATED10, "num_frames": 1},
     ),
     **repeated(
         "located10.dropout",
         "half of the time without that motion, with as many tokens",
-        {**PERCEIVER, **LOCATED, "window_nats": 10.0, **DROPOUT},
+        {**PERCEIVER, **LOCATED10, **DROPOUT},
     ),
     **repeated("one_frame", "without that motion and without windows", {**PERCEIVER, "num_frames": 1}),
     **repeated("dropout", "half of the time without that motion, without windows", {**PERCEIVER, **DROPOUT}),
-    **repeated("cnn.again", "the same, with other seeds", {"policy": "cnn"}, (1, 2)),
-    **repeated("cnn.one_frame", "without that motion", {"policy": "cnn", "num_frames": 1}),
-    **repeated("cnn.dropout", "half of the time without that motion", {"policy": "cnn", **DROPOUT}),
-    **repeated("gain8", "what a token shows beside where it is (T21), without windows", {**PERCEIVER, **LOUD}),
-    **repeated("located10.gain8", "the same with windows", {**PERCEIVER, **LOCATED, "window_nats": 10.0, **LOUD}),
+    **repeated("perceiver.again", "the same, with other seeds", PERCEIVER, (1, 2)),
+    **repeated("cnn.again", "the same, with other seeds", CNN, (1, 2)),
+    **repeated("cnn.one_frame", "without that motion", {**CNN, "num_frames": 1}),
+    **repeated("cnn.dropout", "half of the time without that motion", {**CNN, **DROPOUT}),
+    **repeated("gain8", "what a token shows beside where it is (T21), without windows", {**PERCEIVER, **GAIN8}),
+    **repeated("located10.gain8", "the same with windows", {**PERCEIVER, **LOCATED10, **GAIN8}),
     "gain2": Lever(reason="a little more of it", training={**PERCEIVER, "content_gain": 2.0}),
     "gain32": Lever(reason="much more of it", training={**PERCEIVER, "content_gain": 32.0}),
     "dft3d.gain8": Lever(
         reason="the same beside a transform", training={**PERCEIVER, "transform": "dft3d", "content_gain": 8.0}
     ),
     "uncentred.gain8": Lever(
-        reason="is centring needed as well?", training={"policy": "perceiver", "transform": "raw", **LOUD}
+        reason="is centring needed as well?", training={"policy": "perceiver", "transform": "raw", **GAIN8}
     ),
     "aliased.gain8": Lever(
         reason="are positions per axis needed as well?",
-        training={**PERCEIVER, "position_encoding": "aliased", **LOUD},
+        training={**PERCEIVER, "position_encoding": "aliased", **GAIN8},
     ),
-    "posted.gain8": Lever(reason="is it enough for raw tokens as the post had them?", training={**POSTED, **LOUD}),
+    "posted.gain8": Lever(reason="is it enough for raw tokens as the post had them?", training={**POSTED, **GAIN8}),
     "dft1d": Lever(reason="the post's remedy, whose positions have thousands of features", training=DFT),
-    "dft1d.gain64": Lever(reason="the same with as much content as gain8", training={**DFT, **LOUD_1D}),
+    "dft1d.gain64": Lever(
+        reason="the same with a gain between those that match gain8's two shares (38 and 185)",
+        training={**DFT, **GAIN64},
+    ),
     "frames1": Lever(reason="one frame", training={**PERCEIVER, "num_frames": 1}, demonstrations=HISTORY_8),
     "frames3": Lever(reason="three frames, on the same data", training={**PERCEIVER}, demonstrations=HISTORY_8),
     "frames8": Lever(reason="eight frames", training={**PERCEIVER, **FRAMES_8}, demonstrations=HISTORY_8),
@@ -228,7 +233,8 @@ ORDER = (
     ),
     # Do positions drown what tokens show?
     "speck_4/located10.gain8", "speck_4/gain8", "speck_4/gain8.seed1", "speck_4/gain8.seed2", "speck_4/posted.gain8",
-    "speck_4/uncentred.gain8", "speck_4/aliased.gain8",
+    "speck_4/perceiver.again.seed1", "speck_4/perceiver.again.seed2", "speck_4/uncentred.gain8",
+    "speck_4/aliased.gain8",
     "speck_4/dft1d", "speck_4/dft1d.gain64", "lift/gain8/executed4", "stripes/gain8/executed4",
     "pick_place_can/gain8/executed4", "speck_noise/gain8/executed4", "blink/gain8/executed4", "speck_4/gain2",
     "speck_4/gain32", "speck_4/dft3d.gain8", "speck_4/located10.gain8.seed1", "speck_4/located10.gain8.seed2",

@@ -1,7 +1,7 @@
-"""The bars: how well the recommended Perceiver and the CNN do each task, over training seeds, on seeds nobody chose by.
+"""The bars: success rates that were set before the runs, of the Perceiver with a gain and of the CNN on every task.
 
 ``smidgen-suite suite=studies.recipe:BARS`` trains and evaluates; ``python -m studies.recipe bars=docs/recipe.md`` makes
-the table. Episodes start where those that chose the recipe can never reach.
+the table. Episodes start at offset 500, after all that any choice used.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from smidgen.experiments.stages import Size
 from smidgen.experiments.trial import Settings
 from smidgen.leaderboard.training_seeds import outcome_table, pooled_interval
 from smidgen.runtime.markdown import left, markdown_table, right
-from studies.recipe.arms import CNN, LOUD, PERCEIVER, Arm
+from studies.recipe.arms import CNN, GAIN8, PERCEIVER, Arm
 from studies.recipe.jobs import SPLIT
 from studies.recipe.records import ArmRecord
 from studies.recipe.screen import Screen
@@ -25,14 +25,15 @@ NAME = "bars"
 SEED_START = 500
 LEAST_SIGHT = 0.9
 SHARED: Settings = {"num_threads": 1, "eval_every": 200, "save_every": 250}
-RECOMMENDED: Settings = {**PERCEIVER, **LOUD, "num_executed": 4}
-POLICIES: dict[str, Settings] = {"recommended": RECOMMENDED, "cnn": CNN}
+WITH_GAIN: Settings = {**PERCEIVER, **GAIN8, "num_executed": 4}
+GAIN = "raw-centred-gain8"
+POLICIES: dict[str, Settings] = {GAIN: WITH_GAIN, "cnn": CNN}
 PICTURE_STEPS, REACH_STEPS, LONG_STEPS = 4_000, 6_000, 20_000
 
 
 @dataclass(frozen=True)
 class Bar:
-    """What is asked of a policy on a task.
+    """A success rate that is asked of a policy on a task.
 
     Attributes:
         task: The task.
@@ -50,20 +51,20 @@ class Bar:
 
 
 # In the order in which they are run: cheap ones first.
-ASKED = (
-    Bar("speck_4", "recommended", 0.95, 5, PICTURE_STEPS),
-    Bar("lift", "recommended", 0.97, 5, REACH_STEPS),
-    Bar("stripes", "recommended", 0.90, 3, PICTURE_STEPS),
-    Bar("speck_noise", "recommended", 0.90, 3, PICTURE_STEPS),
-    Bar("blink", "recommended", 0.95, 3, PICTURE_STEPS),
-    Bar("speck_16", "recommended", 0.95, 3, PICTURE_STEPS),
-    Bar("door", "recommended", 0.97, 3, REACH_STEPS),
+PLANNED = (
+    Bar("speck_4", GAIN, 0.95, 5, PICTURE_STEPS),
+    Bar("lift", GAIN, 0.97, 5, REACH_STEPS),
+    Bar("stripes", GAIN, 0.90, 3, PICTURE_STEPS),
+    Bar("speck_noise", GAIN, 0.90, 3, PICTURE_STEPS),
+    Bar("blink", GAIN, 0.95, 3, PICTURE_STEPS),
+    Bar("speck_16", GAIN, 0.95, 3, PICTURE_STEPS),
+    Bar("door", GAIN, 0.97, 3, REACH_STEPS),
     Bar("lift", "cnn", 0.98, 5, REACH_STEPS),
-    Bar("pick_place_can", "recommended", 0.80, 3, LONG_STEPS),
+    Bar("pick_place_can", GAIN, 0.80, 3, LONG_STEPS),
     Bar("pick_place_can", "cnn", 0.90, 3, LONG_STEPS),
-    Bar("stack", "recommended", 0.80, 3, LONG_STEPS),
+    Bar("stack", GAIN, 0.80, 3, LONG_STEPS),
     Bar("stack", "cnn", 0.85, 3, LONG_STEPS),
-    Bar("nut_assembly_square", "recommended", 0.40, 3, LONG_STEPS),
+    Bar("nut_assembly_square", GAIN, 0.40, 3, LONG_STEPS),
     *(Bar(task, "cnn", None, 3, PICTURE_STEPS) for task in ("speck_4", "stripes", "speck_noise", "blink", "speck_16")),
     Bar("door", "cnn", None, 3, REACH_STEPS),
     Bar("nut_assembly_square", "cnn", None, 3, LONG_STEPS),
@@ -71,9 +72,10 @@ ASKED = (
 NOTES = (
     f"Episodes start at offset {SEED_START} of the {SPLIT} seeds; the recipe was chosen on the first ones.",
     "Always the final checkpoint, at the default rate of 1e-3. A bar is of the pooled success rate over all training "
-    f"seeds; the recommended Perceiver shall also see in every run, with a sight of at least {LEAST_SIGHT}.",
-    "The recommended Perceiver is centred raw pixels with content_gain=8 and half of each chunk executed, as the arms "
-    "gain8 of the search found it on Speck of 4 pixels; nothing else was tried for these tasks before this plan.",
+    f"seeds, not of its interval; the Perceiver shall also see in every run, with a sight of at least {LEAST_SIGHT}.",
+    "The Perceiver is centred raw pixels with content_gain=8, as the arms gain8 of the search found it on Speck of 4 "
+    "pixels, and half of each chunk executed, which was chosen on Lift without the gain. Of the other tasks only Lift "
+    "and PickPlaceCan had been searched before this plan, without the gain. The CNN executes the default of 2 steps.",
 )
 
 
@@ -86,15 +88,15 @@ def build_bars() -> dict[str, Arm]:
             reason=f"a bar at {100 * bar.success:.0f} %" if bar.success is not None else "beside the other policy",
             training={**SHARED, **POLICIES[bar.policy], "steps": bar.steps, "seed": seed},
         )
-        for bar in ASKED
+        for bar in PLANNED
         for seed in range(bar.num_seeds)
     }
 
 
 def bars_table(records: Mapping[str, ArmRecord]) -> str:
     """Success and sight of each policy on each task, beside what is asked; what has not been run is left out."""
-    rows = [row for bar in ASKED if (row := _row(bar, records)) is not None]
-    num_runs = sum(bar.num_seeds for bar in ASKED)
+    rows = [row for bar in PLANNED if (row := _row(bar, records)) is not None]
+    num_runs = sum(bar.num_seeds for bar in PLANNED)
     said = f"{len(records)} of {num_runs} runs have a record."
     if not rows:
         return said
@@ -110,7 +112,7 @@ def _row(bar: Bar, records: Mapping[str, ArmRecord]) -> list[str] | None:
     ]
     if not found:
         return None
-    rate, low, high = pooled_interval(outcome_table([dict(enumerate(map(bool, map(int, r.outcomes)))) for r in found]))
+    rate, low, high = pooled_interval(outcome_table([record.success_by_episode for record in found]))
     sights = [record.sight for record in found if record.sight is not None]
     num_blind = sum(record.verdict == BLIND for record in found)
     return [
@@ -133,7 +135,7 @@ def _answer(bar: Bar, rate: float, sights: Sequence[float], num_blind: int, num_
         return f"{num_run} of {bar.num_seeds} seeds so far"
     if rate < bar.success:
         return "missed"
-    if bar.policy == "recommended" and (num_blind or min(sights, default=0.0) < LEAST_SIGHT):
+    if bar.policy == GAIN and (num_blind or min(sights, default=0.0) < LEAST_SIGHT):
         return "met in success, missed in sight"
     return "met"
 

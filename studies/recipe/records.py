@@ -67,6 +67,11 @@ class ArmRecord:
     outcomes: str = ""
     schema_version: int = field(default=SCHEMA_VERSION)
 
+    @property
+    def success_by_episode(self) -> dict[int, bool]:
+        """Success of each episode, by its place among them."""
+        return {place: outcome == "1" for place, outcome in enumerate(self.outcomes)}
+
 
 def code_sha256() -> str:
     """SHA-256 of the code that collects, trains and evaluates."""

@@ -21,13 +21,13 @@ HEAD = [
 MOST_FAILURES = 3
 NOTHING = "No arm has a record yet."
 UNKNOWN = "-"
-HISTORY_TASK = "speck_4"
+SPECK = "speck_4"
 # What a Perceiver reads, and the arms that read it so, with any training seed.
 INPUTS = {
     "raw, aliased positions, gain 8": ("posted.gain8",),
     "raw, positions per axis, gain 8": ("uncentred.gain8",),
     "raw, centred, aliased positions, gain 8": ("aliased.gain8",),
-    "raw, centred, positions per axis": ("perceiver",),
+    "raw, centred, positions per axis": ("perceiver", "perceiver.again"),
     "the same, gain 2": ("gain2",),
     "the same, gain 8": ("gain8",),
     "the same, gain 32": ("gain32",),
@@ -53,7 +53,7 @@ def markdown(arms: Mapping[str, Arm], records: Mapping[str, ArmRecord]) -> str:
     for task in dict.fromkeys(arms[name].task for name in records):
         rows = [row(name, arms, records) for name in records if arms[name].task == task]
         parts.append(f"**{task}**\n\n{markdown_table(HEAD, rows)}")
-    heading = f"**{HISTORY_TASK}, by training seed: successes and the final cue slope**"
+    heading = f"**{SPECK}, by training seed: successes and the final cue slope**"
     parts.append(f"{heading}\n\n{history_table(arms, records)}")
     return "\n\n".join(parts)
 
@@ -63,7 +63,7 @@ def history_table(arms: Mapping[str, Arm], records: Mapping[str, ArmRecord]) -> 
     rows = []
     for told, plain in {"Perceiver": "perceiver", "Perceiver, windows": "located10", "CNN": "cnn"}.items():
         base = "" if plain == "perceiver" else f"{plain}."
-        kinds = ((plain, f"{base}again"), (f"{base}dropout",), (f"{base}one_frame",))
+        kinds = ((plain, f"{plain}.again"), (f"{base}dropout",), (f"{base}one_frame",))
         found = [[record for name, record in records.items() if _is_repetition(arms[name], labels)] for labels in kinds]
         rows.append([told, *(_outcomes_text(those) for those in found)])
     return markdown_table(left("policy", "three frames", "`history_dropout=0.5`", "one frame"), rows)
@@ -80,7 +80,7 @@ def inputs_table(arms: Mapping[str, Arm], records: Mapping[str, ArmRecord]) -> s
 
 
 def _is_repetition(arm: Arm, labels: Sequence[str]) -> bool:
-    return arm.task == HISTORY_TASK and not arm.acting and arm.label.partition(".seed")[0] in labels
+    return arm.task == SPECK and not arm.acting and arm.label.partition(".seed")[0] in labels
 
 
 def _by_seed(records: Sequence[ArmRecord]) -> list[ArmRecord]:
@@ -127,7 +127,7 @@ def number_text(value: float | None) -> str:
 
 
 def baseline_of(name: str, arms: Mapping[str, Arm]) -> str:
-    """The arm that a lever is compared with: the same task and way of acting, with the policy as it is by default.
+    """The arm that a lever is compared with: the same task, training seed and way of acting, with the plain policy.
 
     Empty for a baseline itself, and where the plan has none.
     """
@@ -136,7 +136,9 @@ def baseline_of(name: str, arms: Mapping[str, Arm]) -> str:
     found = [
         other
         for other, its in arms.items()
-        if its.task == arm.task and its.label == plain and its.acting == arm.acting and other != name
+        if (its.task, its.acting, its.training["seed"]) == (arm.task, arm.acting, arm.training["seed"])
+        and its.label.partition(".seed")[0] in (plain, f"{plain}.again")
+        and other != name
     ]
     return found[0] if found else ""
 
@@ -146,7 +148,7 @@ def against_text(name: str, arms: Mapping[str, Arm], records: Mapping[str, ArmRe
     baseline = baseline_of(name, arms)
     if baseline not in records:
         return ""
-    own, other = (dict(enumerate(map(bool, map(int, records[arm].outcomes)))) for arm in (name, baseline))
+    own, other = (records[arm].success_by_episode for arm in (name, baseline))
     p_value, num_shared = exact_mcnemar(own, other)
     won = sum(own[place] - other[place] for place in range(num_shared))
     return f"{won:+d}/{num_shared}, p = {p_value:.2g}"

@@ -22,7 +22,7 @@ from smidgen.training.config import TrainConfig
 from studies.recipe import __main__ as command
 from studies.recipe.acting import ACTING_KEYS, acting_checkpoint
 from studies.recipe.arms import ORDER, Arm, build_arms
-from studies.recipe.bars import ASKED, BARS, RECOMMENDED, bars_table, build_bars
+from studies.recipe.bars import BARS, PLANNED, WITH_GAIN, bars_table, build_bars
 from studies.recipe.jobs import SPLIT, ArmJob, arm_jobs
 from studies.recipe.plan import PLAN_FILE, plan_json, settle_plan
 from studies.recipe.records import ArmRecord, read_records, record_path, write_record
@@ -227,13 +227,13 @@ def test_every_bar_is_a_training_of_the_committed_plan_on_episodes_that_chose_no
     arms, size = build_bars(), BARS.forms["full"]
     for arm in arms.values():
         TrainConfig.from_flat(**arm.training, demos="demos", out="out")
-    assert len(arms) == sum(bar.num_seeds for bar in ASKED)
+    assert len(arms) == sum(bar.num_seeds for bar in PLANNED)
     assert read_json(BARS.folder / PLAN_FILE) == plan_json(arms, size, at_most_core_hours(arms, size), BARS.notes)
-    assert max(bar.steps for bar in ASKED) <= 20_000
+    assert max(bar.steps for bar in PLANNED) <= 20_000
     found = build_arms()["lift.gain8.executed4"]
-    assert {**found.training, **found.acting}.items() >= RECOMMENDED.items()
+    assert {**found.training, **found.acting}.items() >= WITH_GAIN.items()
     (job, *_) = BARS.jobs(SuiteConfig("", form="smoke"))
-    assert (job.label, job.seed_start, job.suite) == ("speck_4.bars.recommended.seed0", 500, "bars")
+    assert (job.label, job.seed_start, job.suite) == ("speck_4.bars.raw-centred-gain8.seed0", 500, "bars")
     assert job.seed_start >= Size().episodes
 
 
@@ -257,7 +257,7 @@ def test_a_bar_is_met_by_all_seeds_together_and_by_none_blind() -> None:
         rows = bars_table({each.arm: each for each in records}).splitlines()[4:]
         return [row.split(" | ")[-1].removesuffix(" |") for row in rows]
 
-    stripes = [f"stripes.bars.recommended.seed{seed}" for seed in range(3)]
+    stripes = [f"stripes.bars.raw-centred-gain8.seed{seed}" for seed in range(3)]
     assert last_cells(*(record(name, 90) for name in stripes)) == ["met"]
     assert last_cells(*(record(name, won) for name, won in zip(stripes, (100, 100, 69), strict=True))) == ["missed"]
     assert last_cells(record(stripes[1], 100)) == ["1 of 3 seeds so far"]

@@ -95,7 +95,7 @@ def test_ten_seeds_of_thirty_are_a_first_look_and_no_decision() -> None:
     records = made_up("a", slow, fast, slow=900.0, fast=90.0)
     results = decide_all(PLAN, records, {})
     primary = results[PLAN.claims["C6"].contrast]
-    assert state_text(primary) == f"{NOT_RUN} (10 of 30 seeds)"
+    assert state_text(primary) == "not decided yet (10 of 30 seeds)"
     assert effect_text(primary).startswith("10.0\u00d7")
     page, document = texts(records)
     assert "First look, 10 of 30 seeds, which decides nothing" in page

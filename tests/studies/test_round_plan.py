@@ -362,11 +362,11 @@ def test_plan_2b_changes_how_latents_look_and_nothing_else() -> None:
 
 
 def test_plan_2b_compares_raw_tokens_and_a_dft_at_equal_shares_of_content() -> None:
-    """A token's features sum to C g |content| beside about 2 / pi of each position feature (T21)."""
+    """By absolute values C g / P, by squares C g^2 / P (T21)."""
     plan = build_plan_b()
     shares = {name: contrast for name, contrast in plan.contrasts.items() if name.startswith("content.")}
     assert len(shares) == 2 * len(SHARES)
-    matched = 0
+    matched = []
     for contrast in shares.values():
         # Arms of the second round run on after they have settled.
         slow, fast = (
@@ -374,18 +374,19 @@ def test_plan_2b_compares_raw_tokens_and_a_dft_at_equal_shares_of_content() -> N
             for arm in (plan.arms[name] for name in contrast.terms)
         )
         assert (slow.data, slow.horizon, slow.training) == (fast.data, fast.horizon, fast.training)
+        power = 2 if "by squares" in contrast.title else 1
         ratios = []
         for arm in (slow, fast):
-            transform = build_transform(arm.network.transform, grid=(3, 32, 32), channels=3)
+            transform = build_transform(arm.network.transform, grid=(3, 32, 32), channels=1)
             features = PositionEncoding(arm.network.position_encoding, transform.grid).num_features
-            ratios.append(arm.look.content_gain * transform.channels / features)
+            ratios.append(arm.look.content_gain**power * transform.channels / features)
         if slow.network.transform != fast.network.transform:
             assert ratios[0] == pytest.approx(ratios[1], rel=0.01)
-            matched += 1
+            matched.append(power)
         else:
             assert dataclasses.replace(slow, look=fast.look) == fast
             assert ratios[1] > 10 * ratios[0]
-    assert matched == 4
+    assert sorted(matched) == [1, 1, 1, 1, 2, 2]
 
 
 def test_the_committed_plan_2b_is_this_versions() -> None:
