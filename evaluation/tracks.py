@@ -22,11 +22,13 @@ class Track:
         name: What records call it.
         num_training_seeds: Trainings of a recipe.
         num_episodes: Test episodes of each.
+        names_demonstrations: Whether its protocol says which demonstrations there are, so that their seeds name them.
     """
 
     name: str
     num_training_seeds: int
     num_episodes: int
+    names_demonstrations: bool = False
 
 
 PILOT = "pilot"
@@ -36,7 +38,7 @@ TRACKS: dict[str, Track] = {
     for track in (
         Track(PILOT, num_training_seeds=3, num_episodes=200),
         # Training seeds vary more than episodes do.
-        Track(CPU_STANDARD_1, num_training_seeds=5, num_episodes=100),
+        Track(CPU_STANDARD_1, num_training_seeds=5, num_episodes=100, names_demonstrations=True),
     )
 }
 

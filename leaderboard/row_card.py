@@ -16,7 +16,7 @@ from smidgen.leaderboard.cells import (
     percent,
     verdict_cell,
 )
-from smidgen.leaderboard.rows import Row, policy_id
+from smidgen.leaderboard.rows import Row, data_sets, policy_id
 from smidgen.leaderboard.tables import setting
 from smidgen.runtime.markdown import escape_markdown, left, markdown_table
 
@@ -137,8 +137,9 @@ def _chain(row: Row) -> str:
     policy = row.record["policy"]
     first, last = policy["data_set_seeds"] or ("?", "?")
     lines = ["## Where it comes from", ""]
-    if policy["data_set_sha256"]:
-        lines += [f"Demonstrations of seeds {first} to {last}, data set `{policy['data_set_sha256']}`.", ""]
+    if found := data_sets(row):
+        told = " and ".join(f"`{sha}`" for sha in found)
+        lines += [f"Demonstrations of seeds {first} to {last}, data set {told}.", ""]
     rows = [
         [escape_markdown(run.source), f"`{run.sha256}`", f"`{checkpoint}`" if checkpoint else ""]
         for run in row.runs

@@ -72,6 +72,11 @@ def training_seed(record: Record) -> int | None:
     return int(named["seed"]) if named and record["policy"]["kind"] == "user" else None
 
 
+def data_sets(row: Row) -> list[str]:
+    """Hashes of the data sets that a row's policies were trained on: one, but for last bits of another processor."""
+    return sorted({sha for record in row.records if (sha := record["policy"]["data_set_sha256"]) is not None})
+
+
 def recipe_name(record: Record) -> str:
     """The policy's name without a final ``-seed<K>`` that names its training seed."""
     name, seed = record["policy"]["name"], training_seed(record)
@@ -110,6 +115,9 @@ def _identity(record: Record) -> dict[str, Any]:
         }
     names = ("kind", "observes", "transform", "standardise_before", "standardise_after", "data_set_sha256")
     identity: dict[str, Any] = {name: dict(policy)[name] for name in names}
+    if track_of(record).names_demonstrations:
+        # The last bits of an action depend on the processor for which the simulator's linear algebra chose its code.
+        identity["data_set_sha256"] = policy["data_set_seeds"]
     if not training:
         # Without settings, only the name tells such a policy from another.
         identity["name"] = recipe_name(record)

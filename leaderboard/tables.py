@@ -31,7 +31,7 @@ from smidgen.leaderboard.cells import (
 )
 from smidgen.leaderboard.columns import Column, column, pick
 from smidgen.leaderboard.ranking import Group, escape_step, training_points
-from smidgen.leaderboard.rows import Row, policy_id
+from smidgen.leaderboard.rows import Row, data_sets, policy_id
 from smidgen.leaderboard.training_seeds import interquartile_mean, probability_of_improvement
 from smidgen.runtime.errors import UserError
 from smidgen.runtime.files import canonical_json, sha256_bytes
@@ -267,7 +267,7 @@ def _csv_record(group: Group, row: Row) -> dict[str, Any]:
         **_escape(row),
         "verified": " ".join(run.reproduction or "" for run in row.runs).strip() or None,
         "checkpoint_sha256": _joined(record["policy"]["checkpoint_sha256"] for record in row.records),
-        "data_set_sha256": policy["data_set_sha256"],
+        "data_set_sha256": " ".join(data_sets(row)) or None,
         "record": " ".join(run.source for run in row.runs),
         "record_sha256": " ".join(run.sha256 for run in row.runs),
     }

@@ -71,6 +71,18 @@ def test_whatever_else_differs_is_another_row(change: dict[str, Any]) -> None:
     assert [row.name for row in ranked(first, second)[0].ranked] == ["raw-seed0", "raw-seed1"]
 
 
+def test_where_the_track_says_which_demonstrations_there_are_their_bits_do_not_split_a_row() -> None:
+    """Another processor's demonstrations of the same seeds differ in the last bits of their actions."""
+    track = TRACKS[CPU_STANDARD_1]
+    changes: dict[str, Any] = {"protocol": {"track": track.name, "episodes": track.num_episodes}}
+    won = flags(0, 0.5, track.num_episodes)
+    first = seed_record("raw", 0, won, **changes)
+    other_bits = seed_record("raw", 1, won, policy={"data_set_sha256": "d" * 64}, **changes)
+    other_seeds = seed_record("raw", 2, won, policy={"data_set_seeds": [0, 1]}, **changes)
+    assert policy_id(first) == policy_id(other_bits) != policy_id(other_seeds)
+    assert [row.name for row in ranked(first, other_bits)[0].ranked] == ["raw"]
+
+
 def test_the_same_recipe_under_another_name_is_another_row() -> None:
     (group,) = ranked(*entry("mine", 0.5), *entry("yours", 0.5, first=10))
     assert sorted((row.name, len(row.runs)) for row in group.ranked) == [("mine", 3), ("yours", 3)]
