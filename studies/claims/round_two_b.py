@@ -78,10 +78,10 @@ def build_plan_b() -> StudyPlan:
                     uncentred=after == "none",
                 )
     for after in ("centre", "token"):
-        for told, (slow, fast) in SHARES.items():
-            names = [_add(book, "one_token", after, "", look, transform, "1d") for transform, look in (slow, fast)]
-            contrasts[f"content.{names[0]}-{names[1]}"] = slower(
-                f"one_token, {after}, 1-D positions: {told}", *names, _horizon("one_token", after)
+        for told, pair in SHARES.items():
+            slow, fast = (_add(book, "one_token", after, "", look, transform, "1d") for transform, look in pair)
+            contrasts[f"content.{slow}-{fast}"] = slower(
+                f"one_token, {after}, 1-D positions: {told}", slow, fast, _horizon("one_token", after)
             )
     arms = {name: second.arms.get(name, arm) for name, arm in book.arms.items()}
     order = ordered_steps([], [name for name in arms if name not in second.arms], arms)
