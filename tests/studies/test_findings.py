@@ -10,7 +10,7 @@ from scipy.stats import ttest_1samp
 
 from smidgen.evaluation.statistics import SIGNIFICANCE
 from smidgen.evaluation.verification_mark import verification_path
-from smidgen.experiments.boards import BOARDS, COMPARISONS
+from smidgen.experiments.boards import ADDED_COMPARISONS, BOARDS, COMPARISONS
 from smidgen.experiments.entry_jobs import drawn_rows
 from smidgen.experiments.leaderboard import FOLDER
 from smidgen.leaderboard.training_seeds import outcome_table, p_of_difference
@@ -180,6 +180,10 @@ def test_what_the_readme_and_the_page_say_holds_in_the_records() -> None:
     with_gain = entries["speck_4", "raw-centred-gain8"]
     assert [record["collapse"]["verdict"] for record in with_gain.records] == ["sees"] * 5
     assert min(sum(each.values()) / len(each) for each in with_gain.outcomes) >= 0.95
+    added = all_tested(ADDED_COMPARISONS, BOARDS[-1].tasks, entries)
+    on_speck = [each.p_holm for each in added if each.task == "speck_4"]
+    assert len(on_speck) == 2
+    assert all(p_holm is not None and p_holm > SIGNIFICANCE for p_holm in on_speck)
 
 
 def test_what_the_page_says_of_the_claims_is_what_was_decided() -> None:
