@@ -124,18 +124,19 @@ def _row(bar: Bar, records: Mapping[str, ArmRecord]) -> list[str] | None:
         slope_text(statistics.fmean(sights)) if sights else "-",
         str(num_blind),
         "-" if bar.success is None else f"{100 * bar.success:.0f} %",
-        _answer(bar, rate, sights, num_blind, len(found)),
+        _answer(bar, rate, found),
     ]
 
 
-def _answer(bar: Bar, rate: float, sights: Sequence[float], num_blind: int, num_run: int) -> str:
+def _answer(bar: Bar, rate: float, found: Sequence[ArmRecord]) -> str:
     if bar.success is None:
         return ""
-    if num_run < bar.num_seeds:
-        return f"{num_run} of {bar.num_seeds} seeds so far"
+    if len(found) < bar.num_seeds:
+        return f"{len(found)} of {bar.num_seeds} seeds so far"
     if rate < bar.success:
         return "missed"
-    if bar.policy == GAIN and (num_blind or min(sights, default=0.0) < LEAST_SIGHT):
+    # A run whose sight is undecided has not been seen to see.
+    if bar.policy == GAIN and min(record.sight or 0.0 for record in found) < LEAST_SIGHT:
         return "met in success, missed in sight"
     return "met"
 

@@ -263,6 +263,8 @@ def test_a_bar_is_met_by_all_seeds_together_and_by_none_blind() -> None:
     assert last_cells(record(stripes[1], 100)) == ["1 of 3 seeds so far"]
     partly = [record(stripes[0], 100), record(stripes[1], 100), record(stripes[2], 100, sight=0.1)]
     assert last_cells(*partly) == ["met in success, missed in sight"]
+    undecided = [*partly[:2], dataclasses.replace(partly[2], sight=None, verdict=None)]
+    assert last_cells(*undecided) == ["met in success, missed in sight"]
     assert last_cells(record("speck_4.bars.cnn.seed0", 3)) == [""]
     assert bars_table({}) == f"0 of {len(arms)} runs have a record."
 
